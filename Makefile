@@ -1,0 +1,75 @@
+# Everything happens in .venv, which any target makes when it is missing, broken or older than its description.
+# Works with GNU make 3.81 (the one on macOS) and later.
+
+PYTHON    ?= python3
+PIP_FLAGS ?= --quiet
+DATA      ?= zh-plus/tiny-imagenet
+ARGS      :=
+
+PY    := .venv/bin/python
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: help setup demo demo-real test test-fast test-gpu bench lint format clean distclean FORCE
+
+help: ## this list
+	@echo "minimaskgit: 'make demo' trains a MaskGIT and shows its pictures, 'make test' checks it."
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "Options go through ARGS, as in: make demo ARGS=--help"
+
+setup: $(READY) ## make or refresh .venv (targets that need it do this by themselves)
+
+demo: $(READY) ## train on drawn glyphs, generate, compare: minutes on a CPU, results in runs/demo
+	@$(PY) -m minimaskgit.demo --out runs/demo $(ARGS)
+
+demo-real: $(READY) ## the same on real images (DATA=hub id or folder), results in runs/demo-real
+	@$(PY) -m minimaskgit.demo --preset demo-real --data "$(DATA)" --out runs/demo-real $(ARGS)
+
+test: $(READY) ## all tests
+	@$(PY) -m pytest $(ARGS)
+
+test-fast: $(READY) ## all but the slow tests
+	@$(PY) -m pytest -m "not slow" $(ARGS)
+
+test-gpu: $(READY) ## only the tests that want an accelerator
+	@$(PY) -m pytest -m gpu $(ARGS)
+
+bench: $(READY) ## measure decoding and training speed, into runs/bench.json
+	@$(PY) -m minimaskgit.bench --out runs/bench.json $(ARGS)
+
+lint: $(READY) ## check style and layout with ruff
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+format: $(READY) ## mend what ruff can mend
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+clean: ## remove caches and build leftovers; .venv and runs stay
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	@find . \( -name .venv -o -name .git -o -name runs -o -name shared \) -prune -o \
+	    -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv too; runs, your results, are never deleted
+	@rm -rf .venv
+
+# The stamp. It takes its date from the start of the set-up, so an edit made meanwhile still counts as newer, and
+# it is gone while the set-up runs, so a failed or interrupted one is done again.
+BROKEN := $(shell test ! -e $(READY) || $(PY) -S -c "" 2>/dev/null || echo FORCE)
+
+$(READY): pyproject.toml constraints.txt $(BROKEN)
+	@rm -f $(READY)
+	@$(PY) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	|| $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	|| { echo "minimaskgit needs Python 3.11 or newer, and '$(PYTHON)' is" \
+	          "$$($(PYTHON) --version 2>/dev/null || echo not one). Name yours: make setup PYTHON=python3.12" >&2; exit 1; }
+	@echo "Setting up .venv: pip fetches PyTorch and the rest, 2 to 10 minutes (make setup PIP_FLAGS= shows its progress)."
+	@$(PY) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	@touch .venv/.started
+	@$(PY) -m pip install --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
+	@mv .venv/.started $(READY)
+	@echo "Done: .venv is ready."

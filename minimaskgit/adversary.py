@@ -1,0 +1,67 @@
+"""What makes a VQ-VAE a VQ-GAN: a perceptual loss and a discriminator (lesson 2; VQ-GAN section 3.1).
+
+    reconstruction ──perceptual network──> features <──compare──> features of the original
+    reconstruction ──PatchDiscriminator──> one score a patch: real or fake?
+
+The discriminator learns by `hinge_d_loss` on *detached* fakes; the tokenizer learns to please it by `hinge_g_loss`,
+scaled by `adaptive_weight` so that neither loss drowns the other.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def perceptual_loss(features_a: Sequence[Tensor], features_b: Sequence[Tensor]) -> Tensor:
+    """Mean squared difference of two pictures' feature maps, averaged over the layers; a scalar."""
+    return torch.stack([F.mse_loss(a, b) for a, b in zip(features_a, features_b, strict=True)]).mean()
+
+
+def hinge_d_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """The discriminator's loss: wants real scores above 1 and fake ones below -1; any shapes, a scalar."""
+    return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
+
+
+def hinge_g_loss(fake: Tensor) -> Tensor:
+    """The generator's loss: wants its fakes scored high; a scalar."""
+    return -fake.mean()
+
+
+def adaptive_weight(rec_grad: Tensor, gan_grad: Tensor) -> Tensor:
+    """|gradient of the reconstruction loss| / (|gradient of the GAN loss| + 1e-6), both at the decoder's last layer.
+
+    Detached and at most 10,000 (VQ-GAN equation 7 and its code).
+    """
+    return (rec_grad.norm() / (gan_grad.norm() + 1e-6)).clamp(0, 1e4).detach()
+
+
+class PatchDiscriminator(nn.Module):
+    """PatchGAN: strided convolutions to one score a patch, images (B, 3, H, W) in [0, 1] to scores (B, 1, h, w).
+
+    GroupNorm in place of BatchNorm: real and fake batches share no statistics, and several processes need not agree.
+    """
+
+    def __init__(self, width: int = 64, layers: int = 3):
+        super().__init__()
+        body: list[nn.Module] = [nn.Conv2d(3, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        channels = width
+        for layer in range(1, layers + 1):
+            wider = width * min(2**layer, 8)
+            stride = 2 if layer < layers else 1  # the last layer widens the view without shrinking the map
+            body += [
+                nn.Conv2d(channels, wider, 4, stride=stride, padding=1, bias=False),
+                nn.GroupNorm(8, wider),
+                nn.LeakyReLU(0.2),
+            ]
+            channels = wider
+        self.body = nn.Sequential(*body, nn.Conv2d(channels, 1, 4, padding=1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.body(2 * images - 1)
+
+
+def discriminator_loss(discriminator: PatchDiscriminator, real: Tensor, fake: Tensor) -> Tensor:
+    """`hinge_d_loss` of two batches of images; the fakes are detached, so that none of it reaches the generator."""
+    return hinge_d_loss(discriminator(real), discriminator(fake.detach()))

@@ -1,0 +1,54 @@
+"""A small convolutional classifier, trained by this package on the user's own data (lessons 2 and 8).
+
+    image (B,3,H,W) ──conv──> feature maps at 1/1, 1/2, 1/4, 1/8 of the side ──mean──> logits (B, C)
+
+It is asked two things. As the *perceptual network* of the tokenizer its feature maps say how alike two pictures look
+(in place of the usual VGG, which would be a download and knows photographs only). As the *judge* of generated
+pictures it says which class they show; a judge is always trained apart, on real pictures, with another seed.
+"""
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+
+class Classifier(nn.Module, PyTorchModelHubMixin):
+    """Four convolutional stages and a linear layer; images are floats in [0, 1] of 16 pixels a side or more."""
+
+    def __init__(self, num_classes: int = 10, width: int = 32):
+        super().__init__()
+        widths = (width, 2 * width, 4 * width, 4 * width)
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(inputs, outputs, 3, stride=1 if stage == 0 else 2, padding=1, bias=False),
+                nn.GroupNorm(8, outputs),
+                nn.SiLU(),
+            )
+            for stage, (inputs, outputs) in enumerate(zip((3, *widths), widths, strict=False))
+        )
+        self.final = nn.Linear(widths[-1], num_classes)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The feature maps of the four stages, (B, width_s, H / 2^s, W / 2^s)."""
+        x, maps = 2 * images - 1, []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, C)."""
+        return self.final(self.features(images)[-1].mean((2, 3)))
+
+
+@torch.no_grad()
+def class_accuracy(classifier: Classifier, images: Tensor, labels: Tensor, batch_size: int = 250) -> float:
+    """Fraction of float images (B, 3, H, W) in [0, 1] that the classifier, in eval mode, gives their label (B,)."""
+    predicted = [classifier(part).argmax(-1) for part in images.split(batch_size)]
+    return (torch.cat(predicted) == labels).double().mean().item()
+
+
+def classification_loss(classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of float images (B, 3, H, W) against labels (B,), a scalar in nats."""
+    return F.cross_entropy(classifier(images).float(), labels)

@@ -1,0 +1,62 @@
+"""What all commands share: options from dataclasses, one clear line for a user's mistake, a tidy end on Ctrl-C."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import tyro
+
+from minimaskgit.errors import UserError
+
+Options = TypeVar("Options")
+
+
+def parse(
+    options: type[Options],
+    description: str,
+    default: Options | None = None,
+    argv: Sequence[str] | None = None,
+) -> Options:
+    """Fill a dataclass from the command line; exits with code 2 and a message on a wrong option."""
+    return tyro.cli(options, description=description, default=default, args=argv)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a command: a UserError is printed as one line and exits with code 2, Ctrl-C exits with 130."""
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt as stop:
+        print(f"\nstopped{f': {stop}' if str(stop) else ''}", file=sys.stderr)
+        sys.exit(130)
+
+
+@contextmanager
+def postponed_stop() -> Iterator[list[int]]:
+    """Within, the first SIGINT or SIGTERM is noted in the list given instead of raised; a second one raises.
+
+    A training step is thus never cut in half: the loop looks at the list between steps, saves and stops.
+    """
+    received: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        print("\nstopping after this step (again: at once)", file=sys.stderr)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    try:
+        before = [signal.signal(number, note) for number in numbers]
+    except ValueError:  # not in the main thread, as in a notebook's worker: signals are not ours
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for number, handler in zip(numbers, before):
+            signal.signal(number, handler)

@@ -1,0 +1,201 @@
+"""The race: MaskGIT against its autoregressive twin, `python -m minimaskgit.compare --run runs/demo` (lesson 6).
+
+Same backbone, same tokens, same training; one fills the canvas in T passes of all tokens, the other in N passes of one
+new token each, with a key-value cache or, as in naive code, without. What is timed is the making of tokens (the
+paper's figure 4); turning them into pixels costs both sides the same and is left out.
+"""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from minimaskgit import autoregressive, cli, figures
+from minimaskgit.config import DecodingConfig
+from minimaskgit.decoding import decode
+from minimaskgit.errors import UserError
+from minimaskgit.generate import check_steps, choose_labels, generate
+from minimaskgit.runs import Run, open_run
+from minimaskgit.schedules import SCHEDULES
+from minimaskgit.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to compare."""
+
+    run: Path  # run folder with a masked and a causal transformer
+    steps: int | None = None  # decoding steps of MaskGIT; default those of the run's configuration
+    batches: tuple[int, ...] = (1, 16)  # numbers of images generated at once
+    repeats: int = 3  # timings of each, interleaved; the median counts
+    shown: int = 8  # images in the picture and in the animation
+    seed: int = 0  # of the samples shown
+    out: Path | None = None  # folder for compare.json and the pictures; default RUN/compare
+    device: str = "auto"  # auto, cpu, cuda or mps
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Time both decoders, print the table, write compare.json and the pictures."""
+    options = cli.parse(Options, "Compare parallel with autoregressive decoding.", argv=argv)
+    for name in ("repeats", "shown"):
+        if getattr(options, name) < 1:
+            raise UserError(f"--{name} {getattr(options, name)}: expected 1 or more")
+    if not options.batches or min(options.batches) < 1:
+        raise UserError(f"--batches {options.batches}: expected one or more positive numbers")
+    run = open_run(options.run, options.device)
+    compare(run, options)
+
+
+def compare(run: Run, options: Options) -> dict:
+    """All of the comparison; gives what is written to compare.json."""
+    masked, causal = run.transformer(), run.autoregressive()
+    settings = run.config.decoding
+    steps = options.steps if options.steps is not None else settings.steps
+    check_steps(steps, masked.num_tokens)
+    settings = DecodingConfig(steps, settings.schedule, settings.temperature, settings.guidance)
+    folder = options.out or run.folder / "compare"
+
+    rows = measure(run, contestants(run, masked, causal, settings), options.batches, options.repeats)
+    result = {
+        "decoding": asdict(settings),
+        "tokens": masked.num_tokens,
+        "parameters": sum(p.numel() for p in masked.parameters()),
+        "machine": machine(run.device),
+        "rows": rows,
+    }
+    print(table(rows, options.batches))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "compare.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(folder / "compare.json")
+    for path in draw(run, masked, causal, settings, rows, options, folder):
+        print(path)
+    return result
+
+
+# A decoder, given labels (B,), makes tokens (B, N).
+Decoder = Callable[[Tensor], Tensor]
+
+
+def contestants(
+    run: Run, masked: Transformer, causal: Transformer, settings: DecodingConfig
+) -> dict[str, tuple[int, Decoder]]:
+    """The decoders by name, each with its number of forward passes."""
+    schedule = SCHEDULES[settings.schedule]
+    options = {"steps": settings.steps, "temperature": settings.temperature, "guidance": settings.guidance}
+    return {
+        "MaskGIT": (settings.steps, lambda labels: decode(masked, labels, schedule=schedule, **options)),
+        "autoregressive, cache": (causal.num_tokens, lambda labels: autoregressive.generate(causal, labels)),
+        "autoregressive, no cache": (
+            causal.num_tokens,
+            lambda labels: autoregressive.generate(causal, labels, cache=False),
+        ),
+    }
+
+
+def measure(run: Run, decoders: dict[str, tuple[int, Decoder]], batches: Sequence[int], repeats: int) -> list[dict]:
+    """A row for each decoder: its passes, and seconds and images a second at each batch size."""
+    times: dict[tuple[str, int], list[float]] = {(name, batch): [] for name in decoders for batch in batches}
+    with run.autocast(), tqdm(total=len(times) * (repeats + 1), desc="timing", unit="run") as bar:
+        # Round by round, so that a machine that slows down slows all alike; the first round only warms up.
+        for round_ in range(repeats + 1):
+            for (name, batch), seconds in times.items():
+                labels = choose_labels(run, None, batch)
+                taken = timed(lambda: decoders[name][1](labels), run.device)  # noqa: B023, called at once
+                if round_ > 0:
+                    seconds.append(taken)
+                bar.update()
+    rows = []
+    for name, (passes, _) in decoders.items():
+        medians = {batch: statistics.median(times[name, batch]) for batch in batches}
+        speed = {str(b): {"seconds": s, "images_per_second": b / s} for b, s in medians.items()}
+        rows.append({"decoder": name, "passes": passes, "batch": speed})
+    return rows
+
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds that `work` takes, the device's part included."""
+    synchronize(device)
+    start = time.perf_counter()
+    work()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
+
+
+def machine(device: torch.device) -> dict:
+    """What the numbers were measured on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {"device": device.type, "name": name, "cores": os.cpu_count(), "torch": torch.__version__}
+
+
+def table(rows: Sequence[dict], batches: Sequence[int]) -> str:
+    """The rows as text: passes, seconds and images a second at each batch size, speed relative to the first row."""
+    head = f"{'decoder':<26}{'passes':>7}" + "".join(f"{f'batch {b}: s':>14}{'images/s':>10}{'':>8}" for b in batches)
+    lines = [head]
+    for row in rows:
+        line = f"{row['decoder']:<26}{row['passes']:>7}"
+        for b in batches:
+            speed, first = row["batch"][str(b)], rows[0]["batch"][str(b)]
+            ratio = speed["images_per_second"] / first["images_per_second"]
+            line += f"{speed['seconds']:>14.3f}{speed['images_per_second']:>10.2f}{f'x{ratio:.2f}':>8}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+@torch.no_grad()
+def draw(
+    run: Run,
+    masked: Transformer,
+    causal: Transformer,
+    settings: DecodingConfig,
+    rows: Sequence[dict],
+    options: Options,
+    folder: Path,
+) -> list[Path]:
+    """Write the still picture, the decoding strip and the animation of the race."""
+    tokenizer, labels = run.tokenizer(), choose_labels(run, None, options.shown)
+    steps, images = generate(run, tokenizer, masked, labels, settings, options.seed)
+    generator = torch.Generator(run.device).manual_seed(options.seed)
+    with run.autocast():
+        prefixes = list(autoregressive.raster_steps(causal, labels, generator=generator))
+        final = prefixes[-1]  # (B, N); the canvas after pass k shows its first k tokens
+        raster_images = tokenizer.decode(final)
+        step_images = torch.stack([tokenizer.decode(step.sampled) for step in steps])  # (T, B, 3, H, W)
+    masks = torch.stack([step.masked for step in steps])  # (T, B, N)
+    count = final.shape[1]
+    raster_masks = torch.arange(count)[None, None] >= torch.arange(1, count + 1)[:, None, None]  # (N, 1, N)
+    raster_masks = raster_masks.expand(-1, len(labels), -1)
+    pass_images = raster_images.cpu()[None].expand(count, -1, -1, -1, -1)
+
+    batch = str(options.batches[-1])
+    captions = {
+        row["decoder"]: f"{row['decoder'].split(',')[0]}, {row['passes']} passes,"
+        f" {1000 / row['batch'][batch]['images_per_second']:.0f} ms an image at batch {batch}"
+        for row in rows
+    }
+    still = figures.comparison(
+        {captions["MaskGIT"]: images, captions["autoregressive, cache"] + " with cache": raster_images}
+    )
+    strip = figures.decoding_strip(step_images[:, :2].transpose(0, 1), masks[:, :2].transpose(0, 1), tokenizer.grid)
+    frames = figures.race(step_images.cpu(), masks.cpu(), pass_images, raster_masks, tokenizer.grid)
+    return [
+        figures.save_png(still, folder / "compare.png"),
+        figures.save_png(strip, folder / "decoding.png"),
+        figures.animation(frames, folder / "race.gif", seconds_per_frame=0.12),
+    ]
+
+
+if __name__ == "__main__":
+    cli.run(main)

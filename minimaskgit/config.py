@@ -1,0 +1,259 @@
+"""Every setting of a run in plain dataclasses, and the presets (lesson 9; paper section 4.1).
+
+    Config ── images, classifier, tokenizer (+ training), transformer (+ training), decoding
+    PRESETS: demo (glyphs, two CPU cores, minutes), demo-real, full (Tiny ImageNet, one GPU), paper (ImageNet-256)
+
+Each field's comment is its help text on the command line.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from minimaskgit.errors import UserError
+
+ScheduleName = Literal["cosine", "linear", "square", "cubic", "exponential", "square_root", "logarithmic", "bert"]
+
+
+@dataclass(frozen=True)
+class ImagesConfig:
+    """Which images are read, and how."""
+
+    size: int = 32  # side in pixels; others are resized and centre-cropped
+    count: int | None = None  # at most so many training images; default all (glyphs: 20,000)
+    classes: tuple[str, ...] = ()  # only these classes, by name, id or number; default all
+    image_column: str = "image"  # the data set's column of images
+    label_column: str = "label"  # the data set's column of class labels
+    flip: bool = False  # mirror images at random while training; right for photographs, wrong for glyphs
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """The small classifier whose features are the perceptual loss."""
+
+    width: int = 16  # channels of the first stage
+    steps: int = 250  # training steps
+    batch_size: int = 64  # images a step
+    learning_rate: float = 3e-3  # peak, AdamW
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """The shape of the VQ-GAN's generator; see minimaskgit.tokenizer.Tokenizer."""
+
+    width: int = 128  # channels of the first level
+    multipliers: tuple[int, ...] = (
+        1,
+    )  # channels of each level as multiples of width; each further level halves the side
+    blocks: int = 1  # residual blocks a level
+    patch: int = 4  # pixels a side folded into channels by the stem
+    num_codes: int = 512  # codebook entries K
+    code_dim: int = 16  # width of an entry
+    beta: float = 0.25  # weight of the commitment loss
+    l2_norm: bool = False  # look codes up by cosine similarity
+    ema: bool = False  # move the entries by running means, not by gradient
+    ema_decay: float = 0.99  # of those means, a batch
+    revive_after: int = 100  # training batches after which an unused entry restarts; 0: never
+    released_shortcut: bool = False  # the released code's shortcut, to match the published parameter count
+
+
+@dataclass(frozen=True)
+class TokenizerTraining:
+    """How the VQ-GAN is trained."""
+
+    steps: int = 1500  # training steps
+    batch_size: int = 32  # images a step, over all processes
+    learning_rate: float = 4e-3  # peak of the generator's, AdamW
+    warmup: int = 50  # steps over which the learning rate rises; then it falls to zero along a cosine
+    l1_weight: float = 1.0  # of the mean absolute pixel error
+    l2_weight: float = 0.0  # of the mean squared pixel error
+    perceptual_weight: float = 0.1  # of the perceptual loss; 0 trains no classifier for it
+    gan_weight: float = 0.1  # of the adversarial loss, on top of its adaptive weight; 0: no discriminator
+    gan_start: float = 0.8  # fraction of the steps after which the adversarial loss joins
+    gan_learning_rate: float = 1e-3  # of the discriminator
+    gan_width: int = 32  # channels of the discriminator's first layer
+    gan_layers: int = 2  # further layers of the discriminator
+    clip: float = 1.0  # largest norm of the generator's gradient
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """The shape of the masked and the causal transformer; see minimaskgit.transformer.Transformer."""
+
+    width: int = 128  # D
+    depth: int = 5  # blocks
+    heads: int = 4  # attention heads
+    mlp_width: int = 512  # hidden units of a block's MLP
+    dropout: float = 0.0  # on embeddings, attention and both sublayers
+    pre_norm: bool = True  # norm before each sublayer (trains faster); off: after, as released
+
+
+@dataclass(frozen=True)
+class TransformerTraining:
+    """How either transformer is trained."""
+
+    steps: int = 2000  # training steps
+    batch_size: int = 32  # images a step, over all processes
+    optimizer: Literal["muon", "adamw"] = "muon"  # for the blocks' matrices; everything else has AdamW
+    learning_rate: float = 3e-3  # peak, AdamW
+    muon_learning_rate: float = 2e-2  # peak, Muon
+    betas: tuple[float, float] = (0.9, 0.96)  # AdamW's, the paper's
+    weight_decay: float = 0.01  # on matrices
+    warmup: int = 30  # steps over which the learning rate rises
+    cooldown: float = 0.6  # last fraction of the steps, over which it falls linearly to zero
+    schedule: ScheduleName = "cosine"  # mask schedule (masked model only)
+    label_smoothing: float = 0.0  # the paper's is 0.1
+    class_dropout: float = 0.0  # fraction of samples trained without their class, for guidance
+    clip: float = 1.0  # largest norm of the gradient
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """How tokens are decoded, unless the command says otherwise."""
+
+    steps: int = 8  # T
+    schedule: ScheduleName = "cosine"  # mask schedule
+    temperature: float = 4.5  # of the choice noise, annealed to zero
+    guidance: float = 0.0  # classifier-free guidance weight; the paper has none
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    data: str = "glyphs"  # 'glyphs', a hub id, a folder or glob of parquet files, or a folder of images
+    seed: int = 0  # of everything random
+    precision: Literal["fp32", "bf16"] = "bf16"  # of matrix products while training and decoding
+    report_every: int = 50  # steps between two lines of metrics
+    picture_every: int = 500  # steps between two sample pictures
+    save_every: int = 500  # steps between two checkpoints
+    images: ImagesConfig = field(default_factory=ImagesConfig)
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    tokenizer_training: TokenizerTraining = field(default_factory=TokenizerTraining)
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
+    transformer_training: TransformerTraining = field(default_factory=TransformerTraining)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+
+
+def demo() -> Config:
+    """Glyphs on two CPU cores, in minutes."""
+    return Config(images=ImagesConfig(count=30_000))
+
+
+def demo_real() -> Config:
+    """A few classes of Tiny ImageNet, small: to see real photographs go through every stage, not for quality."""
+    config = demo()
+    return replace(
+        config,
+        data="zh-plus/tiny-imagenet",
+        images=ImagesConfig(
+            size=64,
+            count=3000,
+            classes=("goldfish", "monarch", "school bus", "pizza", "orange", "lakeside"),
+            flip=True,
+        ),
+        tokenizer=replace(config.tokenizer, patch=8, num_codes=512),
+        tokenizer_training=replace(config.tokenizer_training, steps=1000),
+        transformer_training=replace(config.transformer_training, steps=600),
+        report_every=25,
+        picture_every=250,
+    )
+
+
+def full() -> Config:
+    """Tiny ImageNet at 64 x 64 as 16 x 16 tokens of 1024 codes, for one modern GPU."""
+    return Config(
+        data="zh-plus/tiny-imagenet",
+        images=ImagesConfig(size=64, flip=True),
+        classifier=ClassifierConfig(width=64, steps=4000, batch_size=256, learning_rate=2e-3),
+        tokenizer=TokenizerConfig(
+            width=128, multipliers=(1, 2, 2), blocks=2, patch=1, num_codes=1024, code_dim=32, l2_norm=True
+        ),
+        tokenizer_training=TokenizerTraining(
+            steps=20_000, batch_size=128, learning_rate=4e-4, warmup=500, gan_start=0.4, gan_learning_rate=2e-4,
+            gan_width=64, gan_layers=3,
+        ),
+        transformer=TransformerConfig(width=512, depth=12, heads=8, mlp_width=2048, dropout=0.1, pre_norm=True),
+        transformer_training=TransformerTraining(
+            steps=40_000, batch_size=256, learning_rate=1e-3, muon_learning_rate=1e-2, warmup=1000,
+            label_smoothing=0.1, class_dropout=0.1, cooldown=0.4,
+        ),
+        decoding=DecodingConfig(steps=12),
+        report_every=100, picture_every=2000, save_every=2000,
+    )  # fmt: skip
+
+
+def paper() -> Config:
+    """ImageNet at 256 x 256 as published: 24 layers, 768 wide, f = 16, 1024 codes, 300 epochs; needs many GPUs."""
+    epoch = 1_281_167 // 256
+    return Config(
+        data="imagenet-1k",
+        images=ImagesConfig(size=256, flip=True),
+        classifier=ClassifierConfig(width=64, steps=100_000, batch_size=256, learning_rate=1e-3),
+        tokenizer=TokenizerConfig(
+            width=128, multipliers=(1, 1, 2, 2, 4), blocks=2, patch=1, num_codes=1024, code_dim=256,
+            released_shortcut=True,
+        ),
+        tokenizer_training=TokenizerTraining(
+            steps=300 * epoch, batch_size=256, learning_rate=1e-4, warmup=5000, gan_start=0.1,
+            gan_learning_rate=1e-4, gan_width=64, gan_layers=3,
+        ),
+        transformer=TransformerConfig(
+            width=768, depth=24, heads=8, mlp_width=3072, dropout=0.1, pre_norm=False
+        ),
+        transformer_training=TransformerTraining(
+            steps=300 * epoch, batch_size=256, optimizer="adamw", learning_rate=1e-4, weight_decay=0.045,
+            warmup=5000, cooldown=0.0, label_smoothing=0.1,
+        ),
+        report_every=100, picture_every=5000, save_every=5000,
+    )  # fmt: skip
+
+
+PRESETS = {"demo": demo, "demo-real": demo_real, "full": full, "paper": paper}
+
+
+def save_config(config: Any, path: Path) -> None:
+    """Write a dataclass of settings as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+
+
+def load_config(path: Path) -> Config:
+    """Read what `save_config` wrote; UserError if it is absent, broken or from another version."""
+    try:
+        return _from_dict(Config, json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path.parent} is no run folder: it has no {path.name}; train one with python -m minimaskgit.train"
+        ) from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read as the settings of a run: {error}") from None
+
+
+def first_difference(a: Any, b: Any, prefix: str = "") -> str | None:
+    """Name and values of the first setting in which two configurations differ; None if they are equal."""
+    for f in dataclasses.fields(a):
+        x, y = getattr(a, f.name), getattr(b, f.name)
+        if dataclasses.is_dataclass(x):
+            if found := first_difference(x, y, f"{prefix}{f.name}."):
+                return found
+        elif x != y:
+            return f"{prefix}{f.name} is {x!r} there and {y!r} here"
+    return None
+
+
+def _from_dict(kind: type, values: dict[str, Any]) -> Any:
+    unknown = set(values) - {f.name for f in dataclasses.fields(kind)}
+    if unknown:
+        raise ValueError(f"unknown setting {sorted(unknown)[0]!r}")
+    arguments = {}
+    for f in dataclasses.fields(kind):
+        if f.name in values:
+            value = values[f.name]
+            if isinstance(value, dict):
+                value = _from_dict(f.default_factory, value)
+            arguments[f.name] = tuple(value) if isinstance(value, list) else value
+    return kind(**arguments)

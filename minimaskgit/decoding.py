@@ -1,0 +1,134 @@
+"""Iterative parallel decoding: the whole canvas at once, refined in T steps (lesson 5; paper section 3.2).
+
+    all [MASK] ──> predict and sample every unknown token ──> keep the surest, re-mask the rest ──┐
+                        ^─────────────────────── T times ─────────────────────────────────────────┘
+
+The letters are the paper's: N tokens, K codes, T steps, gamma the mask schedule; U is the number of unknown tokens at
+the start (N on a blank canvas, fewer when editing).
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from minimaskgit.schedules import Schedule, cosine
+from minimaskgit.transformer import Transformer
+
+TEMPERATURE = 4.5  # of the paper's choice noise; annealed linearly to zero
+
+
+class Step(NamedTuple):
+    """What one decoding step leaves, for pictures: `sampled` is complete, `tokens` has [MASK] where not yet fixed."""
+
+    sampled: Tensor  # (B, N) every token, fixed or proposed
+    tokens: Tensor  # (B, N) the input of the next step
+    masked: Tensor  # (B, N) bool, True where still masked
+
+
+def sample_categorical(logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draw from softmax(logits): (..., K) to int64 (...)."""
+    # The inverse of the cumulative distribution: one random number a draw, several times faster than torch.multinomial.
+    cumulative = logits.float().softmax(-1).cumsum(-1)  # (..., K)
+    u = torch.rand(*logits.shape[:-1], 1, generator=generator, device=logits.device) * cumulative[..., -1:]
+    return torch.searchsorted(cumulative, u, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
+
+
+def gumbel_noise(shape: torch.Size, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
+    """Standard Gumbel noise, -log(-log u) of a uniform u."""
+    u = torch.rand(shape, generator=generator, device=device)
+    return -torch.log(-torch.log(u.clamp(1e-20, 1 - 1e-7)))
+
+
+def confidence(logits: Tensor, tokens: Tensor, known: Tensor, temperature: float, noise: Tensor) -> Tensor:
+    """log p(token) + temperature * noise, and +inf where the token is known already.
+
+    logits (B, N, K), tokens (B, N) in 0..K-1, known bool (B, N), noise (B, N) standard Gumbel: (B, N).
+    """
+    log_p = logits.float().log_softmax(-1).gather(-1, tokens[..., None]).squeeze(-1)
+    return (log_p + temperature * noise).masked_fill(known, torch.inf)
+
+
+def num_to_mask(unknown_at_start: Tensor, unknown_now: Tensor, step: int, steps: int, schedule: Schedule) -> Tensor:
+    """How many tokens of each sample to re-mask after step t = 0..T-1: int64 (B,).
+
+    floor(U * gamma((t+1)/T)), at least 1 and at most one fewer than are unknown now, so that every step fixes
+    something; 0 after the last step and where nothing is left to fix.
+    """
+    if step == steps - 1:
+        return torch.zeros_like(unknown_now)
+    r = torch.full(unknown_at_start.shape, (step + 1) / steps, dtype=torch.double, device=unknown_at_start.device)
+    counts = torch.floor(unknown_at_start * schedule(r, unknown_at_start)).long()
+    return torch.minimum(counts.clamp(min=1), unknown_now - 1).clamp(min=0)
+
+
+def remask(tokens: Tensor, confidence: Tensor, counts: Tensor, mask_id: int) -> Tensor:
+    """Put [MASK] on each sample's `counts` (B,) least confident tokens: (B, N), (B, N) to (B, N)."""
+    ranks = confidence.argsort(dim=1).argsort(dim=1)  # 0 for the least confident
+    return tokens.masked_fill(ranks < counts[:, None], mask_id)
+
+
+def mask_plan(unknown: Tensor, steps: int, schedule: Schedule) -> Tensor:
+    """The number of masked tokens after each step, (T, B), from those unknown at the start (B,)."""
+    counts, now = [], unknown
+    for step in range(steps):
+        now = num_to_mask(unknown, now, step, steps, schedule)
+        counts.append(now)
+    return torch.stack(counts)
+
+
+@torch.no_grad()
+def decode_steps(
+    model: Transformer,
+    labels: Tensor,
+    tokens: Tensor | None = None,
+    steps: int = 8,
+    schedule: Schedule = cosine,
+    temperature: float = TEMPERATURE,
+    guidance: float = 0.0,
+    generator: torch.Generator | None = None,
+    start_step: int = 0,
+) -> Iterator[Step]:
+    """Decode, giving every step: labels (B,) in 0..C (C: no class), tokens (B, N) with mask_id where unknown.
+
+    Without `tokens` the canvas is blank. temperature: of the choice noise at the first step. guidance w: logits are
+    (1 + w) * conditional - w * unconditional (0, as in the paper, is none). start_step: enter the schedule there, as
+    editing does (released code). Nothing in the loop waits for the device.
+    """
+    blank = tokens is None
+    if blank:
+        tokens = torch.full((len(labels), model.num_tokens), model.mask_id, device=labels.device)
+    plan = mask_plan((tokens == model.mask_id).sum(1).cpu(), steps, schedule).to(labels.device)
+    for step in range(start_step, steps):
+        # 1. Predict every unknown token and sample it; known ones stay.
+        known = tokens != model.mask_id
+        logits = _guided(model, tokens, labels, guidance, alike=blank and step == 0)  # (B, N, K)
+        sampled = torch.where(known, tokens, sample_categorical(logits, generator))
+        # 2. How sure is the model of what it sampled? Noise, less and less of it, keeps the choice diverse.
+        tau = temperature * (1 - (step + 1) / steps)
+        noise = gumbel_noise(sampled.shape, sampled.device, generator)
+        sure = confidence(logits, sampled, known, tau, noise)
+        # 3. and 4. The schedule says how many to give up again: the least sure. The last step gives up none.
+        tokens = remask(sampled, sure, plan[step], model.mask_id)
+        yield Step(sampled, tokens, tokens == model.mask_id)
+
+
+def decode(model: Transformer, labels: Tensor, tokens: Tensor | None = None, **options) -> Tensor:
+    """The tokens (B, N) that `decode_steps`, which explains the options, ends with; never a [MASK] among them."""
+    for step in decode_steps(model, labels, tokens, **options):  # noqa: B007
+        pass
+    return step.tokens
+
+
+def _guided(model: Transformer, tokens: Tensor, labels: Tensor, guidance: float, alike: bool) -> Tensor:
+    """Logits (B, N, K), with classifier-free guidance if asked for."""
+    if alike:  # a blank canvas: all samples of one class have the same logits, so each class is computed once
+        labels, index = labels.unique(return_inverse=True)
+        return _guided(model, tokens[: len(labels)], labels, guidance, alike=False)[index]
+    if guidance == 0:
+        return model(tokens, labels)
+    nothing = torch.full_like(labels, model.num_classes)
+    both = model(tokens.repeat(2, 1), torch.cat([labels, nothing]))  # one pass of twice the batch
+    conditional, unconditional = both.chunk(2)
+    return (1 + guidance) * conditional - guidance * unconditional

@@ -1,0 +1,112 @@
+"""The whole of MaskGIT in minutes: train, judge, compare, show: `make demo` (lesson 0).
+
+    tokenizer ──> masked transformer ──> causal transformer ──> the race (compare/) ──> judged samples (report.json)
+
+The judge is a classifier trained here on real images drawn with another seed; it never sees a generated one, and it
+is not the perceptual network that the tokenizer learned from.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import torch
+from torch import Tensor
+
+from minimaskgit import autoregressive, cli, compare, figures
+from minimaskgit.classifier import Classifier, class_accuracy
+from minimaskgit.generate import choose_labels, generate
+from minimaskgit.glyphs import palette_of
+from minimaskgit.runs import Run, open_run
+from minimaskgit.train import Options, start_session, starting_point, train, train_classifier
+
+SAMPLES = 500
+BATCH = 100  # samples decoded at once
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the demo; what is trained already in the folder is kept."""
+    preset, out, config = starting_point(argv)
+    options = cli.parse(Options, "Train, judge and compare.", Options(preset=preset, out=out, config=config), argv)
+    train(options.config, out, resume=(out / "config.json").exists(), device=options.device)
+    run = open_run(out, options.device)
+    compare.compare(run, compare.Options(run=out))
+    report = make_report(run)
+    print(summary(report))
+    print("look at:")
+    for name in (
+        "report.json",
+        "samples.png",
+        "compare/decoding.png",
+        "compare/compare.png",
+        "compare/race.gif",
+    ):
+        print(f"  {out / name}")
+
+
+def make_report(run: Run) -> dict:
+    """Judge samples of both decoders and write report.json and samples.png."""
+    judge, judge_accuracy = train_judge(run)
+    tokenizer, labels = run.tokenizer(), choose_labels(run, None, SAMPLES)
+    masked, causal = run.transformer(), run.autoregressive()
+    settings = run.config.decoding
+    parts = labels.split(BATCH)
+    samples = torch.cat([generate(run, tokenizer, masked, part, settings, seed)[1] for seed, part in enumerate(parts)])
+    rivals = []
+    with run.autocast(), torch.no_grad():
+        for seed, part in enumerate(parts):
+            generator = torch.Generator(run.device).manual_seed(seed)
+            rivals.append(tokenizer.decode(autoregressive.generate(causal, part, generator=generator)))
+    seconds = {
+        stage: json.loads((run.folder / stage / "evaluation.json").read_text())["seconds"]
+        for stage in ("classifier", "tokenizer", "transformer", "autoregressive")
+        if (run.folder / stage).exists()
+    }
+    report = {
+        **scores(run, judge, samples, labels),
+        "seconds": sum(value for stage, value in seconds.items() if stage != "autoregressive"),
+        "samples": SAMPLES,
+        "decoding": asdict(settings),
+        "judge_accuracy_on_real_images": judge_accuracy,
+        "autoregressive": scores(run, judge, torch.cat(rivals), labels),
+        "seconds_by_stage": seconds,
+        "machine": compare.machine(run.device),
+    }
+    (run.folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    names = run.label_names[:10]
+    shown = figures.grid(samples[: 6 * len(run.label_names)], columns=len(names))
+    figures.save_png(shown, run.folder / "samples.png")
+    return report
+
+
+def train_judge(run: Run) -> tuple[Classifier, float]:
+    """A classifier of real images, and its accuracy on real validation images."""
+    config = run.config
+    settings = replace(config.classifier, width=24)
+    other = replace(config, seed=config.seed + 1, classifier=settings)
+    session = start_session(other, run.folder / "judge", run.device.type)
+    judge = train_classifier(session)
+    return judge, class_accuracy(judge, *session.valid_images(1000))
+
+
+def scores(run: Run, judge: Classifier, images: Tensor, labels: Tensor) -> dict[str, float | None]:
+    """Fraction of images of the asked class, and for glyphs the fraction that keep to one palette."""
+    palettes = (palette_of(images) >= 0).double().mean().item() if run.config.data == "glyphs" else None
+    return {"class_accuracy": class_accuracy(judge, images, labels), "palette_accuracy": palettes}
+
+
+def summary(report: dict) -> str:
+    """The report in a few lines."""
+    lines = [
+        f"{report['samples']} samples, judged by a classifier that is right on"
+        f" {report['judge_accuracy_on_real_images']:.1%} of real images:"
+    ]
+    for name, part in (("MaskGIT", report), ("autoregressive", report["autoregressive"])):
+        palette = "" if part["palette_accuracy"] is None else f", one palette {part['palette_accuracy']:.1%}"
+        lines.append(f"  {name:<15} asked class {part['class_accuracy']:.1%}{palette}")
+    lines.append(f"tokenizer and masked transformer trained in {report['seconds']:.0f} s")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    cli.run(main)

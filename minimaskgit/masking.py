@@ -1,0 +1,58 @@
+"""Masked visual token modelling: hide part of the tokens, predict them from the rest (lesson 3; paper section 3.1).
+
+tokens (B, N) ── r ~ U[0,1) per sample ── ceil(gamma(r) N) positions ──> [MASK] there ──> transformer ──> loss there
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minimaskgit.schedules import Schedule
+
+
+def mask_counts(r: Tensor, num_tokens: int, schedule: Schedule) -> Tensor:
+    """How many tokens of each sample to mask, ceil(gamma(r) * N): r (B,) in [0, 1] to int64 (B,) in 1..N."""
+    # In double precision: float32 rounding would at times put gamma * N on the other side of an integer.
+    fraction = schedule(r.double(), num_tokens)
+    return torch.ceil(fraction * num_tokens).long().clamp(1, num_tokens)
+
+
+def random_mask(counts: Tensor, num_tokens: int, generator: torch.Generator | None = None) -> Tensor:
+    """Choose exactly `counts` positions of each sample uniformly: (B,) to bool (B, N), True where masked."""
+    scores = torch.rand(len(counts), num_tokens, generator=generator, device=counts.device)
+    ranks = scores.argsort(dim=1).argsort(dim=1)  # (B, N) a random permutation of 0..N-1 a row
+    return ranks < counts[:, None]
+
+
+def masked_cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Mean negative log-likelihood over the masked positions only (paper equation 1).
+
+    logits (B, N, K), targets (B, N) in 0..K-1, mask bool (B, N) with at least one True; a scalar, in nats a token.
+    The paper smooths labels by 0.1 (section 4.1).
+    """
+    losses = F.cross_entropy(
+        logits.flatten(0, 1).float(), targets.flatten(), reduction="none", label_smoothing=label_smoothing
+    )
+    weights = mask.flatten().to(losses)
+    return (losses * weights).sum() / weights.sum()
+
+
+def mvtm_loss(
+    model: nn.Module,
+    tokens: Tensor,
+    labels: Tensor,
+    schedule: Schedule,
+    label_smoothing: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """One draw of the training objective: tokens (B, N) in 0..K-1 and labels (B,) to a scalar (paper equation 1).
+
+    model: a Transformer that is not causal.
+    Each sample is masked by a ratio of its own, r ~ U[0, 1), so that a batch shows canvases from almost blank to
+    almost complete.
+    """
+    batch, num_tokens = tokens.shape
+    r = torch.rand(batch, generator=generator, device=tokens.device)
+    mask = random_mask(mask_counts(r, num_tokens, schedule), num_tokens, generator)
+    logits = model(tokens.masked_fill(mask, model.mask_id), labels)  # (B, N, K)
+    return masked_cross_entropy(logits, tokens, mask, label_smoothing)

@@ -1,0 +1,65 @@
+"""A run folder: what training leaves and what every other command starts from.
+
+runs/demo/  config.json  labels.json
+    classifier/  tokenizer/  transformer/  autoregressive/
+        model.safetensors + config.json (once finished), checkpoint.safetensors (until then),
+        metrics.jsonl, tensorboard/, evaluation.json, pictures
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from minimaskgit.checkpoint import load_model
+from minimaskgit.config import Config, load_config
+from minimaskgit.errors import UserError
+from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained run; its models are loaded when asked for, in eval mode, on `device`."""
+
+    folder: Path
+    config: Config
+    label_names: list[str]
+    device: torch.device
+
+    def tokenizer(self) -> Tokenizer:
+        return load_model(Tokenizer, self.folder / "tokenizer").to(self.device)
+
+    def transformer(self) -> Transformer:
+        return load_model(Transformer, self.folder / "transformer").to(self.device)
+
+    def autoregressive(self) -> Transformer:
+        return load_model(Transformer, self.folder / "autoregressive").to(self.device)
+
+    def autocast(self) -> torch.autocast:
+        """The precision that the run was trained in."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+
+
+def open_run(folder: Path, device: str = "auto") -> Run:
+    """The run in `folder`; UserError if there is none."""
+    if not folder.is_dir():
+        raise UserError(f"no run folder {folder}; train one with python -m minimaskgit.train --out {folder}")
+    config = load_config(folder / "config.json")
+    try:
+        names = json.loads((folder / "labels.json").read_text())
+    except (OSError, ValueError):
+        raise UserError(f"{folder / 'labels.json'} is missing or broken; it lists the class names") from None
+    return Run(folder, config, names, pick_device(device))
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`, "auto" being the best there is; UserError if the machine does not have it."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
+    if not available.get(name.split(":")[0]):
+        there = ", ".join(kind for kind, here in available.items() if here)
+        raise UserError(f"no device {name!r} here; expected auto or one of: {there}")
+    return torch.device(name)

@@ -1,0 +1,248 @@
+"""The tokenizer, a VQ-GAN: pictures to a grid of codebook numbers and back (lessons 1 and 2; paper section 3, stage 1).
+
+    image (B,3,H,W) ──Encoder──> z (B,D,h,w) ──nearest codebook entry──> codes (B,h,w) ──> z_q ──Decoder──> image
+
+Convolutions, GroupNorm and swish, no attention, as in the authors' tokenizer; the side shrinks by
+f = patch * 2^(levels - 1). Images are floats in [0, 1]. The adversarial half of a VQ-GAN is in adversary.py.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+
+def nearest_codes(z: Tensor, codebook: Tensor) -> Tensor:
+    """Number of the codebook entry nearest to each vector: (..., D) and (K, D) to int64 (...)."""
+    # |z - e|^2 = |z|^2 - 2 z.e + |e|^2, and |z|^2 is the same for every entry.
+    distances = codebook.square().sum(-1) - 2 * (z @ codebook.T)  # (..., K)
+    return distances.argmin(-1)
+
+
+def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
+    """The value of z_q with the gradient of z: choosing an entry has no gradient, so the encoder gets the decoder's."""
+    return z + (z_q - z).detach()
+
+
+def vq_losses(z: Tensor, z_q: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """Codebook loss |sg(z) - e|^2 and commitment loss beta * |z - sg(e)|^2, means over elements (VQ-VAE equation 3).
+
+    The first moves the entries to the encoder's outputs, the second, scaled by beta (0.25), moves the encoder's
+    outputs to their entries.
+    """
+    return F.mse_loss(z_q, z.detach()), beta * F.mse_loss(z, z_q.detach())
+
+
+def code_perplexity(codes: Tensor, num_codes: int) -> Tensor:
+    """exp(entropy) of the codes' frequencies: how many codes an even use would need; a scalar in 1..K."""
+    p = torch.bincount(codes.flatten(), minlength=num_codes).float() / codes.numel()
+    return torch.exp(-torch.special.xlogy(p, p).sum())
+
+
+class Quantized(NamedTuple):
+    z_q: Tensor  # (B, D, h, w), the value of the entries, the gradient of the encoder's outputs
+    codes: Tensor  # (B, h, w) in 0..K-1
+    codebook_loss: Tensor  # scalar; zero where EMA moves the entries
+    commitment_loss: Tensor  # scalar, times beta
+
+
+class VectorQuantizer(nn.Module):
+    """A codebook of K entries of width D, learned by gradient or by EMA, whose dead entries are revived.
+
+    l2_norm: look up on the unit sphere (cosine similarity), which uses far more of the codebook (ViT-VQGAN).
+    ema: instead of the codebook loss, move each entry to the running mean of what it stood for (VQ-VAE appendix A.1).
+    revive_after: entries unused for this many training batches restart at random encoder outputs; 0 never.
+    """
+
+    def __init__(
+        self,
+        num_codes: int,
+        code_dim: int,
+        beta: float = 0.25,
+        l2_norm: bool = True,
+        ema: bool = False,
+        ema_decay: float = 0.99,
+        revive_after: int = 100,
+    ):
+        super().__init__()
+        self.beta, self.l2_norm, self.ema, self.ema_decay = beta, l2_norm, ema, ema_decay
+        self.revive_after = revive_after
+        codebook = torch.randn(num_codes, code_dim)
+        self.codebook = nn.Parameter(F.normalize(codebook, dim=-1), requires_grad=not ema)
+        self.register_buffer("idle", torch.zeros(num_codes, dtype=torch.long))  # batches since each entry's last use
+        if ema:
+            self.register_buffer("ema_count", torch.ones(num_codes))
+            self.register_buffer("ema_sum", self.codebook.detach().clone())
+
+    def entries(self) -> Tensor:
+        """The codebook as it is looked up and decoded: (K, D), of unit length where l2_norm."""
+        codebook = self.codebook.clone()  # revival writes to the original before backward reads what was looked up
+        return F.normalize(codebook, dim=-1) if self.l2_norm else codebook
+
+    def forward(self, z: Tensor) -> Quantized:
+        """Quantize (B, D, h, w); in training mode also updates EMA statistics and revives dead entries."""
+        z = z.movedim(1, -1).float()  # (B, h, w, D); distances in float32 also under autocast
+        if self.l2_norm:
+            z = F.normalize(z, dim=-1)
+        codes = nearest_codes(z.detach(), self.entries().detach())
+        z_q = F.embedding(codes, self.entries())
+        codebook_loss, commitment_loss = vq_losses(z, z_q, self.beta)
+        if self.ema:
+            codebook_loss = torch.zeros_like(codebook_loss)
+        if self.training:
+            self._learn_from(z.detach().flatten(0, -2), codes.flatten())
+        return Quantized(straight_through(z, z_q).movedim(-1, 1), codes, codebook_loss, commitment_loss)
+
+    @torch.no_grad()
+    def _learn_from(self, z: Tensor, codes: Tensor) -> None:
+        """Update what is not learned by gradient, from vectors (M, D) and their codes (M,)."""
+        counts = torch.bincount(codes, minlength=len(self.codebook))
+        if self.ema:
+            self.ema_count.lerp_(counts.float(), 1 - self.ema_decay)
+            self.ema_sum.lerp_(torch.zeros_like(self.ema_sum).index_add_(0, codes, z), 1 - self.ema_decay)
+            self.codebook.copy_(self.ema_sum / self.ema_count.clamp(min=1e-5)[:, None])
+        self.idle.add_(1).masked_fill_(counts > 0, 0)
+        if self.revive_after:
+            dead = (self.idle >= self.revive_after)[:, None]  # (K, 1)
+            fresh = z[torch.randint(len(z), (len(self.codebook),), device=z.device)]  # (K, D)
+            self.codebook.copy_(torch.where(dead, fresh, self.codebook))
+            if self.ema:
+                self.ema_sum.copy_(torch.where(dead, fresh, self.ema_sum))
+                self.ema_count.masked_fill_(dead[:, 0], 1)
+            self.idle.masked_fill_(dead[:, 0], 0)
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(swish(norm(conv(swish(norm(x)))))), with a 1x1 convolution on the shortcut where the width changes.
+
+    released_shortcut: as in the released code, that shortcut reads the block's own output; a slip, it seems, but one
+    which the published 54,515,587 parameters contain.
+    """
+
+    def __init__(self, inputs: int, outputs: int, released_shortcut: bool = False):
+        super().__init__()
+        self.body = nn.Sequential(
+            _norm(inputs),
+            nn.SiLU(),
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+            _norm(outputs),
+            nn.SiLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+        )
+        self.released_shortcut = released_shortcut
+        source = outputs if released_shortcut else inputs
+        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(source, outputs, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.body(x)
+        own = self.released_shortcut and not isinstance(self.shortcut, nn.Identity)
+        return out + self.shortcut(out if own else x)
+
+
+class Encoder(nn.Sequential):
+    """Images (B, 3, H, W) to latents (B, D, H/f, W/f)."""
+
+    def __init__(self, width: int, multipliers: Sequence[int], blocks: int, patch: int, code_dim: int, released: bool):
+        layers: list[nn.Module] = [nn.PixelUnshuffle(patch), _conv(3 * patch**2, width, bias=False)]
+        channels = width
+        for level, multiplier in enumerate(multipliers):
+            if level > 0:
+                layers.append(nn.AvgPool2d(2))
+            for _ in range(blocks):
+                layers.append(ResidualBlock(channels, width * multiplier, released))
+                channels = width * multiplier
+        layers += [ResidualBlock(channels, channels) for _ in range(blocks)]
+        super().__init__(*layers, _norm(channels), nn.SiLU(), nn.Conv2d(channels, code_dim, 1))
+
+
+class Decoder(nn.Sequential):
+    """Latents (B, D, h, w) to images (B, 3, f*h, f*w), the encoder mirrored."""
+
+    def __init__(self, width: int, multipliers: Sequence[int], blocks: int, patch: int, code_dim: int, released: bool):
+        channels = width * multipliers[-1]
+        layers: list[nn.Module] = [_conv(code_dim, channels)]
+        layers += [ResidualBlock(channels, channels) for _ in range(blocks)]
+        for level in reversed(range(len(multipliers))):
+            for _ in range(blocks):
+                layers.append(ResidualBlock(channels, width * multipliers[level], released))
+                channels = width * multipliers[level]
+            if level > 0:
+                layers += [nn.Upsample(scale_factor=2, mode="nearest"), _conv(channels, channels)]
+        super().__init__(*layers, _norm(channels), nn.SiLU(), _conv(channels, 3 * patch**2), nn.PixelShuffle(patch))
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """The weights where the adaptive weight compares the losses' gradients (VQ-GAN equation 7)."""
+        return self[-2].weight
+
+
+class Tokenizer(nn.Module, PyTorchModelHubMixin):
+    """The whole VQ-GAN generator: `encode` to codes, `decode` back; `forward` does both and gives the losses.
+
+    image_size: side in pixels. width, multipliers, blocks: channels of the first level, their multiple and number of
+    residual blocks a level. patch: pixels a side that the stem folds into channels (1: as in the paper; 4 makes a
+    small model fast on a CPU). num_codes, code_dim and the rest: see VectorQuantizer.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 256,
+        width: int = 128,
+        multipliers: Sequence[int] = (1, 1, 2, 2, 4),
+        blocks: int = 2,
+        patch: int = 1,
+        num_codes: int = 1024,
+        code_dim: int = 256,
+        beta: float = 0.25,
+        l2_norm: bool = True,
+        ema: bool = False,
+        ema_decay: float = 0.99,
+        revive_after: int = 100,
+        released_shortcut: bool = False,
+    ):
+        super().__init__()
+        self.image_size, self.num_codes = image_size, num_codes
+        self.downsampling = patch * 2 ** (len(multipliers) - 1)
+        if image_size % self.downsampling:
+            raise ValueError(f"image size {image_size} is not a multiple of the downsampling {self.downsampling}")
+        shape = (width, multipliers, blocks, patch, code_dim, released_shortcut)
+        self.encoder, self.decoder = Encoder(*shape), Decoder(*shape)
+        self.quantizer = VectorQuantizer(num_codes, code_dim, beta, l2_norm, ema, ema_decay, revive_after)
+
+    @property
+    def grid(self) -> int:
+        """Tokens along one side: h = w = image_size / f."""
+        return self.image_size // self.downsampling
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens an image: N = h * w."""
+        return self.grid**2
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Quantized]:
+        """Reconstruct (B, 3, H, W) floats in [0, 1]; also returns the codes and the two alignment losses."""
+        quantized = self.quantizer(self.encoder(images))
+        return self.decoder(quantized.z_q), quantized
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1] to codes (B, N) in raster order."""
+        return self.quantizer(self.encoder(images)).codes.flatten(1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (B, N) in raster order to images (B, 3, H, W), clipped to [0, 1]."""
+        z_q = F.embedding(codes, self.quantizer.entries())  # (B, N, D)
+        z_q = z_q.unflatten(1, (self.grid, -1)).movedim(-1, 1)  # (B, D, h, w)
+        return self.decoder(z_q).float().clamp(0, 1)
+
+
+def _conv(inputs: int, outputs: int, bias: bool = True) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    # 32 groups as in VQ-GAN, fewer where the width is small or not a multiple.
+    groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0)
+    return nn.GroupNorm(groups, channels, eps=1e-6)
