@@ -37,7 +37,7 @@ class Shape:
 
 
 SHAPES = {
-    "demo": Shape(512, 64, Config().transformer),
+    "demo": Shape(256, 64, Config().transformer),
     "256 tokens": Shape(1024, 256, TransformerConfig(width=256, depth=8, heads=8, mlp_width=1024)),
 }
 CLASSES = 1000  # more than any batch, so that no two samples share their first pass
@@ -202,10 +202,9 @@ def report(result: dict) -> str:
     for name, shape in result["shapes"].items():
         lines.append(f"{name}: {shape['parameters'] / 1e6:.1f} M parameters, {shape['tokens']} tokens")
         for batch, d in shape["decoding"].items():
+            ratio = d["decode_over_bare_passes"]
             speeds = ", ".join(f"{kind} {value:.1f}" for kind, value in d["images_per_second"].items())
-            lines.append(
-                f"  batch {batch:>3}: decoding takes {d['decode_over_bare_passes']:.2f} x its bare passes; images/s: {speeds}"
-            )
+            lines.append(f"  batch {batch:>3}: decoding takes {ratio:.2f} x its bare passes; images/s: {speeds}")
         t, m = shape["training"], shape["matmul_gflops_per_second"]
         lines.append(
             f"  training: {t['images_per_second']:.0f} images/s, {t['gflops_per_second']:.0f} GFLOP/s"

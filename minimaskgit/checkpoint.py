@@ -5,6 +5,8 @@
 One file, renamed into place, so that a run stopped at any moment has the old state or the new one, never half of one.
 """
 
+import contextlib
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,7 +70,8 @@ def load_model(kind: type[nn.Module], folder: Path) -> nn.Module:
     if not (folder / "model.safetensors").exists():
         raise UserError(f"no trained {kind.__name__.lower()} in {folder}; train it with python -m minimaskgit.train")
     try:
-        return kind.from_pretrained(folder).eval()
+        with contextlib.redirect_stdout(io.StringIO()):  # the mixin prints where it loads from
+            return kind.from_pretrained(folder).eval()
     except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"the weights in {folder} are damaged: {str(error).strip().splitlines()[0]}") from None
 

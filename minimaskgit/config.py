@@ -49,7 +49,7 @@ class TokenizerConfig:
     )  # channels of each level as multiples of width; each further level halves the side
     blocks: int = 1  # residual blocks a level
     patch: int = 4  # pixels a side folded into channels by the stem
-    num_codes: int = 512  # codebook entries K
+    num_codes: int = 256  # codebook entries K
     code_dim: int = 16  # width of an entry
     beta: float = 0.25  # weight of the commitment loss
     l2_norm: bool = False  # look codes up by cosine similarity
@@ -63,7 +63,7 @@ class TokenizerConfig:
 class TokenizerTraining:
     """How the VQ-GAN is trained."""
 
-    steps: int = 1500  # training steps
+    steps: int = 1200  # training steps
     batch_size: int = 32  # images a step, over all processes
     learning_rate: float = 4e-3  # peak of the generator's, AdamW
     warmup: int = 50  # steps over which the learning rate rises; then it falls to zero along a cosine
@@ -98,7 +98,7 @@ class TransformerTraining:
     batch_size: int = 32  # images a step, over all processes
     optimizer: Literal["muon", "adamw"] = "muon"  # for the blocks' matrices; everything else has AdamW
     learning_rate: float = 3e-3  # peak, AdamW
-    muon_learning_rate: float = 2e-2  # peak, Muon
+    muon_learning_rate: float = 3e-3  # peak, Muon
     betas: tuple[float, float] = (0.9, 0.96)  # AdamW's, the paper's
     weight_decay: float = 0.01  # on matrices
     warmup: int = 30  # steps over which the learning rate rises
@@ -212,6 +212,31 @@ def paper() -> Config:
     )  # fmt: skip
 
 
+# What numbers may be, by the setting's name; all others must be 0 or more.
+POSITIVE = {
+    *("size", "count", "width", "steps", "batch_size", "learning_rate", "muon_learning_rate", "gan_learning_rate"),
+    *("multipliers", "blocks", "patch", "num_codes", "code_dim", "gan_width", "gan_layers", "clip"),
+    *("depth", "heads", "mlp_width", "report_every", "picture_every", "save_every"),
+}
+FRACTIONS = {"ema_decay", "gan_start", "dropout", "betas", "cooldown", "label_smoothing", "class_dropout"}
+
+
+def check(config: Config) -> None:
+    """UserError for a setting that cannot work."""
+    _check_numbers(config)
+    image, f = config.images.size, config.tokenizer.patch * 2 ** (len(config.tokenizer.multipliers) - 1)
+    if image % f:
+        raise UserError(
+            f"--images.size {image} is not a multiple of the downsampling {f},"
+            " which is --tokenizer.patch times 2 for each of --tokenizer.multipliers but the first"
+        )
+    if config.transformer.width % config.transformer.heads:
+        raise UserError(
+            f"--transformer.width {config.transformer.width} is not a multiple of"
+            f" --transformer.heads {config.transformer.heads}"
+        )
+
+
 PRESETS = {"demo": demo, "demo-real": demo_real, "full": full, "paper": paper}
 
 
@@ -243,6 +268,25 @@ def first_difference(a: Any, b: Any, prefix: str = "") -> str | None:
         elif x != y:
             return f"{prefix}{f.name} is {x!r} there and {y!r} here"
     return None
+
+
+def _check_numbers(config: Any, prefix: str = "--") -> None:
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        option = (prefix + f.name).replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            _check_numbers(value, f"{option}.")
+        for number in value if isinstance(value, tuple) else (value,):
+            if not isinstance(number, int | float):
+                continue
+            if f.name in POSITIVE and not number > 0:
+                raise UserError(
+                    f"{option} {number}: expected {'1 or more' if isinstance(number, int) else 'more than 0'}"
+                )
+            if f.name in FRACTIONS and not 0 <= number <= 1:
+                raise UserError(f"{option} {number}: expected a fraction, from 0 to 1")
+            if not number >= 0:
+                raise UserError(f"{option} {number}: expected 0 or more")
 
 
 def _from_dict(kind: type, values: dict[str, Any]) -> Any:

@@ -69,10 +69,10 @@ def remask(tokens: Tensor, confidence: Tensor, counts: Tensor, mask_id: int) -> 
     return tokens.masked_fill(ranks < counts[:, None], mask_id)
 
 
-def mask_plan(unknown: Tensor, steps: int, schedule: Schedule) -> Tensor:
-    """The number of masked tokens after each step, (T, B), from those unknown at the start (B,)."""
+def mask_plan(unknown: Tensor, steps: int, schedule: Schedule, start_step: int = 0) -> Tensor:
+    """The number of masked tokens after each step, (T - start_step, B), from those unknown at the start (B,)."""
     counts, now = [], unknown
-    for step in range(steps):
+    for step in range(start_step, steps):
         now = num_to_mask(unknown, now, step, steps, schedule)
         counts.append(now)
     return torch.stack(counts)
@@ -99,18 +99,23 @@ def decode_steps(
     blank = tokens is None
     if blank:
         tokens = torch.full((len(labels), model.num_tokens), model.mask_id, device=labels.device)
-    plan = mask_plan((tokens == model.mask_id).sum(1).cpu(), steps, schedule).to(labels.device)
-    for step in range(start_step, steps):
+    plan = mask_plan((tokens == model.mask_id).sum(1).cpu(), steps, schedule, start_step).to(labels.device)
+    # On a blank canvas all samples of a class have the same logits, so that pass is made once a class.
+    classes, of_class = labels.unique(return_inverse=True) if blank else (None, None)
+    for step, counts in enumerate(plan, start_step):
         # 1. Predict every unknown token and sample it; known ones stay.
         known = tokens != model.mask_id
-        logits = _guided(model, tokens, labels, guidance, alike=blank and step == 0)  # (B, N, K)
+        if blank and step == start_step:
+            logits = guided_logits(model, tokens[: len(classes)], classes, guidance)[of_class]  # (B, N, K)
+        else:
+            logits = guided_logits(model, tokens, labels, guidance)
         sampled = torch.where(known, tokens, sample_categorical(logits, generator))
         # 2. How sure is the model of what it sampled? Noise, less and less of it, keeps the choice diverse.
         tau = temperature * (1 - (step + 1) / steps)
         noise = gumbel_noise(sampled.shape, sampled.device, generator)
         sure = confidence(logits, sampled, known, tau, noise)
         # 3. and 4. The schedule says how many to give up again: the least sure. The last step gives up none.
-        tokens = remask(sampled, sure, plan[step], model.mask_id)
+        tokens = remask(sampled, sure, counts, model.mask_id)
         yield Step(sampled, tokens, tokens == model.mask_id)
 
 
@@ -121,11 +126,8 @@ def decode(model: Transformer, labels: Tensor, tokens: Tensor | None = None, **o
     return step.tokens
 
 
-def _guided(model: Transformer, tokens: Tensor, labels: Tensor, guidance: float, alike: bool) -> Tensor:
-    """Logits (B, N, K), with classifier-free guidance if asked for."""
-    if alike:  # a blank canvas: all samples of one class have the same logits, so each class is computed once
-        labels, index = labels.unique(return_inverse=True)
-        return _guided(model, tokens[: len(labels)], labels, guidance, alike=False)[index]
+def guided_logits(model: Transformer, tokens: Tensor, labels: Tensor, guidance: float) -> Tensor:
+    """Logits (B, N, K) of one pass, moved by classifier-free guidance away from those without a class, if asked for."""
     if guidance == 0:
         return model(tokens, labels)
     nothing = torch.full_like(labels, model.num_classes)

@@ -88,7 +88,7 @@ def glyphs(count: int, seed: int = 0, size: int = 32) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(p.labels)
 
 
-def palette_of(images: Tensor, tolerance: float = 0.12, share: float = 0.97) -> Tensor:
+def palette_of(images: Tensor, tolerance: float = 0.15, share: float = 0.98) -> Tensor:
     """Number of the one palette each picture keeps to, or -1: float images (B, 3, H, W) in [0, 1] to int64 (B,).
 
     A pixel keeps to a palette if its colour lies within `tolerance` (Euclidean distance in RGB, sides of length 1) of

@@ -8,7 +8,7 @@ import argparse
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,6 +33,7 @@ from minimaskgit.config import (
     PRESETS,
     Config,
     TransformerTraining,
+    check,
     first_difference,
     load_config,
     save_config,
@@ -69,7 +70,7 @@ class Options:
     resume: bool = False  # go on with the run in that folder, with its settings
     max_steps: int | None = None  # stop each stage after so many steps, as if they were all
     device: str = "auto"  # auto, cpu, cuda or mps
-    config: Annotated[Config, tyro.conf.arg(name="")] = Config()
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def train(
     config: Config, folder: Path, stages: Sequence[Stage] = STAGES, resume: bool = False, device: str = "auto"
 ) -> None:
     """Train the stages one after another into a run folder."""
+    check(config)
     check_folder(config, folder, stages, resume)
     session = start_session(config, folder, device)
     for stage in stages:
@@ -136,7 +138,7 @@ def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: 
         return
     if difference := first_difference(load_config(folder / "config.json"), config):
         raise UserError(
-            f"{folder} holds a run with other settings ({difference}); --resume takes its settings, or choose another --out"
+            f"{folder} holds another run ({difference}); --resume takes that run's settings, or choose another --out"
         )
     for stage in stages:
         if any((folder / stage / name).exists() for name in ("model.safetensors", "checkpoint.safetensors")):

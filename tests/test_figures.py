@@ -211,9 +211,7 @@ def test_a_gif_has_all_frames_at_their_durations_and_loops(tmp_path):
 
 def read_gif(path) -> np.ndarray:
     with Image.open(path) as gif:
-        return np.stack(
-            [np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(gif)]
-        )
+        return np.stack([np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(gif)])
 
 
 def test_a_gif_shows_gradients_nearly_as_they_are(tmp_path):

@@ -1,0 +1,49 @@
+"""Everything that hypothesis draws for the laws, in one place.
+
+Tensors are drawn by their seed: a random tensor is as good as another, and a seed is short to read and to shrink.
+"""
+
+import torch
+from hypothesis import strategies as st
+from tiny import generator
+from torch import Tensor
+
+from minimaskgit.schedules import SCHEDULES
+
+seeds = st.integers(0, 2**32 - 1)
+fractions = st.floats(0, 1)  # r, progress
+ratios = st.lists(fractions, min_size=1, max_size=8)  # r of each sample of a batch
+canvas_sizes = st.integers(1, 300)  # N
+schedule_names = st.sampled_from(sorted(SCHEDULES))
+falling_names = st.sampled_from(sorted(set(SCHEDULES) - {"bert"}))
+
+
+def normal(*shape: int) -> st.SearchStrategy[Tensor]:
+    """Standard normal tensors of a shape."""
+    return seeds.map(lambda seed: torch.randn(shape, generator=generator(seed)))
+
+
+def codes(num_codes: int, *shape: int) -> st.SearchStrategy[Tensor]:
+    """Tensors of code numbers 0..K-1."""
+    return seeds.map(lambda seed: torch.randint(num_codes, shape, generator=generator(seed)))
+
+
+@st.composite
+def masks(draw: st.DrawFn, batch: int, num_tokens: int) -> Tensor:
+    """Bool (B, N) with at least one True a sample, and any number of them."""
+    counts = draw(st.lists(st.integers(1, num_tokens), min_size=batch, max_size=batch))
+    return _scattered(counts, num_tokens, draw(seeds))
+
+
+@st.composite
+def canvases(draw: st.DrawFn, num_codes: int, num_tokens: int, mask_id: int, max_batch: int = 4) -> Tensor:
+    """Tokens (B, N) of which each sample knows a number and a region of its own, from nothing to everything."""
+    counts = draw(st.lists(st.integers(0, num_tokens), min_size=1, max_size=max_batch))
+    seed = draw(seeds)
+    tokens = torch.randint(num_codes, (len(counts), num_tokens), generator=generator(seed + 1))
+    return tokens.masked_fill(_scattered(counts, num_tokens, seed), mask_id)
+
+
+def _scattered(counts: list[int], num_tokens: int, seed: int) -> Tensor:
+    order = torch.rand(len(counts), num_tokens, generator=generator(seed)).argsort(1).argsort(1)
+    return order < torch.tensor(counts)[:, None]

@@ -1,0 +1,364 @@
+"""Every command from end to end on a tiny configuration, and what it says to wrong input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from minimaskgit import bench, cli, compare, demo, generate, train
+from minimaskgit.errors import UserError
+from minimaskgit.runs import open_run
+
+TINY = [
+    *("--images.count", "64", "--report-every", "2", "--save-every", "2", "--picture-every", "3"),
+    *("--classifier.steps", "3", "--classifier.width", "8", "--classifier.batch-size", "8"),
+    *("--tokenizer.width", "16", "--tokenizer.num-codes", "32", "--tokenizer.code-dim", "4"),
+    *("--tokenizer-training.steps", "6", "--tokenizer-training.batch-size", "4"),
+    *("--tokenizer-training.gan-start", "0.5", "--tokenizer-training.gan-width", "8"),
+    *("--transformer.width", "16", "--transformer.depth", "1", "--transformer.heads", "2"),
+    *("--transformer.mlp-width", "32", "--transformer-training.steps", "5"),
+    *("--transformer-training.batch-size", "4", "--transformer-training.class-dropout", "0.1"),
+]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory) -> Path:
+    """A run with all stages trained, for a moment only."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    train.main(["--out", str(folder), *TINY])
+    return folder
+
+
+def error_line(capsys, command, *arguments: str) -> str:
+    """What a command prints when it refuses its arguments: one line, and exit code 2."""
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lambda: command.main(list(arguments)))
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and printed.count("\n") == 1, printed
+    return printed
+
+
+# --- train ---
+
+
+def test_training_leaves_finished_models_metrics_and_pictures(run_folder):
+    for stage in ("classifier", "tokenizer", "transformer", "autoregressive"):
+        assert (run_folder / stage / "model.safetensors").exists()
+        assert (run_folder / stage / "config.json").exists()
+        assert not (run_folder / stage / "checkpoint.safetensors").exists()  # it has served
+        assert list((run_folder / stage / "tensorboard").iterdir())
+        lines = [json.loads(line) for line in (run_folder / stage / "metrics.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
+    for picture in ("tokenizer/reconstructions.png", "transformer/samples.png", "autoregressive/samples.png"):
+        assert Image.open(run_folder / picture).size > (100, 100)
+    assert (run_folder / "tokenizer/pictures/step_000003.png").exists()
+
+
+def test_tokenizer_training_reports_every_term(run_folder):
+    lines = [json.loads(line) for line in (run_folder / "tokenizer/metrics.jsonl").read_text().splitlines()]
+    always = {"l1", "psnr", "commitment", "perceptual", "usage", "perplexity", "grad_norm"}
+    assert all(always <= set(line) for line in lines)
+    assert "adversarial" not in lines[0]  # the warm-up
+    assert {"adversarial", "adaptive", "discriminator"} <= set(lines[-1])
+
+
+def test_the_config_of_a_run_is_what_was_asked_for(run_folder):
+    config = open_run(run_folder).config
+    assert config.tokenizer.num_codes == 32 and config.transformer.depth == 1
+    assert config.tokenizer_training.gan_start == 0.5
+
+
+def test_a_folder_with_a_run_is_not_overwritten(run_folder, capsys):
+    assert "is there already" in error_line(capsys, train, "--out", str(run_folder), *TINY)
+    assert "transformer.depth is 1 there and 5 here" in error_line(
+        capsys, train, "--out", str(run_folder), *TINY, "--transformer.depth", "5"
+    )
+
+
+def test_resuming_a_finished_run_keeps_its_models(run_folder, capsys):
+    before = (run_folder / "transformer/model.safetensors").read_bytes()
+    train.main(["--out", str(run_folder), "--resume"])
+    assert "trained already, kept" in capsys.readouterr().out
+    assert (run_folder / "transformer/model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("stage", ["tokenizer", "transformer", "autoregressive"])
+def test_a_run_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_path, monkeypatch, stage):
+    """Stop the stage after its fourth step, as Ctrl-C does, and resume."""
+    original = train.batch_indices
+
+    def interrupting(count, batch_size, step, seed):
+        if step == 3 and "interrupted" not in state and state["stage"] == stage:
+            state["interrupted"] = True
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(count, batch_size, step, seed)
+
+    state = {"stage": None}
+    real_fit = train.fit
+
+    def watching_fit(folder, *args, **kwargs):
+        state["stage"] = folder.name
+        return real_fit(folder, *args, **kwargs)
+
+    monkeypatch.setattr(train, "batch_indices", interrupting)
+    monkeypatch.setattr(train, "fit", watching_fit)
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt, match="--resume"):
+        train.main(["--out", str(folder), *TINY])
+    assert state["interrupted"] and (folder / stage / "checkpoint.safetensors").exists()
+    train.main(["--out", str(folder), "--resume"])
+    for name in ("tokenizer", "transformer", "autoregressive"):
+        once, twice = (load_file(f / name / "model.safetensors") for f in (run_folder, folder))
+        assert all(torch.equal(once[key], twice[key]) for key in once), name
+        steps = [json.loads(line)["step"] for line in (folder / name / "metrics.jsonl").read_text().splitlines()]
+        assert steps == sorted(set(steps))
+
+
+def test_one_stage_at_a_time_gives_the_same_models(run_folder, tmp_path):
+    folder = tmp_path / "run"
+    for stage in ("tokenizer", "transformer"):
+        train.main(["--out", str(folder), "--stage", stage, *TINY])
+    for stage in ("tokenizer", "transformer"):
+        once, apart = (load_file(f / stage / "model.safetensors") for f in (run_folder, folder))
+        assert all(torch.equal(once[key], apart[key]) for key in once)
+    assert not (folder / "autoregressive").exists()
+
+
+def test_a_transformer_without_a_tokenizer_is_refused(tmp_path, capsys):
+    printed = error_line(capsys, train, "--out", str(tmp_path / "run"), "--stage", "transformer", *TINY)
+    assert "no trained tokenizer" in printed
+
+
+def test_a_damaged_checkpoint_is_refused(run_folder, tmp_path, capsys):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.json").write_text((run_folder / "config.json").read_text())
+    (folder / "classifier").mkdir()
+    (folder / "classifier/checkpoint.safetensors").write_bytes(b"not a checkpoint")
+    assert "is damaged" in error_line(capsys, train, "--out", str(folder), "--resume")
+
+
+def test_the_full_preset_starts_on_a_cpu(tmp_path):
+    """Its shapes fit together: one step of each stage, on glyphs of its size."""
+    small = ["--tokenizer.width", "32", "--transformer.depth", "1", "--transformer.width", "64"]
+    small += ["--images.count", "8", "--tokenizer-training.batch-size", "2", "--transformer-training.batch-size", "2"]
+    small += ["--classifier.batch-size", "4", "--tokenizer-training.gan-start", "0", "--stage", "transformer"]
+    folder = tmp_path / "run"
+    for stage in ("tokenizer", "transformer"):
+        small[-1] = stage
+        train.main(["--full", "--data", "glyphs", "--out", str(folder), "--max-steps", "1", *small])
+    assert open_run(folder).tokenizer().num_tokens == 256
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["--data", "./nowhere"], "no such file or folder"),
+        (["--resume"], "no run in"),
+        (["--max-steps", "0"], "expected 1 or more"),
+        (["--device", "abacus"], "no device 'abacus'"),
+        (["--tokenizer.patch", "5"], "not a multiple"),
+        (["--transformer.heads", "5"], "not a multiple"),
+        (["--images.classes", "hart"], "heart"),
+        (["--images.count", "0"], "expected 1 or more"),
+        (["--tokenizer-training.steps", "0"], "expected 1 or more"),
+        (["--transformer-training.batch-size", "0"], "expected 1 or more"),
+        (["--transformer-training.learning-rate", "-1"], "expected"),
+    ],
+)
+def test_impossible_training_options_are_told_in_one_line(tmp_path, capsys, arguments, complaint):
+    out = ["--out", str(tmp_path / "run")]
+    assert complaint in error_line(capsys, train, *out, *TINY, *arguments)
+
+
+def test_a_diverging_loss_stops_with_the_step(tmp_path, capsys):
+    wild = ["--tokenizer-training.learning-rate", "1e30", "--tokenizer-training.steps", "20"]
+    printed = error_line(capsys, train, "--out", str(tmp_path / "run"), *TINY, *wild)
+    assert "at step" in printed and "lower learning rate" in printed
+
+
+# --- generate ---
+
+
+def test_generate_writes_a_grid_and_an_animation_of_the_asked_class(run_folder, tmp_path, capsys):
+    out, gif = tmp_path / "deep" / "grid.png", tmp_path / "decode.gif"
+    options = ["--label", "heart", "--steps", "4", "--count", "6", "--out", str(out), "--gif", str(gif)]
+    generate.main(["--run", str(run_folder), *options])
+    assert str(out) in capsys.readouterr().out
+    assert Image.open(out).size > (200, 200)
+    assert 2 <= Image.open(gif).n_frames <= 5  # a blank canvas and four steps; equal frames are merged
+
+
+def test_generate_repeats_itself_for_one_seed_and_not_for_another(run_folder, tmp_path):
+    def picture(seed: int, name: str) -> bytes:
+        path = tmp_path / name
+        generate.main(["--run", str(run_folder), "--count", "4", "--seed", str(seed), "--out", str(path)])
+        return path.read_bytes()
+
+    first = picture(1, "a.png")
+    assert first == picture(1, "b.png")
+    assert first != picture(2, "c.png")
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["--label", "hart"], "heart"),
+        (["--label", "10"], "10"),
+        (["--steps", "0"], "expected 1 to 64"),
+        (["--steps", "65"], "expected 1 to 64"),
+        (["--count", "0"], "expected 1 or more"),
+        (["--temperature", "-1"], "expected 0 or more"),
+        (["--device", "abacus"], "no device"),
+    ],
+)
+def test_generate_tells_impossible_options_in_one_line(run_folder, tmp_path, capsys, arguments, complaint):
+    out = ["--out", str(tmp_path / "x.png")]
+    assert complaint in error_line(capsys, generate, "--run", str(run_folder), *out, *arguments)
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_generate_without_a_run_says_how_to_train_one(tmp_path, capsys):
+    assert "minimaskgit.train" in error_line(capsys, generate, "--run", str(tmp_path / "none"))
+    assert "minimaskgit.train" in error_line(capsys, generate, "--run", str(tmp_path))
+
+
+def test_damaged_weights_are_named(run_folder, tmp_path, capsys):
+    copy = tmp_path / "run"
+    for file in run_folder.rglob("*"):
+        if file.is_file() and file.suffix in (".json", ".safetensors"):
+            target = copy / file.relative_to(run_folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.read_bytes())
+    weights = copy / "transformer/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert "transformer are damaged" in error_line(capsys, generate, "--run", str(copy))
+
+
+# --- compare, demo, bench ---
+
+
+def test_compare_times_both_decoders_and_draws_the_race(run_folder, tmp_path, capsys):
+    options = ["--batches", "1", "2", "--repeats", "1", "--shown", "2", "--out", str(tmp_path)]
+    compare.main(["--run", str(run_folder), *options])
+    result = json.loads((tmp_path / "compare.json").read_text())
+    passes = {row["decoder"]: row["passes"] for row in result["rows"]}
+    assert passes == {"MaskGIT": 8, "autoregressive, cache": 64, "autoregressive, no cache": 64}
+    for row in result["rows"]:
+        assert set(row["batch"]) == {"1", "2"}
+        assert all(speed["images_per_second"] > 0 for speed in row["batch"].values())
+    for name in ("compare.png", "decoding.png", "race.gif"):
+        assert Image.open(tmp_path / name).size > (100, 100)
+    assert "images/s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--batches", "0"], ["--repeats", "0"], ["--steps", "0"], ["--shown", "0"]])
+def test_compare_tells_impossible_options_in_one_line(run_folder, capsys, arguments):
+    assert "expected" in error_line(capsys, compare, "--run", str(run_folder), *arguments)
+
+
+@pytest.mark.slow
+def test_the_demo_leaves_a_report_and_a_second_one_keeps_what_is_trained(tmp_path, capsys):
+    folder = tmp_path / "demo"
+    for _ in range(2):
+        demo.main(["--out", str(folder), *TINY])
+    assert "trained already, kept" in capsys.readouterr().out
+    report = json.loads((folder / "report.json").read_text())
+    assert report["samples"] == 500
+    assert 0 <= report["class_accuracy"] <= 1 and 0 <= report["palette_accuracy"] <= 1
+    stages = report["seconds_by_stage"]
+    assert report["seconds"] == pytest.approx(stages["classifier"] + stages["tokenizer"] + stages["transformer"])
+
+
+@pytest.mark.slow
+def test_the_bench_stores_its_rates(tmp_path):
+    out = tmp_path / "deep" / "bench.json"
+    bench.main(["--out", str(out), "--repeats", "1", "--batches", "1", "--train-batch", "1", "--steps", "2"])
+    result = json.loads(out.read_text())
+    for shape in result["shapes"].values():
+        assert shape["decoding"]["1"]["decode_over_bare_passes"] > 0
+        assert set(shape["decoding"]["1"]["images_per_second"]) == {"parallel", "cache", "no cache"}
+        assert shape["training"]["gflops_per_second"] > 0 and shape["matmul_gflops_per_second"] > 0
+
+
+# --- as a user types them ---
+
+
+def command(name: str, *arguments: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", f"minimaskgit.{name}", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["train", "generate", "compare", "demo", "bench"])
+def test_help_explains_and_a_wrong_option_exits_with_2(name):
+    shown = command(name, "--help")
+    assert shown.returncode == 0 and "--device" in shown.stdout
+    wrong = command(name, "--no-such-option")
+    assert wrong.returncode == 2 and "Traceback" not in wrong.stderr
+
+
+@pytest.mark.slow
+def test_a_missing_run_is_one_line_and_no_traceback():
+    gone = command("generate", "--run", "nowhere")
+    assert gone.returncode == 2
+    assert gone.stderr.startswith("error: no run folder nowhere") and gone.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_run_can_be_resumed(tmp_path, number):
+    folder = tmp_path / "run"
+    arguments = ["--out", str(folder), *TINY, "--tokenizer-training.steps", "100000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "minimaskgit.train", *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(1200):  # until it is well into the tokenizer
+        if (folder / "tokenizer/metrics.jsonl").exists() and (folder / "tokenizer/metrics.jsonl").read_text():
+            break
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in printed
+    assert "--resume goes on" in printed
+    assert (folder / "tokenizer/checkpoint.safetensors").exists()
+
+
+# --- on photographs ---
+
+
+@pytest.mark.slow
+def test_every_stage_runs_on_tiny_imagenet(tiny_imagenet, tmp_path):
+    folder = tmp_path / "run"
+    source = ["--data", str(tiny_imagenet), "--images.classes", "goldfish", "monarch", "--images.size", "64"]
+    train.main(["--out", str(folder), *TINY, *source, "--images.flip", "--tokenizer.patch", "8"])
+    generate.main(["--run", str(folder), "--label", "goldfish", "--count", "2", "--out", str(tmp_path / "x.png")])
+    compare.main(["--run", str(folder), "--batches", "1", "--repeats", "1", "--shown", "2"])
+    assert open_run(folder).label_names == ["goldfish", "monarch"]
+    assert (folder / "compare/race.gif").exists()
+
+
+def test_a_hub_data_set_that_cannot_be_had_is_one_line(tmp_path, capsys, monkeypatch):
+    def offline(*args, **kwargs):
+        raise UserError("nobody/nothing: not to be had; download it elsewhere and pass its folder with --data")
+
+    monkeypatch.setattr(train, "load_data", offline)
+    assert "--data" in error_line(capsys, train, "--out", str(tmp_path / "run"), "--data", "nobody/nothing")
+    assert not (tmp_path / "run").exists()  # nothing half-made is left

@@ -1,0 +1,350 @@
+"""Laws of iterative parallel decoding (lesson 5; paper section 3.2)."""
+
+from collections.abc import Callable
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from strategies import canvases, codes, masks, normal, schedule_names, seeds
+from test_schedules import ORACLE
+from tiny import FixedLogits, generator, tiny_transformer
+
+from minimaskgit import decoding
+from minimaskgit.decoding import (
+    TEMPERATURE,
+    confidence,
+    decode,
+    decode_steps,
+    gumbel_noise,
+    mask_plan,
+    num_to_mask,
+    remask,
+    sample_categorical,
+)
+from minimaskgit.schedules import SCHEDULES, cosine
+
+N, K, C = 9, 11, 3  # the tiny transformer's tokens, codes and classes
+MODEL = tiny_transformer()
+
+model_runs = settings(max_examples=30)
+step_counts = st.integers(1, N + 2)
+known_regions = canvases(K, N, MODEL.mask_id)
+
+
+def some_labels(tokens: torch.Tensor) -> torch.Tensor:
+    return torch.arange(len(tokens)) % (C + 1)
+
+
+def unknown(tokens: torch.Tensor) -> torch.Tensor:
+    return tokens == MODEL.mask_id
+
+
+def handed_to(function: str, run: Callable[[], object]) -> list[tuple]:
+    """The arguments with which decoding calls one of its own functions during `run`."""
+    calls, real = [], getattr(decoding, function)
+
+    def listen(*arguments):
+        calls.append(arguments)
+        return real(*arguments)
+
+    with patch.object(decoding, function, listen):
+        run()
+    return calls
+
+
+# --- Drawing tokens ---
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
+def test_codes_are_drawn_with_the_probabilities_of_the_softmax(scale):
+    logits = scale * torch.randn(7, generator=generator(0))
+    drawn = sample_categorical(logits.expand(20_000, 7), generator(1))
+    assert stats.chisquare(drawn.bincount(minlength=7), 20_000 * logits.double().softmax(-1)).pvalue > 1e-3
+
+
+def test_neighbouring_draws_are_independent():
+    drawn = sample_categorical(torch.zeros(20_000, 2, 3), generator(0))
+    table = torch.bincount(drawn[:, 0] * 3 + drawn[:, 1], minlength=9).view(3, 3)
+    assert stats.chi2_contingency(table.numpy()).pvalue > 1e-3
+
+
+@given(logits=normal(50, K), possible=masks(50, K), seed=seeds)
+def test_a_code_of_no_probability_is_never_drawn(logits, possible, seed):
+    drawn = sample_categorical(logits.masked_fill(~possible, -torch.inf), generator(seed))
+    assert possible.gather(1, drawn[:, None]).all()
+
+
+@given(seed=seeds, size=st.sampled_from([2, 100, 1024]), half=st.booleans())
+def test_draws_are_code_numbers_even_at_the_ends_of_the_unit_interval(seed, size, half):
+    logits = 5 * torch.randn(2, size, generator=generator(seed))
+    logits = logits.bfloat16() if half else logits
+    for u in (0.0, 1 - 2**-24):  # the least and the greatest that torch.rand gives
+        with patch.object(torch, "rand", lambda *shape, u=u, **_: torch.full(shape, u)):
+            drawn = sample_categorical(logits)
+        assert drawn.shape == (2,) and (0 <= drawn).all() and (drawn < size).all()
+
+
+def test_gumbel_noise_is_gumbel_distributed_and_finite_at_its_ends():
+    noise = gumbel_noise((20_000,), torch.device("cpu"), generator(0))
+    assert stats.kstest(noise.numpy(), "gumbel_r").pvalue > 1e-3
+    for u in (0.0, 1 - 2**-24):
+        with patch.object(torch, "rand", lambda shape, u=u, **_: torch.full(shape, u)):
+            assert gumbel_noise((3,), torch.device("cpu")).isfinite().all()
+
+
+# --- How sure ---
+
+
+@given(logits=normal(2, N, K), tokens=codes(K, 2, N), known=masks(2, N), noise=normal(2, N), tau=st.floats(0, 5))
+def test_confidence_is_log_probability_plus_noise_and_infinite_where_known(logits, tokens, known, noise, tau):
+    z = logits.double().numpy()
+    log_p = z - np.log(np.exp(z).sum(-1, keepdims=True))
+    log_p = np.take_along_axis(log_p, tokens.numpy()[..., None], -1)[..., 0]
+    expected = np.where(known.numpy(), np.inf, log_p + tau * noise.double().numpy())
+    np.testing.assert_allclose(confidence(logits, tokens, known, tau, noise).numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+# --- How many stay masked ---
+
+
+@pytest.mark.parametrize(
+    ("steps", "fixed"),
+    [(8, [5, 15, 24, 31, 39, 45, 48, 49]), (12, [3, 6, 11, 15, 18, 22, 26, 27, 31, 31, 33, 33]), (1, [256])],
+)
+def test_under_the_cosine_256_tokens_are_fixed_few_at_first_and_many_at_last(steps, fixed):
+    masked = [256, *mask_plan(torch.tensor([256]), steps, cosine)[:, 0].tolist()]
+    assert [before - after for before, after in zip(masked, masked[1:])] == fixed
+
+
+@given(
+    name=schedule_names,
+    samples=st.lists(st.tuples(st.integers(1, 300), st.integers(0, 300)), min_size=1, max_size=5),
+    progress=st.integers(1, 40).flatmap(lambda steps: st.tuples(st.integers(0, steps - 1), st.just(steps))),
+)
+def test_a_step_keeps_the_floor_of_u_gamma_masked_but_always_fixes_one_and_leaves_one(name, samples, progress):
+    start = np.array([u for u, _ in samples])
+    now = np.array([min(u, n) for u, n in samples])
+    step, steps = progress
+    counts = num_to_mask(torch.tensor(start), torch.tensor(now), step, steps, SCHEDULES[name])
+    assert counts.dtype == torch.int64
+    if step == steps - 1:
+        assert not counts.any()
+        return
+    exact = start * ORACLE[name]((step + 1) / steps, np.maximum(2, start))
+    # Where U gamma is an integer but for rounding, in double precision, either neighbour will do.
+    least, most = (np.maximum(0, np.minimum(np.maximum(1, np.floor(exact + e)), now - 1)) for e in (-1e-9, 1e-9))
+    assert (least <= counts.numpy()).all() and (counts.numpy() <= most).all()
+
+
+@given(name=schedule_names, start=st.lists(st.integers(0, 300), min_size=1, max_size=5), steps=st.integers(1, 40))
+def test_a_plan_falls_strictly_until_nothing_is_masked_and_each_sample_has_its_own(name, start, steps):
+    plan = mask_plan(torch.tensor(start), steps, SCHEDULES[name])
+    assert plan.shape == (steps, len(start)) and not plan[-1].any()
+    for u, counts in zip(start, plan.T.tolist()):
+        for before, after in zip([u, *counts], counts):
+            assert 0 <= after < before or after == before == 0
+        assert counts == mask_plan(torch.tensor([u]), steps, SCHEDULES[name])[:, 0].tolist()
+
+
+# --- Which tokens are masked again ---
+
+
+@given(tokens=codes(K, 3, N), sure=normal(3, N), counts=st.lists(st.integers(0, N), min_size=3, max_size=3))
+def test_the_least_confident_tokens_are_masked_again_and_the_others_stay(tokens, sure, counts):
+    left = remask(tokens, sure, torch.tensor(counts), MODEL.mask_id)
+    for row, before, confidences, count in zip(left, tokens, sure, counts):
+        masked = row == MODEL.mask_id
+        assert masked.sum() == count and row[~masked].equal(before[~masked])
+        assert set(torch.where(masked)[0].tolist()) == set(confidences.argsort()[:count].tolist())
+
+
+def test_among_equally_confident_tokens_still_exactly_the_count_is_masked():
+    left = remask(torch.zeros(3, N, dtype=torch.long), torch.zeros(3, N), torch.tensor([0, 4, 9]), MODEL.mask_id)
+    assert unknown(left).sum(1).tolist() == [0, 4, 9]
+
+
+# --- The loop ---
+
+
+@model_runs
+@given(tokens=known_regions, steps=step_counts, name=schedule_names, guidance=st.sampled_from([0.0, 2.0]), seed=seeds)
+def test_known_tokens_never_change_and_no_mask_or_class_comes_out(tokens, steps, name, guidance, seed):
+    options = {"steps": steps, "schedule": SCHEDULES[name], "guidance": guidance, "generator": generator(seed)}
+    known, given_tokens = ~unknown(tokens), tokens.clone()
+    for step in decode_steps(MODEL, some_labels(tokens), tokens, **options):
+        for canvas in (step.sampled, step.tokens):
+            assert canvas[known].equal(given_tokens[known])
+        assert ((step.sampled >= 0) & (step.sampled < K)).all()
+        assert ((step.tokens >= 0) & (step.tokens < K))[~step.masked].all()
+    assert step.tokens.equal(step.sampled) and not step.masked.any()
+    assert tokens.equal(given_tokens)  # nor is the caller's canvas written to
+
+
+@pytest.mark.parametrize("guidance", [0.0, 2.0])
+@pytest.mark.parametrize("steps", range(1, N + 1))
+def test_mask_and_classes_do_not_come_out_even_if_they_would_win(steps, guidance):
+    model = tiny_transformer()
+    with torch.no_grad():
+        model.bias[K:] = 1e6
+    for step in decode_steps(model, torch.arange(4), steps=steps, guidance=guidance, generator=generator(steps)):
+        assert (step.sampled < K).all()
+    assert (step.tokens < K).all()
+
+
+@model_runs
+@given(tokens=known_regions, steps=step_counts, name=schedule_names, seed=seeds)
+def test_after_every_step_each_sample_has_masked_what_its_own_plan_says(tokens, steps, name, seed):
+    run = decode_steps(
+        MODEL, some_labels(tokens), tokens, steps=steps, schedule=SCHEDULES[name], generator=generator(seed)
+    )
+    masked = torch.stack([step.masked.sum(1) for step in run], dim=1)  # (B, T)
+    for counts, u in zip(masked, unknown(tokens).sum(1)):
+        assert counts.tolist() == mask_plan(u[None], steps, SCHEDULES[name])[:, 0].tolist()
+
+
+@model_runs
+@given(tokens=known_regions, steps=step_counts, name=schedule_names, seed=seeds)
+def test_a_token_once_fixed_stays_to_the_end(tokens, steps, name, seed):
+    options = {"steps": steps, "schedule": SCHEDULES[name], "generator": generator(seed)}
+    run = list(decode_steps(MODEL, some_labels(tokens), tokens, **options))
+    for step in run:
+        assert step.masked.equal(unknown(step.tokens))
+        assert step.tokens[~step.masked].equal(step.sampled[~step.masked])
+        assert run[-1].tokens[~step.masked].equal(step.tokens[~step.masked])
+
+
+@model_runs
+@given(tokens=known_regions, steps=step_counts, seed=seeds)
+def test_the_model_is_shown_exactly_what_the_step_before_left(tokens, steps, seed):
+    model = FixedLogits(torch.randn(N, K, generator=generator(seed)))
+    run = list(decode_steps(model, some_labels(tokens), tokens, steps=steps, generator=generator(seed)))
+    assert len(model.seen) == steps
+    for seen, left in zip(model.seen, [tokens, *(step.tokens for step in run)]):
+        assert seen.equal(left)
+
+
+@pytest.mark.parametrize("steps", [1, 8, 12])
+@pytest.mark.parametrize("temperature", [TEMPERATURE, 1.0])
+def test_the_choice_temperature_falls_linearly_to_zero(steps, temperature):
+    calls = handed_to(
+        "confidence", lambda: decode(MODEL, torch.tensor([0]), steps=steps, temperature=temperature)
+    )
+    taus = [tau for _, _, _, tau, _ in calls]
+    assert taus == pytest.approx([temperature * (1 - (t + 1) / steps) for t in range(steps)])
+    assert TEMPERATURE == 4.5
+
+
+def test_fresh_gumbel_noise_is_drawn_for_every_token_and_step():
+    calls = handed_to("confidence", lambda: decode(FixedLogits(torch.zeros(400, 2)), torch.arange(4), steps=5))
+    noise = torch.stack([noise for *_, noise in calls])
+    assert noise.shape == (5, 4, 400) and len(noise.unique()) > 0.99 * noise.numel()
+    assert stats.kstest(noise.flatten().numpy(), "gumbel_r").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("temperature", [0.0, TEMPERATURE, 100.0])
+def test_tokens_are_sampled_at_temperature_1_whatever_the_choice_temperature(temperature):
+    logits = 2 * torch.randn(6, generator=generator(0))
+    model = FixedLogits(logits.expand(2500, 6))
+    first = next(decode_steps(model, torch.zeros(8, dtype=torch.long), temperature=temperature, generator=generator(1)))
+    expected = 20_000 * logits.double().softmax(-1)
+    assert stats.chisquare(first.sampled.flatten().bincount(minlength=6), expected).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("temperature", [0.0, TEMPERATURE])
+def test_what_tokens_are_sampled_from_is_the_model_s_answer_untouched(temperature):
+    answer = torch.randn(N, K, generator=generator(0))
+    calls = handed_to("sample_categorical", lambda: decode(FixedLogits(answer), torch.arange(3), temperature=temperature))
+    assert len(calls) == 8 and all(logits.equal(answer.expand(3, N, K)) for logits, *_ in calls)
+
+
+def test_without_noise_the_surest_tokens_are_fixed_and_with_much_noise_any():
+    logits = torch.randn(64, K, generator=generator(0))
+    labels = torch.zeros(200, dtype=torch.long)
+
+    def surely_fixed(temperature: float) -> float:
+        """In how many samples the first step leaves no masked token surer than a fixed one."""
+        step = next(decode_steps(FixedLogits(logits), labels, temperature=temperature, generator=generator(1)))
+        sure = logits.log_softmax(-1).expand(200, -1, -1).gather(2, step.sampled[..., None])[..., 0]
+        least_fixed = sure.masked_fill(step.masked, torch.inf).amin(1)
+        most_masked = sure.masked_fill(~step.masked, -torch.inf).amax(1)
+        return (least_fixed >= most_masked).double().mean().item()
+
+    assert surely_fixed(0.0) == 1 and surely_fixed(100.0) < 0.1
+
+
+# --- Seeds, classes and the blank canvas ---
+
+
+@model_runs
+@given(seed=seeds, steps=step_counts)
+def test_a_seed_repeats_the_pictures_and_spends_no_other_randomness(seed, steps):
+    state, labels = torch.get_rng_state(), torch.arange(4)
+    first, again = (decode(MODEL, labels, steps=steps, generator=generator(seed)) for _ in range(2))
+    assert first.equal(again) and torch.get_rng_state().equal(state)
+
+
+def test_another_seed_gives_other_pictures():
+    assert len(torch.stack([decode(MODEL, torch.zeros(1).long(), generator=generator(seed)) for seed in range(9)]).unique(dim=0)) > 5  # fmt: skip
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.5])
+def test_a_blank_canvas_computes_its_first_pass_once_a_class_with_the_same_result(guidance):
+    labels = torch.tensor([2, 0, 2, 3, 0, 2])
+    blank = torch.full((6, N), MODEL.mask_id)
+    options = {"guidance": guidance, "steps": 4}
+    with patch.object(MODEL, "forward", wraps=MODEL.forward) as passes:
+        shared = handed_to("confidence", lambda: decode(MODEL, labels, generator=generator(0), **options))
+    unshared = handed_to("confidence", lambda: decode(MODEL, labels, blank, generator=generator(0), **options))
+    for (logits, tokens, *_), (other_logits, other_tokens, *_) in zip(shared, unshared):
+        assert logits.shape == (6, N, K) and logits.allclose(other_logits, atol=1e-4)
+        assert tokens.equal(other_tokens)
+    batches = [len(call.args[0]) for call in passes.call_args_list]
+    each = 1 if guidance == 0 else 2  # with guidance every pass is also one without class
+    assert batches == [3 * each, 6 * each, 6 * each, 6 * each]
+
+
+def test_the_class_is_what_the_model_is_told():
+    model = tiny_transformer()
+    with torch.no_grad():  # answer with the code of the class' own number: read nothing but the class
+        model.embedding.weight.zero_()
+        model.embedding.weight[: C + 1, : C + 1] = 50 * torch.eye(C + 1)
+    model.trunk = lambda ids: torch.nn.functional.one_hot(ids[:, :1] - K, model.width).float().expand(-1, N + 1, -1)
+    model.head = torch.nn.Identity()
+    labels = torch.tensor([2, 0, 3, 1])
+    assert decode(model, labels, generator=generator(0)).equal(labels[:, None].expand(4, N))
+
+
+@pytest.mark.parametrize("guidance", [0.5, 3.0])
+def test_guidance_moves_the_logits_away_from_those_without_class(guidance):
+    tokens, labels = torch.full((2, N), MODEL.mask_id), torch.tensor([0, 1])
+    with_class, without = MODEL(tokens, labels), MODEL(tokens, torch.tensor([C, C]))
+    expected = (1 + guidance) * with_class - guidance * without
+    calls = handed_to("sample_categorical", lambda: decode(MODEL, labels, tokens, guidance=guidance))
+    assert calls[0][0].allclose(expected, atol=1e-4)
+
+
+@given(start_step=st.integers(0, 11), seed=seeds)
+@model_runs
+def test_decoding_may_enter_the_schedule_later_and_ends_as_always(start_step, seed):
+    options = {"steps": 12, "start_step": start_step, "generator": generator(seed)}
+    calls = []
+    handed = handed_to("confidence", lambda: calls.extend(decode_steps(MODEL, torch.arange(4), **options)))
+    plan = mask_plan(torch.full((4,), N), 12, cosine)
+    assert [step.masked.sum(1).tolist() for step in calls] == plan[start_step:].tolist()
+    assert [tau for _, _, _, tau, _ in handed] == pytest.approx([4.5 * (1 - t / 12) for t in range(start_step + 1, 13)])
+    assert not calls[-1].masked.any()
+
+
+def test_a_complete_canvas_comes_back_as_it_was():
+    tokens = torch.randint(K, (3, N), generator=generator(0))
+    assert decode(MODEL, torch.arange(3), tokens).equal(tokens)
+
+
+def test_decoding_computes_no_gradients():
+    assert not any(step.tokens.requires_grad for step in decode_steps(MODEL, torch.arange(2)))
+    calls = handed_to("confidence", lambda: decode(MODEL, torch.arange(2)))
+    assert not any(logits.requires_grad for logits, *_ in calls)

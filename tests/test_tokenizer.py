@@ -1,0 +1,297 @@
+"""Laws of the tokenizer: looking codes up, learning the codebook, pictures to tokens and back (lessons 1 and 2)."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import codes, normal, seeds
+from tiny import generator, tiny_tokenizer
+from torch.nn.functional import normalize
+
+from minimaskgit.tokenizer import (
+    Tokenizer,
+    VectorQuantizer,
+    code_perplexity,
+    nearest_codes,
+    straight_through,
+    vq_losses,
+)
+
+M, K, D = 12, 6, 4  # vectors, codes and their width in the small examples
+
+
+def pictures(count: int = 3, size: int = 8, seed: int = 0) -> torch.Tensor:
+    return torch.rand(count, 3, size, size, generator=generator(seed))
+
+
+def latents(count: int = 2, seed: int = 0) -> torch.Tensor:
+    """What an encoder could give: (B, D, 2, 3)."""
+    return torch.randn(count, D, 2, 3, generator=generator(seed))
+
+
+def quantizer(**options) -> VectorQuantizer:
+    torch.manual_seed(0)
+    return VectorQuantizer(K, D, **options)
+
+
+# --- Looking up ---
+
+
+@given(z=normal(2, 3, D), codebook=normal(K, D))
+def test_the_nearest_code_is_the_one_at_the_least_distance(z, codebook):
+    distances = ((z[..., None, :] - codebook) ** 2).sum(-1)
+    found = nearest_codes(z, codebook)
+    assert found.dtype == torch.int64 and found.shape == (2, 3)
+    assert found.numpy().tolist() == np.argmin(distances.double().numpy(), -1).tolist()
+
+
+@given(codebook=normal(K, D))
+def test_an_entry_is_nearest_to_itself(codebook):
+    assert nearest_codes(codebook, codebook).tolist() == list(range(K))
+
+
+@pytest.mark.parametrize("l2_norm", [False, True])
+def test_a_quantized_vector_is_the_nearest_entry(l2_norm):
+    vq, z = quantizer(l2_norm=l2_norm).eval(), latents()
+    out = vq(z)
+    assert out.codes.shape == (2, 2, 3) and out.z_q.shape == z.shape
+    assert out.z_q.movedim(1, -1).allclose(vq.entries()[out.codes], atol=1e-6)
+    vectors = z.movedim(1, -1)
+    assert out.codes.equal(nearest_codes(normalize(vectors, dim=-1) if l2_norm else vectors, vq.entries()))
+
+
+@given(seed=seeds, scale=st.floats(0.01, 100))
+def test_on_the_unit_sphere_only_the_direction_counts(seed, scale):
+    vq = quantizer(l2_norm=True).eval()
+    with torch.no_grad():
+        vq.codebook.mul_(torch.rand(K, 1, generator=generator(seed)) + 0.1)  # entries of other lengths
+    z = latents(seed=seed)
+    cosines = torch.cosine_similarity(z.movedim(1, -1)[..., None, :], vq.codebook, dim=-1)
+    assert vq(z).codes.equal(cosines.argmax(-1)) and vq(scale * z).codes.equal(vq(z).codes)
+    assert vq(z).z_q.norm(dim=1).allclose(torch.ones(2, 2, 3))
+
+
+@pytest.mark.parametrize("l2_norm", [False, True])
+def test_codes_are_looked_up_in_single_precision_also_under_autocast(l2_norm):
+    torch.manual_seed(0)
+    vq, z = VectorQuantizer(512, 16, l2_norm=l2_norm).eval(), torch.randn(16, 16, 8, 8, generator=generator(0))
+    expected = vq(z).codes
+    with torch.autocast("cpu", torch.bfloat16):
+        assert vq(z).codes.equal(expected)
+
+
+# --- Gradients through the choice ---
+
+
+@given(z=normal(M, D), z_q=normal(M, D), upstream=normal(M, D))
+def test_straight_through_has_the_value_of_the_entry_and_the_gradient_of_the_encoder(z, z_q, upstream):
+    z.requires_grad_(), z_q.requires_grad_()
+    out = straight_through(z, z_q)
+    out.backward(upstream)
+    assert out.allclose(z_q, atol=1e-6)
+    assert z.grad.equal(upstream) and z_q.grad is None
+
+
+@given(z=normal(M, D), z_q=normal(M, D), beta=st.floats(0.01, 4))
+def test_beta_scales_the_commitment_loss_and_not_the_codebook_loss(z, z_q, beta):
+    codebook_loss, commitment_loss = vq_losses(z, z_q, beta)
+    mean_square = np.mean((z.numpy() - z_q.numpy()) ** 2)
+    assert codebook_loss.item() == pytest.approx(mean_square, 1e-5)
+    assert commitment_loss.item() == pytest.approx(beta * mean_square, 1e-5)
+
+
+@given(z=normal(M, D), z_q=normal(M, D), beta=st.floats(0.01, 4))
+def test_the_codebook_loss_moves_the_entries_and_the_commitment_loss_the_encoder(z, z_q, beta):
+    z.requires_grad_(), z_q.requires_grad_()
+    codebook_loss, commitment_loss = vq_losses(z, z_q, beta)
+    difference = 2 * (z - z_q).detach() / z.numel()  # of a mean square
+    to_entries = torch.autograd.grad(codebook_loss, (z, z_q), allow_unused=True)
+    to_encoder = torch.autograd.grad(commitment_loss, (z, z_q), allow_unused=True)
+    assert to_entries[0] is None and to_entries[1].allclose(-difference, atol=1e-7)
+    assert to_encoder[1] is None and to_encoder[0].allclose(beta * difference, atol=1e-7)
+
+
+@pytest.mark.parametrize("l2_norm", [False, True])
+def test_a_picture_s_loss_reaches_the_encoder_and_only_the_used_entries_learn(l2_norm):
+    vq, z = quantizer(l2_norm=l2_norm), latents().requires_grad_()
+    out = vq(z)
+    (upstream,) = torch.autograd.grad(out.z_q.square().sum() / 2, out.z_q, retain_graph=True)
+    out.z_q.backward(upstream, retain_graph=True)
+    assert z.grad.abs().sum() > 0 and vq.codebook.grad is None
+    out.codebook_loss.backward()
+    used = torch.zeros(K, dtype=torch.bool).index_fill_(0, out.codes.flatten(), True)
+    assert (vq.codebook.grad.abs().sum(1) > 0).equal(used)
+
+
+# --- How many codes are in use ---
+
+
+@given(drawn=codes(K, M))
+def test_the_perplexity_is_the_exponential_of_the_entropy_and_lies_between_1_and_k(drawn):
+    p = np.bincount(drawn.numpy()) / M
+    entropy = -sum(x * math.log(x) for x in p if x > 0)
+    perplexity = code_perplexity(drawn, K).item()
+    assert perplexity == pytest.approx(math.exp(entropy), 1e-5)
+    assert 1 - 1e-5 <= perplexity <= K + 1e-4
+    assert code_perplexity(drawn.flip(0).view(3, 4), K).item() == pytest.approx(perplexity, 1e-6)
+
+
+@given(code=st.integers(0, K - 1))
+def test_a_single_code_has_perplexity_1_and_even_use_has_k(code):
+    assert code_perplexity(torch.full((2, 9), code), K).item() == pytest.approx(1)
+    assert code_perplexity(torch.arange(K).repeat(5), K).item() == pytest.approx(K, 1e-5)
+
+
+# --- What the codebook learns without gradient ---
+
+
+def test_ema_moves_each_entry_to_the_running_mean_of_what_it_stood_for():
+    vq = quantizer(l2_norm=False, ema=True, ema_decay=0.8, revive_after=0)
+    count, total = np.ones(K), vq.codebook.detach().double().numpy().copy()
+    for seed in range(4):
+        z = latents(seed=seed)
+        vectors, chosen = z.movedim(1, -1).reshape(-1, D).numpy(), vq(z).codes.flatten().numpy()
+        for k in range(K):
+            count[k] = 0.8 * count[k] + 0.2 * (chosen == k).sum()
+            total[k] = 0.8 * total[k] + 0.2 * vectors[chosen == k].sum(0)
+        np.testing.assert_allclose(vq.codebook.detach().numpy(), total / count[:, None], rtol=1e-4, atol=1e-5)
+
+
+def test_with_ema_the_codebook_has_no_loss_and_no_gradient_but_the_encoder_has_both():
+    vq, z = quantizer(ema=True), latents().requires_grad_()
+    out = vq(z)
+    assert out.codebook_loss == 0 and out.commitment_loss > 0 and not vq.codebook.requires_grad
+    (out.codebook_loss + out.commitment_loss).backward()
+    assert z.grad.abs().sum() > 0 and vq.codebook.grad is None
+
+
+def with_a_dead_entry(**options) -> VectorQuantizer:
+    """Entry 0 lies where no latent ever comes."""
+    vq = quantizer(l2_norm=False, **options)
+    with torch.no_grad():
+        vq.codebook[0] = 1000
+        if vq.ema:
+            vq.ema_sum[0] = 1000
+    return vq
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_an_entry_unused_for_long_restarts_at_an_encoder_output_and_the_live_ones_stay(ema):
+    vq = with_a_dead_entry(revive_after=3, ema=ema, ema_decay=1.0)  # a decay of 1 holds the running means still
+    before = vq.codebook.detach().clone()
+    for seed in range(2):
+        vq(latents(20, seed))
+        assert vq.codebook.equal(before)
+    z = latents(20, 2)
+    live = vq(z).codes.unique()
+    assert 0 not in live and len(live) > 2
+    assert vq.codebook[live].equal(before[live])
+    outputs = z.movedim(1, -1).reshape(-1, D)
+    assert (outputs == vq.codebook[0]).all(1).any()
+    assert vq.idle[0] == 0 and 0 in vq(z).codes  # found again at once
+
+
+def test_a_revived_entry_has_the_unit_length_of_the_others():
+    vq = quantizer(l2_norm=True, revive_after=1)
+    vq(100 * latents())
+    assert vq.codebook.norm(dim=1).allclose(torch.ones(K))
+
+
+def test_without_revival_dead_entries_stay_dead():
+    vq = with_a_dead_entry(revive_after=0)
+    before = vq.codebook.detach().clone()
+    for seed in range(10):
+        vq(latents(20, seed))
+    assert vq.codebook.equal(before)
+
+
+def test_the_count_of_idle_batches_is_each_entry_s_own():
+    vq, batches = quantizer(l2_norm=False, revive_after=0), [latents(1, seed) for seed in range(4)]
+    used = [vq(z).codes.unique().tolist() for z in batches]
+    expected = [next((age for age, u in enumerate(reversed(used)) if k in u), 4) for k in range(K)]
+    assert vq.idle.tolist() == expected and len(set(expected)) > 1
+
+
+@pytest.mark.parametrize("l2_norm", [False, True])
+@pytest.mark.parametrize("ema", [False, True])
+def test_revival_within_a_step_changes_nothing_for_its_gradients(l2_norm, ema):
+    gradients = []
+    for revive_after in (0, 1):
+        vq, z = quantizer(l2_norm=l2_norm, ema=ema, revive_after=revive_after), latents().requires_grad_()
+        out = vq(z)
+        (out.z_q.square().sum() + out.codebook_loss + out.commitment_loss).backward()
+        gradients.append([z.grad] + ([] if ema else [vq.codebook.grad]))
+    for never, now in zip(*gradients):
+        assert never.equal(now)
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_a_tokenizer_in_use_no_longer_learns(ema):
+    vq = quantizer(ema=ema, revive_after=1).eval()
+    before = {name: value.clone() for name, value in vq.state_dict().items()}
+    vq(latents())
+    assert all(value.equal(before[name]) for name, value in vq.state_dict().items())
+
+
+# --- The whole tokenizer ---
+
+
+@settings(max_examples=15)
+@given(patch=st.sampled_from([1, 2, 4]), levels=st.integers(1, 3), grid=st.integers(1, 3), blocks=st.integers(1, 2), released=st.booleans())  # fmt: skip
+def test_pictures_become_a_grid_of_codes_and_pictures_again(patch, levels, grid, blocks, released):
+    f = patch * 2 ** (levels - 1)
+    model = Tokenizer(f * grid, 4, (1, 2, 3)[:levels], blocks, patch, K, D, released_shortcut=released).eval()
+    assert (model.downsampling, model.grid, model.num_tokens) == (f, grid, grid**2)
+    images = pictures(2, f * grid)
+    tokens = model.encode(images)
+    assert tokens.shape == (2, grid**2) and tokens.dtype == torch.int64
+    assert 0 <= tokens.min() and tokens.max() < K
+    decoded = model.decode(tokens)
+    assert decoded.shape == images.shape and 0 <= decoded.min() and decoded.max() <= 1
+
+
+@pytest.mark.parametrize("l2_norm", [False, True])
+def test_forward_is_encode_then_decode_in_raster_order(l2_norm):
+    model, images = tiny_tokenizer(l2_norm=l2_norm).eval(), pictures()
+    reconstruction, quantized = model(images)
+    assert model.encode(images).view(3, 2, 2).equal(quantized.codes)
+    assert model.decode(quantized.codes.flatten(1)).allclose(reconstruction.clamp(0, 1), atol=1e-5)
+    assert len(quantized.codes.unique()) > 1
+
+
+def test_the_reconstruction_loss_teaches_every_part_of_encoder_and_decoder():
+    model, images = tiny_tokenizer(), pictures()
+    (model(images)[0] - images).square().mean().backward()
+    for name, parameter in [*model.encoder.named_parameters(), *model.decoder.named_parameters()]:
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_the_decoder_s_last_layer_is_the_last_to_have_weights():
+    decoder = tiny_tokenizer().decoder
+    assert decoder.last_layer is [p for p in decoder.parameters() if p.ndim > 1][-1]
+
+
+def test_a_picture_is_encoded_the_same_alone_and_in_a_batch():
+    model, images = tiny_tokenizer().eval(), pictures(4)
+    assert model.encode(images).equal(torch.cat([model.encode(image[None]) for image in images]))
+
+
+def test_a_tokenizer_learns_a_few_pictures_by_heart():
+    model, images = tiny_tokenizer(num_codes=32), pictures(2)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    for _ in range(80):
+        reconstruction, quantized = model(images)
+        loss = (reconstruction - images).square().mean() + quantized.codebook_loss + quantized.commitment_loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    assert (model.decode(model.encode(images)) - images).square().mean() < 0.2 * images.var()
+
+
+def test_a_picture_size_that_does_not_divide_is_refused_with_both_numbers():
+    with pytest.raises(ValueError, match="30 is not a multiple of the downsampling 4"):
+        tiny_tokenizer(image_size=30)

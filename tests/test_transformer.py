@@ -1,0 +1,239 @@
+"""Laws of the transformer: who sees what, and what can come out (lesson 4; paper section 3.1)."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import codes, normal, seeds
+from tiny import generator, tiny_transformer
+
+from minimaskgit.transformer import Block, KVCache, Transformer, attention, merge_heads, shift_right, split_heads
+
+B, N, K, C = 2, 9, 11, 3  # samples, and the tiny transformer's tokens, codes and classes
+
+model_runs = settings(max_examples=20)
+places = st.integers(0, N - 1)
+
+
+def some_tokens(seed: int = 0) -> torch.Tensor:
+    return torch.randint(K, (B, N), generator=generator(seed))
+
+
+def some_labels() -> torch.Tensor:
+    return torch.tensor([0, 2])
+
+
+def changed_positions(a: torch.Tensor, b: torch.Tensor) -> list[int]:
+    """Where two batches of logits (B, N, K) differ in every sample."""
+    return torch.where(((a - b).abs().amax(-1) > 1e-5).all(0))[0].tolist()
+
+
+# --- Heads and attention ---
+
+
+@given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4), seeds)
+def test_splitting_heads_cuts_the_width_into_slices_and_merging_undoes_it(batch, length, heads, width, seed):
+    x = torch.randn(batch, length, heads * width, generator=generator(seed))
+    split = split_heads(x, heads)
+    assert split.shape == (batch, heads, length, width)
+    for head in range(heads):
+        assert split[:, head].equal(x[..., head * width : (head + 1) * width])
+    assert merge_heads(split).equal(x)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@given(q=normal(2, 3, 5, 4), k=normal(2, 3, 5, 4), v=normal(2, 3, 5, 4))
+def test_attention_is_the_softmax_of_scaled_products(causal, q, k, v):
+    q64, k64, v64 = (x.double().numpy() for x in (q, k, v))
+    scores = q64 @ k64.swapaxes(-1, -2) / np.sqrt(4)  # (B, heads, S, S)
+    if causal:
+        scores = np.where(np.tril(np.ones((5, 5))), scores, -np.inf)
+    weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    np.testing.assert_allclose(attention(q, k, v, causal).numpy(), weights @ v64, atol=1e-5)
+
+
+@given(q=normal(1, 2, 3, 4), k=normal(1, 2, 7, 4), v=normal(1, 2, 7, 4), order=st.permutations(range(7)))
+def test_attention_does_not_care_for_the_order_of_keys(q, k, v, order):
+    assert attention(q, k[:, :, order], v[:, :, order], False).allclose(attention(q, k, v, False), atol=1e-5)
+
+
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_a_block_normalizes_after_the_sums_or_before_the_sublayers(pre_norm):
+    torch.manual_seed(0)
+    block, x = Block(8, 2, 16, 0.0, False, pre_norm), 5 * torch.randn(2, 4, 8)
+    out = block(x)
+    assert out.shape == x.shape
+    is_normal = out.mean(-1).abs().max() < 1e-5 and (out.var(-1, unbiased=False) - 1).abs().max() < 1e-3
+    assert bool(is_normal) is not pre_norm
+    for linear in (block.out, block.down):  # with silent sublayers only sums and norms are left
+        torch.nn.init.zeros_(linear.weight), torch.nn.init.zeros_(linear.bias)
+    assert block(x).allclose(x if pre_norm else block.norm2(block.norm1(x)))
+
+
+# --- Who sees what ---
+
+
+@model_runs
+@given(tokens=codes(K, B, N), place=places, pre_norm=st.booleans())
+def test_a_causal_model_cannot_see_the_future(tokens, place, pre_norm):
+    model = tiny_transformer(causal=True, pre_norm=pre_norm)
+    other = tokens.clone()
+    other[:, place] = (tokens[:, place] + 1) % K
+    before, after = model(tokens, some_labels()), model(other, some_labels())
+    assert before[:, : place + 1].equal(after[:, : place + 1])  # nor the token that it predicts
+    assert changed_positions(before, after) == list(range(place + 1, N))
+
+
+@model_runs
+@given(tokens=codes(K, B, N), place=places, pre_norm=st.booleans())
+def test_a_bidirectional_model_sees_every_token_from_everywhere(tokens, place, pre_norm):
+    model = tiny_transformer(causal=False, pre_norm=pre_norm)
+    other = tokens.clone()
+    other[:, place] = model.mask_id
+    before, after = model(tokens, some_labels()), model(other, some_labels())
+    assert changed_positions(before, after) == list(range(N))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_every_position_sees_the_class_and_no_class_is_different_again(causal):
+    model, tokens = tiny_transformer(causal=causal), some_tokens()
+    answers = [model(tokens, torch.full((B,), label)) for label in range(C + 1)]
+    for one in range(C + 1):
+        for other in range(one):
+            assert changed_positions(answers[one], answers[other]) == list(range(N))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_samples_of_a_batch_do_not_see_each_other(causal):
+    model, tokens, labels = tiny_transformer(causal=causal), some_tokens(), some_labels()
+    alone = torch.cat([model(tokens[i : i + 1], labels[i : i + 1]) for i in range(B)])
+    assert model(tokens, labels).allclose(alone, atol=1e-5)
+
+
+def test_the_same_token_means_something_else_elsewhere():
+    model = tiny_transformer()
+    logits = model(torch.full((B, N), model.mask_id), some_labels())
+    for place in range(1, N):
+        assert not logits[:, place].allclose(logits[:, 0], atol=1e-3)
+
+
+@given(tokens=codes(K, 3, N), start=codes(C, 3, 1))
+def test_what_a_causal_model_reads_is_shifted_by_the_start_token(tokens, start):
+    shifted = shift_right(tokens, start)
+    assert shifted.shape == tokens.shape
+    assert shifted[:, 1:].equal(tokens[:, :-1]) and shifted[:, :1].equal(start)
+
+
+@model_runs
+@given(tokens=codes(K, B, N))
+def test_a_causal_model_reads_the_class_then_all_tokens_but_the_last(tokens):
+    model, labels = tiny_transformer(causal=True), some_labels()
+    read = model.trunk(shift_right(tokens, (K + labels)[:, None]))
+    assert model(tokens, labels).equal(model.logits(read))
+
+
+# --- What can come out ---
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_logits_are_over_the_codes_only_even_if_mask_and_classes_would_win(causal):
+    model, tokens, labels = tiny_transformer(causal=causal), some_tokens(), some_labels()
+    expected = model(tokens, labels)
+    assert expected.shape == (B, N, K) and model.mask_id == K + C
+    with torch.no_grad():
+        model.bias[K:] = 1e6
+    assert model(tokens, labels).equal(expected)
+
+
+@model_runs
+@given(tokens=codes(K, B, N), where=codes(N, B, 4), causal=st.booleans())
+def test_logits_of_chosen_positions_are_those_of_all_positions(tokens, where, causal):
+    model, labels = tiny_transformer(causal=causal), some_labels()
+    everywhere, chosen = model(tokens, labels), model(tokens, labels, where)
+    assert chosen.shape == (B, 4, K)
+    assert chosen.allclose(torch.stack([row[places] for row, places in zip(everywhere, where)]), atol=1e-5)
+
+
+def test_input_and_output_share_one_embedding_table():
+    model, tokens, labels = tiny_transformer(), some_tokens(), some_labels()
+    tables = [name for name, p in model.named_parameters() if p.shape == (K + C + 1, model.width)]
+    assert tables == ["embedding.weight"]
+    x = model.trunk(torch.cat([(K + labels)[:, None], tokens], 1))[:, 1:]
+    expected = model.head(x) @ model.embedding.weight[:K].T + model.bias[:K]
+    assert model(tokens, labels).allclose(expected, atol=1e-5)
+
+
+# --- Parameters ---
+
+
+@model_runs
+@given(
+    num_codes=st.integers(2, 20), num_classes=st.integers(1, 5), num_tokens=st.integers(1, 9), heads=st.integers(1, 3),
+    depth=st.integers(1, 3), mlp=st.integers(1, 40), pre_norm=st.booleans(), causal=st.booleans(),
+)  # fmt: skip
+def test_the_number_of_parameters_is_the_papers_sum(
+    num_codes, num_classes, num_tokens, heads, depth, mlp, pre_norm, causal
+):
+    width = 8 * heads
+    shape = (num_codes, num_classes, num_tokens, width, depth, heads, mlp)
+    model = Transformer(*shape, pre_norm=pre_norm, causal=causal)  # neither order nor direction has a say
+    ids = num_codes + num_classes + 1
+    block = 4 * (width * width + width) + 2 * width * mlp + mlp + width + 4 * width
+    expected = (ids + num_tokens + 1) * width + 2 * width + depth * block + width * width + width + 2 * width + ids
+    assert sum(p.numel() for p in model.parameters()) == expected
+
+
+def test_before_and_after_norm_are_different_models_with_the_same_parameters():
+    after, before = (tiny_transformer(pre_norm=pre_norm) for pre_norm in (False, True))
+    before.load_state_dict(after.state_dict())
+    assert not before(some_tokens(), some_labels()).allclose(after(some_tokens(), some_labels()), atol=1e-2)
+
+
+def test_weights_start_small_and_none_is_further_than_two_standard_deviations():
+    torch.manual_seed(0)
+    model = Transformer(100, 10, 64, 64, 2, 4, 256)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2:
+            assert parameter.abs().max() <= 0.04 + 1e-6, name
+            assert parameter.std().item() == pytest.approx(0.0176, rel=0.05), name  # 0.02, less the cut tails
+        elif name.endswith("bias"):
+            assert not parameter.any(), name
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_every_parameter_learns_but_the_rows_of_ids_that_were_not_there(causal, pre_norm):
+    model = tiny_transformer(causal=causal, pre_norm=pre_norm)
+    model(some_tokens(), some_labels()).square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad.any(), name
+    assert not model.bias.grad[K:].any() and not model.embedding.weight.grad[K + 1].any()  # class 1 was not there
+
+
+def test_dropout_is_for_training_only():
+    model, tokens, labels = tiny_transformer(dropout=0.5), some_tokens(), some_labels()
+    assert model(tokens, labels).equal(model(tokens, labels))
+    model.train()
+    assert not model(tokens, labels).equal(model(tokens, labels))
+
+
+def test_a_width_that_heads_do_not_divide_is_refused_with_both_numbers():
+    with pytest.raises(ValueError, match="width 16 is not a multiple of the number of heads 3"):
+        tiny_transformer(heads=3)
+
+
+# --- The cache ---
+
+
+@model_runs
+@given(tokens=codes(K, B, N), first=st.integers(1, N), pre_norm=st.booleans())
+def test_reading_one_by_one_from_a_cache_is_reading_all_at_once(tokens, first, pre_norm):
+    model = tiny_transformer(causal=True, pre_norm=pre_norm)
+    ids = shift_right(tokens, (K + some_labels())[:, None])
+    cache = KVCache(model, B)
+    parts = [model.trunk(ids[:, :first], cache)]
+    for place in range(first, N):
+        assert cache.length == place
+        parts.append(model.trunk(ids[:, place : place + 1], cache))
+    assert torch.cat(parts, 1).allclose(model.trunk(ids), atol=1e-5)
