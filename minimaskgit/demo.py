@@ -82,7 +82,7 @@ def make_report(run: Run) -> dict:
 def train_judge(run: Run) -> tuple[Classifier, float]:
     """A classifier of real images, and its accuracy on real validation images."""
     config = run.config
-    settings = replace(config.classifier, width=24)
+    settings = replace(config.classifier, width=2 * config.classifier.width, steps=2 * config.classifier.steps)
     other = replace(config, seed=config.seed + 1, classifier=settings)
     session = start_session(other, run.folder / "judge", run.device.type)
     judge = train_classifier(session)

@@ -75,6 +75,7 @@ def fit(
             if picture and (done % picture_every == 0 and done < steps):
                 picture(done)
             if (done % save_every == 0 or stop) and done < steps:
+                _check_finite(sums, folder, done)  # never over a good state
                 save_checkpoint(path, done, seconds_before + time.perf_counter() - began, parts)
             if stop and done < steps:
                 raise KeyboardInterrupt(f"{folder.name} saved at step {done} of {steps}; --resume goes on from there")
@@ -128,12 +129,12 @@ def _epoch_order(count: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(zlib.crc32(f"{seed}/{epoch}".encode())))
 
 
-def _check_finite(means: Mapping[str, float], folder: Path, step: int) -> None:
-    for name, value in means.items():
+def _check_finite(metrics: Metrics, folder: Path, step: int) -> None:
+    for name, value in metrics.items():
         if not math.isfinite(value):
             raise UserError(
-                f"{folder.name}: {name} is {value} at step {step}; try a lower learning rate or --precision fp32"
-                f" (the last good state is kept in {folder})"
+                f"{folder.name}: {name} is {float(value)} at step {step}; try a lower learning rate or --precision fp32"
+                " (a checkpoint saved before is intact)"
             )
 
 

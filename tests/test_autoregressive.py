@@ -76,7 +76,7 @@ def test_the_prefix_grows_by_one_code_a_step_and_is_never_revised(cache):
     assert len(prefixes) == N - 1 and tokens.shape == (4, N)
     for length, prefix in enumerate(prefixes, 1):
         assert prefix.equal(tokens[:, :length])
-    assert (0 <= tokens).all() and (tokens < K).all()
+    assert ((tokens >= 0) & (tokens < K)).all()
 
 
 @pytest.mark.parametrize("cache", [False, True])

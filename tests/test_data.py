@@ -22,13 +22,6 @@ unhurried = settings(deadline=None, max_examples=50)  # a busy machine is no fai
 COLOURS = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
 
 
-@pytest.fixture(autouse=True)
-def cache(request, tmp_path, monkeypatch):
-    """Keep what `datasets` caches out of the home folder, but for the one set that every run shares."""
-    if "tiny_imagenet" not in request.fixturenames:
-        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-
-
 def png(colour=(250, 0, 0), size=(16, 16), mode="RGB", form="PNG", **options) -> bytes:
     file = BytesIO()
     Image.new(mode, size, colour).save(file, form, **options)
@@ -577,12 +570,6 @@ def test_flip_mirrors_about_half():
 
 
 # ---- Real photographs ----
-
-
-@pytest.fixture
-def tiny_imagenet() -> Path:
-    path = Path(__file__).parents[2] / "shared/data/tiny-imagenet"
-    return path if path.is_dir() else pytest.skip("Tiny ImageNet is not there")
 
 
 def test_tiny_imagenet_has_200_english_classes_and_loads_balanced(tiny_imagenet):

@@ -1,0 +1,208 @@
+"""Laws of what is kept on disk: what is read is what was written, whole or not at all, and never a pickle."""
+
+import ast
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import generator, tiny_tokenizer, tiny_transformer
+
+import minimaskgit
+from minimaskgit import checkpoint
+from minimaskgit.checkpoint import load_checkpoint, load_model, save_checkpoint, save_model
+from minimaskgit.classifier import Classifier
+from minimaskgit.errors import UserError
+from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.transformer import Transformer
+
+
+def some_parts(seed: int, learned: bool) -> dict:
+    """A module with buffers, one without, and the optimizers of both."""
+    torch.manual_seed(seed)
+    tokenizer, model = tiny_tokenizer(ema=True), torch.nn.Linear(4, 3)
+    for parameter in tokenizer.parameters():
+        torch.nn.init.normal_(parameter)
+    optimizer, muon = torch.optim.AdamW(tokenizer.parameters(), 1e-2), torch.optim.Muon([model.weight], 1e-2)
+    if learned:
+        for step in range(3):
+            images = torch.rand(2, 3, 8, 8, generator=generator(step))
+            (tokenizer(images)[0].square().mean() + model(images[:, 0, 0, :4]).square().mean()).backward()
+            optimizer.step(), muon.step()
+    return {"model": tokenizer, "d_model": model, "optimizer": optimizer, "d_optimizer": muon}
+
+
+def state(part) -> dict[str, torch.Tensor]:
+    """A copy of all that a module or an optimizer holds."""
+    if isinstance(part, torch.nn.Module):
+        return {name: value.clone() for name, value in part.state_dict().items()}
+    tensors = part.state_dict()["state"].items()
+    return {f"{number}.{name}": value.clone() for number, values in tensors for name, value in values.items()}
+
+
+# --- Checkpoints ---
+
+
+def test_a_checkpoint_restores_modules_adamw_and_muon_to_the_bit(tmp_path):
+    path = tmp_path / "stage" / "checkpoint.safetensors"
+    written, read = some_parts(0, learned=True), some_parts(1, learned=False)
+    save_checkpoint(path, 17, 2.5, written)
+    assert load_checkpoint(path, read) == (17, 2.5)
+    for name in written:
+        expected, found = state(written[name]), state(read[name])
+        assert expected.keys() == found.keys() and expected
+        assert all(found[key].equal(value) and found[key].dtype == value.dtype for key, value in expected.items())
+    assert any("exp_avg" in key for key in state(read["optimizer"]))
+    assert any("momentum_buffer" in key for key in state(read["d_optimizer"]))
+
+
+def test_after_a_restore_the_optimizers_go_on_as_if_nothing_had_happened(tmp_path):
+    written, read = some_parts(0, learned=True), some_parts(1, learned=False)
+    save_checkpoint(tmp_path / "c.safetensors", 3, 0.0, written)
+    load_checkpoint(tmp_path / "c.safetensors", read)
+    for parts in (written, read):
+        for name in ("optimizer", "d_optimizer"):
+            for number, parameter in enumerate(parts[name].param_groups[0]["params"]):
+                parameter.grad = torch.randn(parameter.shape, generator=generator(number))
+            parts[name].step()
+    for name in ("model", "d_model"):
+        for ours, theirs in zip(written[name].state_dict().values(), read[name].state_dict().values()):
+            assert ours.equal(theirs)
+
+
+def test_the_learning_rate_is_the_configuration_s_and_not_the_checkpoint_s(tmp_path):
+    written, read = some_parts(0, learned=True), some_parts(1, learned=False)
+    save_checkpoint(tmp_path / "c.safetensors", 3, 0.0, written)
+    read["optimizer"].param_groups[0]["lr"] = 0.125
+    load_checkpoint(tmp_path / "c.safetensors", read)
+    assert read["optimizer"].param_groups[0]["lr"] == 0.125
+
+
+def test_without_a_checkpoint_training_starts_at_zero(tmp_path):
+    parts = some_parts(0, learned=False)
+    before = state(parts["model"])
+    assert load_checkpoint(tmp_path / "none.safetensors", parts) == (0, 0.0)
+    assert all(value.equal(before[key]) for key, value in state(parts["model"]).items())
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut short", "scribbled on", "without a step", "of another model"])
+def test_a_damaged_or_foreign_checkpoint_is_told_in_one_line_that_names_the_file(tmp_path, damage):
+    path = tmp_path / "checkpoint.safetensors"
+    save_checkpoint(path, 3, 0.0, some_parts(0, learned=True))
+    if damage == "without a step":
+        save_file(load_file(path), path)
+    elif damage == "of another model":
+        save_checkpoint(path, 3, 0.0, {"model": torch.nn.Linear(2, 2)})
+    else:
+        whole = path.read_bytes()
+        path.write_bytes({"empty": b"", "cut short": whole[:-9], "scribbled on": b"x" * 99 + whole[99:]}[damage])
+    with pytest.raises(UserError, match="is damaged or not of this run") as error:
+        load_checkpoint(path, some_parts(1, learned=False))
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_crash_while_saving_leaves_the_state_before(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.safetensors"
+    save_checkpoint(path, 3, 0.0, some_parts(0, learned=True))
+
+    def crash(tensors, file, metadata):
+        Path(file).write_bytes(b"half of it")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoint, "save_file", crash)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(path, 6, 0.0, some_parts(1, learned=True))
+    assert load_checkpoint(path, some_parts(2, learned=False)) == (3, 0.0)
+
+
+# --- Finished models ---
+
+MODELS = {
+    "transformer": (Transformer, tiny_transformer(seed=1, causal=True, pre_norm=True)),
+    "tokenizer": (Tokenizer, tiny_tokenizer(ema=True).eval()),
+    "classifier": (Classifier, Classifier(5, width=8).eval()),
+}
+
+
+def answer(model: torch.nn.Module) -> torch.Tensor:
+    if isinstance(model, Transformer):
+        return model(torch.randint(11, (2, 9), generator=generator(0)), torch.tensor([0, 3]))
+    images = torch.rand(2, 3, 8, 8, generator=generator(0))
+    return model(images)[0] if isinstance(model, Tokenizer) else model(images)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_comes_back_with_its_shape_and_its_weights_to_the_bit(tmp_path, name):
+    kind, model = MODELS[name]
+    model.save_pretrained(tmp_path / "hub")
+    save_model(model, tmp_path)
+    for read in (kind.from_pretrained(tmp_path / "hub"), load_model(kind, tmp_path)):
+        assert not read.training
+        assert all(a.equal(b) for a, b in zip(model.state_dict().values(), read.state_dict().values(), strict=True))
+        assert answer(read).equal(answer(model))
+
+
+def test_a_finished_model_is_two_files_of_which_the_weights_come_last(tmp_path, monkeypatch):
+    moved = []
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, to: moved.append(to.name) or replace(self, to))
+    save_model(MODELS["transformer"][1], tmp_path)
+    assert moved == ["config.json", "model.safetensors"] == sorted(os.listdir(tmp_path))
+
+
+def test_a_missing_model_is_told_with_what_to_do(tmp_path):
+    with pytest.raises(UserError, match=r"no trained transformer in .*; train it with python -m minimaskgit.train"):
+        load_model(Transformer, tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut short", "of another shape", "of another model"])
+def test_damaged_weights_are_told_in_one_line_that_names_the_folder(tmp_path, damage):
+    save_model(MODELS["transformer"][1], tmp_path)
+    path = tmp_path / "model.safetensors"
+    if damage == "of another shape":
+        save_file(tiny_transformer(width=32).state_dict(), path)
+    elif damage == "of another model":
+        save_file(MODELS["classifier"][1].state_dict(), path)
+    else:
+        path.write_bytes(path.read_bytes()[:-9] if damage == "cut short" else b"")
+    with pytest.raises(UserError, match=f"the weights in {tmp_path} are damaged") as error:
+        load_model(Transformer, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+# --- No pickle ---
+
+
+class Bomb:
+    """What unpickling it does is written in the pickle: here, to make a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_in_a_model_s_folder_is_not_touched(tmp_path):
+    save_model(MODELS["transformer"][1], tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    for name in ("pytorch_model.bin", "model.pt", "checkpoint.pt"):
+        (tmp_path / name).write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
+    with pytest.raises(UserError, match="no trained transformer"):
+        load_model(Transformer, tmp_path)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_nothing_in_the_package_reads_or_writes_pickles():
+    sources = list(Path(minimaskgit.__file__).parent.rglob("*.py"))
+    assert len(sources) > 10
+    for path in sources:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                modules = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+                assert not modules & {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve"}, path
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert (node.value.id, node.attr) not in {("torch", "load"), ("torch", "save")}, path
+            assert not (isinstance(node, ast.keyword) and node.arg == "allow_pickle"), path

@@ -1,0 +1,362 @@
+"""Laws of the training loop: the order of batches, learning rates, stopping and going on (lesson 9)."""
+
+import json
+import math
+import signal
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import seeds
+from tiny import generator, tiny_transformer
+
+from minimaskgit import masking, train
+from minimaskgit.checkpoint import save_checkpoint, save_model
+from minimaskgit.config import Config, ImagesConfig, TokenizerConfig, TokenizerTraining, TransformerConfig
+from minimaskgit.config import TransformerTraining as Training
+from minimaskgit.errors import UserError
+from minimaskgit.masking import mvtm_loss
+from minimaskgit.schedules import cosine
+from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.training import (
+    batch_indices,
+    cosine_decay,
+    fit,
+    gradient_norm,
+    seed_everything,
+    set_learning_rate,
+    trapezoid,
+)
+from minimaskgit.transformer import Transformer
+
+# --- The order of the data ---
+
+
+@given(count=st.integers(1, 30), batch_size=st.integers(1, 40), seed=seeds)
+def test_every_sample_comes_once_an_epoch(count, batch_size, seed):
+    steps = 3 * count  # whole epochs, as many as the batch is large
+    batches = [batch_indices(count, batch_size, step, seed) for step in range(steps)]
+    assert all(batch.shape == (batch_size,) and batch.dtype == torch.int64 for batch in batches)
+    for epoch in torch.cat(batches).split(count):
+        assert epoch.sort().values.tolist() == list(range(count))
+
+
+def test_epochs_and_seeds_have_orders_of_their_own_and_a_step_always_the_same():
+    order = {(seed, step): batch_indices(50, 50, step, seed).tolist() for seed in (0, 1) for step in (0, 1)}
+    assert len({tuple(indices) for indices in order.values()}) == 4
+    assert all(batch_indices(50, 50, step, seed).tolist() == order[seed, step] for seed, step in order)
+    batch_indices(50, 50, 0, 0).zero_()  # who writes to a batch does not spoil the next
+    assert batch_indices(50, 50, 0, 0).tolist() == order[0, 0]
+
+
+# --- Learning rates ---
+
+lengths = st.integers(1, 200)
+shapes = st.tuples(lengths, st.integers(0, 50))  # steps and warmup
+
+
+@given(shape=shapes)
+def test_cosine_decay_rises_linearly_to_the_peak_and_falls_along_half_a_cosine(shape):
+    steps, warmup = shape
+    for step in range(steps):
+        after = (step - warmup) / max(1, steps - warmup)
+        expected = (step + 1) / warmup if step < warmup else (1 + math.cos(math.pi * after)) / 2
+        assert cosine_decay(step, steps, warmup) == pytest.approx(expected) and 0 < expected <= 1
+    assert cosine_decay(steps, steps, min(warmup, steps - 1)) == pytest.approx(0, abs=1e-9)
+
+
+@given(shape=shapes, cooldown=st.floats(0, 1))
+def test_the_trapezoid_rises_stays_and_falls(shape, cooldown):
+    steps, warmup = shape
+    rates = [trapezoid(step, steps, warmup, cooldown) for step in range(steps)]
+    assert all(0 < rate <= 1 for rate in rates)
+    plateau = [rates[step] for step in range(steps) if warmup <= step + 1 and step <= (1 - cooldown) * steps]
+    assert plateau == pytest.approx([1] * len(plateau))
+    fall = [rates[step] for step in range(steps) if warmup <= step + 1 and step >= (1 - cooldown) * steps]
+    assert fall == sorted(fall, reverse=True)
+
+
+def test_the_trapezoid_in_numbers():
+    rates = [trapezoid(step, 10, 2, 0.4) for step in range(11)]
+    assert rates == pytest.approx([0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0])
+    assert [trapezoid(step, 4, 0, 0.0) for step in range(4)] == [1, 1, 1, 1]  # neither rise nor fall
+
+
+def test_the_learning_rate_is_set_for_all_groups():
+    a, b = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
+    optimizer = torch.optim.AdamW([{"params": [a], "lr": 1.0}, {"params": [b], "lr": 2.0}])
+    set_learning_rate(optimizer, 0.25)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
+
+
+@given(seed=seeds, largest=st.floats(0.01, 10))
+def test_a_gradient_longer_than_allowed_is_shortened_and_its_length_told(seed, largest):
+    model = torch.nn.Linear(3, 2)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator(seed))
+    before = torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item()
+    assert gradient_norm(model, largest).item() == pytest.approx(before, 1e-5)
+    after = torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item()
+    assert after == pytest.approx(min(before, largest), 1e-4)
+
+
+def test_randomness_is_a_function_of_seed_stage_and_step():
+    def draw(*key):
+        seed_everything(*key)
+        return torch.rand(1).item()
+
+    keys = [(0, "a", 0), (1, "a", 0), (0, "b", 0), (0, "a", 1), (0, "a", 10), (1, "a", 1)]
+    drawn = [draw(*key) for key in keys]
+    assert len(set(drawn)) == len(keys) and drawn == [draw(*key) for key in keys]
+
+
+# --- The loop ---
+
+
+class Lesson:
+    """A tiny transformer with dropout, learning random tokens by Muon and AdamW."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.model = tiny_transformer(dropout=0.2).train()
+        matrices = list(self.model.blocks[0].qkv.parameters())[:1]
+        others = [p for p in self.model.parameters() if p is not matrices[0]]
+        self.optimizers = torch.optim.Muon(matrices, 1e-2), torch.optim.AdamW(others, 1e-2)
+        self.parts = {"model": self.model, "muon": self.optimizers[0], "adamw": self.optimizers[1]}
+        self.tokens = torch.randint(11, (20, 9), generator=generator(0))
+        self.done: list[int] = []
+
+    def step(self, step: int) -> dict[str, torch.Tensor]:
+        tokens = self.tokens[batch_indices(20, 4, step, 0)]
+        loss = mvtm_loss(self.model, tokens, torch.zeros(4, dtype=torch.long), cosine)
+        for optimizer in self.optimizers:
+            set_learning_rate(optimizer, 1e-2 * cosine_decay(step, 12, 2))
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.done.append(step)
+        return {"loss": loss}
+
+    def train(self, steps: int = 12, train_step=None, **options) -> float:
+        options = {"report_every": 3, "save_every": 5, "picture_every": 100} | options
+        return fit(self.folder, steps, train_step or self.step, self.parts, **options)
+
+    def lines(self) -> list[dict]:
+        return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(lesson: Lesson) -> list[torch.Tensor]:
+    return list(lesson.model.state_dict().values())
+
+
+def test_every_step_is_done_once_and_the_means_are_written_at_intervals(tmp_path):
+    lesson = Lesson(tmp_path)
+    lesson.train(8, lambda step: {"number": torch.tensor(float(step)), "twice": 2.0 * step}, report_every=3)
+    assert lesson.lines() == [
+        {"step": 3, "number": 1.0, "twice": 2.0},
+        {"step": 6, "number": 4.0, "twice": 8.0},
+        {"step": 8, "number": 6.5, "twice": 13.0},  # what is left at the end
+    ]
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_training_twice_gives_the_same_weights_to_the_bit(tmp_path):
+    first, again, other = (Lesson(tmp_path / place / "stage") for place in "abc")
+    for lesson, seed in ((first, 0), (again, 0), (other, 1)):
+        lesson.train(4, seed=seed)
+    assert all(a.equal(b) for a, b in zip(weights(first), weights(again)))
+    assert not all(a.equal(b) for a, b in zip(weights(first), weights(other)))
+
+
+def test_a_run_that_crashed_and_was_resumed_is_the_uninterrupted_run_to_the_bit(tmp_path):
+    whole = Lesson(tmp_path / "whole" / "stage")
+    whole.train()
+
+    crashed = Lesson(tmp_path / "parts" / "stage")
+
+    def crash(step):
+        if step == 8:
+            raise OSError("power cut")
+        return crashed.step(step)
+
+    with pytest.raises(OSError, match="power cut"):
+        crashed.train(train_step=crash)
+
+    torch.manual_seed(12345)  # nothing random is carried over
+    resumed = Lesson(tmp_path / "parts" / "stage")
+    resumed.train()
+    assert resumed.done == list(range(5, 12))  # saved every 5 steps
+    assert all(a.equal(b) for a, b in zip(weights(whole), weights(resumed)))
+    assert [line["step"] for line in resumed.lines()] == [3, 6, 9, 12]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_finishes_its_step_saves_and_goes_on_to_the_bit(tmp_path, number):
+    whole = Lesson(tmp_path / "whole" / "stage")
+    whole.train()
+
+    stopped = Lesson(tmp_path / "parts" / "stage")
+
+    def stop(step):
+        if step == 3:
+            signal.raise_signal(number)
+        return stopped.step(step)
+
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt, match="saved at step 4 of 12; --resume goes on"):
+        stopped.train(train_step=stop)
+    assert stopped.done == [0, 1, 2, 3]
+    assert handlers == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
+
+    resumed = Lesson(tmp_path / "parts" / "stage")
+    resumed.train()
+    assert resumed.done == list(range(4, 12))
+    assert all(a.equal(b) for a, b in zip(weights(whole), weights(resumed)))
+
+
+def test_a_second_signal_stops_at_once(tmp_path):
+    def stop(step):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the second signal was not heard")
+
+    with pytest.raises(KeyboardInterrupt):
+        Lesson(tmp_path).train(train_step=stop)
+
+
+def test_a_finished_run_does_nothing_more(tmp_path):
+    lesson = Lesson(tmp_path)
+    save_checkpoint(tmp_path / "checkpoint.safetensors", 12, 0.0, lesson.parts)
+    lesson.train(12)
+    assert lesson.done == []
+
+
+def test_the_seconds_of_earlier_sessions_count(tmp_path):
+    lesson = Lesson(tmp_path)
+    save_checkpoint(tmp_path / "checkpoint.safetensors", 11, 5000.0, lesson.parts)
+    assert lesson.train(12) >= 5000 and lesson.done == [11]
+
+
+def test_a_loss_that_is_no_number_stops_training_with_one_line_and_keeps_the_last_good_state(tmp_path):
+    lesson = Lesson(tmp_path)
+
+    def explode(step):
+        return lesson.step(step) if step < 7 else {"loss": torch.tensor(math.nan)}
+
+    with pytest.raises(UserError, match=f"{tmp_path.name}: loss is nan at step 9; try a lower learning rate") as error:
+        lesson.train(train_step=explode)
+    assert "\n" not in str(error.value)
+    resumed = Lesson(tmp_path)
+    resumed.train()
+    assert resumed.done[0] == 5
+
+
+def test_a_state_that_went_wrong_between_two_reports_is_not_saved_over_the_good_one(tmp_path):
+    lesson = Lesson(tmp_path)
+
+    def explode(step):
+        return lesson.step(step) if step < 7 else {"loss": torch.tensor(math.nan)}
+
+    with pytest.raises(UserError):
+        lesson.train(train_step=explode, save_every=2, report_every=100)
+    resumed = Lesson(tmp_path)
+    resumed.train()
+    assert resumed.done[0] <= 7
+
+
+def test_pictures_are_drawn_at_intervals_and_left_to_the_caller_at_the_end(tmp_path):
+    drawn = []
+    Lesson(tmp_path).train(6, lambda step: {}, picture_every=2, picture=drawn.append)
+    assert drawn == [2, 4]
+
+
+# --- What the training steps of the package really do ---
+
+
+def tiny_session(folder: Path, **settings) -> train.Session:
+    config = Config(
+        images=ImagesConfig(size=16, count=64),
+        tokenizer=TokenizerConfig(width=8, blocks=1, patch=4, num_codes=16, code_dim=4),
+        tokenizer_training=TokenizerTraining(
+            steps=2, batch_size=4, perceptual_weight=0, gan_weight=1, gan_start=0, gan_width=8
+        ),
+        transformer=TransformerConfig(width=16, depth=1, heads=2, mlp_width=16),
+        transformer_training=Training(steps=2, batch_size=32),
+        precision="fp32",
+    )
+    return train.start_session(replace(config, **settings), folder, "cpu")
+
+
+def tiny_run(folder: Path, **settings) -> train.Session:
+    """A session whose tokenizer counts as trained."""
+    session = tiny_session(folder, **settings)
+    (folder / "tokenizer").mkdir()
+    save_model(Tokenizer(16, 8, (1,), 1, 4, 16, 4), folder / "tokenizer")
+    return session
+
+
+def test_a_training_step_masks_every_sample_by_its_own_ratio_and_asks_for_the_hidden_tokens_only(tmp_path):
+    ratios, losses, read = [], [], []
+
+    def mask_counts(r, *rest):
+        ratios.append(r)
+        return masking_mask_counts(r, *rest)
+
+    def masked_cross_entropy(logits, targets, mask, *rest):
+        logits.retain_grad()
+        losses.append((logits, targets, mask))
+        return masking_cross_entropy(logits, targets, mask, *rest)
+
+    def forward(model, tokens, labels, *rest):
+        read.append(tokens)
+        return transformer_forward(model, tokens, labels, *rest)
+
+    masking_mask_counts, masking_cross_entropy = masking.mask_counts, masking.masked_cross_entropy
+    transformer_forward = Transformer.forward
+    session = tiny_run(tmp_path)
+    with (
+        patch.object(masking, "mask_counts", mask_counts),
+        patch.object(masking, "masked_cross_entropy", masked_cross_entropy),
+        patch.object(Transformer, "forward", forward),
+    ):
+        train.train_transformer(session, causal=False)
+    mask_id = 16 + session.train.num_classes
+    assert len(ratios) == len(losses) == 2 and not ratios[0].equal(ratios[1])
+    for r, (logits, targets, mask), tokens in zip(ratios, losses, read):
+        assert r.shape == (32,) and len(r.unique()) == 32
+        assert mask.sum(1).tolist() == torch.ceil(torch.cos(math.pi / 2 * r.double()) * 16).long().tolist()
+        assert tokens.equal(targets.masked_fill(mask, mask_id)) and (targets < 16).all()
+        assert (logits.grad.abs().sum(-1) > 0).equal(mask)
+
+
+def test_classes_are_dropped_at_the_asked_rate_and_replaced_by_no_class(tmp_path):
+    heard = []
+    session = tiny_run(tmp_path, transformer_training=Training(steps=1, batch_size=512, class_dropout=0.25))
+
+    def listen(model, tokens, labels, *rest):
+        heard.append(labels)
+        return mvtm_loss(model, tokens, labels, *rest)
+
+    with patch.object(train, "mvtm_loss", listen):
+        train.train_transformer(session, causal=False)
+    share = (heard[0] == session.train.num_classes).double().mean().item()
+    assert share == pytest.approx(0.25, abs=0.08) and heard[0].max() == session.train.num_classes
+
+
+def test_in_training_too_the_discriminator_s_loss_has_no_way_back_to_the_tokenizer(tmp_path):
+    ways_back = []
+
+    def listen(discriminator, real, fake):
+        loss = real_loss(discriminator, real, fake)
+        ways_back.append(torch.autograd.grad(loss, fake, retain_graph=True, allow_unused=True)[0])
+        return loss
+
+    real_loss = train.discriminator_loss
+    with patch.object(train, "discriminator_loss", listen):
+        train.train_tokenizer(tiny_session(tmp_path))
+    assert ways_back == [None, None]
