@@ -12,7 +12,7 @@ READY := .venv/.ready
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo demo-real test test-fast test-gpu bench lint format clean distclean FORCE
+.PHONY: help setup demo demo-real test test-fast test-gpu bench results lint format clean distclean FORCE
 
 help: ## this list
 	@echo "minimaskgit: 'make demo' trains a MaskGIT and shows its pictures, 'make test' checks it."
@@ -40,6 +40,12 @@ test-gpu: $(READY) ## only the tests that want an accelerator
 
 bench: $(READY) ## measure decoding and training speed, into runs/bench.json
 	@$(PY) -m minimaskgit.bench --out runs/bench.json $(ARGS)
+
+results: ## keep the demo's and the bench's results of this machine in data/results, for the README
+	@mkdir -p data/results/demo
+	@cp runs/demo/config.json runs/demo/report.json runs/demo/samples.png runs/demo/compare/* data/results/demo/
+	@cp runs/bench.json data/results/
+	@echo "data/results: now paste the new numbers into README.md; make test compares them"
 
 lint: $(READY) ## check style and layout with ruff
 	@$(PY) -m ruff check .

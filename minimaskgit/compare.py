@@ -71,7 +71,7 @@ def compare(run: Run, options: Options) -> dict:
         "machine": machine(run.device),
         "rows": rows,
     }
-    print(table(rows, options.batches))
+    print(table(rows))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "compare.json").write_text(json.dumps(result, indent=2) + "\n")
     print(folder / "compare.json")
@@ -140,14 +140,15 @@ def machine(device: torch.device) -> dict:
     return {"device": device.type, "name": name, "cores": os.cpu_count(), "torch": torch.__version__}
 
 
-def table(rows: Sequence[dict], batches: Sequence[int]) -> str:
+def table(rows: Sequence[dict]) -> str:
     """The rows as text: passes, seconds and images a second at each batch size, speed relative to the first row."""
+    batches = list(rows[0]["batch"])
     head = f"{'decoder':<26}{'passes':>7}" + "".join(f"{f'batch {b}: s':>14}{'images/s':>10}{'':>8}" for b in batches)
     lines = [head]
     for row in rows:
         line = f"{row['decoder']:<26}{row['passes']:>7}"
         for b in batches:
-            speed, first = row["batch"][str(b)], rows[0]["batch"][str(b)]
+            speed, first = row["batch"][b], rows[0]["batch"][b]
             ratio = speed["images_per_second"] / first["images_per_second"]
             line += f"{speed['seconds']:>14.3f}{speed['images_per_second']:>10.2f}{f'x{ratio:.2f}':>8}"
         lines.append(line)

@@ -31,6 +31,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, dropout: float = 0.
 
     causal: query i sees keys 0..i only (needs S = S').
     """
+    if q.device.type == "cpu" and q.dtype != torch.float32:
+        # The CPU's fused kernel is far slower in bfloat16 than in float32, above all backward.
+        with torch.autocast("cpu", enabled=False):
+            return attention(q.float(), k.float(), v.float(), causal, dropout).to(q.dtype)
     return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=causal)
 
 
