@@ -8,39 +8,49 @@ is not the perceptual network that the tokenizer learned from.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
+import tyro
 from torch import Tensor
 
 from minimaskgit import autoregressive, cli, compare, figures
 from minimaskgit.classifier import Classifier, class_accuracy
+from minimaskgit.config import Config, first_difference, load_config
 from minimaskgit.generate import choose_labels, generate
 from minimaskgit.glyphs import palette_of
 from minimaskgit.runs import Run, open_run
-from minimaskgit.train import Options, start_session, starting_point, train, train_classifier
+from minimaskgit.train import start_session, starting_point, train, train_classifier
 
 SAMPLES = 500
 BATCH = 100  # samples decoded at once
 
 
+@dataclass(frozen=True)
+class Options:
+    """What the demo trains on, and where to; every setting of training can be given too."""
+
+    preset: Literal["demo", "demo-real", "full", "paper"] = "demo"  # where all other settings start from
+    out: Path | None = None  # run folder; default runs/PRESET; a demo stopped there is gone on with
+    device: str = "auto"  # auto, cpu, cuda or mps
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the demo; what is trained already in the folder is kept."""
+    """Run the demo; what an earlier one with the same settings trained is kept, and gone on with where it stopped."""
     preset, out, config = starting_point(argv)
-    options = cli.parse(Options, "Train, judge and compare.", Options(preset=preset, out=out, config=config), argv)
-    train(options.config, out, resume=(out / "config.json").exists(), device=options.device)
+    options = cli.parse(Options, "Train, compare and judge.", Options(preset, out, config=config), argv)
+    saved = out / "config.json"
+    same = saved.exists() and first_difference(load_config(saved), options.config) is None
+    train(options.config, out, resume=same, device=options.device)
     run = open_run(out, options.device)
     compare.compare(run, compare.Options(run=out))
     report = make_report(run)
     print(summary(report))
     print("look at:")
-    for name in (
-        "report.json",
-        "samples.png",
-        "compare/decoding.png",
-        "compare/compare.png",
-        "compare/race.gif",
-    ):
+    for name in ("report.json", "samples.png", "compare/decoding.png", "compare/compare.png", "compare/race.gif"):
         print(f"  {out / name}")
 
 

@@ -53,6 +53,16 @@ def test_attention_is_the_softmax_of_scaled_products(causal, q, k, v):
     np.testing.assert_allclose(attention(q, k, v, causal).numpy(), weights @ v64, atol=1e-5)
 
 
+@pytest.mark.parametrize(("dtype", "error"), [(torch.bfloat16, 0.02), (torch.float, 1e-5), (torch.double, 1e-12)])
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_keeps_the_precision_it_is_given(dtype, error, causal):
+    q, k, v = torch.randn(3, 2, 3, 5, 4, generator=generator(0)).to(dtype)
+    mask = torch.ones(5, 5, dtype=torch.bool).tril() if causal else torch.ones(5, 5, dtype=torch.bool)
+    scores = (q.double() @ k.double().mT / 2).masked_fill(~mask, -torch.inf)
+    out = attention(q, k, v, causal)
+    assert out.dtype == dtype and out.double().allclose(scores.softmax(-1) @ v.double(), rtol=0, atol=error)
+
+
 @given(q=normal(1, 2, 3, 4), k=normal(1, 2, 7, 4), v=normal(1, 2, 7, 4), order=st.permutations(range(7)))
 def test_attention_does_not_care_for_the_order_of_keys(q, k, v, order):
     assert attention(q, k[:, :, order], v[:, :, order], False).allclose(attention(q, k, v, False), atol=1e-5)
