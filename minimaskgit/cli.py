@@ -1,9 +1,11 @@
 """What all commands share: options from dataclasses, one clear line for a user's mistake, a tidy end on Ctrl-C."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import tyro
@@ -20,7 +22,8 @@ def parse(
     argv: Sequence[str] | None = None,
 ) -> Options:
     """Fill a dataclass from the command line; exits with code 2 and a message on a wrong option."""
-    return tyro.cli(options, description=description, default=default, args=argv)
+    prog = f"python -m minimaskgit.{Path(sys.argv[0]).stem}"
+    return tyro.cli(options, prog=prog, description=description, default=default, args=argv)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -33,6 +36,9 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt as stop:
         print(f"\nstopped{f': {stop}' if str(stop) else ''}", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
 
 
 @contextmanager
