@@ -7,6 +7,7 @@ The discriminator learns by `hinge_d_loss` on *detached* fakes; the tokenizer le
 scaled by `adaptive_weight` so that neither loss drowns the other.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -52,7 +53,7 @@ class PatchDiscriminator(nn.Module):
             stride = 2 if layer < layers else 1  # the last layer widens the view without shrinking the map
             body += [
                 nn.Conv2d(channels, wider, 4, stride=stride, padding=1, bias=False),
-                nn.GroupNorm(8, wider),
+                nn.GroupNorm(math.gcd(8, wider), wider),
                 nn.LeakyReLU(0.2),
             ]
             channels = wider

@@ -71,7 +71,7 @@ def load_model(kind: type[nn.Module], folder: Path) -> nn.Module:
         raise UserError(f"no trained {kind.__name__.lower()} in {folder}; train it with python -m minimaskgit.train")
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # the mixin prints where it loads from
-            return kind.from_pretrained(folder).eval()
+            return kind.from_pretrained(folder, strict=True).eval()
     except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"the weights in {folder} are damaged: {str(error).strip().splitlines()[0]}") from None
 

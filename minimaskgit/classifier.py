@@ -7,6 +7,8 @@ It is asked two things. As the *perceptual network* of the tokenizer its feature
 pictures it says which class they show; a judge is always trained apart, on real pictures, with another seed.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
@@ -22,7 +24,7 @@ class Classifier(nn.Module, PyTorchModelHubMixin):
         self.stages = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(inputs, outputs, 3, stride=1 if stage == 0 else 2, padding=1, bias=False),
-                nn.GroupNorm(8, outputs),
+                nn.GroupNorm(math.gcd(8, outputs), outputs),
                 nn.SiLU(),
             )
             for stage, (inputs, outputs) in enumerate(zip((3, *widths), widths, strict=False))

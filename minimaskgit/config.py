@@ -231,6 +231,12 @@ def check(config: Config) -> None:
             f"--images.size {image} is not a multiple of the downsampling {f},"
             " which is --tokenizer.patch times 2 for each of --tokenizer.multipliers but the first"
         )
+    gan = config.tokenizer_training
+    if gan.gan_weight and image < 3 * 2**gan.gan_layers:
+        raise UserError(
+            f"--tokenizer-training.gan-layers {gan.gan_layers} halve {image} pixels too often;"
+            f" expected fewer, or --images.size {3 * 2**gan.gan_layers} or more"
+        )
     if config.transformer.width % config.transformer.heads:
         raise UserError(
             f"--transformer.width {config.transformer.width} is not a multiple of"
@@ -298,6 +304,8 @@ def _from_dict(kind: type, values: dict[str, Any]) -> Any:
     for f in dataclasses.fields(kind):
         if f.name in values:
             value = values[f.name]
+            if isinstance(value, dict) != dataclasses.is_dataclass(f.default_factory):
+                raise ValueError(f"unexpected {f.name!r}: {value!r}")
             if isinstance(value, dict):
                 value = _from_dict(f.default_factory, value)
             arguments[f.name] = tuple(value) if isinstance(value, list) else value

@@ -96,6 +96,8 @@ def decode_steps(
     (1 + w) * conditional - w * unconditional (0, as in the paper, is none). start_step: enter the schedule there, as
     editing does (released code). Nothing in the loop waits for the device.
     """
+    if not 0 <= start_step < steps:
+        raise ValueError(f"start_step {start_step} of {steps} steps; expected 0 to {steps - 1}")
     blank = tokens is None
     if blank:
         tokens = torch.full((len(labels), model.num_tokens), model.mask_id, device=labels.device)

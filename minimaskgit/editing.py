@@ -28,7 +28,7 @@ STEPS, START_STEP, DILATE = 12, 2, 1  # of an edit in the released code
 
 
 class Edit(NamedTuple):
-    """What an edit gives; of an outpainted picture N counts the tokens of the whole, larger canvas."""
+    """What an edit gives."""
 
     images: Tensor  # (B, 3, H, W) the edited pictures, floats in [0, 1]
     region: Tensor  # (B, N) bool, the tokens made anew
@@ -90,14 +90,18 @@ def soften(mask: Tensor, radius: float) -> Tensor:
     return alpha.view(mask.shape).float()  # summed in double precision, so that 1 - 1e-16 rounds to 1
 
 
-def composite(tokenizer: Tokenizer, images: Tensor, tokens: Tensor, region: Tensor) -> Tensor:
-    """The pictures with the region's tokens painted in: images (B, 3, H, W), tokens and region (B, N)."""
-    f = tokenizer.downsampling
-    grid = images.shape[-2] // f, images.shape[-1] // f
-    # The decoder is convolutional, so that it paints a canvas of any size.
-    z_q = F.embedding(tokens.unflatten(1, grid), tokenizer.quantizer.entries()).movedim(-1, 1)  # (B, D, h, w)
-    painted = tokenizer.decoder(z_q).float().clamp(0, 1)
-    mask = region.unflatten(1, grid).repeat_interleave(f, -1).repeat_interleave(f, -2)  # (B, H, W)
+def composite(
+    tokenizer: Tokenizer, images: Tensor, tokens: Tensor, region: Tensor, blank: Tensor | None = None
+) -> Tensor:
+    """The pictures with the region's tokens painted in: images (B, 3, S, S), tokens and region (B, N).
+
+    blank: bool (B, 1, S, S), pixels of the region where there is no picture yet, into which the rim does not reach.
+    """
+    painted = tokenizer.decode(tokens)
+    if blank is not None:
+        images = torch.where(blank, painted, images)
+    f, grid = tokenizer.downsampling, tokenizer.grid
+    mask = region.view(-1, grid, grid).repeat_interleave(f, -1).repeat_interleave(f, -2)  # (B, S, S)
     return blend(images, painted, mask, max(0.0, tokenizer.image_size / 16 - 1))
 
 
@@ -167,38 +171,70 @@ def inpaint(
 # --- Beyond the edge ---
 
 
+class Painted(NamedTuple):
+    """A canvas larger than the transformer's, as far as it is painted."""
+
+    images: Tensor  # (B, 3, H, W)
+    tokens: Tensor  # (B, H / f, W / f), [MASK] where not yet fixed
+
+
 @torch.no_grad()
-def outpaint(
+def outpaint_steps(
     tokenizer: Tokenizer,
     model: Transformer,
     images: Tensor,
     margins: Box,
     labels: Tensor,
     dilate: int = DILATE,
+    stride: int | None = None,
     **options,
-) -> Edit:
-    """Extend pictures by margins (left, top, right, bottom) in pixels, painted as class `labels` (B,).
+) -> Iterator[Painted]:
+    """Extend pictures (B, 3, H, W) by margins (left, top, right, bottom), giving the empty canvas and every step.
 
-    images (B, 3, H, W), sides multiples of the tokenizer's f and not necessarily as trained. The transformer's window
-    slides outwards over the larger canvas, and what one window painted is known to the next. Margins are made in
-    whole tokens, then cropped. ValueError if the canvas is smaller than the window.
+    Sides and margins are in pixels and multiples of the tokenizer's f. The transformer's window slides outwards over
+    the larger canvas, `stride` tokens at a time (default half a window), and every window is an edit of what is
+    unknown in it: what earlier ones painted is known. Pixels too are decoded window by window, for the decoder has
+    seen no other size. ValueError if the canvas is smaller than a window.
     """
-    f, grid, rounded = tokenizer.downsampling, tokenizer.grid, whole_tokens(margins, tokenizer.downsampling)
-    canvas = widened(images, rounded)
+    f, grid = tokenizer.downsampling, tokenizer.grid
+    left, top, right, bottom = margins
+    canvas = F.pad(images, (left, right, top, bottom))
+    blank = F.pad(torch.zeros_like(images[:, :1]), (left, right, top, bottom), value=1).bool()  # (B, 1, H, W)
     rows, columns = canvas.shape[-2] // f, canvas.shape[-1] // f
     if min(rows, columns) < grid:
         raise ValueError(f"a canvas of {rows}x{columns} tokens is smaller than the window of {grid}x{grid}")
-    unknown = torch.ones_like(canvas[:, 0], dtype=torch.bool)
-    left, top, right, bottom = rounded
-    unknown[:, top : unknown.shape[1] - bottom, left : unknown.shape[2] - right] = False
-    region = mask_to_token_mask(unknown, (rows, columns), dilate)  # (B, rows * columns)
     codes = tokenizer.encode(images).unflatten(1, (-1, images.shape[-1] // f))
-    codes = F.pad(codes, (left // f, right // f, top // f, bottom // f))
-    tokens, steps = codes.flatten(1).masked_fill(region, model.mask_id), []
-    for corner in windows((top // f, left // f), (rows, columns), grid):
-        steps += _window_steps(model, tokens, (rows, columns), corner, labels, **options)
-        tokens = steps[-1].tokens if steps else tokens
-    return Edit(trimmed(composite(tokenizer, canvas, tokens, region), margins, rounded), region, steps)
+    tokens = F.pad(codes, (left // f, right // f, top // f, bottom // f))
+    unknown = mask_to_token_mask(blank[:, 0], (rows, columns), dilate)
+    tokens = tokens.masked_fill(unknown.view(tokens.shape), model.mask_id)  # (B, rows, columns)
+    yield Painted(canvas, tokens)
+    for row, column in windows((top // f, left // f), (rows, columns), grid, stride or max(1, grid // 2)):
+        here = ..., slice(row, row + grid), slice(column, column + grid)
+        pixels = ..., slice(f * row, f * (row + grid)), slice(f * column, f * (column + grid))
+        window = tokens[here].flatten(1)  # (B, N)
+        region = window == model.mask_id
+        if not region.any():
+            continue
+        for step in edit_steps(model, window, region, labels, **options):
+            now = Painted(canvas.clone(), tokens.clone())
+            now.images[pixels] = composite(tokenizer, canvas[pixels], step.sampled, region, blank[pixels])
+            now.tokens[here] = step.tokens.unflatten(1, (grid, grid))
+            yield now
+        canvas, tokens = now
+        blank[pixels] = False
+
+
+def outpaint(
+    tokenizer: Tokenizer, model: Transformer, images: Tensor, margins: Box, labels: Tensor, **options
+) -> Tensor:
+    """The pictures that `outpaint_steps`, which explains the options, ends with; margins of any size.
+
+    (B, 3, H, W) to (B, 3, top + H + bottom, left + W + right).
+    """
+    rounded = whole_tokens(margins, tokenizer.downsampling)
+    for step in outpaint_steps(tokenizer, model, images, rounded, labels, **options):  # noqa: B007
+        pass
+    return trimmed(step.images, margins, rounded)
 
 
 def whole_tokens(margins: Box, f: int) -> Box:
@@ -206,46 +242,23 @@ def whole_tokens(margins: Box, f: int) -> Box:
     return tuple(f * math.ceil(margin / f) for margin in margins)
 
 
-def widened(images: Tensor, margins: Box) -> Tensor:
-    """Pictures (B, 3, H, W) with margins (left, top, right, bottom) in which the edge's pixels go on."""
-    left, top, right, bottom = margins
-    return F.pad(images, (left, right, top, bottom), mode="replicate")
-
-
 def trimmed(images: Tensor, margins: Box, rounded: Box) -> Tensor:
-    """Of pictures widened by the rounded margins, the part that has the margins asked for."""
+    """Of pictures extended by the rounded margins, the part that has the margins asked for."""
     left, top, right, bottom = (more - asked for more, asked in zip(rounded, margins))
     return images[..., top : images.shape[-2] - bottom, left : images.shape[-1] - right]
 
 
-def windows(start: tuple[int, int], canvas: tuple[int, int], grid: int) -> list[tuple[int, int]]:
+def windows(start: tuple[int, int], canvas: tuple[int, int], grid: int, stride: int) -> list[tuple[int, int]]:
     """Corners (row, column) of windows of grid x grid tokens that cover a canvas, from `start` outwards.
 
-    Neighbours overlap by half, so that each window has much to go by; at the edges they are pushed inside.
+    Neighbours lie at most `stride` tokens apart; those at the edges are pushed inside.
     """
-    stride = max(1, grid // 2)
     origins = []
     for first, length in zip(start, canvas):
         last = length - grid
         reach = range(-length // stride, length // stride + 2)
         origins.append({min(max(min(first, last) + k * stride, 0), last) for k in reach})
     return sorted(product(*origins), key=lambda corner: (math.dist(corner, start), corner))
-
-
-def _window_steps(
-    model: Transformer, tokens: Tensor, canvas: tuple[int, int], corner: tuple[int, int], labels: Tensor, **options
-) -> Iterator[Step]:
-    """Decode what is unknown in one window of the canvas' tokens (B, N); the steps are of the whole canvas."""
-    grid, (row, column) = math.isqrt(model.num_tokens), corner
-    numbers = torch.arange(tokens.shape[1], device=tokens.device).unflatten(0, canvas)
-    inside = numbers[row : row + grid, column : column + grid].flatten()  # where the window's tokens lie
-    window = tokens[:, inside]
-    region = window == model.mask_id
-    if not region.any():
-        return
-    for step in edit_steps(model, window, region, labels, **options):
-        sampled, left = tokens.index_copy(1, inside, step.sampled), tokens.index_copy(1, inside, step.tokens)
-        yield Step(sampled, left, left == model.mask_id)
 
 
 # --- The rival ---

@@ -1,7 +1,7 @@
 """Measure a trained run: `python -m minimaskgit.evaluate --run runs/demo --json quality.json` (lesson 8; section 4.1).
 
     held-out real images ─┬─> reference ────────────┐
-                          └─> second sample ──────> network ──> metrics: what real images would score, the best to hope for
+                          └─> second sample ──────> network ──> metrics: what real images score, the best to hope for
     generated images, the classes in turn ────────> network ──> metrics: what the model scores
 
 The network is the judge, the package's own classifier of this data, trained on real images; so a "FD" here is a
@@ -20,16 +20,16 @@ from typing import Literal, NamedTuple
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure as ssim
+from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.image.fid import FrechetInceptionDistance
 from tqdm.auto import tqdm
 
 from minimaskgit import autoregressive, cli
 from minimaskgit.checkpoint import load_model
-from minimaskgit.classifier import Classifier, class_accuracy, classification_loss
+from minimaskgit.classifier import Classifier, classification_loss
 from minimaskgit.compare import machine
 from minimaskgit.config import ScheduleName
-from minimaskgit.data import flip, load_data, to_float
+from minimaskgit.data import ImageData, flip, load_data, to_float
 from minimaskgit.decoding import decode
 from minimaskgit.demo import train_judge
 from minimaskgit.errors import UserError
@@ -44,7 +44,6 @@ from minimaskgit.metrics import (
 )
 from minimaskgit.runs import Run, open_run
 from minimaskgit.schedules import SCHEDULES
-from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.train import code_use, psnr
 from minimaskgit.training import batch_indices, cosine_decay, set_learning_rate
 
@@ -106,7 +105,8 @@ class Seen(NamedTuple):
     logits: Tensor  # float32 (B, C)
 
 
-Network = Callable[[Tensor], Seen]  # of images, uint8 (B, 3, S, S) on the run's device
+Network = Callable[[Tensor], Seen]  # looks at images, uint8 (B, 3, S, S) on the run's device
+Sampler = Callable[[Tensor, torch.Generator], Tensor]  # labels (B,) to floats (B, 3, S, S) in [0, 1]
 Scores = dict[str, float]
 
 
@@ -114,9 +114,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print the table, write the JSON file."""
     options = cli.parse(Options, "Measure the quality of a trained run.", argv=argv)
     run = open_run(options.run, options.device)
+    path = options.json or run.folder / "evaluation" / f"{options.decoder}.json"
+    if path.is_dir():
+        raise UserError(f"--json {path} is a folder; expected a file to write")
     result = evaluate(run, options)
     print(table(result))
-    path = options.json or run.folder / "evaluation" / f"{options.decoder}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n")
     print(path)
@@ -125,41 +127,41 @@ def main(argv: Sequence[str] | None = None) -> None:
 def evaluate(run: Run, options: Options) -> dict:
     """All that was asked for; gives what is written to the JSON file."""
     metrics = check_options(run, options)
-    sampler, decoding = make_sampler(run, options)
+    generates, compares = set(metrics) != {"tokenizer"}, bool({*FEATURE_METRICS, "tokenizer"} & set(metrics))
+    sampler, decoding = make_sampler(run, options) if generates else (None, None)
     reference, second = held_out(run, options.reference, options.samples)
-    check_neighbours(metrics, options, min(len(reference.labels), len(second.labels)))
+    check_neighbours(metrics, options.k, min(options.samples, len(reference.labels), len(second.labels)))
     judge = load_judge(run) if options.features == "classifier" or "class" in metrics else None
     network = judge_network(judge) if options.features == "classifier" else inception_network(run.device)
-    expected, found = {}, {}  # scores of real and of generated images
-    if {*FEATURE_METRICS, "tokenizer"} & set(metrics):
-        target = cached_reference(run, network, options.features, reference)
-        real = look(run, network, second.images)
+
+    found, expected = {}, {}  # scores of what the run made, and of as many real images
+    if compares:
+        target, real = cached_reference(run, network, options.features, reference), look(run, network, second.images)
         expected |= feature_scores(metrics, real, target, options.k)
-    if set(metrics) != {"tokenizer"}:
-        labels = choose_labels(run, None, options.samples)
-        generated = sample(run, sampler, labels, options.seed)
+    if generates:
+        generated = sample(run, sampler, choose_labels(run, None, options.samples), options.seed)
         if set(FEATURE_METRICS) & set(metrics):
             found |= feature_scores(metrics, look(run, network, generated.images), target, options.k)
-        found |= picture_scores(run, metrics, judge, generated)
-        expected |= picture_scores(run, metrics, judge, second)
-        if "cas" in metrics:
-            for scores, pictures in ((found, generated), (expected, training_pictures(run, options.samples))):
-                scores["cas"] = classification_accuracy_score(run, pictures, second, options.seed)
+        for scores, pictures in ((found, generated), (expected, second)):
+            scores |= picture_scores(run, metrics, judge, pictures)
+    if "cas" in metrics:
+        for scores, pictures in ((found, generated), (expected, training_pictures(run, options.samples))):
+            scores["cas"] = classification_accuracy_score(run, pictures, second, options.seed)
     if "tokenizer" in metrics:
         found |= tokenizer_scores(run, network, target, second)
         expected["reconstruction_fd"] = fd(real, target)
     return {
         "run": str(run.folder),
-        "decoder": options.decoder,
+        "decoder": options.decoder if generates else None,
         "decoding": decoding,
-        "samples": options.samples,
-        "classes": len(run.label_names),
+        "samples": options.samples if generates else 0,
+        "samples_per_class": options.samples / len(run.label_names) if generates else 0,
         "seed": options.seed,
         "real": {"data": run.config.data, "reference": len(reference.labels), "second": len(second.labels)},
         "features": feature_names(run, options.features),
         "neighbours": {name: options.k or k for name, k in NEIGHBOURS.items() if name in metrics},
         "metrics": {name: {"value": found[name], "real": expected.get(name)} for name in NAMES if name in found},
-        "notes": notes(run, options, metrics, reference, second, real.features.shape[1] if "fd" in metrics else 0),
+        "notes": notes(run, options, metrics, len(second.labels), real.features.shape[1] if compares else 0),
         "machine": machine(run.device),
     }
 
@@ -169,106 +171,91 @@ def evaluate(run: Run, options: Options) -> dict:
 
 def check_options(run: Run, options: Options) -> tuple[str, ...]:
     """The metrics to measure; UserError for what cannot be measured."""
-    glyphs = run.config.data == "glyphs"
+    glyphs, least = run.config.data == "glyphs", 2 * len(run.label_names)
     metrics = tuple(dict.fromkeys(options.metrics)) or tuple(m for m in METRICS if glyphs or m != "palette")
     for name in metrics:
         if name not in METRICS:
             raise UserError(f"--metrics {name}: expected some of {', '.join(METRICS)}")
     if "palette" in metrics and not glyphs:
         raise UserError(f"--metrics palette: {run.folder} is a run on {run.config.data}; only glyphs have palettes")
-    least = 2 * len(run.label_names)
     if options.samples < least:
-        raise UserError(
-            f"--samples {options.samples}: expected {least} or more, two for each of {least // 2} classes"
-        )
+        raise UserError(f"--samples {options.samples}: expected {least} or more, two for each of {least // 2} classes")
     if options.reference < 2:
         raise UserError(f"--reference {options.reference}: expected 2 or more")
+    for name in ("steps", "schedule", "temperature", "guidance"):
+        if options.decoder == "autoregressive" and getattr(options, name) is not None:
+            raise UserError(f"--{name} is a setting of MaskGIT's; leave it out with --decoder autoregressive")
     return metrics
 
 
-def check_neighbours(metrics: Sequence[str], options: Options, count: int) -> None:
-    """UserError unless each of `count` images has as many neighbours as the metrics ask for."""
-    for name, k in NEIGHBOURS.items():
-        k = k if options.k is None else options.k
-        if name in metrics and not 1 <= k < count:
+def check_neighbours(metrics: Sequence[str], k: int | None, count: int) -> None:
+    """UserError unless each of `count` images has the k neighbours that the metrics ask for."""
+    for name, published in NEIGHBOURS.items():
+        wanted = published if k is None else k
+        if name in metrics and not 1 <= wanted < count:
             raise UserError(
-                f"--metrics {name} with --k {k}: expected 1 to {count - 1}, one fewer than the images on either side;"
-                " take a smaller --k, or more --samples and --reference"
+                f"--metrics {name}: {wanted} neighbours of {count} images; expected 1 to {count - 1}:"
+                " a smaller --k, or more --samples and --reference"
             )
 
 
 # --- Pictures: real and generated ---
 
 
-def held_out(run: Run, reference: int, samples: int) -> tuple[Pictures, Pictures]:
-    """Validation images, which no model was trained on, in two parts: the reference and a second sample.
-
-    Where there are too few, each part is at most a half of them.
-    """
+def real_images(run: Run, split: str, count: int) -> ImageData:
+    """At most `count` images of one split of the run's data."""
     settings = run.config.images
-    data = load_data(
-        run.config.data,
-        "valid",
-        image_size=settings.size,
-        num_images=reference + samples,
-        classes=settings.classes,
-        seed=run.config.seed,
-        image_column=settings.image_column,
-        label_column=settings.label_column,
-    )
+    columns = {"image_column": settings.image_column, "label_column": settings.label_column}
+    return load_data(run.config.data, split, settings.size, count, settings.classes, seed=run.config.seed, **columns)
+
+
+def held_out(run: Run, reference: int, samples: int) -> tuple[Pictures, Pictures]:
+    """Validation images, on which nothing was trained, in two parts: the reference and a second sample.
+
+    Where there are too few for that, the reference is half of them and the second sample no more than the rest.
+    """
+    data = real_images(run, "valid", reference + samples)
     if len(data) < 4:
         raise UserError(f"{run.config.data}: {len(data)} validation images; expected 4 or more to compare with")
-    first = min(reference, len(data) // 2)
-    last = min(first + samples, len(data))
-    return Pictures(*data.batch(torch.arange(first))), Pictures(*data.batch(torch.arange(first, last)))
+    everything = torch.arange(len(data))
+    first = reference if len(data) == reference + samples else min(reference, len(data) // 2)
+    return Pictures(*data.batch(everything[:first])), Pictures(*data.batch(everything[first : first + samples]))
 
 
 def training_pictures(run: Run, count: int) -> Pictures:
-    """As many of the run's training images, or all if there are fewer."""
-    settings = run.config.images
-    data = load_data(
-        run.config.data,
-        "train",
-        image_size=settings.size,
-        num_images=min(count, settings.count or count),
-        classes=settings.classes,
-        seed=run.config.seed,
-        image_column=settings.image_column,
-        label_column=settings.label_column,
-    )
+    """As many of the run's training images, or all there are."""
+    data = real_images(run, "train", min(count, run.config.images.count or count))
     return Pictures(*data.batch(torch.arange(len(data))))
-
-
-# Given labels (B,) and a generator, a sampler makes float images (B, 3, S, S) in [0, 1].
-Sampler = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def make_sampler(run: Run, options: Options) -> tuple[Sampler, dict]:
     """The decoder asked for, and its settings; UserError if it is not trained."""
     tokenizer = run.tokenizer()
     if options.decoder == "autoregressive":
-        causal = run.autoregressive()
-        return lambda labels, generator: tokenizer.decode(
-            autoregressive.generate(causal, labels, generator=generator)
-        ), {"steps": causal.num_tokens}
-    settings, model = decoding_settings(run.config.decoding, options), run.transformer()
-    check_steps(settings.steps, model.num_tokens)
-    arguments = asdict(settings) | {"schedule": SCHEDULES[settings.schedule]}
-    return lambda labels, generator: tokenizer.decode(
-        decode(model, labels, generator=generator, **arguments)
-    ), asdict(settings)
+        model, settings = run.autoregressive(), {"temperature": 1.0}
+        decoder = autoregressive.generate
+    else:
+        model, settings = run.transformer(), asdict(decoding_settings(run.config.decoding, options))
+        check_steps(settings["steps"], model.num_tokens)
+        decoder = partial(decode, **settings | {"schedule": SCHEDULES[settings["schedule"]]})
+    return lambda labels, generator: tokenizer.decode(decoder(model, labels, generator=generator)), settings
 
 
 @torch.no_grad()
 def sample(run: Run, sampler: Sampler, labels: Tensor, seed: int) -> Pictures:
-    """Images of the asked classes (B,), rounded as a file would hold them."""
+    """Images of the classes asked for (B,), rounded as a file would hold them."""
     generator = torch.Generator(run.device).manual_seed(seed)
     images = []
     with run.autocast(), tqdm(total=len(labels), desc="generating", unit="image", dynamic_ncols=True) as bar:
         for part in labels.split(BATCH):
-            images.append((255 * sampler(part, generator)).round().byte().cpu())
+            images.append(to_bytes(sampler(part, generator)))
             bar.update(len(part))
     return Pictures(torch.cat(images), labels.cpu())
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Floats in [0, 1] to uint8 on the CPU."""
+    return (255 * images).round().byte().cpu()
 
 
 # --- The networks that look at them ---
@@ -302,7 +289,8 @@ def inception_network(device: torch.device) -> Network:
     except Exception as error:  # no network, and a broken download, have many shapes
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"--features inception: the network's weights cannot be had ({reason}); try where there is network, {advice}"
+            f"--features inception: the network's weights cannot be had ({reason});"
+            f" try where there is network, {advice}"
         ) from None
 
     def network(images: Tensor) -> Seen:
@@ -378,8 +366,7 @@ def picture_scores(run: Run, metrics: Sequence[str], judge: Classifier | None, p
     """Fraction that the judge takes for the class asked for, and, of glyphs, that keep to one palette."""
     scores = {}
     if "class" in metrics:
-        images, labels = to_float(pictures.images).to(run.device), pictures.labels.to(run.device)
-        scores["class_accuracy"] = class_accuracy(judge, images, labels)
+        scores["class_accuracy"] = accuracy(run, judge, pictures)
     if "palette" in metrics:
         palettes = torch.cat([palette_of(to_float(part)) for part in pictures.images.split(BATCH)])
         scores["palette_accuracy"] = (palettes >= 0).double().mean().item()
@@ -405,7 +392,13 @@ def classification_accuracy_score(run: Run, pictures: Pictures, test: Pictures, 
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return class_accuracy(model.eval(), to_float(test.images).to(run.device), test.labels.to(run.device))
+    return accuracy(run, model.eval(), test)
+
+
+def accuracy(run: Run, classifier: Classifier, pictures: Pictures) -> float:
+    """Fraction of pictures that the classifier takes for what their label says."""
+    said = look(run, judge_network(classifier), pictures.images).logits.argmax(-1)
+    return (said == pictures.labels).double().mean().item()
 
 
 @torch.no_grad()
@@ -415,21 +408,66 @@ def tokenizer_scores(run: Run, network: Network, reference: Seen, pictures: Pict
     The FD of the reconstructions is from the same reference as that of generated images, so that the two compare: no
     model of these tokens can be expected to do better.
     """
-    tokenizer: Tokenizer = run.tokenizer()
-    codes, decoded, likeness = [], [], []
+    tokenizer = run.tokenizer()
+    codes, decoded, scores = [], [], []
     for part in tqdm(pictures.images.split(BATCH), desc="reconstructing", delay=2, leave=False):
         originals = to_float(part).to(run.device)
         with run.autocast():
             codes.append(tokenizer.encode(originals))
             images = tokenizer.decode(codes[-1])
-        decoded.append((255 * images).round().byte().cpu())
-        likeness.append((len(part), psnr(images, originals).item(), ssim(images, originals, data_range=1.0).item()))
+        decoded.append(to_bytes(images))
+        likeness = psnr(images, originals), structural_similarity_index_measure(images, originals, data_range=1.0)
+        scores.append(len(part) / len(pictures.images) * torch.stack(likeness).double().cpu())  # the last may be short
     use = code_use(torch.cat(codes), tokenizer.num_codes)
-    counts, psnrs, ssims = torch.tensor(likeness, dtype=torch.double).T  # the last batch may be smaller
+    psnr_, ssim = sum(scores).tolist()
     return {
         "reconstruction_fd": fd(look(run, network, torch.cat(decoded)), reference),
-        "psnr": ((counts * psnrs).sum() / counts.sum()).item(),
-        "ssim": ((counts * ssims).sum() / counts.sum()).item(),
+        "psnr": psnr_,
+        "ssim": ssim,
         "code_usage": use["usage"].item(),
         "code_perplexity": use["perplexity"].item(),
     }
+
+
+# --- What is told ---
+
+
+def notes(run: Run, options: Options, metrics: Sequence[str], second: int, width: int) -> list[str]:
+    """What a reader must know to make use of the numbers."""
+    lines = [f"{feature_names(run, options.features)['comparable']}"] if width else []
+    if {"fd", "tokenizer"} & set(metrics):
+        lines.append(
+            f"FD falls with more images: compare only equal counts; {second} real images score what 'real' says,"
+            " which is the floor"
+        )
+        if min(second, options.samples, options.reference) <= width:
+            lines.append(f"fewer images than the {width} features: the covariances are singular, the FD is rough")
+    if second < options.samples:
+        lines.append(f"there are only {second} real images for 'real': it is less favourable than it should be")
+    if "cas" in metrics:
+        lines.append(
+            f"CAS: a classifier trained for {run.config.classifier.steps} steps on the generated images, or on as many"
+            f" real training images, is right on that fraction of {second} real ones"
+        )
+    return lines
+
+
+def table(result: dict) -> str:
+    """The result as text: what was measured, a line a metric, and how to read it."""
+    real = result["real"]
+    lines = [f"{real['data']}: {real['second']} held-out real images against a reference of {real['reference']} others"]
+    if result["samples"]:
+        lines.append(
+            f"{result['decoder']}: {result['samples']} generated images, {result['samples_per_class']:g} a class,"
+            f" seed {result['seed']}, {', '.join(f'{key} {value}' for key, value in result['decoding'].items())}"
+        )
+    lines += [f"features: {result['features']['network']}", "", f"{'':<38}{'this run':>10}{'real':>10}"]
+    for key, score in result["metrics"].items():
+        name, rises = NAMES[key]
+        floor = "" if score["real"] is None else f"{score['real']:.4g}"
+        lines.append(f"{name:<38}{score['value']:>10.4g}{floor:>10}  {'higher' if rises else 'lower'} is better")
+    return "\n".join([*lines, "", *(f"- {note}" for note in result["notes"])])
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -84,10 +84,11 @@ class VectorQuantizer(nn.Module):
 
     def forward(self, z: Tensor) -> Quantized:
         """Quantize (B, D, h, w); in training mode also updates EMA statistics and revives dead entries."""
-        z = z.movedim(1, -1).float()  # (B, h, w, D); distances in float32 also under autocast
+        z = z.movedim(1, -1).float()  # (B, h, w, D)
         if self.l2_norm:
             z = F.normalize(z, dim=-1)
-        codes = nearest_codes(z.detach(), self.entries().detach())
+        with torch.autocast(z.device.type, enabled=False):  # in bfloat16 near entries would be mistaken for nearest
+            codes = nearest_codes(z.detach(), self.entries().detach())
         z_q = F.embedding(codes, self.entries())
         codebook_loss, commitment_loss = vq_losses(z, z_q, self.beta)
         if self.ema:

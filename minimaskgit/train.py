@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 import tyro
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -148,6 +149,7 @@ def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: 
 def start_session(config: Config, folder: Path, device: str = "auto") -> Session:
     """Load the data and write down the settings."""
     place = pick_device(device)
+    AcceleratorState._reset_state()  # an earlier session in this process may have had another precision
     accelerator = Accelerator(cpu=place.type == "cpu", mixed_precision="no" if config.precision == "fp32" else "bf16")
     images = config.images
     columns = {"image_column": images.image_column, "label_column": images.label_column}

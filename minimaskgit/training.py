@@ -11,6 +11,7 @@ import math
 import sys
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -48,8 +49,8 @@ def fit(
     path = folder / "checkpoint.safetensors"
     start, seconds_before = load_checkpoint(path, parts)
     log = _Log(folder, start)
-    sums: dict[str, Tensor | float] = {}
-    reported = start  # step of the last report
+    sums: dict[str, Tensor | float] = {}  # since the last report
+    counts: Counter[str] = Counter()  # steps summed; a loss may join late
     began = time.perf_counter()
     bar = tqdm(
         total=steps,
@@ -64,14 +65,16 @@ def fit(
             seed_everything(seed, folder.name, step)
             for name, value in train_step(step).items():
                 sums[name] = sums.get(name, 0) + (value.detach() if isinstance(value, Tensor) else value)
+                counts[name] += 1
             done = step + 1
             bar.update()
             if done % report_every == 0 or done == steps:
-                means = {name: float(total) / (done - reported) for name, total in sums.items()}
+                means = {name: float(total) / counts[name] for name, total in sums.items()}
                 _check_finite(means, folder, done)
                 log.write(done, means)
                 bar.set_postfix_str(" ".join(f"{name} {value:.3g}" for name, value in means.items()))
-                sums, reported = {}, done
+                sums.clear()
+                counts.clear()
             if picture and (done % picture_every == 0 and done < steps):
                 picture(done)
             if (done % save_every == 0 or stop) and done < steps:

@@ -31,7 +31,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, dropout: float = 0.
 
     causal: query i sees keys 0..i only (needs S = S').
     """
-    if q.device.type == "cpu" and q.dtype != torch.float32:
+    if q.device.type == "cpu" and q.dtype in (torch.bfloat16, torch.float16):
         # The CPU's fused kernel is far slower in bfloat16 than in float32, above all backward.
         with torch.autocast("cpu", enabled=False):
             return attention(q.float(), k.float(), v.float(), causal, dropout).to(q.dtype)
@@ -78,7 +78,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
-        """(B, S, D) to (B, S, D); with a cache, the S positions follow those in it."""
+        """(B, S, D) to (B, S, D); with a cache, the S positions follow those in it (S is 1 unless it is empty)."""
         if self.pre_norm:
             x = x + self._attend(self.norm1(x), cache, layer)
             return x + self._mlp(self.norm2(x))
@@ -158,6 +158,8 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
     def trunk(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """All blocks on ids (B, S), whose first is the class token or follows what is in the cache: (B, S, D)."""
         start = cache.length if cache else 0
+        if start and ids.shape[1] > 1:
+            raise ValueError(f"{ids.shape[1]} positions for a cache that is not empty; it takes one at a time")
         x = self.embedding(ids) + self.positions[start : start + ids.shape[1]]
         x = F.dropout(x if self.pre_norm else self.norm(x), self.dropout, self.training)
         for layer, block in enumerate(self.blocks):

@@ -147,11 +147,13 @@ def test_a_damaged_checkpoint_is_refused(run_folder, tmp_path, capsys):
     assert "is damaged" in error_line(capsys, train, "--out", str(folder), "--resume")
 
 
+@pytest.mark.slow
 def test_the_full_preset_starts_on_a_cpu(tmp_path):
     """Its shapes fit together: one step of each stage, on glyphs of its size."""
     small = ["--tokenizer.width", "32", "--transformer.depth", "1", "--transformer.width", "64"]
     small += ["--images.count", "8", "--tokenizer-training.batch-size", "2", "--transformer-training.batch-size", "2"]
-    small += ["--classifier.batch-size", "4", "--tokenizer-training.gan-start", "0", "--stage", "transformer"]
+    small += ["--classifier.width", "8", "--classifier.batch-size", "4", "--tokenizer-training.gan-width", "8"]
+    small += ["--tokenizer-training.gan-start", "0", "--stage", "transformer"]
     folder = tmp_path / "run"
     for stage in ("tokenizer", "transformer"):
         small[-1] = stage

@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import seeds
@@ -278,6 +279,14 @@ def test_pictures_are_drawn_at_intervals_and_left_to_the_caller_at_the_end(tmp_p
 # --- What the training steps of the package really do ---
 
 
+@pytest.fixture
+def own_accelerator():
+    """`accelerate` settles device and precision once a process: forget what other tests chose, and leave no choice."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
 def tiny_session(folder: Path, **settings) -> train.Session:
     config = Config(
         images=ImagesConfig(size=16, count=64),
@@ -300,6 +309,7 @@ def tiny_run(folder: Path, **settings) -> train.Session:
     return session
 
 
+@pytest.mark.usefixtures("own_accelerator")
 def test_a_training_step_masks_every_sample_by_its_own_ratio_and_asks_for_the_hidden_tokens_only(tmp_path):
     ratios, losses, read = [], [], []
 
@@ -334,6 +344,7 @@ def test_a_training_step_masks_every_sample_by_its_own_ratio_and_asks_for_the_hi
         assert (logits.grad.abs().sum(-1) > 0).equal(mask)
 
 
+@pytest.mark.usefixtures("own_accelerator")
 def test_classes_are_dropped_at_the_asked_rate_and_replaced_by_no_class(tmp_path):
     heard = []
     session = tiny_run(tmp_path, transformer_training=Training(steps=1, batch_size=512, class_dropout=0.25))
@@ -348,6 +359,7 @@ def test_classes_are_dropped_at_the_asked_rate_and_replaced_by_no_class(tmp_path
     assert share == pytest.approx(0.25, abs=0.08) and heard[0].max() == session.train.num_classes
 
 
+@pytest.mark.usefixtures("own_accelerator")
 def test_in_training_too_the_discriminator_s_loss_has_no_way_back_to_the_tokenizer(tmp_path):
     ways_back = []
 
@@ -360,3 +372,12 @@ def test_in_training_too_the_discriminator_s_loss_has_no_way_back_to_the_tokeniz
     with patch.object(train, "discriminator_loss", listen):
         train.train_tokenizer(tiny_session(tmp_path))
     assert ways_back == [None, None]
+
+
+@pytest.mark.usefixtures("own_accelerator")
+def test_one_process_may_train_in_one_precision_and_then_in_another(tmp_path):
+    for number, precision in enumerate(("bf16", "fp32", "bf16")):
+        session = tiny_session(tmp_path / str(number), precision=precision)
+        with session.accelerator.autocast():
+            product = torch.ones(2, 2) @ torch.ones(2, 2)
+        assert product.dtype == (torch.bfloat16 if precision == "bf16" else torch.float)
