@@ -101,23 +101,30 @@ def decode_steps(
     blank = tokens is None
     if blank:
         tokens = torch.full((len(labels), model.num_tokens), model.mask_id, device=labels.device)
-    plan = mask_plan((tokens == model.mask_id).sum(1).cpu(), steps, schedule, start_step).to(labels.device)
-    # On a blank canvas all samples of a class have the same logits, so that pass is made once a class.
+    # All counts are known beforehand, so that nothing in the loop has to wait for the device.
+    unknown = (tokens == model.mask_id).sum(1).cpu()  # (B,)
+    plan = mask_plan(unknown, steps, schedule, start_step)  # (T, B)
+    widths = [unknown.max().item(), *plan.amax(1).tolist()]  # M at each step: the most that any sample has unknown
     classes, of_class = labels.unique(return_inverse=True) if blank else (None, None)
-    for step, counts in enumerate(plan, start_step):
-        # 1. Predict every unknown token and sample it; known ones stay.
-        known = tokens != model.mask_id
-        if blank and step == start_step:
-            logits = guided_logits(model, tokens[: len(classes)], classes, guidance)[of_class]  # (B, N, K)
+    for step, counts, width in zip(range(start_step, steps), plan.to(labels.device), widths):
+        # 1. Predict every unknown token and sample it; known ones stay. Logits are needed at `where` only: the unknown
+        # positions of each sample, followed, in those that have fewer, by known ones.
+        known = tokens != model.mask_id  # (B, N)
+        where = known.int().argsort(dim=1, stable=True)[:, :width]  # (B, M)
+        if blank and step == start_step:  # all samples of a class have the same logits: once a class is enough
+            first = slice(len(classes))
+            logits = guided_logits(model, tokens[first], classes, where[first], guidance)[of_class]
         else:
-            logits = guided_logits(model, tokens, labels, guidance)
-        sampled = torch.where(known, tokens, sample_categorical(logits, generator))
+            logits = guided_logits(model, tokens, labels, where, guidance)  # (B, M, K)
+        fixed, before = known.gather(1, where), tokens.gather(1, where)
+        drawn = torch.where(fixed, before, sample_categorical(logits, generator))  # (B, M)
         # 2. How sure is the model of what it sampled? Noise, less and less of it, keeps the choice diverse.
         tau = temperature * (1 - (step + 1) / steps)
-        noise = gumbel_noise(sampled.shape, sampled.device, generator)
-        sure = confidence(logits, sampled, known, tau, noise)
+        noise = gumbel_noise(drawn.shape, drawn.device, generator)
+        sure = confidence(logits, drawn, fixed, tau, noise)
         # 3. and 4. The schedule says how many to give up again: the least sure. The last step gives up none.
-        tokens = remask(sampled, sure, counts, model.mask_id)
+        sampled = tokens.scatter(1, where, drawn)
+        tokens = tokens.scatter(1, where, remask(drawn, sure, counts, model.mask_id))
         yield Step(sampled, tokens, tokens == model.mask_id)
 
 
@@ -128,11 +135,11 @@ def decode(model: Transformer, labels: Tensor, tokens: Tensor | None = None, **o
     return step.tokens
 
 
-def guided_logits(model: Transformer, tokens: Tensor, labels: Tensor, guidance: float) -> Tensor:
-    """Logits (B, N, K) of one pass, moved by classifier-free guidance away from those without a class, if asked for."""
+def guided_logits(model: Transformer, tokens: Tensor, labels: Tensor, where: Tensor, guidance: float) -> Tensor:
+    """Logits (B, M, K) of one pass at positions `where` (B, M), moved by classifier-free guidance if asked for."""
     if guidance == 0:
-        return model(tokens, labels)
+        return model(tokens, labels, where)
     nothing = torch.full_like(labels, model.num_classes)
-    both = model(tokens.repeat(2, 1), torch.cat([labels, nothing]))  # one pass of twice the batch
+    both = model(tokens.repeat(2, 1), torch.cat([labels, nothing]), where.repeat(2, 1))  # one pass of twice the batch
     conditional, unconditional = both.chunk(2)
     return (1 + guidance) * conditional - guidance * unconditional

@@ -44,6 +44,7 @@ class FixedLogits(nn.Module):
         self.mask_id = self.num_codes + num_classes
         self.seen: list[Tensor] = []
 
-    def forward(self, tokens: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, labels: Tensor, where: Tensor | None = None) -> Tensor:
         self.seen.append(tokens.clone())
-        return self.answer.expand(len(tokens), -1, -1)
+        logits = self.answer.expand(len(tokens), -1, -1)
+        return logits if where is None else logits.gather(1, where[..., None].expand(-1, -1, self.num_codes))
