@@ -94,7 +94,7 @@ class TransformerConfig:
 class TransformerTraining:
     """How either transformer is trained."""
 
-    steps: int = 2800  # training steps
+    steps: int = 2200  # training steps
     batch_size: int = 32  # images a step, over all processes
     optimizer: Literal["muon", "adamw"] = "muon"  # for the blocks' matrices; everything else has AdamW
     learning_rate: float = 3e-3  # peak, AdamW
