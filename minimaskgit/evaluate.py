@@ -131,8 +131,9 @@ def evaluate(run: Run, options: Options) -> dict:
     sampler, decoding = make_sampler(run, options) if generates else (None, None)
     reference, second = held_out(run, options.reference, options.samples)
     check_neighbours(metrics, options.k, min(options.samples, len(reference.labels), len(second.labels)))
-    judge = load_judge(run) if options.features == "classifier" or "class" in metrics else None
-    network = judge_network(judge) if options.features == "classifier" else inception_network(run.device)
+    own = options.features == "classifier"
+    judge = load_judge(run) if "class" in metrics or (compares and own) else None
+    network = (judge_network(judge) if own else inception_network(run.device)) if compares else None
 
     found, expected = {}, {}  # scores of what the run made, and of as many real images
     if compares:
