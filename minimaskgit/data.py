@@ -153,8 +153,10 @@ def find_classes(wanted: Sequence[str], names: Sequence[str], ids: Sequence[str]
         key = given.casefold()
         if key not in folded:
             near = [other for other in folded if key in other] + difflib.get_close_matches(key, folded, n=5)
-            hint = list(dict.fromkeys(names[folded[other]] for other in near) or names)[:5]
-            raise UserError(f"no class {given!r}; the {len(names)} there are include {', '.join(hint)}")
+            near = list(dict.fromkeys(names[folded[other]] for other in near))
+            hint = f"did you mean {', '.join(near[:5])}?" if near else f"they are {', '.join(names[:10])}"
+            more = ", ..." if not near and len(names) > 10 else ""
+            raise UserError(f"no class {given!r} among the {len(names)}; {hint}{more}")
     found = [numbers.get(given, folded[given.casefold()]) for given in wanted]
     return list(dict.fromkeys(found)) or list(range(len(names)))
 

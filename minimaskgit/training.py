@@ -81,7 +81,9 @@ def fit(
                 _check_finite(sums, folder, done)  # never over a good state
                 save_checkpoint(path, done, seconds_before + time.perf_counter() - began, parts)
             if stop and done < steps:
-                raise KeyboardInterrupt(f"{folder.name} saved at step {done} of {steps}; --resume goes on from there")
+                raise KeyboardInterrupt(
+                    f"{folder.name} saved at step {done} of {steps}; to go on, run it again (train: with --resume)"
+                )
     log.close()
     return seconds_before + time.perf_counter() - began
 

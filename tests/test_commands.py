@@ -112,7 +112,7 @@ def test_a_run_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_pat
     monkeypatch.setattr(train, "batch_indices", interrupting)
     monkeypatch.setattr(train, "fit", watching_fit)
     folder = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt, match="--resume"):
+    with pytest.raises(KeyboardInterrupt, match="to go on"):
         train.main(["--out", str(folder), *TINY])
     assert state["interrupted"] and (folder / stage / "checkpoint.safetensors").exists()
     train.main(["--out", str(folder), "--resume"])
@@ -339,7 +339,7 @@ def test_a_signal_saves_and_the_run_can_be_resumed(tmp_path, number):
     process.send_signal(number)
     _, printed = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in printed
-    assert "--resume goes on" in printed
+    assert "to go on, run it again" in printed
     assert (folder / "tokenizer/checkpoint.safetensors").exists()
 
 

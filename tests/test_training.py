@@ -209,7 +209,7 @@ def test_a_run_that_is_stopped_finishes_its_step_saves_and_goes_on_to_the_bit(tm
         return stopped.step(step)
 
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt, match="saved at step 4 of 12; --resume goes on"):
+    with pytest.raises(KeyboardInterrupt, match="saved at step 4 of 12; to go on"):
         stopped.train(train_step=stop)
     assert stopped.done == [0, 1, 2, 3]
     assert handlers == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
