@@ -1,6 +1,6 @@
 """Every setting of a run in plain dataclasses, and the presets (lesson 9; paper section 4.1).
 
-    Config ── images, classifier, tokenizer (+ training), transformer (+ training), decoding
+    Config ── images, classifier, tokenizer (+ training), transformer (+ training), decoding, gan, diffusion (rivals)
     PRESETS: demo (glyphs, two CPU cores, minutes), demo-real, full (Tiny ImageNet, one GPU), paper (ImageNet-256)
 
 Each field's comment is its help text on the command line.
@@ -110,6 +110,53 @@ class TransformerTraining:
 
 
 @dataclass(frozen=True)
+class GanConfig:
+    """The shape of the rival GAN; see minimaskgit.rivals.gan."""
+
+    latent: int = 64  # length of the noise vector z
+    width: int = 48  # channels of the largest level
+    multipliers: tuple[int, ...] = (1, 2, 4)  # channels of each level as multiples of width, largest level first
+    patch: int = 2  # pixels a side folded into channels
+
+
+@dataclass(frozen=True)
+class GanTraining:
+    """How the rival GAN is trained."""
+
+    steps: int = 3600  # training steps, one of each player
+    batch_size: int = 32  # images a step
+    learning_rate: float = 4e-4  # peak of the generator's, Adam
+    d_learning_rate: float = 4e-4  # peak of the discriminator's, Adam
+    ema_decay: float = 0.995  # of the moving average of the generator's weights
+    warmup: int = 50  # steps over which the learning rates rise
+    cooldown: float = 0.4  # last fraction of the steps, over which they fall linearly to zero
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """The shape of the rival diffusion model's U-Net; see minimaskgit.rivals.diffusion."""
+
+    width: int = 32  # channels of the largest level
+    multipliers: tuple[int, ...] = (1, 2, 4)  # channels of each level as multiples of width, largest level first
+    patch: int = 2  # pixels a side folded into channels
+    attention_side: int = 8  # levels of this side or less have attention
+
+
+@dataclass(frozen=True)
+class DiffusionTraining:
+    """How the rival diffusion model is trained."""
+
+    steps: int = 5000  # training steps
+    batch_size: int = 32  # images a step
+    learning_rate: float = 2e-3  # peak, AdamW
+    ema_decay: float = 0.995  # of the moving average of the weights
+    warmup: int = 100  # steps over which the learning rate rises
+    cooldown: float = 0.6  # last fraction of the steps, over which it falls linearly to zero
+    class_dropout: float = 0.1  # fraction of samples trained without their class, for guidance
+    clip: float = 1.0  # largest norm of the gradient
+
+
+@dataclass(frozen=True)
 class DecodingConfig:
     """How tokens are decoded, unless the command says otherwise."""
 
@@ -136,6 +183,10 @@ class Config:
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     transformer_training: TransformerTraining = field(default_factory=TransformerTraining)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    gan: GanConfig = field(default_factory=GanConfig)
+    gan_training: GanTraining = field(default_factory=GanTraining)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    diffusion_training: DiffusionTraining = field(default_factory=DiffusionTraining)
 
 
 def demo() -> Config:
@@ -216,6 +267,7 @@ def paper() -> Config:
 # What numbers may be, by the setting's name; all others must be 0 or more.
 POSITIVE = {
     *("size", "count", "width", "steps", "batch_size", "learning_rate", "muon_learning_rate", "gan_learning_rate"),
+    *("d_learning_rate", "latent", "attention_side"),
     *("multipliers", "blocks", "patch", "num_codes", "code_dim", "gan_width", "gan_layers", "clip"),
     *("depth", "heads", "mlp_width", "report_every", "picture_every", "save_every"),
 }

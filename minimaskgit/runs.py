@@ -1,7 +1,7 @@
 """A run folder: what training leaves and what every other command starts from.
 
 runs/demo/  config.json  labels.json
-    classifier/  tokenizer/  transformer/  autoregressive/
+    classifier/  tokenizer/  transformer/  autoregressive/  gan/  diffusion/
         model.safetensors + config.json (once finished), checkpoint.safetensors (until then),
         metrics.jsonl, tensorboard/, evaluation.json, pictures
 """
@@ -15,6 +15,8 @@ import torch
 from minimaskgit.checkpoint import load_model
 from minimaskgit.config import Config, load_config
 from minimaskgit.errors import UserError
+from minimaskgit.rivals.diffusion import UNet
+from minimaskgit.rivals.gan import Generator
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
 
@@ -36,6 +38,12 @@ class Run:
 
     def autoregressive(self) -> Transformer:
         return load_model(Transformer, self.folder / "autoregressive").to(self.device)
+
+    def gan(self) -> Generator:
+        return load_model(Generator, self.folder / "gan").to(self.device)
+
+    def diffusion(self) -> UNet:
+        return load_model(UNet, self.folder / "diffusion").to(self.device)
 
     def autocast(self) -> torch.autocast:
         """The precision that the run was trained in."""

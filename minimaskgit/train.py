@@ -2,6 +2,7 @@
 
 images ──> classifier ──perceptual loss──> tokenizer ──frozen──> tokens ──> masked transformer
                                                                      └────> causal transformer (the baseline)
+images ──> gan, diffusion (rivals/)
 """
 
 import argparse
@@ -43,6 +44,8 @@ from minimaskgit.data import ImageData, flip, load_data, to_float
 from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
 from minimaskgit.masking import mvtm_loss
+from minimaskgit.rivals.diffusion import train_diffusion
+from minimaskgit.rivals.gan import smallest_side, train_gan
 from minimaskgit.runs import pick_device
 from minimaskgit.schedules import SCHEDULES
 from minimaskgit.tokenizer import Tokenizer, code_perplexity
@@ -56,8 +59,9 @@ from minimaskgit.training import (
 )
 from minimaskgit.transformer import Transformer
 
-Stage = Literal["tokenizer", "transformer", "autoregressive"]
-STAGES: tuple[Stage, ...] = ("tokenizer", "transformer", "autoregressive")
+Stage = Literal["tokenizer", "transformer", "autoregressive", "gan", "diffusion"]
+STAGES: tuple[Stage, ...] = ("tokenizer", "transformer", "autoregressive")  # of MaskGIT and its twin: --stage all
+RIVALS = {"gan": train_gan, "diffusion": train_diffusion}
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ class Options:
 
     preset: Literal["demo", "demo-real", "full", "paper"] = "demo"  # where all other settings start from
     full: bool = False  # short for --preset full
-    stage: Literal["tokenizer", "transformer", "autoregressive", "all"] = "all"  # which model to train
+    # Which model to train; all: the first three, without the rivals.
+    stage: Literal["tokenizer", "transformer", "autoregressive", "gan", "diffusion", "all"] = "all"
     out: Path | None = None  # run folder; default runs/PRESET
     resume: bool = False  # go on with the run in that folder, with its settings
     max_steps: int | None = None  # stop each stage after so many steps, as if they were all
@@ -120,11 +125,15 @@ def train(
 ) -> None:
     """Train the stages one after another into a run folder."""
     check(config)
+    for stage in set(stages) & set(RIVALS):
+        check_rival(config, stage)
     check_folder(config, folder, stages, resume)
     session = start_session(config, folder, device)
     for stage in stages:
         if stage == "tokenizer":
             train_tokenizer(session)
+        elif stage in RIVALS:
+            train_rival(session, stage)
         else:
             train_transformer(session, causal=stage == "autoregressive")
 
@@ -447,6 +456,28 @@ def finish(model: nn.Module, folder: Path, evaluation: dict) -> nn.Module:
     return model.eval()
 
 
+# --- The rivals ---
+
+
+def check_rival(config: Config, stage: Stage) -> None:
+    """UserError for a shape that does not fit the images."""
+    shape = getattr(config, stage)
+    try:
+        smallest_side(config.images.size, shape.patch, len(shape.multipliers))
+    except ValueError as error:
+        raise UserError(f"--{stage}: {error}; expected fewer --{stage}.multipliers, or another size") from None
+    if stage == "diffusion" and shape.width % 8:
+        raise UserError(f"--diffusion.width {shape.width}: expected a multiple of 8, the number of groups of its norms")
+
+
+def train_rival(session: Session, stage: Stage) -> None:
+    """A GAN or a diffusion model, straight on the pixels."""
+    folder = session.folder / stage
+    if not finished(folder):
+        model, seconds = RIVALS[stage](session, folder)
+        finish(model.eval(), folder, {"seconds": seconds})
+
+
 # --- The command ---
 
 
@@ -487,7 +518,7 @@ def limit_steps(config: Config, steps: int) -> Config:
         raise UserError(f"--max-steps {steps}: expected 1 or more")
     parts = {
         name: replace(getattr(config, name), steps=min(steps, getattr(config, name).steps))
-        for name in ("classifier", "tokenizer_training", "transformer_training")
+        for name in ("classifier", "tokenizer_training", "transformer_training", "gan_training", "diffusion_training")
     }
     return replace(config, **parts)
 

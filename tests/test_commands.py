@@ -26,6 +26,8 @@ TINY = [
     *("--transformer.width", "16", "--transformer.depth", "1", "--transformer.heads", "2"),
     *("--transformer.mlp-width", "32", "--transformer-training.steps", "5"),
     *("--transformer-training.batch-size", "4", "--transformer-training.class-dropout", "0.1"),
+    *("--gan.width", "8", "--gan.latent", "4", "--gan-training.steps", "5", "--gan-training.batch-size", "4"),
+    *("--diffusion.width", "8", "--diffusion-training.steps", "5", "--diffusion-training.batch-size", "4"),
 ]
 
 
@@ -34,6 +36,8 @@ def run_folder(tmp_path_factory) -> Path:
     """A run with all stages trained, for a moment only."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     train.main(["--out", str(folder), *TINY])
+    for rival in ("gan", "diffusion"):
+        train.main(["--out", str(folder), "--stage", rival, *TINY])
     return folder
 
 
@@ -51,14 +55,19 @@ def error_line(capsys, command, *arguments: str) -> str:
 
 
 def test_training_leaves_finished_models_metrics_and_pictures(run_folder):
-    for stage in ("classifier", "tokenizer", "transformer", "autoregressive"):
+    for stage in ("classifier", "tokenizer", "transformer", "autoregressive", "gan", "diffusion"):
         assert (run_folder / stage / "model.safetensors").exists()
         assert (run_folder / stage / "config.json").exists()
         assert not (run_folder / stage / "checkpoint.safetensors").exists()  # it has served
         assert list((run_folder / stage / "tensorboard").iterdir())
         lines = [json.loads(line) for line in (run_folder / stage / "metrics.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
-    for picture in ("tokenizer/reconstructions.png", "transformer/samples.png", "autoregressive/samples.png"):
+    for picture in (
+        "tokenizer/reconstructions.png",
+        "transformer/samples.png",
+        "autoregressive/samples.png",
+        "gan/samples.png",
+    ):
         assert Image.open(run_folder / picture).size > (100, 100)
     assert (run_folder / "tokenizer/pictures/step_000003.png").exists()
 
@@ -123,6 +132,24 @@ def test_a_run_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_pat
         assert steps == sorted(set(steps))
 
 
+@pytest.mark.parametrize("rival", ["gan", "diffusion"])
+def test_a_rival_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_path, monkeypatch, rival):
+    original = train.batch_indices
+
+    def interrupting(count, batch_size, step, seed):
+        if step == 3 and not (folder / rival / "checkpoint.safetensors").exists():
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(count, batch_size, step, seed)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="to go on"):
+        patch.setattr(train, "batch_indices", interrupting)
+        train.main(["--out", str(folder), "--stage", rival, *TINY, "--save-every", "100"])
+    train.main(["--out", str(folder), "--stage", rival, "--resume"])
+    once, twice = (load_file(f / rival / "model.safetensors") for f in (run_folder, folder))
+    assert all(torch.equal(once[key], twice[key]) for key in once)
+
+
 def test_one_stage_at_a_time_gives_the_same_models(run_folder, tmp_path):
     folder = tmp_path / "run"
     for stage in ("tokenizer", "transformer"):
@@ -175,6 +202,8 @@ def test_the_full_preset_starts_on_a_cpu(tmp_path):
         (["--tokenizer-training.steps", "0"], "expected 1 or more"),
         (["--transformer-training.batch-size", "0"], "expected 1 or more"),
         (["--transformer-training.learning-rate", "-1"], "expected"),
+        (["--stage", "gan", "--gan.patch", "3"], "not a multiple"),
+        (["--stage", "diffusion", "--diffusion.width", "12"], "multiple of 8"),
     ],
 )
 def test_impossible_training_options_are_told_in_one_line(tmp_path, capsys, arguments, complaint):

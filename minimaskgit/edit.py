@@ -1,0 +1,405 @@
+"""Edit a picture: `python -m minimaskgit.edit --run runs/demo --box 4,4,28,28 --dilate 0 --label heart` (lesson 7).
+
+    --box or --mask + --label NAME     class edit: the region painted anew as another class
+    --box or --mask + --inpaint        the region filled as the picture's own class, or as none where it is not known
+    --outpaint left,top,right,bottom   the picture goes on beyond its edge
+
+Without --image a picture of the validation set is taken. Box and mask are in the pixels of the picture given.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from minimaskgit import cli, figures
+from minimaskgit.classifier import Classifier, class_accuracy
+from minimaskgit.config import DecodingConfig, ScheduleName
+from minimaskgit.data import find_classes, load_data, square, to_float
+from minimaskgit.editing import (
+    DILATE,
+    START_STEP,
+    STEPS,
+    Box,
+    Edit,
+    autoregressive_edit,
+    box_to_mask,
+    box_to_token_mask,
+    composite,
+    edit,
+    edit_tokens,
+    outpaint_steps,
+    trimmed,
+    whole_tokens,
+)
+from minimaskgit.errors import UserError
+from minimaskgit.generate import check_steps, decoding_settings
+from minimaskgit.glyphs import palette_of
+from minimaskgit.runs import Run, open_run
+from minimaskgit.schedules import SCHEDULES
+from minimaskgit.tokenizer import Tokenizer
+
+CELL = 128  # pixels; a picture takes at least so many on the sheet
+LINE = 2  # pixels, each of the outline's two strokes is so wide
+MARGIN_LIMIT = 4096  # pixels that outpainting may add on a side
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to edit; decoding settings left out are those of the run's configuration."""
+
+    run: Path  # run folder, as made by python -m minimaskgit.train
+    image: Path | None = None  # picture to edit; resized and centre-cropped to the run's size
+    sample: int = 0  # without --image: the number of the validation picture to take
+    box: str | None = None  # region as x0,y0,x1,y1 in pixels of the picture, half-open
+    mask: Path | None = None  # region as a picture of the same size, of any shape: white where to paint
+    outpaint: str | None = None  # extend by left,top,right,bottom pixels, counted after resizing
+    label: str | None = None  # class to paint, by name or number
+    inpaint: bool = False  # paint the picture's own class where it is known, otherwise without a class
+    count: int = 4  # edits to show
+    steps: int = STEPS  # decoding steps T
+    start_step: int = START_STEP  # step to enter the schedule at
+    dilate: int = DILATE  # tokens by which the region grows on each side
+    stride: int | None = None  # tokens from one window to the next when outpainting; default half a window
+    schedule: ScheduleName | None = None  # mask schedule
+    temperature: float | None = None  # of the choice noise at the first step; 0: always the surest tokens
+    guidance: float | None = None  # classifier-free guidance weight; 0: none
+    rival: bool = False  # show also what the autoregressive twin makes of the same region
+    seed: int = 0  # the same seed gives the same edits
+    out: Path = Path("edit.png")  # before/after picture to write
+    gif: Path | None = None  # animation of the decoding to write
+    device: str = "auto"  # auto, cpu, cuda or mps
+
+
+class Job(NamedTuple):
+    """One picture to edit, as the models take it."""
+
+    image: Tensor  # (3, S, S) in [0, 1]
+    mask: Tensor  # bool (S, S), nothing when outpainting
+    margins: Box | None  # when outpainting
+    label: int  # class to paint, C for none
+    heading: str
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Edit a picture; write a before/after picture, and an animation if asked for."""
+    options = cli.parse(Options, "Edit a picture with a trained run.", argv=argv)
+    check(options)
+    run = open_run(options.run, options.device)
+    settings = decoding_settings(run.config.decoding, options)
+    job = prepare(run, options)
+    tokenizer, model = run.tokenizer(), run.transformer()
+    check_steps(options.steps, model.num_tokens)
+
+    images = job.image.to(run.device).expand(options.count, -1, -1, -1)
+    labels = torch.full((options.count,), job.label, device=run.device)
+    how = decoding_options(run, settings, options.seed) | {"start_step": options.start_step, "dilate": options.dilate}
+    view = View.of(job, tokenizer.downsampling)
+    with run.autocast(), torch.no_grad():
+        if job.margins:
+            how["stride"] = options.stride
+            canvases = list(outpaint_steps(tokenizer, model, images, view.rounded, labels, **how))
+            stages = [(canvas.images, canvas.tokens == model.mask_id) for canvas in canvases]
+        else:
+            result = edit(tokenizer, model, images, job.mask, labels, **how)
+            stages = [(images, result.region), *edit_stages(tokenizer, images, result)]
+        rows = [("MaskGIT sees", view.veiled(*stages[0])[:1], view.veiled(*stages[-1]))]
+        if options.rival:
+            hidden, edited = rival_edits(run, tokenizer, images, result.region, labels, options.seed)
+            rows.append(("its twin sees", view.veiled(images[:1], hidden[:1]), view.enlarged(edited)))
+    if stages[0][1].all():
+        hint = "; with --dilate 0 it would be smaller" if options.dilate else ""
+        print(f"note: the region takes in all {model.num_tokens} tokens, so nothing of the picture is kept{hint}")
+    print(figures.save_png(before_after(view.before(job), rows, job.heading), options.out))
+    if options.gif:
+        print(figures.animation(frames(view, job, stages), options.gif, seconds_per_frame=0.3))
+
+
+def edit_stages(tokenizer: Tokenizer, images: Tensor, result: Edit) -> Iterator[tuple[Tensor, Tensor]]:
+    """The pictures (B, 3, S, S) after each step, and the tokens still masked (B, N)."""
+    for step in result.steps:
+        yield composite(tokenizer, images, step.sampled, result.region), step.masked
+
+
+def rival_edits(
+    run: Run, tokenizer: Tokenizer, images: Tensor, region: Tensor, labels: Tensor, seed: int
+) -> tuple[Tensor, Tensor]:
+    """What the autoregressive twin has not seen when it makes its first token, bool (B, N), and its edits."""
+    generator = torch.Generator(run.device).manual_seed(seed)
+    tokens = autoregressive_edit(run.autoregressive(), tokenizer.encode(images), region, labels, generator)
+    return region.cumsum(1) > 0, composite(tokenizer, images, tokens, region)
+
+
+def check(options: Options) -> None:
+    """UserError for options that make no sense, or not together."""
+    given = [name for name in ("box", "mask", "outpaint") if getattr(options, name) is not None]
+    if len(given) != 1:
+        both = f"--{given[0]} and --{given[1]} are both there; " if given else ""
+        raise UserError(f"{both}expected one of --box, --mask and --outpaint, to say which region to paint")
+    if options.image is not None and options.label is None and not options.inpaint:
+        raise UserError("expected --label NAME, the class to paint, or --inpaint, to paint without one")
+    if options.label is None and not options.inpaint and not options.outpaint:
+        raise UserError("expected --label NAME, the class to paint, or --inpaint, to keep the picture's own")
+    for name, least in (("count", 1), ("steps", 1), ("start_step", 0), ("dilate", 0), ("sample", 0), ("seed", 0)):
+        if getattr(options, name) < least:
+            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected {least} or more")
+    if options.start_step >= options.steps:
+        raise UserError(f"--start-step {options.start_step}: expected less than --steps {options.steps}")
+    if options.stride is not None and options.stride < 1:
+        raise UserError(f"--stride {options.stride}: expected 1 or more tokens")
+    if options.rival and options.outpaint:
+        raise UserError("--rival: the autoregressive twin cannot paint to the left or above; leave out --outpaint")
+
+
+def decoding_options(run: Run, settings: DecodingConfig, seed: int) -> dict:
+    """Settings and seed as the arguments of `decode_steps`."""
+    return {
+        "steps": settings.steps,
+        "schedule": SCHEDULES[settings.schedule],
+        "temperature": settings.temperature,
+        "guidance": settings.guidance,
+        "generator": torch.Generator(run.device).manual_seed(seed),
+    }
+
+
+# --- Reading what the user gave ---
+
+
+def prepare(run: Run, options: Options) -> Job:
+    """Picture, region and class; tells what was chosen or changed."""
+    size, names = run.config.images.size, run.label_names
+    if options.image is not None:
+        picture, own = read_picture(options.image), None
+        if picture.size != (size, size):
+            print(f"{options.image}: {picture.width}x{picture.height}, resized and centre-cropped to {size}x{size}")
+    else:
+        picture, own = validation_picture(run, options.sample)
+        print(f"picture: number {options.sample} of the validation set, class {names[own]}")
+    label = len(names) if own is None else own
+    if options.label is not None:
+        (label,) = find_classes([options.label], names)
+    told = [*names, "no class"][label]
+    if label == len(names) and run.config.transformer_training.class_dropout == 0:
+        print("note: this run was trained with a class always told; without one it has to guess")
+    margins = parse_margins(options.outpaint) if options.outpaint else None
+    if margins:
+        mask = torch.zeros(size, size, dtype=torch.bool)
+    else:
+        mask = resized_mask(region_of(picture, options), size)
+    before = "" if own is None else f"{names[own]} "
+    what = "outpainted as" if margins else "inpainted as" if label in (own, len(names)) or options.inpaint else "to"
+    heading = f"{before}{what} {told}".capitalize()
+    return Job(to_float(torch.from_numpy(square(picture, size))), mask, margins, label, heading)
+
+
+def read_picture(path: Path) -> Image.Image:
+    """The picture in a file, upright; UserError if there is none."""
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; expected a picture") from None
+    except Exception as error:  # Pillow raises a dozen kinds on broken files
+        raise UserError(f"{path} is not a picture that can be read ({type(error).__name__})") from None
+
+
+def validation_picture(run: Run, number: int) -> tuple[Image.Image, int]:
+    """A picture of the run's validation set, and its class."""
+    images = run.config.images
+    data = load_data(
+        run.config.data,
+        "valid",
+        images.size,
+        number + 1,
+        images.classes,
+        images.image_column,
+        images.label_column,
+        run.config.seed,
+    )
+    if number >= len(data):
+        raise UserError(f"--sample {number}: the validation set has pictures 0 to {len(data) - 1}")
+    pixels, label = data[number]
+    return Image.fromarray(pixels.permute(1, 2, 0).numpy()), label
+
+
+def region_of(picture: Image.Image, options: Options) -> Image.Image:
+    """Box or mask as a picture of the same size, white where to paint."""
+    if options.box is not None:
+        box = parse_box(options.box, picture.size)
+        return Image.fromarray(box_to_mask(box, picture.height, picture.width).byte().mul(255).numpy())
+    mask = read_picture(options.mask)
+    if mask.size != picture.size:
+        raise UserError(
+            f"{options.mask} is {mask.width}x{mask.height}; expected {picture.width}x{picture.height}, as the picture"
+        )
+    if mask.has_transparency_data:  # what is see-through is not painted
+        mask = Image.alpha_composite(Image.new("RGBA", mask.size, "black"), mask.convert("RGBA"))
+    mask = mask.convert("L").point(lambda level: 255 if level >= 128 else 0)
+    if mask.getbbox() is None:
+        raise UserError(f"{options.mask} is all black: an empty region; expected white where to paint")
+    return mask
+
+
+def parse_box(text: str, size: tuple[int, int]) -> Box:
+    """A box from x0,y0,x1,y1; UserError if it is empty or not inside a picture of (width, height)."""
+    x0, y0, x1, y1 = box = _four_numbers("box", "x0,y0,x1,y1", text)
+    if x0 >= x1 or y0 >= y1:
+        raise UserError(f"--box {text} is empty; expected x0 < x1 and y0 < y1")
+    if x0 < 0 or y0 < 0 or x1 > size[0] or y1 > size[1]:
+        raise UserError(f"--box {text} is not inside the picture, which is {size[0]}x{size[1]} pixels")
+    return box
+
+
+def parse_margins(text: str) -> Box:
+    """Margins from left,top,right,bottom; UserError if one is negative, or all are zero."""
+    margins = _four_numbers("outpaint", "left,top,right,bottom", text)
+    if min(margins) < 0 or max(margins) > MARGIN_LIMIT or not any(margins):
+        raise UserError(f"--outpaint {text}: expected 0 to {MARGIN_LIMIT} pixels a side, more than 0 on one")
+    return margins
+
+
+def _four_numbers(option: str, form: str, text: str) -> Box:
+    try:
+        a, b, c, d = (int(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"--{option} {text}: expected {form}, four whole numbers of pixels") from None
+    return a, b, c, d
+
+
+def resized_mask(mask: Image.Image, size: int) -> Tensor:
+    """The region after what `square` does to the picture, bool (size, size): every pixel that it touches."""
+    resized = ImageOps.fit(mask, (size, size), Image.Resampling.BOX)
+    touched = torch.from_numpy(np.asarray(resized) > 0)
+    if not touched.any():
+        raise UserError("the region is empty once the picture is resized and centre-cropped; expected a larger one")
+    return touched
+
+
+# --- Showing it ---
+
+
+def before_after(before: Tensor, rows: Sequence[tuple[str, Tensor, Tensor]], heading: str) -> Image.Image:
+    """A line for each decoder: before (1, 3, H, W), what it sees, as its title says, and its edits; all bytes."""
+    cells = [part for _, seen, edited in rows for part in (before, seen, edited)]
+    titles = [title for sees, _, edited in rows for title in ("before", sees, *["after"] * len(edited))]
+    return figures.grid(torch.cat(cells), scale=1, columns=len(titles) // len(rows), titles=titles, heading=heading)
+
+
+def frames(view: "View", job: Job, stages: Sequence[tuple[Tensor, Tensor]]) -> list[Image.Image]:
+    """The animation: before, the region masked, and the canvas after each step."""
+    count, steps = len(stages[0][0]), len(stages) - 1
+    pictures = {"before": view.before(job).expand(count, -1, -1, -1)}
+    for i, stage in enumerate(stages):
+        pictures[f"step {i} of {steps}" if i else "masked"] = view.veiled(*stage)
+    others = [""] * (count - 1)
+    return [
+        figures.grid(cells, scale=1, columns=min(count, 8), titles=[told, *others], heading=job.heading)
+        for told, cells in pictures.items()
+    ]
+
+
+@dataclass(frozen=True)
+class View:
+    """Draws pictures (B, 3, H, W) as enlarged bytes; where outpainting, with the margins asked for."""
+
+    f: int  # pixels a token
+    scale: int  # pixels on the sheet a pixel
+    margins: Box  # as asked for
+    rounded: Box  # to whole tokens
+
+    @classmethod
+    def of(cls, job: Job, f: int) -> "View":
+        margins = job.margins or (0, 0, 0, 0)
+        return cls(f, math.ceil(CELL / job.image.shape[-1]), margins, whole_tokens(margins, f))
+
+    def enlarged(self, images: Tensor) -> Tensor:
+        """Bytes (B, 3, scale * H, scale * W)."""
+        pixels = torch.from_numpy(figures.to_uint8(images)).movedim(-1, 1)
+        return pixels.repeat_interleave(self.scale, -1).repeat_interleave(self.scale, -2)
+
+    def veiled(self, images: Tensor, masked: Tensor) -> Tensor:
+        """A canvas (B, 3, H, W) with its masked tokens, bool (B, ...), hidden behind grey cells."""
+        side = self.f * self.scale  # of a token
+        cell = torch.full((side, side), figures.MASKED, dtype=torch.uint8)
+        cell[-1], cell[:, -1] = figures.MASKED_EDGE, figures.MASKED_EDGE
+        rows, columns = images.shape[-2] // self.f, images.shape[-1] // self.f
+        hidden = masked.cpu().reshape(-1, 1, rows, columns).repeat_interleave(side, -1).repeat_interleave(side, -2)
+        drawn = torch.where(hidden, cell.repeat(rows, columns), self.enlarged(images))
+        return trimmed(drawn, self._scaled(self.margins), self._scaled(self.rounded))
+
+    def before(self, job: Job) -> Tensor:
+        """The picture as it was, the region outlined or the margins grey: bytes (1, 3, H, W)."""
+        drawn = self.enlarged(job.image[None])
+        if job.margins is None:
+            return outlined(drawn, job.mask.repeat_interleave(self.scale, 0).repeat_interleave(self.scale, 1))
+        left, top, right, bottom = self._scaled(self.margins)
+        return F.pad(drawn, (left, right, top, bottom), value=figures.MASKED)
+
+    def _scaled(self, margins: Box) -> Box:
+        return tuple(self.scale * margin for margin in margins)
+
+
+def outlined(images: Tensor, mask: Tensor) -> Tensor:
+    """Images (B, 3, H, W) with a line around a region, bool (H, W): black within, white without, seen on any colour."""
+
+    def grown(region: Tensor) -> Tensor:
+        return F.max_pool2d(region[None].float(), 2 * LINE + 1, stride=1, padding=LINE)[0].bool()
+
+    beyond = F.pad(mask, [LINE] * 4)  # the picture's edge bounds the region too
+    inner = mask & grown(~beyond)[LINE:-LINE, LINE:-LINE]
+    return images.masked_fill(grown(mask) & ~mask, 255).masked_fill(inner, 0)
+
+
+# --- Measuring it ---
+
+
+def measure_class_edits(
+    run: Run, judge: Classifier, count: int = 200, seed: int = 0, box: Box | None = None
+) -> dict[str, dict[str, float]]:
+    """How often a class edit of a glyph shows the asked class and keeps the picture's palette, by decoder.
+
+    `count` validation pictures, each to another class drawn by `seed`. box: the region in pixels, not dilated; by
+    default all but the outermost tokens, which covers the glyph and leaves only background to tell the palette by.
+    """
+    tokenizer, masked, causal = run.tokenizer(), run.transformer(), run.autoregressive()
+    images, labels = (part.to(run.device) for part in _glyphs(run, count))
+    generator = torch.Generator(run.device).manual_seed(seed)
+    others = torch.randint(1, masked.num_classes, labels.shape, generator=generator, device=run.device)
+    labels = (labels + others) % masked.num_classes
+    size, f = images.shape[-1], tokenizer.downsampling
+    region = box_to_token_mask(box or (f, f, size - f, size - f), size, tokenizer.grid, 0).expand(count, -1)
+    region = region.to(run.device)
+    how = decoding_options(run, replace(run.config.decoding, steps=STEPS), seed)
+    with run.autocast(), torch.no_grad():
+        tokens = tokenizer.encode(images)
+        edited = {
+            "MaskGIT": edit_tokens(masked, tokens, region, labels, **how),
+            "autoregressive": autoregressive_edit(causal, tokens, region, labels, generator),
+        }
+        pictures = {name: composite(tokenizer, images, codes, region) for name, codes in edited.items()}
+    return {
+        name: {
+            "asked_class": class_accuracy(judge, shown, labels),
+            "kept_palette": (palette_of(shown) == palette_of(images)).double().mean().item(),
+        }
+        for name, shown in pictures.items()
+    }
+
+
+def _glyphs(run: Run, count: int) -> tuple[Tensor, Tensor]:
+    if run.config.data != "glyphs":
+        raise UserError(f"{run.folder} is trained on {run.config.data}; only glyphs have a palette to keep")
+    images = run.config.images
+    data = load_data("glyphs", "valid", images.size, count, images.classes, seed=run.config.seed)
+    return to_float(data.images), data.labels
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,242 @@
+"""A class-conditional GAN, BigGAN's line made small (lesson 8; paper table 1; Brock et al. 2019).
+
+    z, class ──Generator──> fake ──┐
+                                   ├──Discriminator──> score = what it sees . (w + embedding of the class)
+    a picture of the class ─> real ┘
+
+    Generator       linear ─> 4x4 ─[up block]─> 8x8 ─[up block]─> 16x16 ─> patches of 2x2 pixels
+    Discriminator   patches ─> 16x16 ─[down block]─> 8x8 ─[down block]─> 4x4 ─[block]─> sum
+
+What BigGAN brought together: the class reaches every norm of the generator (`ConditionalNorm`), the discriminator
+compares picture and class by a dot product (projection), hinge losses, spectral normalisation, a moving average of the
+generator's weights for sampling, and truncated z, which trades variety for quality.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from minimaskgit.adversary import hinge_d_loss, hinge_g_loss
+from minimaskgit.rivals import fit_and_show
+from minimaskgit.training import set_learning_rate, trapezoid
+
+if TYPE_CHECKING:
+    from minimaskgit.train import Session
+
+# --- The generator ---
+
+
+class ConditionalNorm(nn.Module):
+    """BatchNorm whose scale and shift are linear in the condition: (B, D, H, W) and (B, E) to (B, D, H, W)."""
+
+    def __init__(self, width: int, condition: int):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(width, affine=False)
+        self.modulation = nn.Linear(condition, 2 * width)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        scale, shift = self.modulation(condition)[:, :, None, None].chunk(2, dim=1)  # (B, D, 1, 1) each
+        return self.norm(x) * (1 + scale) + shift
+
+
+class UpBlock(nn.Module):
+    """Doubles the side: (B, inputs, h, w) to (B, outputs, 2h, 2w), by two convolutions around a sum."""
+
+    def __init__(self, inputs: int, outputs: int, condition: int):
+        super().__init__()
+        self.norm1, self.norm2 = ConditionalNorm(inputs, condition), ConditionalNorm(outputs, condition)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        h = self.conv1(_double(F.relu(self.norm1(x, condition))))
+        h = self.conv2(F.relu(self.norm2(h, condition)))
+        return h + _double(self.shortcut(x))  # 1x1 commutes with doubling, and is cheaper before
+
+
+class Generator(nn.Module, PyTorchModelHubMixin):
+    """Draws a picture from a noise vector and a class.
+
+    image_size: side in pixels. num_classes C. latent: length of z. width, multipliers: channels of the largest level
+    and their multiple, largest first as in the U-Net; each further level halves the side. patch: pixels a side that
+    the last layer unfolds from channels, for convolutions at full size are what costs.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 32,
+        num_classes: int = 10,
+        latent: int = 64,
+        width: int = 48,
+        multipliers: Sequence[int] = (1, 2, 4),
+        patch: int = 2,
+    ):
+        super().__init__()
+        widths = [width * multiplier for multiplier in multipliers][::-1]  # smallest level first
+        self.latent, self.num_classes, condition = latent, num_classes, 2 * latent
+        self.side = smallest_side(image_size, patch, len(widths))
+        self.classes = nn.Embedding(num_classes, latent)
+        self.start = nn.Linear(condition, widths[0] * self.side**2)
+        self.blocks = nn.ModuleList(UpBlock(a, b, condition) for a, b in pairwise(widths))
+        self.norm = nn.BatchNorm2d(widths[-1])
+        self.last = nn.Conv2d(widths[-1], 3 * patch**2, 3, padding=1)
+        self.unfold = nn.PixelShuffle(patch)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        """z (B, latent) and labels (B,) in 0..C-1 to images (B, 3, H, W) in [0, 1]."""
+        condition = torch.cat([z, self.classes(labels)], dim=1)  # (B, 2 * latent)
+        x = self.start(condition).unflatten(1, (-1, self.side, self.side))
+        for block in self.blocks:
+            x = block(x, condition)
+        return torch.sigmoid(self.unfold(self.last(F.relu(self.norm(x))))).float()
+
+
+def smallest_side(image_size: int, patch: int, levels: int) -> int:
+    """Places along a side of the smallest of `levels` levels; ValueError if the side cannot be halved so often."""
+    factor = patch * 2 ** (levels - 1)
+    if image_size % factor:
+        raise ValueError(f"image size {image_size} is not a multiple of {factor}: patches of {patch}, {levels} levels")
+    return image_size // factor
+
+
+def _double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+# --- The discriminator ---
+
+
+class DownBlock(nn.Module):
+    """Two spectrally normalised convolutions around a sum, then half the side if asked: no norm, no class."""
+
+    def __init__(self, inputs: int, outputs: int, halve: bool):
+        super().__init__()
+        self.halve = halve
+        self.conv1 = spectral_norm(nn.Conv2d(inputs, outputs, 3, padding=1))
+        self.conv2 = spectral_norm(nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.shortcut = nn.Identity() if inputs == outputs else spectral_norm(nn.Conv2d(inputs, outputs, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv2(F.relu(self.conv1(F.relu(x))))
+        if self.halve:
+            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
+        return h + self.shortcut(x)
+
+
+class Discriminator(nn.Module):
+    """Scores how real a picture is *as a picture of its class*; settings as the Generator's, widths at the outputs.
+
+    Spectral normalisation divides each weight by its largest singular value, so that scores cannot change faster than
+    pictures do, and the generator always gets a usable gradient (Miyato et al. 2018).
+    """
+
+    def __init__(
+        self,
+        image_size: int = 32,
+        num_classes: int = 10,
+        width: int = 48,
+        multipliers: Sequence[int] = (1, 2, 4),
+        patch: int = 2,
+    ):
+        super().__init__()
+        smallest_side(image_size, patch, len(multipliers))
+        widths = [width // 2, *(width * multiplier for multiplier in multipliers)]
+        halves = [level < len(multipliers) - 1 for level in range(len(multipliers))]
+        self.stem = nn.Sequential(
+            nn.PixelUnshuffle(patch), spectral_norm(nn.Conv2d(3 * patch**2, widths[0], 3, padding=1))
+        )
+        self.blocks = nn.Sequential(
+            *(DownBlock(a, b, halve) for a, b, halve in zip(widths, widths[1:], halves, strict=False))
+        )
+        self.score = spectral_norm(nn.Linear(widths[-1], 1))
+        self.classes = spectral_norm(nn.Embedding(num_classes, widths[-1]))
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1] and labels (B,) to scores (B,) (projection: Miyato & Koyama 2018, eq. 3)."""
+        features = F.relu(self.blocks(self.stem(2 * images - 1))).sum((2, 3)).float()  # (B, D)
+        return self.score(features)[:, 0] + (features * self.classes(labels)).sum(1)
+
+
+# --- Learning and sampling ---
+
+
+def discriminator_loss(discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
+    """`hinge_d_loss` of real and detached fake pictures (B, 3, H, W) of the same classes (B,), a scalar."""
+    scores = discriminator(torch.cat([real, fake.detach()]), labels.repeat(2))  # one pass of twice the batch
+    return hinge_d_loss(*scores.chunk(2))
+
+
+def generator_loss(discriminator: Discriminator, fake: Tensor, labels: Tensor) -> Tensor:
+    """`hinge_g_loss` of fake pictures (B, 3, H, W) of classes (B,), a scalar."""
+    return hinge_g_loss(discriminator(fake, labels))
+
+
+def truncated_normal(z: Tensor, truncation: float, generator: torch.Generator | None = None) -> Tensor:
+    """Fill z, any shape, with normal numbers, each redrawn while beyond +-truncation (BigGAN section 3.1)."""
+    return nn.init.trunc_normal_(z, a=-truncation, b=truncation, generator=generator)
+
+
+@torch.no_grad()
+def sample(
+    model: Generator,
+    labels: Tensor,
+    generator: torch.Generator | None = None,
+    truncation: float | None = None,
+) -> Tensor:
+    """Images (B, 3, H, W) in [0, 1] of classes `labels` (B,) in 0..C-1, by one pass of the network, in eval mode.
+
+    truncation: the largest |z|; less than 1 gives the most typical pictures, None (no bound) all of them.
+    """
+    z = torch.randn(len(labels), model.latent, device=labels.device, generator=generator)
+    return model(z if truncation is None else truncated_normal(z, truncation, generator), labels)
+
+
+def train_gan(session: "Session", folder: Path) -> tuple[Generator, float]:
+    """Train by the session's settings, checkpoints in `folder`; gives the moving average generator and the seconds."""
+    shape, settings, seed = session.config.gan, session.config.gan_training, session.config.seed
+    torch.manual_seed(seed)
+    size, classes = session.config.images.size, session.train.num_classes
+    model = Generator(size, classes, shape.latent, shape.width, shape.multipliers, shape.patch).to(session.device)
+    discriminator = Discriminator(size, classes, shape.width, shape.multipliers, shape.patch).to(session.device)
+    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True).eval()
+    optimizer, d_optimizer = (
+        torch.optim.Adam(part.parameters(), rate, betas=(0.0, 0.99))  # no momentum: the goal keeps moving
+        for part, rate in ((model, settings.learning_rate), (discriminator, settings.d_learning_rate))
+    )
+
+    def update(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
+        set_learning_rate(optimizer, rate)
+        optimizer.zero_grad()
+        session.accelerator.backward(loss)
+        optimizer.step()
+
+    def step(step: int) -> dict[str, Tensor]:
+        images, labels = session.images(step, settings.batch_size, seed)
+        rate = trapezoid(step, settings.steps, settings.warmup, settings.cooldown)
+        with session.accelerator.autocast():
+            fake = model(torch.randn(len(labels), model.latent, device=labels.device), labels)
+            d_loss = discriminator_loss(discriminator, images, fake, labels)
+        update(d_optimizer, d_loss, settings.d_learning_rate * rate)
+        discriminator.requires_grad_(False)  # it learned above, and judges here
+        with session.accelerator.autocast():
+            g_loss = generator_loss(discriminator, fake, labels)
+        update(optimizer, g_loss, settings.learning_rate * rate)
+        discriminator.requires_grad_(True)
+        ema.update_parameters(model)
+        return {"generator": g_loss, "discriminator": d_loss}
+
+    def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
+        return sample(ema.module, labels, generator)
+
+    parts = {"model": model, "discriminator": discriminator, "ema": ema}
+    parts |= {"optimizer": optimizer, "d_optimizer": d_optimizer}
+    return ema.module, fit_and_show(session, folder, settings.steps, step, parts, draw)

@@ -1,0 +1,273 @@
+"""The evaluation from end to end on a tiny run, and what it says to wrong input (lesson 8)."""
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import generator
+
+from minimaskgit import cli, evaluate
+from minimaskgit.checkpoint import save_model
+from minimaskgit.classifier import Classifier
+from minimaskgit.config import (
+    ClassifierConfig,
+    Config,
+    ImagesConfig,
+    TokenizerConfig,
+    TransformerConfig,
+    save_config,
+)
+from minimaskgit.errors import UserError
+from minimaskgit.evaluate import Pictures, Seen, check_neighbours, feature_scores, held_out, look, sample
+from minimaskgit.glyphs import GLYPH_NAMES
+from minimaskgit.runs import open_run
+from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.transformer import Transformer
+
+CONFIG = Config(
+    images=ImagesConfig(count=64),
+    classifier=ClassifierConfig(width=8, steps=3, batch_size=8),
+    tokenizer=TokenizerConfig(width=16, num_codes=32, code_dim=4),
+    transformer=TransformerConfig(width=16, depth=1, heads=2, mlp_width=32),
+)
+FEW = ("--samples", "24", "--reference", "30")
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory) -> Path:
+    """A run as training leaves it, its models as they were before the first step."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    save_config(CONFIG, folder / "config.json")
+    (folder / "labels.json").write_text(json.dumps(GLYPH_NAMES))
+    torch.manual_seed(0)
+    tokenizer = Tokenizer(CONFIG.images.size, **asdict(CONFIG.tokenizer))
+    shape = (tokenizer.num_codes, len(GLYPH_NAMES), tokenizer.num_tokens)
+    models = {
+        "tokenizer": tokenizer,
+        "transformer": Transformer(*shape, **asdict(CONFIG.transformer)),
+        "autoregressive": Transformer(*shape, causal=True, **asdict(CONFIG.transformer)),
+        "judge/classifier": Classifier(len(GLYPH_NAMES), width=8),
+    }
+    for name, model in models.items():
+        save_model(model, folder / name)
+    return folder
+
+
+def measured(folder: Path, out: Path, *arguments: str) -> dict:
+    evaluate.main(["--run", str(folder), *FEW, "--json", str(out), *arguments])
+    return json.loads(out.read_text())
+
+
+def error_line(capsys, *arguments: str) -> str:
+    """What the command prints when it refuses its arguments: one line, and exit code 2."""
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lambda: evaluate.main(list(arguments)))
+    assert stop.value.code == 2
+    *progress, printed = capsys.readouterr().err.strip().splitlines()
+    assert printed.startswith("error: ") and not any("Traceback" in line for line in progress)
+    return printed
+
+
+# --- From end to end ---
+
+
+def test_everything_is_measured_told_and_written(run_folder, tmp_path, capsys):
+    result = measured(run_folder, tmp_path / "deep" / "quality.json")
+    assert set(result["metrics"]) == set(evaluate.NAMES)
+    printed = capsys.readouterr().out
+    for name, _ in evaluate.NAMES.values():
+        assert name in printed
+    for told in ("not comparable with published FID", "24 generated images", "2.4 a class", "seed 0", "the floor"):
+        assert told in printed
+    assert result["real"] == {"data": "glyphs", "reference": 30, "second": 24}
+    for name in ("precision", "recall", "coverage", "cas", "class_accuracy", "palette_accuracy", "code_usage"):
+        assert 0 <= result["metrics"][name]["value"] <= 1
+    assert result["metrics"]["palette_accuracy"]["real"] == 1
+    assert result["metrics"]["fd"]["value"] > result["metrics"]["fd"]["real"] > 0  # an untrained model's are no glyphs
+    assert result["metrics"]["reconstruction_fd"]["real"] == result["metrics"]["fd"]["real"]
+
+
+def test_the_same_seed_measures_the_same_and_another_something_else(run_folder, tmp_path):
+    first, again, other = (
+        measured(run_folder, tmp_path / "quality.json", "--metrics", "fd", "--seed", seed)["metrics"]["fd"]
+        for seed in ("1", "1", "2")
+    )
+    assert first == again
+    assert first["value"] != other["value"] and first["real"] == other["real"]
+
+
+def test_the_autoregressive_decoder_is_measured_against_the_same_real_images(run_folder, tmp_path):
+    options = ("--metrics", "fd", "precision-recall")
+    masked = measured(run_folder, tmp_path / "a.json", *options)
+    causal = measured(run_folder, tmp_path / "b.json", *options, "--decoder", "autoregressive")
+    assert set(causal["metrics"]) == {"fd", "precision", "recall"}
+    assert causal["metrics"]["fd"]["real"] == masked["metrics"]["fd"]["real"]
+    assert causal["metrics"]["fd"]["value"] != masked["metrics"]["fd"]["value"]
+
+
+def test_the_tokenizer_alone_needs_no_transformer_and_generates_nothing(run_folder, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder, ignore=shutil.ignore_patterns("transformer", "autoregressive"))
+    result = measured(folder, tmp_path / "quality.json", "--metrics", "tokenizer")
+    assert set(result["metrics"]) == {"reconstruction_fd", "psnr", "ssim", "code_usage", "code_perplexity"}
+    assert result["samples"] == 0 and "generated" not in capsys.readouterr().out
+
+
+def test_what_the_network_sees_in_the_reference_is_kept_until_network_or_data_change(run_folder, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder, ignore=shutil.ignore_patterns("evaluation"))
+    run, network = open_run(folder), evaluate.judge_network(evaluate.load_judge(open_run(folder)))
+    reference, _ = held_out(run, 30, 24)
+    first = evaluate.cached_reference(run, network, "classifier", reference)
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "look", None)  # not called
+        again = evaluate.cached_reference(run, network, "classifier", reference)
+    assert all(torch.equal(a, b) for a, b in zip(first, again))
+    evaluate.cached_reference(replace(run, config=replace(CONFIG, seed=3)), network, "classifier", reference)
+    evaluate.cached_reference(run, network, "classifier", Pictures(reference.images[:9], reference.labels[:9]))
+    evaluate.cached_reference(run, network, "inception", reference)
+    save_model(Classifier(len(GLYPH_NAMES), width=8), folder / "judge/classifier")
+    evaluate.cached_reference(run, network, "classifier", reference)
+    assert len(list((folder / "evaluation").iterdir())) == 5
+
+
+@pytest.mark.slow
+def test_a_run_without_a_judge_gets_one_and_keeps_it(run_folder, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder, ignore=shutil.ignore_patterns("judge", "evaluation"))
+    first, again = (measured(folder, tmp_path / "quality.json", "--metrics", "fd", "class") for _ in range(2))
+    assert (folder / "judge/classifier/model.safetensors").exists()
+    assert first["metrics"] == again["metrics"]
+
+
+# --- Its parts ---
+
+
+def test_the_reference_and_the_second_sample_have_no_picture_in_common(run_folder):
+    reference, second = held_out(open_run(run_folder), 30, 24)
+    assert (len(reference.images), len(second.images)) == (30, 24)
+    same = (reference.images[:, None] == second.images[None]).flatten(2).all(-1)  # (30, 24)
+    assert not same.any()
+
+
+@pytest.mark.parametrize("there", [4, 7, 40, 53])
+def test_too_few_held_out_images_are_shared_between_both(run_folder, monkeypatch, there):
+    real = evaluate.load_data
+    monkeypatch.setattr(evaluate, "load_data", lambda *a, **k: real("glyphs", "valid", 32, there))
+    reference, second = held_out(open_run(run_folder), 30, 24)
+    assert len(reference.labels) == min(30, there // 2)
+    assert len(second.labels) == min(24, there - len(reference.labels))
+
+
+def test_the_network_sees_of_each_picture_the_same_whatever_its_batch(run_folder):
+    run = open_run(run_folder)
+    network = evaluate.judge_network(evaluate.load_judge(run))
+    images = torch.randint(256, (evaluate.BATCH + 3, 3, 32, 32), generator=generator(0), dtype=torch.uint8)
+    seen = look(run, network, images)
+    assert seen.features.shape == (len(images), 32) and seen.logits.shape == (len(images), 10)
+    alone = look(run, network, images[-1:])
+    torch.testing.assert_close(alone.features[0], seen.features[-1])
+
+
+def test_samples_keep_their_order_are_rounded_and_of_the_asked_classes(run_folder):
+    asked = []
+
+    def sampler(labels, generator):
+        asked.append(labels)
+        return (labels / 255 + 0.001)[:, None, None, None].expand(-1, 3, 2, 2)  # rounded, not cut
+
+    labels = torch.arange(2 * evaluate.BATCH + 1) % 10
+    pictures = sample(open_run(run_folder), sampler, labels, seed=0)
+    assert torch.equal(torch.cat(asked), labels) and torch.equal(pictures.labels, labels)
+    assert torch.equal(pictures.images[:, 0, 0, 0], labels.byte())
+
+
+def test_precision_and_recall_compare_as_many_real_images_as_generated_ones():
+    reference = Seen(torch.randn(200, 5, generator=generator(0)), torch.zeros(200, 3))
+    seen = Seen(torch.randn(20, 5, generator=generator(1)), torch.zeros(20, 3))
+    names = ("precision-recall", "density-coverage")
+    few = feature_scores(names, seen, Seen(*(tensor[:20] for tensor in reference)))
+    assert feature_scores(names, seen, reference) == few
+
+
+@pytest.mark.slow
+def test_cas_tells_glyphs_with_the_right_labels_from_glyphs_with_wrong_ones(run_folder):
+    run = open_run(run_folder)
+    run = replace(run, config=replace(CONFIG, classifier=ClassifierConfig(width=8, steps=120, batch_size=32)))
+    right, test = held_out(run, 400, 200)
+    wrong = Pictures(right.images, (right.labels + 1) % 10)
+    assert evaluate.classification_accuracy_score(run, right, test, seed=0) > 0.7
+    assert evaluate.classification_accuracy_score(run, wrong, test, seed=0) < 0.1
+
+
+# --- Wrong input ---
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["--metrics", "fid"], "--metrics fid: expected some of fd, is"),
+        (["--samples", "19"], "expected 20 or more, two for each of 10 classes"),
+        (["--reference", "1"], "expected 2 or more"),
+        (["--k", "0"], "expected 1 to 23"),
+        (["--k", "24"], "expected 1 to 23"),
+        (["--reference", "5"], "--metrics density-coverage: 5 neighbours of 5 images"),
+        (["--steps", "0"], "expected 1 to 64"),
+        (["--temperature", "-1"], "expected 0 or more"),
+        (["--decoder", "autoregressive", "--steps", "4"], "--steps is a setting of MaskGIT's"),
+        (["--device", "abacus"], "no device"),
+        (["--json", "."], "--json . is a folder"),
+    ],
+)
+def test_impossible_options_are_told_in_one_line(run_folder, capsys, arguments, complaint):
+    assert complaint in error_line(capsys, "--run", str(run_folder), *FEW, *arguments)
+
+
+def test_without_a_run_it_says_how_to_train_one(tmp_path, capsys):
+    assert "minimaskgit.train" in error_line(capsys, "--run", str(tmp_path / "none"))
+
+
+def test_without_an_autoregressive_model_it_says_which_is_missing(run_folder, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder, ignore=shutil.ignore_patterns("autoregressive"))
+    printed = error_line(capsys, "--run", str(folder), *FEW, "--decoder", "autoregressive")
+    assert str(folder / "autoregressive") in printed and "minimaskgit.train" in printed
+
+
+def test_only_glyphs_have_palettes(run_folder, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    save_config(replace(CONFIG, data="photographs"), folder / "config.json")
+    assert "only glyphs have palettes" in error_line(capsys, "--run", str(folder), "--metrics", "palette")
+
+
+@pytest.mark.parametrize(
+    "error, complaint",
+    [
+        (ModuleNotFoundError("torch_fidelity"), "pip install torch-fidelity"),
+        (OSError("<urlopen error [Errno -2] Name or service not known>"), "weights cannot be had"),
+    ],
+)
+def test_inception_features_that_cannot_be_had_are_one_line(run_folder, capsys, monkeypatch, error, complaint):
+    def unavailable(**options):
+        raise error
+
+    monkeypatch.setattr(evaluate, "FrechetInceptionDistance", unavailable)
+    printed = error_line(capsys, "--run", str(run_folder), *FEW, "--features", "inception", "--metrics", "fd")
+    assert complaint in printed and "leave out --features inception" in printed
+
+
+@given(k=st.none() | st.integers(-1, 30), count=st.integers(1, 25))
+def test_neighbours_are_accepted_where_there_are_as_many(k, count):
+    wanted = 3 if k is None else k
+    if 1 <= wanted < count:
+        check_neighbours(("precision-recall", "fd"), k, count)
+    else:
+        with pytest.raises(UserError, match="neighbours of"):
+            check_neighbours(("precision-recall", "fd"), k, count)
+    check_neighbours(("fd", "tokenizer"), k, count)
