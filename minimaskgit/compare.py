@@ -39,7 +39,7 @@ class Options:
     showdown: bool = False  # also against a GAN and a diffusion model, with quality; trains what is not trained yet
     samples: int = 2000  # images of each contestant that the showdown judges
     seed: int = 0  # of the samples shown
-    out: Path | None = None  # folder for compare.json and the pictures; default RUN/compare
+    out: Path | None = None  # folder for compare.json and the pictures; default RUN/compare, or RUN/showdown
     device: str = "auto"  # auto, cpu, cuda or mps
 
 
@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not options.batches or min(options.batches) < 1:
         raise UserError(f"--batches {options.batches}: expected one or more positive numbers")
     if options.showdown:
+        showdown.check(options.samples, options.run)
         showdown.train_missing(options.run, options.device)
     compare(open_run(options.run, options.device), options)
 
@@ -63,7 +64,7 @@ def compare(run: Run, options: Options) -> dict:
     steps = options.steps if options.steps is not None else settings.steps
     check_steps(steps, masked.num_tokens)
     settings = DecodingConfig(steps, settings.schedule, settings.temperature, settings.guidance)
-    folder = options.out or run.folder / "compare"
+    folder = options.out or run.folder / ("showdown" if options.showdown else "compare")
 
     rows = measure(run, contestants(run, masked, causal, settings), options.batches, options.repeats)
     result = {
@@ -135,7 +136,7 @@ def table(rows: Sequence[dict]) -> str:
             ratio = speed["images_per_second"] / first["images_per_second"]
             line += f"{speed['seconds']:>14.3f}{speed['images_per_second']:>10.2f}{f'x{ratio:.2f}':>8}"
         lines.append(line)
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 @torch.no_grad()

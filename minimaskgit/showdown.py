@@ -34,6 +34,7 @@ from minimaskgit.evaluate import (
     training_pictures,
 )
 from minimaskgit.generate import choose_labels
+from minimaskgit.glyphs import GLYPH_NAMES
 from minimaskgit.judge import load_judge
 from minimaskgit.runs import Run
 from minimaskgit.samplers import (
@@ -64,6 +65,14 @@ class Settings:
     seed: int = 0
 
 
+def check(samples: int, folder: Path) -> None:
+    """UserError, before hours of training, for what could not be measured after it."""
+    labels = folder / "labels.json"
+    classes = len(json.loads(labels.read_text())) if labels.exists() else len(GLYPH_NAMES)
+    if samples < 2 * classes:
+        raise UserError(f"--samples {samples}: expected {2 * classes} or more, two a class")
+
+
 def train_missing(folder: Path, device: str = "auto") -> None:
     """Train what a run lacks for the showdown; a run that is not there is begun with the demo's settings."""
     saved = folder / "config.json"
@@ -73,8 +82,6 @@ def train_missing(folder: Path, device: str = "auto") -> None:
 
 def showdown(run: Run, settings: Settings, folder: Path) -> tuple[dict, list[Path]]:
     """Measure all; gives what goes into compare.json, and the pictures drawn."""
-    if settings.samples < 2 * len(run.label_names):
-        raise UserError(f"--samples {settings.samples}: expected {2 * len(run.label_names)} or more, two a class")
     samplers = contestants(run)
     speed = time_all(run, samplers, settings)
     network = judge_network(judge := load_judge(run))

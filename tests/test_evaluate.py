@@ -227,7 +227,7 @@ def test_without_an_autoregressive_model_it_says_which_is_missing(run_folder, tm
     folder = tmp_path / "run"
     shutil.copytree(run_folder, folder, ignore=shutil.ignore_patterns("autoregressive"))
     printed = error_line(capsys, evaluate, "--run", str(folder), *FEW, "--decoder", "autoregressive")
-    assert str(folder / "autoregressive") in printed and "minimaskgit.train" in printed
+    assert str(folder / "autoregressive") in printed and "--stage autoregressive" in printed
 
 
 def test_only_glyphs_have_palettes(run_folder, tmp_path, capsys):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from command_line import TINY_RUN
+from command_line import TINY_RUN, error_line
 from PIL import Image
 
 from minimaskgit import compare, showdown, train
@@ -15,7 +15,7 @@ from minimaskgit.samplers import training_seconds
 
 @pytest.fixture(scope="module")
 def result(showdown_folder) -> dict:
-    return showdown.load(showdown_folder / "compare/compare.json")
+    return showdown.load(showdown_folder / "showdown/compare.json")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_everybody_is_timed_and_judged(showdown_folder, result):
     assert passes["MaskGIT, T = 8"] == 8 and passes["autoregressive, cache"] == 64
     assert passes["GAN"] == 1 and passes["diffusion, 250 steps"] == 250
     for name in ("showdown.png", "quality.png", "compare.png", "race.gif"):
-        assert Image.open(showdown_folder / "compare" / name).size > (100, 100)
+        assert Image.open(showdown_folder / "showdown" / name).size > (100, 100)
 
 
 def test_training_seconds_are_those_of_all_stages_that_one_stands_on(showdown_folder, result):
@@ -90,3 +90,9 @@ def test_a_verdict_follows_the_measured_numbers_whoever_they_favour(result, bett
     verdicts = [claim["verdict"] for claim in showdown.claims(changed) if "fewer passes" not in claim["claim"]]
     assert set(verdicts) == {"holds" if better else "does not hold here"}
     assert showdown.claims_table(showdown.claims(changed)).count("\n") == len(verdicts) + 2
+
+
+def test_too_few_samples_are_refused_before_anything_is_trained(tmp_path, capsys):
+    arguments = ("--run", str(tmp_path / "run"), "--showdown", "--samples", "19")
+    assert "expected 20 or more" in error_line(capsys, compare, *arguments)
+    assert not (tmp_path / "run").exists()
