@@ -1,7 +1,8 @@
 """Every setting of a run in plain dataclasses, and the presets (lesson 9; paper section 4.1).
 
     Config ── images, classifier, tokenizer (+ training), transformer (+ training), decoding, gan, diffusion (rivals)
-    PRESETS: demo (glyphs, two CPU cores, minutes), demo-real, full (Tiny ImageNet, one GPU), paper (ImageNet-256)
+    PRESETS: demo (glyphs, minutes on two CPU cores), glyphs (the same for hours), demo-real, full (Tiny ImageNet, one
+    GPU), paper (ImageNet-256)
 
 Each field's comment is its help text on the command line.
 """
@@ -194,6 +195,20 @@ def demo() -> Config:
     return Config(images=ImagesConfig(count=30_000), decoding=DecodingConfig(temperature=2.0))
 
 
+def glyphs() -> Config:
+    """The demo, trained for an hour or two on two CPU cores: the weights in data/pretrained/glyphs."""
+    config = demo()
+    return replace(
+        config,
+        images=ImagesConfig(count=100_000),
+        tokenizer_training=replace(config.tokenizer_training, steps=6000),
+        transformer_training=replace(config.transformer_training, steps=24_000),
+        report_every=200,
+        picture_every=4000,
+        save_every=1000,
+    )
+
+
 def demo_real() -> Config:
     """A few classes of Tiny ImageNet, small: to see real photographs go through every stage, not for quality."""
     config = demo()
@@ -296,7 +311,7 @@ def check(config: Config) -> None:
         )
 
 
-PRESETS = {"demo": demo, "demo-real": demo_real, "full": full, "paper": paper}
+PRESETS = {"demo": demo, "glyphs": glyphs, "demo-real": demo_real, "full": full, "paper": paper}
 
 
 def save_config(config: Any, path: Path) -> None:

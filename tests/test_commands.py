@@ -13,7 +13,7 @@ from command_line import TINY_RUN, error_line
 from PIL import Image
 from safetensors.torch import load_file
 
-from minimaskgit import bench, compare, demo, generate, train
+from minimaskgit import bench, compare, demo, export, generate, runs, train
 from minimaskgit.errors import UserError
 from minimaskgit.runs import open_run
 
@@ -301,7 +301,7 @@ def command(name: str, *arguments: str, **options) -> subprocess.CompletedProces
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["train", "generate", "compare", "demo", "bench"])
+@pytest.mark.parametrize("name", ["train", "generate", "edit", "evaluate", "export", "compare", "demo", "bench"])
 def test_help_explains_and_a_wrong_option_exits_with_2(name):
     shown = command(name, "--help")
     assert shown.returncode == 0 and "--device" in shown.stdout
@@ -359,3 +359,30 @@ def test_a_hub_data_set_that_cannot_be_had_is_one_line(tmp_path, capsys, monkeyp
     monkeypatch.setattr(train, "load_data", offline)
     assert "--data" in error_line(capsys, train, "--out", str(tmp_path / "run"), "--data", "nobody/nothing")
     assert not (tmp_path / "run").exists()  # nothing half-made is left
+
+
+# --- export ---
+
+
+def test_an_export_is_a_run_of_half_the_size_that_generates_the_same(run_folder, tmp_path, capsys):
+    out = tmp_path / "exported"
+    export.main(["--run", str(run_folder), "--out", str(out), "--samples", "24"])
+    for name in ("tokenizer", "transformer"):
+        weights = load_file(out / name / "model.safetensors")
+        assert all(tensor.dtype == torch.bfloat16 for tensor in weights.values() if tensor.is_floating_point())
+    card = (out / "README.md").read_text()
+    assert "of the asked class" in card and "the settings of config.json" in card
+    capsys.readouterr()
+    generate.main(["--run", str(out), "--label", "heart", "--count", "2", "--out", str(tmp_path / "grid.png")])
+    assert Image.open(tmp_path / "grid.png").size > (100, 100)
+    assert "is there already" in error_line(capsys, export, "--run", str(run_folder), "--out", str(out))
+
+
+def test_pretrained_weights_are_found_by_name(run_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(runs, "PRETRAINED", run_folder.parent)
+    out = str(tmp_path / "grid.png")
+    generate.main(["--pretrained", "tiny", "--label", "star", "--count", "2", "--out", out])
+    assert Image.open(out).size > (100, 100)
+    assert "there tiny" in error_line(capsys, generate, "--pretrained", "huge", "--out", out)
+    assert "expected one of" in error_line(capsys, generate, "--out", out)
+    assert "expected one of" in error_line(capsys, generate, "--pretrained", "tiny", "--run", str(run_folder))
