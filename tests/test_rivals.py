@@ -353,7 +353,7 @@ def test_the_penalty_teaches_the_discriminator_s_weights():
 def test_a_discriminator_trained_with_a_penalty_is_flatter_at_the_real_pictures(tmp_path):
     slopes = []
     for penalty in (0.0, 10.0):
-        short = session(steps=40)
+        short = session(steps=12)
         short.config.gan_training.penalty = penalty
         gan.train_gan(short, tmp_path)
         slopes.append(gan.gradient_penalty(short.parts["discriminator"].eval(), *short.images(0, 12, 0)).item())
