@@ -123,7 +123,7 @@ class GanConfig:
 class GanTraining:
     """How the rival GAN is trained."""
 
-    steps: int = 4500  # training steps, one of each player
+    steps: int = 4000  # training steps, one of each player
     batch_size: int = 32  # images a step
     learning_rate: float = 2e-3  # peak of the generator's, Adam
     d_learning_rate: float = 1e-3  # peak of the discriminator's, Adam
