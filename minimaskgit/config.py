@@ -115,19 +115,20 @@ class GanConfig:
     """The shape of the rival GAN; see minimaskgit.rivals.gan."""
 
     latent: int = 64  # length of the noise vector z
-    width: int = 48  # channels of the largest level
+    width: int = 32  # channels of the largest level
     multipliers: tuple[int, ...] = (1, 2, 4)  # channels of each level as multiples of width, largest level first
-    patch: int = 2  # pixels a side folded into channels
+    patch: int = 2  # pixels a side of a place of the largest level
 
 
 @dataclass(frozen=True)
 class GanTraining:
     """How the rival GAN is trained."""
 
-    steps: int = 3600  # training steps, one of each player
+    steps: int = 4000  # training steps, one of each player
     batch_size: int = 32  # images a step
-    learning_rate: float = 4e-4  # peak of the generator's, Adam
-    d_learning_rate: float = 4e-4  # peak of the discriminator's, Adam
+    learning_rate: float = 2e-3  # peak of the generator's, Adam
+    d_learning_rate: float = 1e-3  # peak of the discriminator's, Adam
+    penalty: float = 2.0  # weight of the discriminator's squared gradient at real pictures (R1's gamma)
     ema_decay: float = 0.995  # of the moving average of the generator's weights
     warmup: int = 50  # steps over which the learning rates rise
     cooldown: float = 0.4  # last fraction of the steps, over which they fall linearly to zero
