@@ -12,7 +12,7 @@ READY := .venv/.ready
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo demo-real test test-fast test-gpu bench results lint format clean distclean FORCE
+.PHONY: help setup demo demo-real compare test test-fast test-gpu bench results lint format clean distclean FORCE
 
 help: ## this list
 	@echo "minimaskgit: 'make demo' trains a MaskGIT and shows its pictures, 'make test' checks it."
@@ -29,6 +29,9 @@ demo: $(READY) ## train on drawn glyphs, generate, compare: minutes on a CPU, re
 demo-real: $(READY) ## the same on real images (DATA=hub id or folder), results in runs/demo-real
 	@$(PY) -m minimaskgit.demo --preset demo-real --data "$(DATA)" --out runs/demo-real $(ARGS)
 
+compare: $(READY) ## MaskGIT against its twin, a GAN and a diffusion model on glyphs: half an hour, results in runs/demo
+	@$(PY) -m minimaskgit.compare --run runs/demo --showdown $(ARGS)
+
 test: $(READY) ## all tests
 	@$(PY) -m pytest $(ARGS)
 
@@ -41,11 +44,12 @@ test-gpu: $(READY) ## only the tests that want an accelerator
 bench: $(READY) ## measure decoding and training speed, into runs/bench.json
 	@$(PY) -m minimaskgit.bench --out runs/bench.json $(ARGS)
 
-results: ## keep the demo's and the bench's results of this machine in data/results, for the README
-	@mkdir -p data/results/demo
+results: $(READY) ## keep what demo, compare and bench measured on this machine in data/results, and in the README
+	@mkdir -p data/results/demo data/results/showdown
 	@cp runs/demo/config.json runs/demo/report.json runs/demo/samples.png runs/demo/compare/* data/results/demo/
+	@cp runs/demo/showdown/compare.json runs/demo/showdown/showdown.png runs/demo/showdown/quality.png data/results/showdown/
 	@cp runs/bench.json data/results/
-	@echo "data/results: now paste the new numbers into README.md; make test compares them"
+	@$(PY) tests/test_readme.py
 
 lint: $(READY) ## check style and layout with ruff
 	@$(PY) -m ruff check .

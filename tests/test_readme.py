@@ -4,7 +4,9 @@ import json
 import re
 from pathlib import Path
 
-from minimaskgit import bench, compare, demo
+import pytest
+
+from minimaskgit import bench, compare, demo, showdown
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -15,17 +17,29 @@ def results(name: str) -> dict:
     return json.loads((RESULTS / name).read_text())
 
 
-def test_the_demo_s_numbers_are_those_of_its_report():
-    assert demo.summary(results("demo/report.json")) in README
+def code(text: str) -> str:
+    return f"```\n{text}\n```"
 
 
-def test_the_race_s_numbers_are_those_of_compare():
-    result = results("demo/compare.json")
-    assert compare.table(result["rows"]) in README
+# What stands between <!-- NAME --> and <!-- /NAME --> in the README.
+BLOCKS = {
+    "demo": lambda: code(
+        compare.table(results("demo/compare.json")["rows"]) + "\n\n" + demo.summary(results("demo/report.json"))
+    ),
+    "claims": lambda: showdown.claims_table(showdown.claims(showdown.load(RESULTS / "showdown/compare.json"))),
+    "showdown": lambda: code(showdown.table(showdown.load(RESULTS / "showdown/compare.json"))),
+    "bench": lambda: code(bench.report(results("bench.json"))),
+}
 
 
-def test_the_speeds_are_those_of_the_bench():
-    assert bench.report(results("bench.json")) in README
+def between(name: str) -> str:
+    return rf"(?<=<!-- {name} -->\n).*?(?=\n<!-- /{name} -->)"
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_the_readme_s_numbers_are_those_that_the_commands_wrote(name):
+    found = re.search(between(name), README, re.DOTALL)
+    assert found and found[0] == BLOCKS[name](), "python tests/test_readme.py puts the new numbers in"
 
 
 def test_every_link_and_picture_is_there():
@@ -38,3 +52,10 @@ def test_every_link_and_picture_is_there():
 def test_every_command_of_the_readme_exists():
     for name in re.findall(r"minimaskgit\.(\w+) ", README):
         assert (ROOT / "minimaskgit" / f"{name}.py").exists(), name
+
+
+if __name__ == "__main__":
+    text = README
+    for name, block in BLOCKS.items():
+        text = re.sub(between(name), lambda _, block=block: block(), text, flags=re.DOTALL)
+    (ROOT / "README.md").write_text(text)
