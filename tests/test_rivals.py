@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from minimaskgit import training
 from minimaskgit.adversary import hinge_d_loss, hinge_g_loss
-from minimaskgit.checkpoint import load_model, save_model
+from minimaskgit.checkpoint import checkpoints, load_model, save_model
 from minimaskgit.rivals import diffusion, gan
 from minimaskgit.rivals.diffusion import UNet, add_noise, alpha_bar, ddim_step, ddpm_step, from_v, to_v
 from minimaskgit.rivals.gan import Discriminator, Generator
@@ -422,7 +422,7 @@ def test_training_that_goes_on_from_a_checkpoint_gives_the_same_weights(stage, t
     whole = session(steps=4)
     whole.fit = lambda *args: training.fit(*args[:-1], save_every=2, picture=args[-1])
     once, _ = TRAIN[stage](whole, tmp_path)
-    assert (tmp_path / "checkpoint.safetensors").exists()  # of step 2, where the second time begins
+    assert checkpoints(tmp_path)  # of step 2, where the second time begins
     again, _ = TRAIN[stage](whole, tmp_path)
     values = again.state_dict()
     assert all(value.equal(values[key]) for key, value in once.state_dict().items())

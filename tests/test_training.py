@@ -232,14 +232,14 @@ def test_a_second_signal_stops_at_once(tmp_path):
 
 def test_a_finished_run_does_nothing_more(tmp_path):
     lesson = Lesson(tmp_path)
-    save_checkpoint(tmp_path / "checkpoint.safetensors", 12, 0.0, lesson.parts)
+    save_checkpoint(tmp_path, 12, 0.0, lesson.parts)
     lesson.train(12)
     assert lesson.done == []
 
 
 def test_the_seconds_of_earlier_sessions_count(tmp_path):
     lesson = Lesson(tmp_path)
-    save_checkpoint(tmp_path / "checkpoint.safetensors", 11, 5000.0, lesson.parts)
+    save_checkpoint(tmp_path, 11, 5000.0, lesson.parts)
     assert lesson.train(12) >= 5000 and lesson.done == [11]
 
 
@@ -249,7 +249,7 @@ def test_a_loss_that_is_no_number_stops_training_with_one_line_and_keeps_the_las
     def explode(step):
         return lesson.step(step) if step < 7 else {"loss": torch.tensor(math.nan)}
 
-    with pytest.raises(UserError, match=f"{tmp_path.name}: loss is nan at step 9; try a lower learning rate") as error:
+    with pytest.raises(UserError, match=f"{tmp_path.name}: loss is nan at step 8; try a lower learning rate") as error:
         lesson.train(train_step=explode)
     assert "\n" not in str(error.value)
     resumed = Lesson(tmp_path)
@@ -351,9 +351,9 @@ def test_classes_are_dropped_at_the_asked_rate_and_replaced_by_no_class(tmp_path
 
     def listen(model, tokens, labels, *rest):
         heard.append(labels)
-        return mvtm_loss(model, tokens, labels, *rest)
+        return masking.masked_loss(model, tokens, labels, *rest)
 
-    with patch.object(train, "mvtm_loss", listen):
+    with patch.object(train, "masked_loss", listen):
         train.train_transformer(session, causal=False)
     share = (heard[0] == session.train.num_classes).double().mean().item()
     assert share == pytest.approx(0.25, abs=0.08) and heard[0].max() == session.train.num_classes
