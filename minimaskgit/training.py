@@ -197,7 +197,7 @@ class _Means:
 
     def take(self) -> dict[str, float]:
         """The means, which begin anew."""
-        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        means = {name: float(total) / self.counts[name] for name, total in sorted(self.sums.items())}
         self.sums, self.counts = {}, Counter()
         return means
 
@@ -259,10 +259,13 @@ def _told_if_another_died(folder: Path, alone: bool) -> Iterator[None]:
     except RuntimeError as error:
         if alone or not any(word in str(error) for word in ("gloo", "NCCL", "Connection", "Broken pipe")):
             raise
-        raise UserError(
-            f"{folder.name}: another process of this run is gone, so this one ends too;"
-            " --resume goes on from the last checkpoint, with any number of processes"
-        ) from None
+        print(  # here and not by a UserError: torchrun's SIGTERM is on its way, and is not postponed outside
+            f"\nerror: {folder.name}: another process of this run is gone, so this one ends too;"
+            " --resume goes on from the last checkpoint, with any number of processes",
+            file=sys.stderr,
+            flush=True,
+        )
+        sys.exit(2)
 
 
 class _Log:
