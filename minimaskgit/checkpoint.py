@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from minimaskgit.errors import UserError
-from minimaskgit.files import written_aside
+from minimaskgit.files import writing, written_aside
 
 
 class Stateful(Protocol):
@@ -97,7 +97,8 @@ def delete_checkpoints(folder: Path) -> None:
 def save_model(model: nn.Module, folder: Path) -> None:
     """`save_pretrained` such that the weights appear at once and last: where they are, the model is finished."""
     aside = folder / "partial"
-    model.save_pretrained(aside)
+    with writing(folder / "model.safetensors"):
+        model.save_pretrained(aside)
     for name in ("config.json", "model.safetensors"):
         with written_aside(folder / name) as final:
             (aside / name).replace(final)

@@ -20,15 +20,25 @@ def written_aside(path: Path) -> Iterator[Path]:
     UserError if it cannot be written, on a full disk say; `path` is then what it was.
     """
     aside = path.with_name(f"{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        _force_to_disk(aside)
-        aside.replace(path)
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield aside
+            _force_to_disk(aside)
+            aside.replace(path)
+        except (OSError, SafetensorError):
+            aside.unlink(missing_ok=True)  # above all on a full disk
+            raise
         if os.name == "posix":  # the name is an entry of the folder, which must reach the disk too
             _force_to_disk(path.parent)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while writing into a UserError."""
+    try:
+        yield
     except (OSError, SafetensorError) as error:
-        aside.unlink(missing_ok=True)
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path} cannot be written ({reason}); what was saved before is intact") from None
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 import tyro
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import DistributedType, InitProcessGroupKwargs
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -70,6 +70,7 @@ from minimaskgit.transformer import Transformer
 Stage = Literal["tokenizer", "transformer", "autoregressive", "gan", "diffusion"]
 STAGES: tuple[Stage, ...] = ("tokenizer", "transformer", "autoregressive")  # of MaskGIT and its twin: --stage all
 RIVALS = {"gan": train_gan, "diffusion": train_diffusion}
+COPIES = (DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)  # each process has all weights (DDP)
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,8 @@ def start_session(config: Config, folder: Path, device: str = "auto", stages: Se
         # While the main process encodes a large data set, the others wait.
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=12))],
     )
+    if accelerator.distributed_type not in (DistributedType.NO, *COPIES):
+        raise UserError(f"{accelerator.distributed_type.value}: expected one copy of the model a process; use torchrun")
     check_shares(config, stages, accelerator)
     images = config.images
     columns = {"image_column": images.image_column, "label_column": images.label_column}

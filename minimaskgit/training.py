@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 from minimaskgit.checkpoint import Stateful, load_checkpoint, save_checkpoint
 from minimaskgit.cli import postponed_stop
 from minimaskgit.errors import UserError
-from minimaskgit.files import write_text
+from minimaskgit.files import write_text, writing
 
 Metrics = Mapping[str, Tensor | float]
 
@@ -276,13 +276,14 @@ class _Log:
         kept = [line for line in _whole_lines(path) if line["step"] <= start]  # drop what came after the checkpoint
         write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept))
         self.last: Mapping[str, float] = kept[-1] if kept else {}
-        self.file = path.open("a")
+        self.path, self.file = path, path.open("a")
         self.board = SummaryWriter(folder / "tensorboard", purge_step=start + 1 if start else None)
 
     def write(self, step: int, means: Mapping[str, float]) -> None:
         self.last = {"step": step, **means}
-        self.file.write(json.dumps(self.last) + "\n")
-        self.file.flush()
+        with writing(self.path):
+            self.file.write(json.dumps(self.last) + "\n")
+            self.file.flush()
         for name, value in means.items():
             self.board.add_scalar(name, value, step)
 

@@ -1,6 +1,7 @@
 """Laws of training in several processes, and in parts: the batch is the same, whoever computes it (lesson 9)."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from minimaskgit import train
 from minimaskgit.checkpoint import checkpoints
 from minimaskgit.config import TokenizerTraining, TransformerConfig, TransformerTraining
 from minimaskgit.errors import UserError
-from minimaskgit.training import batch_indices, parts_of_batch
+from minimaskgit.training import _Means, batch_indices, parts_of_batch
 
 # --- Who takes what ---
 
@@ -138,6 +139,24 @@ def test_the_moving_average_is_the_finished_transformer_and_none_is_kept_unless_
     assert not weight[0.0].equal(weight["first"])
 
 
+# --- What processes tell each other ---
+
+
+def test_the_first_broken_step_of_any_process_is_everyone_s():
+    other = SimpleNamespace(
+        num_processes=2,
+        device=torch.device("cpu"),
+        reduce=lambda value, how: torch.stack([value.float(), torch.tensor(math.nan)]).mean(),
+        gather=lambda value: torch.cat([value, torch.tensor([3])]),
+    )
+    for own in (math.nan, 1.0):  # here it breaks at step 5, or not at all
+        means = _Means(other)
+        for step in range(6):
+            means.add(step, {"loss": own if step == 5 else 1.0})
+        means.share()
+        assert int(means.broken) == 3 and not math.isfinite(means.sums["loss"])
+
+
 # --- Several processes, really ---
 
 SETTINGS = [
@@ -223,14 +242,29 @@ def test_one_process_dying_ends_all_with_a_clear_message_and_one_alone_goes_on(o
 
 
 @pytest.mark.slow
-def test_a_signal_to_any_process_stops_all_after_the_same_step_and_two_go_on_from_one(one_process, tmp_path):
+def test_a_signal_to_any_process_stops_all_after_the_same_step(tmp_path):
     folder = tmp_path / "two"
-    stop = (int(signal.SIGTERM), 1, ("tokenizer", 4))
-    again = (int(signal.SIGINT), 1, ("tokenizer", 4))  # as from a terminal and from torchrun
+    stop = (int(signal.SIGTERM), 1, ("classifier", 2))
+    again = (int(signal.SIGINT), 1, ("classifier", 2))  # as from torchrun and from the terminal
     only = ["--out", str(folder), "--stage", "tokenizer"]
     ended = two_processes(tmp_path, *only, *SETTINGS, events=[stop, again])
-    assert ended.returncode != 0 and "tokenizer saved at step 5 of 8; to go on" in ended.stderr
-    assert checkpoints(folder / "tokenizer")[-1].name == "checkpoint-00000005.safetensors"
+    assert ended.returncode != 0 and "classifier saved at step 3 of 4; to go on" in ended.stderr
+    assert checkpoints(folder / "classifier")[-1].name == "checkpoint-00000003.safetensors"
+
+
+@pytest.mark.slow
+def test_what_one_process_began_two_go_on_with(one_process, tmp_path, monkeypatch):
+    folder = tmp_path / "two"
+    only = ["--out", str(folder), "--stage", "tokenizer"]
+
+    def crash(session, images, part):
+        raise OSError("power cut")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="power cut"):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        patch.setattr(train, "last_layer_gradient", crash)  # as soon as the adversary joins, after step 4
+        train.main([*only, *SETTINGS])
+    assert checkpoints(folder / "tokenizer")[-1].name == "checkpoint-00000004.safetensors"
     ended = two_processes(tmp_path, *only, "--resume", "--device", "cpu")
     assert ended.returncode == 0, ended.stderr
     assert_same_course(one_process / "tokenizer", folder / "tokenizer")
