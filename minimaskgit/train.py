@@ -258,7 +258,6 @@ def train_classifier(session: Session) -> Classifier:
     torch.manual_seed(session.config.seed)
     model = Classifier(session.train.num_classes, settings.width).to(session.device)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=0.01)
-
     trained = session.prepare(model)
 
     def learn(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -425,7 +424,6 @@ def train_transformer(session: Session, causal: bool) -> Transformer:
     ).to(session.device)
     optimizers = make_optimizers(settings, model)
     schedule = SCHEDULES[settings.schedule]
-
     trained = session.prepare(model)
     parts = {"model": model} | {name: optimizer for name, (optimizer, _) in optimizers.items()}
     ema = None
@@ -455,10 +453,10 @@ def train_transformer(session: Session, causal: bool) -> Transformer:
         for optimizer, peak in optimizers.values():
             set_learning_rate(optimizer, peak * scale)
             optimizer.zero_grad()
-        learned = []
+        learned, step_seed = [], torch.initial_seed()
         for part in parts_of_batch(len(x), session.accelerator):
             if part.start:
-                torch.manual_seed(torch.initial_seed() + part.start)  # the model's dropout is each part's own
+                torch.manual_seed(step_seed + part.start)  # the model's dropout is each part's own
             if causal:
                 learned.append(learn(x[part], y[part], None, 1.0))
             else:  # the mean over the batch's masked tokens, of which the parts have more and fewer
