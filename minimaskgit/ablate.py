@@ -112,45 +112,44 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def settled(run: Run, options: Options) -> Options:
     """The options with nothing left open, T and schedules in order; UserError for what cannot be measured."""
-    tokens, least, quick = run.tokenizer().num_tokens, 2 * len(run.label_names), options.quick
-    for name in options.schedules:
-        if name not in PAPER:
-            raise UserError(f"--schedules {name}: expected some of {', '.join(PAPER)}")
-    for steps in options.steps:
-        check_steps(steps, tokens)
-    trained = run.config.transformer_training.steps
+    tokens, trained = run.tokenizer().num_tokens, run.config.transformer_training.steps
+    quick = options.quick
     defaults = {
         "train_steps": min(QUICK_TRAINING, trained) if quick else trained,
         "samples": QUICK_SAMPLES if quick else SAMPLES,
         "out": run.folder / ("ablation-quick" if quick else "ablation"),
     }
     options = replace(options, **{name: value for name, value in defaults.items() if getattr(options, name) is None})
-    if options.train_steps < 1:
-        raise UserError(f"--train-steps {options.train_steps}: expected 1 or more")
-    if options.samples < least:
-        raise UserError(f"--samples {options.samples}: expected {least} or more, two for each of {least // 2} classes")
-    if options.reference < 2:
-        raise UserError(f"--reference {options.reference}: expected 2 or more")
-    if options.out.exists() and not options.out.is_dir():
-        raise UserError(f"--out {options.out} is a file; expected a folder, or a name that is free")
+    check_options(options, tokens, len(run.label_names))
     steps = options.steps or [min(T, tokens) for T in (QUICK_STEPS if quick else STEPS)]
     schedules = tuple(name for name in PAPER if name in (options.schedules or PAPER))
     return replace(options, steps=tuple(sorted(set(steps))), schedules=schedules)
 
 
+def check_options(options: Options, num_tokens: int, num_classes: int) -> None:
+    """UserError for what cannot be measured."""
+    for name in options.schedules:
+        if name not in PAPER:
+            raise UserError(f"--schedules {name}: expected some of {', '.join(PAPER)}")
+    for steps in options.steps:
+        check_steps(steps, num_tokens)
+    if options.train_steps < 1:
+        raise UserError(f"--train-steps {options.train_steps}: expected 1 or more")
+    if options.samples < 2 * num_classes:
+        raise UserError(
+            f"--samples {options.samples}: expected {2 * num_classes} or more, two for each of {num_classes} classes"
+        )
+    if options.reference < 2:
+        raise UserError(f"--reference {options.reference}: expected 2 or more")
+    if options.out.exists() and not options.out.is_dir():
+        raise UserError(f"--out {options.out} is a file; expected a folder, or a name that is free")
+
+
 def ablate(run: Run, options: Options) -> dict:
     """All of the ablation; gives what is written to ablation.json."""
-    for number, name in enumerate(options.schedules, 1):
-        print(f"transformer {number} of {len(options.schedules)}, {options.train_steps} steps with {name}")
-        train_with(run, name, options)
+    train_all(run, options)
     yardstick, floor = make_yardstick(run, options)
-    rows = []
-    passes = len(options.schedules) * sum(options.steps) * options.samples
-    interval = 0.5 if sys.stderr.isatty() else 30
-    with tqdm(total=passes, desc="decoding", unit="pass", unit_scale=True, mininterval=interval) as bar:
-        for name in options.schedules:
-            bar.set_postfix_str(name)
-            rows.append(measure(run, name, options, yardstick, bar))
+    rows = measure_all(run, options, yardstick)
     decoding, training = run.config.decoding, run.config.transformer_training
     return {
         "run": str(run.folder),
@@ -186,8 +185,8 @@ def settings_of(config: Config, name: str, steps: int) -> Config:
     )
 
 
-def train_with(run: Run, name: str, options: Options) -> None:
-    """Train the transformer of one schedule, or go on with it; UserError if another one is in its place."""
+def claim(run: Run, name: str, options: Options) -> None:
+    """Write down how one schedule's transformer is trained; UserError if its folder holds one trained otherwise."""
     folder, config = options.out / name, settings_of(run.config, name, options.train_steps)
     facts = asdict(config.transformer_training) | {
         "seed": config.seed,
@@ -202,9 +201,18 @@ def train_with(run: Run, name: str, options: Options) -> None:
                 " here), and all must have the same; choose another --out, or delete it"
             )
     _write(folder / "training.json", facts)
-    if not finished(folder):
-        session = start_session(run.config, run.folder, run.device.type)
-        train_transformer(replace(session, config=config), causal=False, folder=folder)
+
+
+def train_all(run: Run, options: Options) -> None:
+    """Train a transformer with each schedule; one that is finished is kept, and one begun is gone on with."""
+    for name in options.schedules:
+        claim(run, name, options)
+    session = start_session(run.config, run.folder, run.device.type)
+    for number, name in enumerate(options.schedules, 1):
+        print(f"transformer {number} of {len(options.schedules)}, {options.train_steps} steps with {name}")
+        folder, config = options.out / name, settings_of(run.config, name, options.train_steps)
+        if not finished(folder):
+            train_transformer(replace(session, config=config), causal=False, folder=folder)
 
 
 # --- Measuring ---
@@ -234,6 +242,20 @@ def through_tokenizer(run: Run, tokenizer: Tokenizer, pictures: Pictures) -> tup
             tokens.append(tokenizer.encode(to_float(part).to(run.device)))
             images.append(to_bytes(tokenizer.decode(tokens[-1])))
     return torch.cat(tokens), torch.cat(images)
+
+
+def measure_all(run: Run, options: Options, yardstick: Yardstick) -> list[dict]:
+    """A row for each schedule; the bar counts the network passes of all images, which are what takes the time."""
+    passes, rows = len(options.schedules) * sum(options.steps) * options.samples, []
+    interval = 0.5 if sys.stderr.isatty() else 30
+    try:
+        with tqdm(total=passes, desc="decoding", unit="pass", unit_scale=True, mininterval=interval) as bar:
+            for name in options.schedules:
+                bar.set_postfix_str(name)
+                rows.append(measure(run, name, options, yardstick, bar))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"what is measured is kept in {options.out}; to go on, run it again") from None
+    return rows
 
 
 def measure(run: Run, name: str, options: Options, yardstick: Yardstick, bar: tqdm) -> dict:
@@ -414,8 +436,10 @@ def verdict(result: dict) -> list[str]:
         )
     if {"bert", "cosine"} <= set(rows):
         bert, good = rows["bert"], rows["cosine"]
+        fails = bert["best"]["fd"] > max(row["best"]["fd"] for row in rows.values() if row is not bert)
+        how = "fails" if fails else "is not the worst here"
         lines.append(
-            f"bert fails: FD {bert['best']['fd']:.3f} against the cosine's {good['best']['fd']:.3f}; with 15 percent"
+            f"bert {how}: FD {bert['best']['fd']:.3f} against the cosine's {good['best']['fd']:.3f}; with 15 percent"
             f" masked its NLL is {at(bert, 0.15):.2f} against {at(good, 0.15):.2f}, on a blank canvas"
             f" {at(bert, 1.0):.2f} against {at(good, 1.0):.2f}"
         )
@@ -440,7 +464,12 @@ def fingerprint(folder: Path) -> str:
 
 
 def _read(path: Path) -> dict:
-    return json.loads(path.read_text()) if path.exists() else {}
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); delete it to measure or train anew") from None
 
 
 def _write(path: Path, content: dict) -> None:
