@@ -40,7 +40,7 @@ def draw(result: dict) -> Image.Image:
     )
     figure.subplots_adjust(top=0.81, bottom=0.265)
     bert = any(row["schedule"] == "bert" for row in result["rows"])
-    titles = ("The schedules", "What they draw", "Why BERT's 15 % cannot draw" if bert else "What they know")
+    titles = ("The schedules", "What they draw", "Why BERT's 15 % fails" if bert else "What they know")
     for panel, title, fill in zip(panels, titles, (gammas, qualities, likelihoods)):
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(color=TRACK)
@@ -91,7 +91,7 @@ def qualities(panel: Axes, result: dict) -> None:
         panel.plot([p["steps"] for p in points], [p["fd"] for p in points], **style)
         ring = {"markersize": 13, "markerfacecolor": "none", "markeredgecolor": style["color"], "zorder": 4}
         panel.plot(row["best"]["steps"], row["best"]["fd"], marker="o", markeredgewidth=1.6, **ring)
-    floor, steps = result["real"]["reconstruction_fd"], result["decoding"]["steps"]
+    floor, steps = result["real"]["fd"], result["decoding"]["steps"]
     panel.axhline(floor, color=MUTED, linewidth=1)
     note = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "color": MUTED, "fontsize": 9.5}
     panel.annotate("real images through the tokenizer", (0.01, floor), (0, 4), **note)
@@ -127,22 +127,24 @@ def note_at(panel: Axes, x: float, text: str, colour: str, left: bool = False) -
 
 def caption(result: dict) -> str:
     """What the picture shows and why BERT's constant fails, in lines that fit."""
-    training, decoding, best = (
-        result["training"],
-        result["decoding"],
-        {r["schedule"]: r["best"] for r in result["rows"]},
-    )
+    rows, training = {row["schedule"]: row for row in result["rows"]}, result["training"]
     lines = [
         f"Each transformer trained {training['steps']} steps with its schedule and decoded with the same one;"
-        f" {result['samples']} images for every T, temperature {decoding['temperature']:g}."
-        f" {result['features']['comparable']}."
+        f" {result['samples']} images for every T, temperature {result['decoding']['temperature']:g}."
+        " FD from real images through the tokenizer,"
+        f" {result['features']['comparable'].removeprefix('FD ')}."
     ]
-    if "bert" in best:
-        score = f" (class right: {best['bert']['class_accuracy']:.0%}"
-        score += f"; cosine {best['cosine']['class_accuracy']:.0%})" if "cosine" in best else ")"
+    if "bert" in rows:
         lines.append(
             "BERT's constant 15 % only ever taught its transformer to fill a few holes in a picture that is nearly"
-            " there. A blank canvas is 100 % masked: it never saw one, so it guesses badly at the very step that"
-            f" decides what the picture is{score}. It is decoded with the cosine, having no decoding schedule."
+            " there. A blank canvas is 100 % masked: it never saw one, nor anything close, so it guesses badly just"
+            f" when the picture is decided{score(rows)}. Having no decoding schedule, it is decoded with the cosine."
         )
     return "\n".join(textwrap.fill(line, 150) for line in lines)
+
+
+def score(rows: dict[str, dict]) -> str:
+    """How many of BERT's pictures are right, and of the cosine's, at one T for both."""
+    points = {label(name): rows[name]["common"] or rows[name]["best"] for name in BOLD if name in rows}
+    said = ", ".join(f"{name} {point['class_accuracy']:.0%} at T = {point['steps']}" for name, point in points.items())
+    return f" (class right: {said})"

@@ -107,7 +107,9 @@ def test_every_schedule_is_measured_at_every_t_and_told(done, capsys):
     assert set(SCHEDULES) == set(ablate.PAPER)
     for row in found["rows"]:
         assert [point["steps"] for point in row["by_steps"]] == [1, 3, 8]
-        assert all(point["fd"] > 0 and 0 <= point["class_accuracy"] <= 1 for point in row["by_steps"])
+        assert all(
+            point["fd"] > 0 and point["fd_real"] > 0 and 0 <= point["class_accuracy"] <= 1 for point in row["by_steps"]
+        )
         assert row["best"] in row["by_steps"] and row["common"] == row["by_steps"][-1]
         assert row["best"]["fd"] == min(point["fd"] for point in row["by_steps"])
         assert row["schedule"].replace("_", " ") in printed
@@ -230,7 +232,7 @@ def test_quick_is_less_of_everything_in_a_folder_of_its_own(bare):
 
 def yardstick(count: int, num_tokens: int, num_codes: int) -> ablate.Yardstick:
     tokens = torch.arange(count * num_tokens).view(count, num_tokens) % num_codes
-    return ablate.Yardstick(None, None, None, tokens, torch.zeros(count, dtype=torch.long))
+    return ablate.Yardstick(None, None, None, None, tokens, torch.zeros(count, dtype=torch.long))
 
 
 def test_the_nll_of_a_model_that_knows_nothing_is_log_k_under_any_mask(bare):
@@ -284,17 +286,17 @@ def test_the_paper_s_order_agrees_with_itself_and_not_with_its_reverse(order):
 
 
 def rows_of(fds: dict[str, float]) -> list[dict]:
-    return [{"schedule": name, "best": {"fd": fd}} for name, fd in fds.items()]
+    return [{"schedule": name, "by_steps": [{"fd": fd}, {"fd": 9.0}]} for name, fd in fds.items()]
 
 
 def test_concave_before_convex_is_found_where_it_holds_and_only_there():
     ours = dict(zip(ablate.PAPER, [1.0, 1.1, 1.2, 1.3, 2.0, 3.0, 4.0, 0.5]))  # bert's 0.5 is not asked
-    found = ablate.findings(rows_of(ours))
+    found = ablate.findings(rows_of(ours), "fd")
     assert found["concave_linear_convex_each"] and found["concave_linear_convex_on_average"]
     assert found["order"][0] == "exponential" and "bert" not in found["order"]
-    found = ablate.findings(rows_of(ours | {"exponential": 2.1}))
+    found = ablate.findings(rows_of(ours | {"exponential": 2.1}), "fd")
     assert found["concave_linear_convex_on_average"] and not found["concave_linear_convex_each"]
-    found = ablate.findings(rows_of(ours | {"logarithmic": 0.1, "square_root": 0.1}))
+    found = ablate.findings(rows_of(ours | {"logarithmic": 0.1, "square_root": 0.1}), "fd")
     assert not found["concave_linear_convex_on_average"]
 
 
