@@ -3,9 +3,10 @@
     the run's tokens ──> a transformer trained with each gamma ──> decoded with the same gamma, T = 1, 2, 4, ... N
                                             └──> NLL of held-out tokens          └──> FD, class accuracy; the best T
 
+FD is in the judge's features and from real images through the tokenizer, so that it blames the transformer alone.
 Everything but the schedule is equal: tokenizer, first weights, batches, number of steps, seeds and counts of samples.
 BERT's constant 15 % is a way to train, not to decode: a ratio that never falls would never end. Its transformer is
-decoded with the cosine, and fails, since it has seen canvases with few holes only and decoding starts from a blank one.
+decoded with the cosine, and does badly, having seen canvases with few holes only: decoding starts from a blank one.
 """
 
 import hashlib

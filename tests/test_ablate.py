@@ -123,6 +123,7 @@ def test_every_schedule_is_measured_at_every_t_and_told(done, capsys):
         assert told in printed
     assert printed.rstrip().endswith(f"{done / 'ablation' / 'ablation.json'}")
     assert Image.open(done / "ablation/ablation.png").size > (1000, 500)
+    assert 0 < found["real"]["fd"] < found["real"]["reconstruction_fd_real"]  # what the tokenizer loses is not counted
     assert not (done / "transformer").exists()
 
 
