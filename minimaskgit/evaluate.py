@@ -243,11 +243,12 @@ def make_sampler(run: Run, options: Options) -> tuple[Sampler, dict]:
 
 
 @torch.no_grad()
-def sample(run: Run, sampler: Sampler, labels: Tensor, seed: int) -> Pictures:
-    """Images of the classes asked for (B,), rounded as a file would hold them."""
+def sample(run: Run, sampler: Sampler, labels: Tensor, seed: int, quiet: bool = False) -> Pictures:
+    """Images of the classes asked for (B,), rounded as a file would hold them; quiet: without a progress bar."""
     generator = torch.Generator(run.device).manual_seed(seed)
     images = []
-    with run.autocast(), tqdm(total=len(labels), desc="generating", unit="image", dynamic_ncols=True) as bar:
+    bar = tqdm(total=len(labels), desc="generating", unit="image", dynamic_ncols=True, disable=quiet)
+    with run.autocast(), bar:
         for part in labels.split(BATCH):
             images.append(to_bytes(sampler(part, generator)))
             bar.update(len(part))

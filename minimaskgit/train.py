@@ -405,9 +405,12 @@ def code_use(codes: Tensor, num_codes: int) -> dict[str, Tensor]:
 # --- Stage 2: the transformers ---
 
 
-def train_transformer(session: Session, causal: bool) -> Transformer:
-    """Masked visual token modelling on the frozen tokenizer's tokens, or next-token prediction on the same."""
-    folder = session.folder / ("autoregressive" if causal else "transformer")
+def train_transformer(session: Session, causal: bool, folder: Path | None = None) -> Transformer:
+    """Masked visual token modelling on the frozen tokenizer's tokens, or next-token prediction on the same.
+
+    folder: of the stage, by default the run's own; its name seeds the steps.
+    """
+    folder = folder or session.folder / ("autoregressive" if causal else "transformer")
     settings, seed = session.config.transformer_training, session.config.seed
     if finished(session, folder):
         return load_model(Transformer, folder).to(session.device)
