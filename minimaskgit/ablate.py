@@ -25,7 +25,6 @@ from tqdm.auto import tqdm
 from minimaskgit import ablation_plot, cli, figures
 from minimaskgit.checkpoint import load_model
 from minimaskgit.classifier import Classifier
-from minimaskgit.compare import machine
 from minimaskgit.config import Config
 from minimaskgit.data import to_float
 from minimaskgit.decoding import decode
@@ -39,15 +38,16 @@ from minimaskgit.evaluate import (
     feature_names,
     held_out,
     judge_network,
-    load_judge,
     look,
     sample,
     to_bytes,
 )
 from minimaskgit.generate import check_steps, choose_labels
+from minimaskgit.judge import load_judge
 from minimaskgit.masking import mask_counts, masked_cross_entropy, random_mask
 from minimaskgit.runs import Run, open_run
 from minimaskgit.schedules import SCHEDULES, Schedule, cosine
+from minimaskgit.timing import machine
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.train import finished, start_session, train_transformer
 from minimaskgit.transformer import Transformer
