@@ -25,7 +25,6 @@ from tqdm.auto import tqdm
 from minimaskgit import ablation_plot, cli, figures
 from minimaskgit.checkpoint import load_model
 from minimaskgit.classifier import Classifier
-from minimaskgit.compare import machine
 from minimaskgit.config import Config
 from minimaskgit.data import to_float
 from minimaskgit.decoding import decode
@@ -39,15 +38,17 @@ from minimaskgit.evaluate import (
     feature_names,
     held_out,
     judge_network,
-    load_judge,
     look,
     sample,
     to_bytes,
 )
+from minimaskgit.files import write_json
 from minimaskgit.generate import check_steps, choose_labels
+from minimaskgit.judge import load_judge
 from minimaskgit.masking import mask_counts, masked_cross_entropy, random_mask
 from minimaskgit.runs import Run, open_run
 from minimaskgit.schedules import SCHEDULES, Schedule, cosine
+from minimaskgit.timing import machine
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.train import finished, start_session, train_transformer
 from minimaskgit.transformer import Transformer
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = settled(run, options)
     result = ablate(run, options)
     print(table(result))
-    _write(options.out / "ablation.json", result)
+    write_json(options.out / "ablation.json", result)
     figures.save_png(ablation_plot.draw(result), options.out / "ablation.png")
     print("look at:")
     for name in ("ablation.png", "ablation.json"):
@@ -202,7 +203,7 @@ def claim(run: Run, name: str, options: Options) -> None:
                 f"{folder} holds a transformer of other training ({key} is {there.get(key)!r} there and {facts[key]!r}"
                 " here), and all must have the same; choose another --out, or delete it"
             )
-    _write(folder / "training.json", facts)
+    write_json(folder / "training.json", facts)
 
 
 def train_all(run: Run, options: Options) -> None:
@@ -213,7 +214,7 @@ def train_all(run: Run, options: Options) -> None:
     for number, name in enumerate(options.schedules, 1):
         print(f"transformer {number} of {len(options.schedules)}, {options.train_steps} steps with {name}")
         folder, config = options.out / name, settings_of(run.config, name, options.train_steps)
-        if not finished(folder):
+        if not finished(session, folder):
             train_transformer(replace(session, config=config), causal=False, folder=folder)
 
 
@@ -285,11 +286,11 @@ def measure(run: Run, name: str, options: Options, yardstick: Yardstick, bar: tq
         kept = {"measured_with": facts, "by_steps": {}}
     if "likelihood" not in kept:
         kept["likelihood"] = likelihoods(run, model, yardstick, SCHEDULES[name], options.seed)
-        _write(folder / "points.json", kept)
+        write_json(folder / "points.json", kept)
     for steps in options.steps:
         if str(steps) not in kept["by_steps"]:
             kept["by_steps"][str(steps)] = quality(run, model, name, steps, options, yardstick)
-            _write(folder / "points.json", kept)
+            write_json(folder / "points.json", kept)
         bar.update(steps * options.samples)
     by_steps = [{"steps": steps} | kept["by_steps"][str(steps)] for steps in options.steps]
     shape, *published = PAPER[name]
@@ -488,14 +489,6 @@ def _read(path: Path) -> dict:
         return {}
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); delete it to measure or train anew") from None
-
-
-def _write(path: Path, content: dict) -> None:
-    """Write JSON aside and rename it, so that a stop leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".partial")
-    aside.write_text(json.dumps(content, indent=2) + "\n")
-    aside.replace(path)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,8 @@ def save_model(model: nn.Module, folder: Path) -> None:
 def load_model(kind: type[nn.Module], folder: Path) -> nn.Module:
     """A finished model in eval mode from the folder `save_model` wrote; UserError if absent or damaged."""
     if not (folder / "model.safetensors").exists():
-        raise UserError(f"no trained {kind.__name__.lower()} in {folder}; train it with python -m minimaskgit.train")
+        command = f"python -m minimaskgit.train --out {folder.parent} --stage {folder.name} --resume"
+        raise UserError(f"no trained {kind.__name__.lower()} in {folder}; train it with {command}")
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # the mixin prints where it loads from
             return kind.from_pretrained(folder, strict=True).eval()

@@ -3,10 +3,12 @@
 write ──> NAME.partial ──fsync──> rename ──> NAME        killed anywhere: the old NAME or the new one, never half
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -47,6 +49,11 @@ def write_text(path: Path, text: str) -> None:
     """`Path.write_text`, whole or not at all."""
     with written_aside(path) as aside:
         aside.write_text(text)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Indented JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _force_to_disk(path: Path) -> None:

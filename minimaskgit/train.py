@@ -7,7 +7,6 @@ images ──> gan, diffusion (rivals/)
 
 import argparse
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
@@ -48,7 +47,7 @@ from minimaskgit.config import (
 from minimaskgit.data import ImageData, flip, load_data, mirror, to_float
 from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
-from minimaskgit.files import write_text, written_aside
+from minimaskgit.files import write_json, written_aside
 from minimaskgit.masking import draw_masks, masked_loss
 from minimaskgit.rivals.diffusion import train_diffusion
 from minimaskgit.rivals.gan import smallest_side, train_gan
@@ -77,7 +76,7 @@ COPIES = (DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)  # each process 
 class Options:
     """What to train, and where to."""
 
-    preset: Literal["demo", "demo-real", "full", "paper"] = "demo"  # where all other settings start from
+    preset: Literal["demo", "glyphs", "demo-real", "full", "paper"] = "demo"  # where all other settings start from
     full: bool = False  # short for --preset full
     # Which model to train; all: the first three, without the rivals.
     stage: Literal["tokenizer", "transformer", "autoregressive", "gan", "diffusion", "all"] = "all"
@@ -218,7 +217,7 @@ def start_session(config: Config, folder: Path, device: str = "auto", stages: Se
     )
     if accelerator.is_main_process:
         save_config(config, folder / "config.json")
-        write_text(folder / "labels.json", json.dumps(train_data.label_names, indent=1) + "\n")
+        write_json(folder / "labels.json", train_data.label_names)
     return Session(config, folder, accelerator, train_data, valid_data)
 
 
@@ -581,7 +580,7 @@ def finish(session: Session, model: nn.Module, folder: Path, evaluate: Callable[
     model.eval()
     if session.accelerator.is_main_process:
         evaluation = evaluate()
-        write_text(folder / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
+        write_json(folder / "evaluation.json", evaluation)
         print(f"{folder.name}: " + ", ".join(f"{name} {value:.4g}" for name, value in evaluation.items()))
         save_model(model, folder)
         delete_checkpoints(folder)

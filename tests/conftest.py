@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import TINY_RUN
 from hypothesis import settings
+
+from minimaskgit import train
 
 # The same examples every time, and no example too slow: a busy machine is no failure.
 settings.register_profile("laws", max_examples=50, deadline=None, derandomize=True, database=None)
@@ -18,6 +21,15 @@ def own_cache(request, tmp_path, monkeypatch):
     """Keep what `datasets` caches out of the home folder, but for the one set that every run shares."""
     if "datasets" in sys.modules and "tiny_imagenet" not in request.fixturenames:
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory) -> Path:
+    """A run with all stages trained, for a moment only; tests write beside it, not into its models."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    for stage in ("all", "gan", "diffusion"):
+        train.main(["--out", str(folder), "--stage", stage, *TINY_RUN])
+    return folder
 
 
 @pytest.fixture

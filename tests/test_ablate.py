@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from tiny import FixedLogits
 
 from minimaskgit import ablate, ablation_plot, cli, train
-from minimaskgit.checkpoint import save_model
+from minimaskgit.checkpoint import checkpoints, save_model
 from minimaskgit.classifier import Classifier
 from minimaskgit.config import (
     ClassifierConfig,
@@ -140,16 +140,16 @@ def test_each_is_trained_and_decoded_with_its_own_schedule_and_bert_decoded_with
 ):
     trained, decoded = [], []
 
-    def loss(model, tokens, labels, schedule, smoothing):
+    def masks(batch, num_tokens, schedule, device):
         trained.append(schedule)
-        return real_loss(model, tokens, labels, schedule, smoothing)
+        return real_masks(batch, num_tokens, schedule, device)
 
     def watched(model, labels, **options):
         decoded.append(options["schedule"])
         return real_decode(model, labels, **options)
 
-    real_loss, real_decode = train.mvtm_loss, ablate.decode
-    monkeypatch.setattr(train, "mvtm_loss", loss)
+    real_masks, real_decode = train.draw_masks, ablate.decode
+    monkeypatch.setattr(train, "draw_masks", masks)
     monkeypatch.setattr(ablate, "decode", watched)
     names = ["cubic", "logarithmic", "bert"]
     ablate.main(["--run", str(bare), "--out", str(tmp_path), *FEW[:-3], "1", "--schedules", *names])
@@ -192,7 +192,7 @@ def test_stopped_in_training_and_run_again_it_ends_as_if_never_stopped(done, bar
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="to go on"):
         patch.setattr(train, "batch_indices", interrupting)
         ablate.main(options)
-    assert (out / "linear/checkpoint.safetensors").exists() and not (out / "ablation.json").exists()
+    assert checkpoints(out / "linear") and not (out / "ablation.json").exists()
     ablate.main(options)
     assert equal(weights(out / "linear"), weights(done / "ablation/linear"))
 
