@@ -12,7 +12,7 @@ READY := .venv/.ready
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo demo-real compare test test-fast test-gpu bench results lint format clean distclean FORCE
+.PHONY: help setup demo demo-real compare test test-fast test-gpu bench ablate results lint format clean distclean FORCE
 
 help: ## this list
 	@echo "minimaskgit: 'make demo' trains a MaskGIT and shows its pictures, 'make test' checks it."
@@ -43,6 +43,9 @@ test-gpu: $(READY) ## only the tests that want an accelerator
 
 bench: $(READY) ## measure decoding and training speed, into runs/bench.json
 	@$(PY) -m minimaskgit.bench --out runs/bench.json $(ARGS)
+
+ablate: $(READY) ## compare the mask schedules on runs/demo (table 3); ARGS=--quick takes minutes
+	@$(PY) -m minimaskgit.ablate --run runs/demo $(ARGS)
 
 results: $(READY) ## keep what demo, compare and bench measured on this machine in data/results, and in the README
 	@mkdir -p data/results/demo data/results/showdown

@@ -4,7 +4,6 @@ Measured with untrained weights, since speed does not depend on them, on two sha
 8-layer transformer on 256 tokens of 1024 codes.
 """
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from minimaskgit import autoregressive, cli
 from minimaskgit.config import Config, TransformerConfig
 from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
+from minimaskgit.files import write_json
 from minimaskgit.masking import mvtm_loss
 from minimaskgit.runs import pick_device
 from minimaskgit.schedules import cosine
@@ -67,8 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     result = {"options": asdict(options) | {"out": str(options.out)}, "machine": machine(device)}
     result["shapes"] = {name: measure(shape, options, device, name) for name, shape in SHAPES.items()}
     print(report(result))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
+    write_json(options.out, result)
     print(options.out)
 
 

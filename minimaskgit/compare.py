@@ -6,7 +6,6 @@ paper's figure 4); turning them into pixels costs both sides the same and is lef
 and quality is measured too: showdown.py.
 """
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from minimaskgit import autoregressive, cli, figures, showdown
 from minimaskgit.config import DecodingConfig
 from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
+from minimaskgit.files import write_json
 from minimaskgit.generate import check_steps, choose_labels, generate
 from minimaskgit.runs import Run, open_run
 from minimaskgit.schedules import SCHEDULES
@@ -81,7 +81,7 @@ def compare(run: Run, options: Options) -> dict:
         result["showdown"], more = showdown.showdown(run, showdown.Settings(options.samples, seed=options.seed), folder)
         print(showdown.table(result["showdown"]))
         paths += more
-    (folder / "compare.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_json(folder / "compare.json", result)
     for path in (folder / "compare.json", *paths):
         print(path)
     return result

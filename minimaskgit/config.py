@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from minimaskgit.errors import UserError
+from minimaskgit.files import write_json
 
 ScheduleName = Literal["cosine", "linear", "square", "cubic", "exponential", "square_root", "logarithmic", "bert"]
 
@@ -36,7 +37,7 @@ class ClassifierConfig:
 
     width: int = 16  # channels of the first stage
     steps: int = 250  # training steps
-    batch_size: int = 64  # images a step
+    batch_size: int = 64  # images a step, over all processes
     learning_rate: float = 3e-3  # peak, AdamW
 
 
@@ -108,6 +109,7 @@ class TransformerTraining:
     label_smoothing: float = 0.0  # the paper's is 0.1
     class_dropout: float = 0.0  # fraction of samples trained without their class, for guidance
     clip: float = 1.0  # largest norm of the gradient
+    ema_decay: float = 0.0  # of the moving average of the weights, which is then the finished model; 0: none
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,8 @@ class Config:
     report_every: int = 50  # steps between two lines of metrics
     picture_every: int = 500  # steps between two sample pictures
     save_every: int = 500  # steps between two checkpoints
+    keep_checkpoints: int = 2  # how many of the newest are kept while a stage trains, beside the best
+    accumulate: int = 1  # parts in which each process takes its share of a batch; more of them need less memory
     images: ImagesConfig = field(default_factory=ImagesConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -286,6 +290,7 @@ POSITIVE = {
     *("d_learning_rate", "latent", "attention_side"),
     *("multipliers", "blocks", "patch", "num_codes", "code_dim", "gan_width", "gan_layers", "clip"),
     *("depth", "heads", "mlp_width", "report_every", "picture_every", "save_every"),
+    *("keep_checkpoints", "accumulate"),
 }
 FRACTIONS = {"ema_decay", "gan_start", "dropout", "betas", "cooldown", "label_smoothing", "class_dropout"}
 
@@ -317,8 +322,7 @@ PRESETS = {"demo": demo, "glyphs": glyphs, "demo-real": demo_real, "full": full,
 
 def save_config(config: Any, path: Path) -> None:
     """Write a dataclass of settings as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+    write_json(path, dataclasses.asdict(config))
 
 
 def load_config(path: Path) -> Config:

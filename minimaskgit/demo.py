@@ -18,6 +18,7 @@ from torch import Tensor
 from minimaskgit import autoregressive, cli, compare, figures
 from minimaskgit.classifier import Classifier, class_accuracy
 from minimaskgit.config import Config, first_difference, load_config
+from minimaskgit.files import write_json
 from minimaskgit.generate import choose_labels, generate
 from minimaskgit.glyphs import palette_of
 from minimaskgit.judge import judge_accuracy, load_judge
@@ -83,7 +84,7 @@ def make_report(run: Run) -> dict:
         "seconds_by_stage": seconds,
         "machine": machine(run.device),
     }
-    (run.folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_json(run.folder / "report.json", report)
     names = run.label_names[:10]
     shown = figures.grid(samples[: 6 * len(run.label_names)], columns=len(names))
     figures.save_png(shown, run.folder / "samples.png")

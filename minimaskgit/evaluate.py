@@ -10,7 +10,6 @@ the network of the published ones. Everything is measured twice, on generated an
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from minimaskgit.classifier import Classifier, classification_loss
 from minimaskgit.config import ScheduleName
 from minimaskgit.data import ImageData, flip, load_data, to_float
 from minimaskgit.errors import UserError
+from minimaskgit.files import write_json, written_aside
 from minimaskgit.generate import choose_labels, decoding_settings
 from minimaskgit.glyphs import palette_of
 from minimaskgit.judge import load_judge
@@ -123,8 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--json {path} is a folder; expected a file to write")
     result = evaluate(run, options)
     print(table(result))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    write_json(path, result)
     print(path)
 
 
@@ -245,11 +244,12 @@ def make_sampler(run: Run, options: Options) -> Sampler:
 
 
 @torch.no_grad()
-def sample(run: Run, draw: Draw, labels: Tensor, seed: int) -> Pictures:
-    """Images of the classes asked for (B,), rounded as a file would hold them."""
+def sample(run: Run, draw: Draw, labels: Tensor, seed: int, quiet: bool = False) -> Pictures:
+    """Images of the classes asked for (B,), rounded as a file would hold them; quiet: without a progress bar."""
     generator = torch.Generator(run.device).manual_seed(seed)
     images = []
-    with run.autocast(), tqdm(total=len(labels), desc="generating", unit="image", dynamic_ncols=True) as bar:
+    bar = tqdm(total=len(labels), desc="generating", unit="image", dynamic_ncols=True, disable=quiet)
+    with run.autocast(), bar:
         for part in labels.split(BATCH):
             images.append(to_bytes(draw(part, generator)))
             bar.update(len(part))
@@ -324,9 +324,8 @@ def cached_reference(run: Run, network: Network, features: str, reference: Pictu
     if path.exists():
         return Seen(**load_file(path))
     seen = look(run, network, reference.images)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(seen._asdict(), path.with_suffix(".partial"))
-    path.with_suffix(".partial").replace(path)
+    with written_aside(path) as aside:
+        save_file(seen._asdict(), aside)
     return seen
 
 

@@ -5,7 +5,6 @@
 What is exported is measured as it is, after rounding; the figures go into the card.
 """
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from minimaskgit.config import PRESETS, Config, first_difference
 from minimaskgit.errors import UserError
 from minimaskgit.evaluate import Options as EvaluateOptions
 from minimaskgit.evaluate import evaluate, table
+from minimaskgit.files import write_json
 from minimaskgit.judge import load_judge
 from minimaskgit.runs import open_run
 from minimaskgit.tokenizer import Tokenizer
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for decoder in ("maskgit", "autoregressive")
     ]
     shutil.rmtree(options.out / "evaluation")  # the cached reference
-    (options.out / "evaluation.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_json(options.out / "evaluation.json", results)
     (options.out / "README.md").write_text(card(options, run.config, results))
     size = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())
     print(f"{options.out}: {size / 1e6:.1f} MB; look at {options.out / 'README.md'}")

@@ -442,7 +442,7 @@ def curves(
     axes.set(xlabel=xlabel, ylabel=ylabel)
     if series:
         axes.legend(frameon=False)
-    return _rendered(figure)
+    return rendered(figure)
 
 
 def scatter(
@@ -464,7 +464,7 @@ def scatter(
             axes.annotate(name, points[name], (0, 9), textcoords="offset points", ha="center", color=colour)
     axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log", yscale="log")
     axes.margins(x=0.15, y=0.15)
-    return _rendered(figure)
+    return rendered(figure)
 
 
 def schedule_plot(schedules: dict[str, Schedule], num_tokens: int, steps: int) -> Image.Image:
@@ -480,7 +480,7 @@ def schedule_plot(schedules: dict[str, Schedule], num_tokens: int, steps: int) -
     fixed.set(xlabel=f"step, of {steps}", ylabel=f"tokens newly fixed, of {num_tokens}", ylim=0)
     fixed.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(loc="outside right center", frameon=False)
-    return _rendered(figure)
+    return rendered(figure)
 
 
 def _figure(panels: int, heading: str | None = None) -> tuple[Figure, list[Axes]]:
@@ -497,7 +497,8 @@ def _figure(panels: int, heading: str | None = None) -> tuple[Figure, list[Axes]
     return figure, axes
 
 
-def _rendered(figure: Figure) -> Image.Image:
+def rendered(figure: Figure) -> Image.Image:
+    """A figure of matplotlib's as a picture of ours."""
     figure.canvas.draw()
     return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
 

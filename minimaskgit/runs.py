@@ -2,7 +2,7 @@
 
 runs/demo/  config.json  labels.json
     classifier/  tokenizer/  transformer/  autoregressive/  gan/  diffusion/
-        model.safetensors + config.json (once finished), checkpoint.safetensors (until then),
+        model.safetensors + config.json (once finished), checkpoint-STEP.safetensors (until then),
         metrics.jsonl, tensorboard/, evaluation.json, pictures
 """
 

@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from minimaskgit import bench, compare, demo, export, generate, runs, train
+from minimaskgit.checkpoint import checkpoints
 from minimaskgit.errors import UserError
 from minimaskgit.runs import open_run
 
@@ -24,7 +25,7 @@ def test_training_leaves_finished_models_metrics_and_pictures(run_folder):
     for stage in ("classifier", "tokenizer", "transformer", "autoregressive", "gan", "diffusion"):
         assert (run_folder / stage / "model.safetensors").exists()
         assert (run_folder / stage / "config.json").exists()
-        assert not (run_folder / stage / "checkpoint.safetensors").exists()  # it has served
+        assert not checkpoints(run_folder / stage)  # it has served
         assert list((run_folder / stage / "tensorboard").iterdir())
         lines = [json.loads(line) for line in (run_folder / stage / "metrics.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
@@ -89,7 +90,7 @@ def test_a_run_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_pat
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt, match="to go on"):
         train.main(["--out", str(folder), *TINY_RUN])
-    assert state["interrupted"] and (folder / stage / "checkpoint.safetensors").exists()
+    assert state["interrupted"] and checkpoints(folder / stage)
     train.main(["--out", str(folder), "--resume"])
     for name in ("tokenizer", "transformer", "autoregressive"):
         once, twice = (load_file(f / name / "model.safetensors") for f in (run_folder, folder))
@@ -103,7 +104,7 @@ def test_a_rival_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_p
     original = train.batch_indices
 
     def interrupting(count, batch_size, step, seed):
-        if step == 3 and not (folder / rival / "checkpoint.safetensors").exists():
+        if step == 3 and not checkpoints(folder / rival):
             os.kill(os.getpid(), signal.SIGINT)
         return original(count, batch_size, step, seed)
 
@@ -136,7 +137,7 @@ def test_a_damaged_checkpoint_is_refused(run_folder, tmp_path, capsys):
     folder.mkdir()
     (folder / "config.json").write_text((run_folder / "config.json").read_text())
     (folder / "classifier").mkdir()
-    (folder / "classifier/checkpoint.safetensors").write_bytes(b"not a checkpoint")
+    (folder / "classifier/checkpoint-00000002.safetensors").write_bytes(b"not a checkpoint")
     assert "is damaged" in error_line(capsys, train, "--out", str(folder), "--resume")
 
 
@@ -335,7 +336,7 @@ def test_a_signal_saves_and_the_run_can_be_resumed(tmp_path, number):
     _, printed = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in printed
     assert "to go on, run it again" in printed
-    assert (folder / "tokenizer/checkpoint.safetensors").exists()
+    assert checkpoints(folder / "tokenizer")
 
 
 # --- on photographs ---

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from minimaskgit import training
 from minimaskgit.adversary import hinge_d_loss, hinge_g_loss
-from minimaskgit.checkpoint import load_model, save_model
+from minimaskgit.checkpoint import checkpoints, load_model, save_model
 from minimaskgit.rivals import diffusion, gan
 from minimaskgit.rivals.diffusion import UNet, add_noise, alpha_bar, ddim_step, ddpm_step, from_v, to_v
 from minimaskgit.rivals.gan import Discriminator, Generator
@@ -402,6 +402,13 @@ def test_sizes_that_cannot_be_halved_are_refused(kind):
 # --- Both: training ---
 
 
+class Colours(SimpleNamespace):
+    """A data set of twelve pictures, of which only the number and the classes are asked."""
+
+    def __len__(self) -> int:
+        return 12
+
+
 def session(steps: int) -> SimpleNamespace:
     """What a training session has, small, on three flat colours; its `fit` runs the steps and keeps every state."""
     shape = SimpleNamespace(width=16, multipliers=(1, 2), patch=1, attention_side=4, latent=4)
@@ -412,7 +419,7 @@ def session(steps: int) -> SimpleNamespace:
     colours = (0.1 + 0.8 * torch.eye(3))[labels][:, :, None, None].expand(-1, -1, 8, 8)
     states: list[dict[str, Tensor]] = []
 
-    def fit(folder, steps, train_step, parts, picture) -> float:
+    def fit(folder, steps, train_step, parts, picture, batch) -> float:
         for step in range(steps):
             torch.manual_seed(step)
             train_step(step)
@@ -425,7 +432,8 @@ def session(steps: int) -> SimpleNamespace:
         config=SimpleNamespace(seed=0, images=SimpleNamespace(size=8), **settings_of),
         device=torch.device("cpu"),
         accelerator=Accelerator(cpu=True),
-        train=SimpleNamespace(num_classes=3, label_names=["red", "green", "blue"]),
+        train=Colours(num_classes=3, label_names=["red", "green", "blue"]),
+        numbers=lambda count, batch_size, step: torch.arange(batch_size),
         images=lambda step, batch_size, seed: (colours, labels),
         fit=fit,
         states=states,
@@ -454,9 +462,9 @@ def test_what_training_gives_is_the_weights_running_mean(stage, tmp_path):
 @pytest.mark.parametrize("stage", TRAIN)
 def test_training_that_goes_on_from_a_checkpoint_gives_the_same_weights(stage, tmp_path):
     whole = session(steps=4)
-    whole.fit = lambda *args: training.fit(*args[:-1], save_every=2, picture=args[-1])
+    whole.fit = lambda *args: training.fit(*args[:-2], save_every=2, picture=args[-2], batch=args[-1])
     once, _ = TRAIN[stage](whole, tmp_path)
-    assert (tmp_path / "checkpoint.safetensors").exists()  # of step 2, where the second time begins
+    assert checkpoints(tmp_path)  # of step 2, where the second time begins
     again, _ = TRAIN[stage](whole, tmp_path)
     values = again.state_dict()
     assert all(value.equal(values[key]) for key, value in once.state_dict().items())

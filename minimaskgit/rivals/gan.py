@@ -261,4 +261,4 @@ def train_gan(session: "Session", folder: Path) -> tuple[Generator, float]:
 
     parts = {"model": model, "discriminator": discriminator, "ema": ema}
     parts |= {"optimizer": optimizer, "d_optimizer": d_optimizer}
-    return ema.module, fit_and_show(session, folder, settings.steps, step, parts, draw)
+    return ema.module, fit_and_show(session, folder, settings, step, parts, draw)
