@@ -17,11 +17,12 @@ from minimaskgit import autoregressive, cli
 from minimaskgit.config import Config, TransformerConfig
 from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
+from minimaskgit.estimate import transformer_flops
 from minimaskgit.files import write_json
 from minimaskgit.masking import mvtm_loss
 from minimaskgit.runs import pick_device
 from minimaskgit.schedules import cosine
-from minimaskgit.timing import interleaved, machine
+from minimaskgit.timing import interleaved, machine, matmul_flops, matmul_work
 from minimaskgit.train import make_optimizers
 from minimaskgit.transformer import Transformer
 
@@ -78,7 +79,7 @@ def measure(shape: Shape, options: Options, device: torch.device, name: str) -> 
         Transformer(shape.num_codes, CLASSES, shape.num_tokens, causal=causal, **asdict(shape.transformer)).to(device)
         for causal in (False, True)
     )
-    work: dict[str, Callable[[], object]] = {"matmul": matmul_work(options, device)}
+    work: dict[str, Callable[[], object]] = {"matmul": matmul_work(device, options.precision)}
     for batch in options.batches:
         labels = torch.arange(batch, device=device)
         tokens = torch.randint(shape.num_codes, (batch, shape.num_tokens), device=device)
@@ -87,17 +88,6 @@ def measure(shape: Shape, options: Options, device: torch.device, name: str) -> 
     with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
         seconds = interleaved(work, options.repeats, device, name)
     return rates(seconds, masked, shape, options)
-
-
-def matmul_work(options: Options, device: torch.device) -> Callable[[], object]:
-    """The machine's yardstick, a product of two square matrices in the same precision."""
-    side = MATMUL_SIDE[device.type]
-    dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
-    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    return lambda: a @ b
-
-
-MATMUL_SIDE = {"cpu": 2048, "mps": 4096, "cuda": 8192}
 
 
 def decoding_work(
@@ -146,18 +136,6 @@ def training_work(model: Transformer, shape: Shape, options: Options, device: to
     return step
 
 
-def training_flops(model: Transformer, batch: int) -> float:
-    """Floating-point operations of one training step, forward and backward, optimizer not counted.
-
-    6 per matrix parameter and token (2 forward, 4 backward) and 12 * depth * S^2 * width a sample for attention.
-    """
-    sequence = model.num_tokens + 1
-    matrices = sum(p.numel() for p in model.blocks.parameters() if p.ndim == 2) + model.head[0].weight.numel()
-    output = model.num_codes * model.width
-    attention = 12 * len(model.blocks) * sequence**2 * model.width
-    return batch * (6 * (matrices + output) * sequence + attention)
-
-
 def rates(seconds: dict[str, list[float]], model: Transformer, shape: Shape, options: Options) -> dict:
     """Medians turned into images and operations a second."""
     median = {key: statistics.median(values) for key, values in seconds.items()}
@@ -170,8 +148,7 @@ def rates(seconds: dict[str, list[float]], model: Transformer, shape: Shape, opt
                 kind: batch / median[f"{kind} {batch}"] for kind in ("parallel", "cache", "no cache")
             },
         }
-    side = MATMUL_SIDE[model.bias.device.type]
-    flops = training_flops(model, options.train_batch)
+    flops = transformer_flops(model, options.train_batch)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "tokens": shape.num_tokens,
@@ -182,7 +159,7 @@ def rates(seconds: dict[str, list[float]], model: Transformer, shape: Shape, opt
             "images_per_second": options.train_batch / median["training"],
             "gflops_per_second": flops / median["training"] / 1e9,
         },
-        "matmul_gflops_per_second": 2 * side**3 / median["matmul"] / 1e9,
+        "matmul_gflops_per_second": matmul_flops(model.bias.device) / median["matmul"] / 1e9,
     }
 
 

@@ -28,6 +28,7 @@ class ImagesConfig:
     classes: tuple[str, ...] = ()  # only these classes, by name, id or number; default all
     image_column: str = "image"  # the data set's column of images
     label_column: str = "label"  # the data set's column of class labels
+    crop: int = 0  # pixels by which images are moved at random while training the tokenizer; their edges are mirrored
     flip: bool = False  # mirror images at random while training; right for photographs, wrong for glyphs
 
 
@@ -181,6 +182,8 @@ class Config:
     picture_every: int = 500  # steps between two sample pictures
     save_every: int = 500  # steps between two checkpoints
     keep_checkpoints: int = 2  # how many of the newest are kept while a stage trains, beside the best
+    compile: bool = False  # compile the transformers with torch.compile: half a minute before the first step, then faster
+    recompute: bool = False  # compute the transformers' activations again for the backward pass: less memory, slower
     accumulate: int = 1  # parts in which each process takes its share of a batch; more of them need less memory
     images: ImagesConfig = field(default_factory=ImagesConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)

@@ -25,6 +25,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import torch
+import torch.nn.functional as F
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from PIL import Image, ImageOps
@@ -72,7 +73,8 @@ class ImageData(torch.utils.data.Dataset):
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The images uint8 (B, 3, S, S) and labels int64 (B,) at `indices`, int64 (B,)."""
         if self.images is None:
-            return torch.stack([self.read(i) for i in indices.tolist()]), self.labels[indices]
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow lets go of Python's lock
+                return torch.stack(list(pool.map(self.read, indices.tolist()))), self.labels[indices]
         return self.images[indices], self.labels[indices]
 
 
@@ -141,6 +143,18 @@ def flip(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
 def mirror(images: Tensor, mirrored: Tensor) -> Tensor:
     """Mirror those of (B, 3, H, W) left to right for which (B,) is True."""
     return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+
+
+def shift(images: Tensor, moves: Tensor, most: int) -> Tensor:
+    """Random crops: each of (B, 3, H, W) moved by its `moves` (B, 2), rows and columns in 0..2 most, less `most`.
+
+    What comes in at an edge is the image mirrored there.
+    """
+    size = torch.arange(images.shape[-1], device=images.device)
+    padded = F.pad(images, (most,) * 4, mode="reflect")  # (B, 3, H + 2 most, W + 2 most)
+    rows, columns = (size + moves[:, axis, None] for axis in (0, 1))  # (B, H), (B, W)
+    batch = torch.arange(len(images), device=images.device)[:, None, None]
+    return padded.movedim(1, -1)[batch, rows[:, :, None], columns[:, None]].movedim(-1, 1)
 
 
 def find_classes(wanted: Sequence[str], names: Sequence[str], ids: Sequence[str] = ()) -> list[int]:

@@ -1,7 +1,29 @@
-"""How much arithmetic training takes, and how fast it goes (lesson 9).
+"""How much arithmetic and memory training takes, told before it starts (lesson 9).
 
-operations a step / seconds a step / what the device could do = MFU, model FLOPs utilisation
+    operations a step / what the device can do / utilisation ──> seconds a step ──> time to finish
+    weights, gradients, optimizer + activations kept for the backward pass      ──> memory
+
+Everything is counted with fake tensors, which have a shape and no contents: nothing is computed.
 """
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from minimaskgit.adversary import PatchDiscriminator
+from minimaskgit.classifier import Classifier
+from minimaskgit.config import Config
+from minimaskgit.timing import duration
+from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.transformer import Transformer
+
+UTILISATION = 0.3  # of a plain matrix product's speed that training usually reaches; told with the estimate
 
 
 def training_flops(depth: int, width: int, mlp_width: int, num_codes: int, sequence: int, batch_size: int) -> float:
@@ -16,6 +38,149 @@ def training_flops(depth: int, width: int, mlp_width: int, num_codes: int, seque
     return batch_size * (6.0 * (blocks + head) * sequence + attention)
 
 
+def transformer_flops(model: Transformer, batch_size: int) -> float:
+    """`training_flops` of a model."""
+    mlp_width = model.blocks[0].up.out_features
+    shape = (len(model.blocks), model.width, mlp_width, model.num_codes, model.num_tokens + 1)
+    return training_flops(*shape, batch_size)
+
+
 def tokens_per_second(batch_size: int, num_tokens: int, steps: int, seconds: float) -> float:
     """Tokens trained on a second, of `steps` steps that took `seconds` s."""
     return batch_size * num_tokens * steps / seconds
+
+
+# --- One stage ---
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage takes in one process, as counted beforehand."""
+
+    stage: str
+    parameters: int  # of all networks that learn
+    steps: int
+    flops: float  # operations a step, over all processes
+    memory: float  # bytes: weights, gradients, optimizer state and activations
+
+
+class Cost(NamedTuple):
+    """What one sample costs a network in a forward pass."""
+
+    flops: float
+    kept: float  # bytes that the backward pass will need
+
+
+def cost(config: Config, model: nn.Module, *shapes: Sequence[int]) -> Cost:
+    """Count a forward pass in the run's precision; the model, on the meta device, becomes one of fake tensors.
+
+    shapes: of its inputs; pictures have four dimensions, and all else is whole numbers.
+    """
+    kept: dict[int, Tensor] = {}  # by storage: views share one
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    mixed = torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16")
+    with FakeTensorMode(allow_non_fake_inputs=True), mixed, FlopCounterMode(display=False) as counter:
+        model.to_empty(device="cpu")
+        inputs = [torch.zeros(shape, dtype=torch.float if len(shape) == 4 else torch.long) for shape in shapes]
+        with saved_tensors_hooks(keep, lambda tensor: tensor):
+            model(*inputs)
+    for parameter in model.parameters():
+        kept.pop(parameter.untyped_storage()._cdata, None)
+    return Cost(counter.get_total_flops(), sum(tensor.untyped_storage().nbytes() for tensor in kept.values()))
+
+
+def estimates(config: Config, num_classes: int, stages: Sequence[str], processes: int = 1) -> list[Estimate]:
+    """An estimate for each of the stages tokenizer, transformer and autoregressive, and the classifier they need."""
+    found = []
+    for stage in stages:
+        if stage == "tokenizer":
+            found += tokenizer_estimates(config, num_classes, processes)
+        elif stage in ("transformer", "autoregressive"):
+            found.append(transformer_estimate(config, num_classes, stage, processes))
+    return found
+
+
+def tokenizer_estimates(config: Config, num_classes: int, processes: int) -> list[Estimate]:
+    """Of the tokenizer, and of the classifier before it, if the perceptual loss wants one."""
+    size, settings, looks = config.images.size, config.tokenizer_training, config.classifier
+    with torch.device("meta"):
+        generator = Tokenizer(size, **asdict(config.tokenizer)).eval()
+        classifier = Classifier(num_classes, looks.width)
+        discriminator = PatchDiscriminator(settings.gan_width, settings.gan_layers)
+    networks = (generator, classifier, discriminator)
+    painting, looking, judging = (cost(config, network, (1, 3, size, size)) for network in networks)
+    found = []
+    if settings.perceptual_weight:
+        memory = state(classifier) + activations(config, looking.kept, looks.batch_size, processes)
+        flops = 3 * looks.batch_size * looking.flops
+        found.append(Estimate("classifier", parameters(classifier), looks.steps, flops, memory))
+    # Forward and backward cost 3 forwards. The critics: forward on both pictures, backward to the painted one; the
+    # discriminator's own lesson is another forward and backward on both.
+    flops, kept, learning = 3 * painting.flops, painting.kept, [generator]
+    if settings.perceptual_weight:
+        flops, kept = flops + 3 * looking.flops, kept + 2 * looking.kept
+    if settings.gan_weight:
+        flops += (1 - settings.gan_start) * 8 * judging.flops
+        kept += 2 * judging.kept
+        learning.append(discriminator)
+    memory = sum(map(state, learning)) + activations(config, kept, settings.batch_size, processes)
+    total = settings.batch_size * flops
+    return [*found, Estimate("tokenizer", sum(map(parameters, learning)), settings.steps, total, memory)]
+
+
+def transformer_estimate(config: Config, num_classes: int, stage: str, processes: int) -> Estimate:
+    """Of either transformer."""
+    settings = config.transformer_training
+    with torch.device("meta"):
+        num_tokens = Tokenizer(config.images.size, **asdict(config.tokenizer)).num_tokens
+        shape = asdict(config.transformer)
+        model = Transformer(config.tokenizer.num_codes, num_classes, num_tokens, causal=False, **shape)
+    kept = cost(config, model, (1, num_tokens), (1,)).kept
+    if config.recompute:  # of each block its input alone, and one block at a time in full
+        kept = kept / len(model.blocks) + 4 * len(model.blocks) * (num_tokens + 1) * model.width
+    memory = state(model, bool(settings.ema_decay)) + activations(config, kept, settings.batch_size, processes)
+    flops = transformer_flops(model, settings.batch_size)
+    return Estimate(stage, parameters(model), settings.steps, flops, memory)
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def state(model: nn.Module, ema: bool = False) -> float:
+    """Bytes of float32 weights, gradients and AdamW's two moments, and of the moving average."""
+    return (20.0 if ema else 16.0) * parameters(model)
+
+
+def activations(config: Config, kept: float, batch_size: int, processes: int) -> float:
+    """Bytes kept of one process's part of a batch, from those of one sample."""
+    return kept * batch_size / (processes * config.accumulate)
+
+
+# --- What is told ---
+
+
+def seconds(estimate: Estimate, peak: float, processes: int = 1) -> float:
+    """Time for a whole stage where a plain matrix product runs at `peak` operations a second."""
+    return estimate.steps * estimate.flops / (processes * peak * UTILISATION)
+
+
+def table(found: Sequence[Estimate], peak: float, processes: int = 1) -> str:
+    """The estimates as text, a line a stage."""
+    lines = [f"{'estimate':<16}{'parameters':>11}{'steps':>9}{'GFLOP a step':>14}{'memory':>10}{'time':>10}"]
+    for estimate in found:
+        lines.append(
+            f"  {estimate.stage:<14}{estimate.parameters / 1e6:>9.1f} M{estimate.steps:>9,}"
+            f"{estimate.flops / 1e9:>14,.0f}{estimate.memory / 2**30:>7.1f} GB"
+            f"{duration(seconds(estimate, peak, processes)):>10}"
+        )
+    place = f"{processes} processes of " if processes > 1 else ""
+    lines.append(
+        f"  in all {duration(sum(seconds(estimate, peak, processes) for estimate in found))}, if training reaches"
+        f" {UTILISATION:.0%} of the {place}{peak / 1e9:,.0f} GFLOP/s of a plain matrix product here"
+    )
+    return "\n".join(lines)

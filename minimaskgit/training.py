@@ -46,6 +46,7 @@ def fit(
     picture: Callable[[int], Path] | None = None,
     batch: Callable[[int], Tensor] | None = None,
     best: str | None = None,
+    speed: Callable[[float], Mapping[str, float]] | None = None,
     keep: int = 2,
     accelerator: Accelerator | None = None,
 ) -> float:
@@ -54,7 +55,8 @@ def fit(
     folder: of the stage, whose name is shown; a checkpoint of `parts` found there is resumed. train_step gives its
     metrics as scalars; their means go to folder/metrics.jsonl and TensorBoard. batch: the numbers of a step's samples,
     written to folder/nan.json when a metric of theirs is not finite, which raises UserError. Of the checkpoints the
-    newest `keep` stay, and the one where the metric `best` was lowest. Stopped by Ctrl-C or SIGTERM it saves first.
+    newest `keep` stay, and the one where the metric `best` was lowest. speed: what a step's mean seconds come to, told
+    beside the metrics in folder/speed.jsonl and TensorBoard. Stopped by Ctrl-C or SIGTERM it saves first.
     accelerator: of the processes that train together, None for one. The seconds are those of all sessions together.
     """
     main = accelerator is None or accelerator.is_main_process
@@ -63,7 +65,7 @@ def fit(
     start, seconds_before = load_checkpoint(folder, parts)
     _check_same_start(folder, start, accelerator)
     log = _Log(folder, start) if main else None
-    began = time.perf_counter()
+    began = told = time.perf_counter()
     bar = tqdm(
         total=steps,
         initial=start,
@@ -74,6 +76,7 @@ def fit(
         disable=not main,
     )
     alone = accelerator is None or accelerator.num_processes == 1
+    told_step = start
     with bar, postponed_stop(insisting=alone) as stop, _told_if_another_died(folder, alone):
         for step in range(start, steps):
             seed_everything(seed, folder.name, step)
@@ -90,6 +93,10 @@ def fit(
                 values = means.take()
                 if main:
                     log.write(done, values)
+                    now = time.perf_counter()
+                    if speed:
+                        log.write_speed(done, speed((now - told) / (done - told_step)))
+                    told, told_step = now, done
                     bar.set_postfix_str(" ".join(f"{name} {value:.3g}" for name, value in values.items()))
             if main and picture and done % picture_every == 0 and done < steps:
                 picture(done)
@@ -269,27 +276,49 @@ def _told_if_another_died(folder: Path, alone: bool) -> Iterator[None]:
 
 
 class _Log:
-    """metrics.jsonl and TensorBoard, continued from a step; `last` is the line written last."""
+    """metrics.jsonl, speed.jsonl and TensorBoard, continued from a step; `last` is the metrics' last line.
+
+    Speed has a file of its own: no two runs have the same, and the metrics of two equal runs should be equal.
+    """
 
     def __init__(self, folder: Path, start: int):
-        path = folder / "metrics.jsonl"
+        self.metrics, self.speed = _Lines(folder / "metrics.jsonl", start), _Lines(folder / "speed.jsonl", start)
+        self.board = SummaryWriter(folder / "tensorboard", purge_step=start + 1 if start else None)
+
+    @property
+    def last(self) -> Mapping[str, float]:
+        return self.metrics.last
+
+    def write(self, step: int, means: Mapping[str, float]) -> None:
+        self.metrics.write(step, means)
+        for name, value in means.items():
+            self.board.add_scalar(name, value, step)
+
+    def write_speed(self, step: int, values: Mapping[str, float]) -> None:
+        self.speed.write(step, values)
+        for name, value in values.items():
+            self.board.add_scalar(f"speed/{name}", value, step)
+
+    def close(self) -> None:
+        self.metrics.file.close()
+        self.speed.file.close()
+        self.board.close()
+
+
+class _Lines:
+    """A file of JSON lines with the step they are about, continued from a step."""
+
+    def __init__(self, path: Path, start: int):
         kept = [line for line in _whole_lines(path) if line["step"] <= start]  # drop what came after the checkpoint
         write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept))
         self.last: Mapping[str, float] = kept[-1] if kept else {}
         self.path, self.file = path, path.open("a")
-        self.board = SummaryWriter(folder / "tensorboard", purge_step=start + 1 if start else None)
 
-    def write(self, step: int, means: Mapping[str, float]) -> None:
-        self.last = {"step": step, **means}
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        self.last = {"step": step, **values}
         with writing(self.path):
             self.file.write(json.dumps(self.last) + "\n")
             self.file.flush()
-        for name, value in means.items():
-            self.board.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        self.file.close()
-        self.board.close()
 
 
 def _whole_lines(path: Path) -> list[dict[str, float]]:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -126,6 +127,7 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
         self.num_codes, self.num_classes, self.num_tokens = num_codes, num_classes, num_tokens
         self.width, self.heads, self.dropout = width, heads, dropout
         self.pre_norm, self.causal = pre_norm, causal
+        self.recompute = False  # keep each block's input only, and compute the rest again for the backward pass
         self.embedding = nn.Embedding(num_codes + num_classes + 1, width)
         self.positions = nn.Parameter(torch.empty(num_tokens + 1, width))
         self.norm = nn.LayerNorm(width, eps=1e-6)  # of the embedding, or with pre_norm of the last block's output
@@ -163,7 +165,10 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
         x = self.embedding(ids) + self.positions[start : start + ids.shape[1]]
         x = F.dropout(x if self.pre_norm else self.norm(x), self.dropout, self.training)
         for layer, block in enumerate(self.blocks):
-            x = block(x, cache, layer)
+            if self.recompute and self.training:
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x, cache, layer)
         if cache:
             cache.length += ids.shape[1]
         return self.norm(x) if self.pre_norm else x
