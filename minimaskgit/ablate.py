@@ -26,12 +26,10 @@ from minimaskgit import ablation_plot, cli, figures
 from minimaskgit.checkpoint import load_model
 from minimaskgit.classifier import Classifier
 from minimaskgit.config import Config
-from minimaskgit.data import to_float
 from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
 from minimaskgit.evaluate import (
     BATCH,
-    Pictures,
     Seen,
     cached_reference,
     fd,
@@ -40,7 +38,7 @@ from minimaskgit.evaluate import (
     judge_network,
     look,
     sample,
-    to_bytes,
+    through_tokenizer,
 )
 from minimaskgit.files import write_json
 from minimaskgit.generate import check_steps, choose_labels
@@ -231,9 +229,9 @@ def make_yardstick(run: Run, options: Options) -> tuple[Yardstick, dict]:
     reference, second = held_out(run, options.reference, options.samples)
     tokenizer, judge = run.tokenizer(), load_judge(run)
     network = judge_network(judge)
-    seen = look(run, network, through_tokenizer(run, tokenizer, reference)[1])
+    seen = look(run, network, through_tokenizer(run, reference)[1])
     real = cached_reference(run, network, "classifier", reference)
-    tokens, decoded = through_tokenizer(run, tokenizer, second)
+    tokens, decoded = through_tokenizer(run, second)
     back = look(run, network, decoded)
     floor = {
         "second": len(second.labels),
@@ -242,17 +240,6 @@ def make_yardstick(run: Run, options: Options) -> tuple[Yardstick, dict]:
         "fd_real": fd(look(run, network, second.images), real),
     }
     return Yardstick(tokenizer, judge, seen, real, tokens, second.labels.to(run.device)), floor
-
-
-@torch.no_grad()
-def through_tokenizer(run: Run, tokenizer: Tokenizer, pictures: Pictures) -> tuple[Tensor, Tensor]:
-    """The tokens (M, N) of real images, and what the tokenizer makes of them again, uint8 (M, 3, S, S)."""
-    tokens, images = [], []
-    with run.autocast():
-        for part in tqdm(pictures.images.split(BATCH), desc="reconstructing", delay=2, leave=False):
-            tokens.append(tokenizer.encode(to_float(part).to(run.device)))
-            images.append(to_bytes(tokenizer.decode(tokens[-1])))
-    return torch.cat(tokens), torch.cat(images)
 
 
 def measure_all(run: Run, options: Options, yardstick: Yardstick) -> list[dict]:

@@ -396,26 +396,32 @@ def accuracy(run: Run, classifier: Classifier, pictures: Pictures) -> float:
 
 
 @torch.no_grad()
+def through_tokenizer(run: Run, pictures: Pictures) -> tuple[Tensor, Tensor]:
+    """The tokens (M, N) of real images, and what the tokenizer makes of them again, uint8 (M, 3, S, S)."""
+    tokenizer, tokens, images = run.tokenizer(), [], []
+    with run.autocast():
+        for part in tqdm(pictures.images.split(BATCH), desc="reconstructing", delay=2, leave=False):
+            tokens.append(tokenizer.encode(to_float(part).to(run.device)))
+            images.append(to_bytes(tokenizer.decode(tokens[-1])))
+    return torch.cat(tokens), torch.cat(images)
+
+
 def tokenizer_scores(run: Run, network: Network, reference: Seen, pictures: Pictures) -> Scores:
     """How well real images come back from their tokens, and how much of the codebook they use.
 
     The FD of the reconstructions is from the same reference as that of generated images, so that the two compare: no
     model of these tokens can be expected to do better.
     """
-    tokenizer = run.tokenizer()
-    codes, decoded, scores = [], [], []
-    for part in tqdm(pictures.images.split(BATCH), desc="reconstructing", delay=2, leave=False):
-        originals = to_float(part).to(run.device)
-        with run.autocast():
-            codes.append(tokenizer.encode(originals))
-            images = tokenizer.decode(codes[-1])
-        decoded.append(to_bytes(images))
-        likeness = psnr(images, originals), structural_similarity_index_measure(images, originals, data_range=1.0)
-        scores.append(len(part) / len(pictures.images) * torch.stack(likeness).double().cpu())  # the last may be short
-    use = code_use(torch.cat(codes), tokenizer.num_codes)
+    codes, decoded = through_tokenizer(run, pictures)
+    scores = []
+    for original, image in zip(pictures.images.split(BATCH), decoded.split(BATCH)):
+        both = to_float(image), to_float(original)
+        likeness = torch.stack([psnr(*both), structural_similarity_index_measure(*both, data_range=1.0)])
+        scores.append(len(image) / len(decoded) * likeness.double())  # the last part may be short
+    use = code_use(codes, run.tokenizer().num_codes)
     psnr_, ssim = sum(scores).tolist()
     return {
-        "reconstruction_fd": fd(look(run, network, torch.cat(decoded)), reference),
+        "reconstruction_fd": fd(look(run, network, decoded), reference),
         "psnr": psnr_,
         "ssim": ssim,
         "code_usage": use["usage"].item(),

@@ -451,19 +451,24 @@ def scatter(
     """Plot a named point (x, y) for each key, both axes logarithmic.
 
     Names that are equal up to their first comma are of one family, such as one model with several numbers of steps:
-    they share a colour and are joined by a line.
+    they share a colour, are joined by a line, and bear the rest of their names.
     """
     figure, (axes,) = _figure(1, heading)
     colours, families = _colours(points), {}
     for name in points:
         families.setdefault(_family(name), []).append(name)
-    for names in families.values():
+    for family, names in families.items():
         colour, line = colours[names[0]], sorted(points[name] for name in names)
         axes.plot(*zip(*line), color=colour, linewidth=1, alpha=0.5, marker="o", markersize=7)
+        beside = {"textcoords": "offset points", "ha": "center", "color": colour}
+        axes.annotate(family, line[0], (0, 9), weight="bold", **beside)
         for name in names:
-            axes.annotate(name, points[name], (0, 9), textcoords="offset points", ha="center", color=colour)
+            member = name.removeprefix(family).strip(":, ")
+            axes.annotate(member, points[name], (0, -18), fontsize=9, **beside)
     axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log", yscale="log")
-    axes.margins(x=0.15, y=0.15)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.margins(x=0.15, y=0.25)
     return rendered(figure)
 
 

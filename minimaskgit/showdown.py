@@ -31,6 +31,7 @@ from minimaskgit.evaluate import (
     look,
     picture_scores,
     sample,
+    through_tokenizer,
     training_pictures,
 )
 from minimaskgit.generate import choose_labels
@@ -107,17 +108,20 @@ def showdown(run: Run, settings: Settings, folder: Path) -> tuple[dict, list[Pat
             row |= {"scores": scores(made, made)}
             shown[name] = made.images[: settings.shown]
         rows.append(row)
-    real = scores(second, training_pictures(run, settings.samples))
+    learned_from = training_pictures(run, settings.samples)
+    real = scores(second, learned_from)
+    through = [Pictures(through_tokenizer(run, pictures)[1], pictures.labels) for pictures in (second, learned_from)]
     result = {
         **asdict(settings),
         "real_images": len(second.labels),
         "features": feature_names(run, "classifier"),
         "rows": rows,
         "real": real,
+        "through_tokenizer": scores(*through),
         "edits": edits(run, judge) if run.config.data == "glyphs" else None,
         "machine": machine(run.device),
     }
-    return result, draw(result, shown, second.images[: settings.shown], folder)
+    return result, draw(result, shown, same_classes(second, labels[: settings.shown]), folder)
 
 
 def contestants(run: Run) -> dict[str, Sampler]:
@@ -160,6 +164,13 @@ def edits(run: Run, judge: Classifier) -> dict:
     return {name: measure_class_edits(run, judge, EDITS, box=box) for name, box in boxes.items()}
 
 
+def same_classes(pictures: Pictures, labels: Tensor) -> Tensor:
+    """Some of the pictures (M, 3, S, S), all different, of the classes `labels` (B,), as far as there are so many."""
+    of_class = {label: iter((pictures.labels == label).nonzero().flatten().tolist()) for label in set(labels.tolist())}
+    found = [next(of_class[label], None) for label in labels.tolist()]
+    return pictures.images[[index for index in found if index is not None]]
+
+
 def draw(result: dict, shown: dict[str, Tensor], real: Tensor, folder: Path) -> list[Path]:
     """A row of samples of each, and quality against time."""
     batch = str(result["batches"][-1])
@@ -174,7 +185,7 @@ def draw(result: dict, shown: dict[str, Tensor], real: Tensor, folder: Path) -> 
     scatter = figures.scatter(
         points,
         f"seconds an image, {batch} at once (log)",
-        "FD in the judge's features (log), lower is better",
+        "FD (log), lower is better",
         "Quality against time",
     )
     return [
@@ -198,14 +209,16 @@ def table(result: dict) -> str:
     columns |= {"class_accuracy": "class", "palette_accuracy": "palette"}
     columns = {key: head for key, head in columns.items() if key in result["real"]}
     head = f"{'':<25}{'passes':>7}{'params':>8}{'trained':>9}"
-    head += "".join(f"{f'batch {batch}: s':>13}{'img/s':>8}" for batch in batches)
+    head += "".join(f"{f'batch {batch}: s':>13}{'img/s':>7}" for batch in batches)
     lines = [head + "".join(f"{name:>8}" for name in columns.values())]
     for row in result["rows"]:
         line = f"{row['name']:<25}{row['passes']:>7}{row['parameters'] / 1e6:>7.2f}M{row['training_seconds']:>7.0f} s"
         for batch in batches:
-            line += f"{row['batch'][batch]['seconds']:>13.3f}{row['batch'][batch]['images_per_second']:>8.3g}"
+            pace = row["batch"][batch]["images_per_second"]
+            line += f"{row['batch'][batch]['seconds']:>13.3f}{pace:>7{'.0f' if pace >= 100 else '.3g'}}"
         lines.append(line + _scores(row["scores"], columns))
-    lines.append(f"{'real images':<{len(head)}}" + _scores(result["real"], columns))
+    for name, key in {"real images": "real", "real, through the tokenizer": "through_tokenizer"}.items():
+        lines.append(f"{name:<{len(head)}}" + _scores(result[key], columns))
     lines += [
         "",
         f"{result['samples']} samples each, the classes in turn; seconds from classes to pixels;"
