@@ -46,9 +46,10 @@ from minimaskgit.judge import load_judge
 from minimaskgit.masking import mask_counts, masked_cross_entropy, random_mask
 from minimaskgit.runs import Run, open_run
 from minimaskgit.schedules import SCHEDULES, Schedule, cosine
+from minimaskgit.session import finished, start_session
 from minimaskgit.timing import machine
 from minimaskgit.tokenizer import Tokenizer
-from minimaskgit.train import finished, start_session, train_transformer
+from minimaskgit.train import train_transformer
 from minimaskgit.transformer import Transformer
 
 # In the paper's order, from the most concave to the most convex: shape, and the paper's best T, FID and NLL (table 3,

@@ -182,7 +182,7 @@ class Config:
     picture_every: int = 500  # steps between two sample pictures
     save_every: int = 500  # steps between two checkpoints
     keep_checkpoints: int = 2  # how many of the newest are kept while a stage trains, beside the best
-    compile: bool = False  # compile the transformers with torch.compile: half a minute before the first step, then faster
+    compile: bool = False  # compile the transformers: half a minute before the first step, then faster steps
     recompute: bool = False  # compute the transformers' activations again for the backward pass: less memory, slower
     accumulate: int = 1  # parts in which each process takes its share of a batch; more of them need less memory
     images: ImagesConfig = field(default_factory=ImagesConfig)
@@ -242,7 +242,7 @@ def full() -> Config:
     """Tiny ImageNet at 64 x 64 as 16 x 16 tokens of 1024 codes, for one modern GPU."""
     return Config(
         data="zh-plus/tiny-imagenet",
-        images=ImagesConfig(size=64, flip=True),
+        images=ImagesConfig(size=64, crop=4, flip=True),
         classifier=ClassifierConfig(width=64, steps=4000, batch_size=256, learning_rate=2e-3),
         tokenizer=TokenizerConfig(
             width=128, multipliers=(1, 2, 2), blocks=2, patch=1, num_codes=1024, code_dim=32, l2_norm=True
@@ -254,7 +254,7 @@ def full() -> Config:
         transformer=TransformerConfig(width=512, depth=12, heads=8, mlp_width=2048, dropout=0.1, pre_norm=True),
         transformer_training=TransformerTraining(
             steps=40_000, batch_size=256, learning_rate=1e-3, muon_learning_rate=1e-2, warmup=1000,
-            label_smoothing=0.1, class_dropout=0.1, cooldown=0.4,
+            label_smoothing=0.1, class_dropout=0.1, cooldown=0.4, ema_decay=0.999,
         ),
         decoding=DecodingConfig(steps=12),
         report_every=100, picture_every=2000, save_every=2000,

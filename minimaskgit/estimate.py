@@ -174,8 +174,8 @@ def table(found: Sequence[Estimate], peak: float, processes: int = 1) -> str:
     lines = [f"{'estimate':<16}{'parameters':>11}{'steps':>9}{'GFLOP a step':>14}{'memory':>10}{'time':>10}"]
     for estimate in found:
         lines.append(
-            f"  {estimate.stage:<14}{estimate.parameters / 1e6:>9.1f} M{estimate.steps:>9,}"
-            f"{estimate.flops / 1e9:>14,.0f}{estimate.memory / 2**30:>7.1f} GB"
+            f"  {estimate.stage:<14}{estimate.parameters / 1e6:>9.2f} M{estimate.steps:>9,}"
+            f"{estimate.flops / 1e9:>14,.1f}{estimate.memory / 2**30:>7.1f} GB"
             f"{duration(seconds(estimate, peak, processes)):>10}"
         )
     place = f"{processes} processes of " if processes > 1 else ""

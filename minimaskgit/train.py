@@ -6,10 +6,9 @@ images ──> gan, diffusion (rivals/)
 """
 
 import argparse
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,12 +16,8 @@ from typing import Annotated, Literal
 import torch
 import torch.nn.functional as F
 import tyro
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedType, InitProcessGroupKwargs
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from accelerate.state import PartialState
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from minimaskgit import autoregressive, cli, figures
@@ -33,7 +28,7 @@ from minimaskgit.adversary import (
     hinge_g_loss,
     perceptual_loss,
 )
-from minimaskgit.checkpoint import checkpoints, delete_checkpoints, load_model, save_model
+from minimaskgit.checkpoint import checkpoints, load_model
 from minimaskgit.classifier import Classifier, class_accuracy, classification_loss
 from minimaskgit.config import (
     PRESETS,
@@ -42,22 +37,20 @@ from minimaskgit.config import (
     check,
     first_difference,
     load_config,
-    save_config,
 )
-from minimaskgit.data import ImageData, flip, load_data, mirror, to_float
 from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
-from minimaskgit.files import write_json, written_aside
+from minimaskgit.estimate import estimates, table, transformer_flops
 from minimaskgit.masking import draw_masks, masked_loss
 from minimaskgit.rivals.diffusion import train_diffusion
 from minimaskgit.rivals.gan import smallest_side, train_gan
-from minimaskgit.runs import pick_device
 from minimaskgit.schedules import SCHEDULES
+from minimaskgit.session import Session, finish, finished, start_session
+from minimaskgit.timing import duration
 from minimaskgit.tokenizer import Tokenizer, code_perplexity
+from minimaskgit.tokens import all_tokens
 from minimaskgit.training import (
-    batch_indices,
     cosine_decay,
-    fit,
     gradient_norm,
     mean_metrics,
     parts_of_batch,
@@ -69,7 +62,6 @@ from minimaskgit.transformer import Transformer
 Stage = Literal["tokenizer", "transformer", "autoregressive", "gan", "diffusion"]
 STAGES: tuple[Stage, ...] = ("tokenizer", "transformer", "autoregressive")  # of MaskGIT and its twin: --stage all
 RIVALS = {"gan": train_gan, "diffusion": train_diffusion}
-COPIES = (DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)  # each process has all weights (DDP)
 
 
 @dataclass(frozen=True)
@@ -87,80 +79,23 @@ class Options:
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
 
-@dataclass(frozen=True)
-class Session:
-    """What the stages of one training session share."""
-
-    config: Config
-    folder: Path
-    accelerator: Accelerator
-    train: ImageData
-    valid: ImageData
-
-    @property
-    def device(self) -> torch.device:
-        return self.accelerator.device
-
-    def images(self, step: int, batch_size: int, seed: int) -> tuple[Tensor, Tensor]:
-        """The step's training images, floats (B, 3, S, S) in [0, 1], and labels (B,), on the device."""
-        images, labels = self.train.batch(batch_indices(len(self.train), batch_size, step, seed))
-        images = flip(images) if self.config.images.flip else images
-        return to_float(images.to(self.device)), labels.to(self.device)
-
-    def numbers(self, count: int, batch_size: int, step: int) -> Tensor:
-        """Which of `count` samples the step trains on, over all processes."""
-        return batch_indices(count, batch_size, step, self.config.seed)
-
-    def parts(self, step: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """As `images`, but this process's share of them, in parts to accumulate gradients over."""
-        chosen = self.numbers(len(self.train), batch_size, step)
-        mirrored = torch.rand(batch_size) < 0.5 if self.config.images.flip else None  # the whole batch's, then cut
-        for part in parts_of_batch(batch_size, self.accelerator):
-            images, labels = self.train.batch(chosen[part])
-            images = images if mirrored is None else mirror(images, mirrored[part])
-            yield to_float(images.to(self.device)), labels.to(self.device)
-
-    def prepare(self, model: nn.Module) -> nn.Module:
-        """The model as it is trained: its gradients are averaged over the processes where there are several.
-
-        It shares its weights with the one given, which has the names, and is the one to save and to draw with.
-        """
-        return self.accelerator.prepare(model) if self.accelerator.num_processes > 1 else model
-
-    def valid_images(self, count: int) -> tuple[Tensor, Tensor]:
-        """The first `count` validation images and labels, as `images`."""
-        images, labels = self.valid.batch(torch.arange(min(count, len(self.valid))))
-        return to_float(images.to(self.device)), labels.to(self.device)
-
-    def fit(self, folder: Path, steps: int, train_step, parts, picture=None, batch=None, best=None) -> float:
-        """`training.fit` with the run's settings; gives the seconds spent on the stage."""
-        config = self.config
-        return fit(
-            folder,
-            steps,
-            train_step,
-            parts,
-            seed=config.seed,
-            report_every=config.report_every,
-            save_every=config.save_every,
-            picture_every=config.picture_every,
-            picture=picture,
-            batch=batch,
-            best=best,
-            keep=config.keep_checkpoints,
-            accelerator=self.accelerator,
-        )
-
-
 def train(
-    config: Config, folder: Path, stages: Sequence[Stage] = STAGES, resume: bool = False, device: str = "auto"
+    config: Config,
+    folder: Path,
+    stages: Sequence[Stage] = STAGES,
+    resume: bool = False,
+    device: str = "auto",
+    estimate: bool = False,
 ) -> None:
-    """Train the stages one after another into a run folder."""
+    """Train the stages one after another into a run folder; estimate: first tell what time and memory they take."""
     check(config)
     for stage in set(stages) & set(RIVALS):
         check_rival(config, stage)
     check_folder(config, folder, stages, resume)
     session = start_session(config, folder, device, stages)
+    if estimate and session.accelerator.is_main_process and set(stages) - set(RIVALS):
+        processes = session.accelerator.num_processes
+        print(table(estimates(config, session.train.num_classes, stages, processes), session.peak, processes))
     for stage in stages:
         if stage == "tokenizer":
             train_tokenizer(session)
@@ -185,65 +120,6 @@ def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: 
     for stage in stages:
         if (folder / stage / "model.safetensors").exists() or checkpoints(folder / stage):
             raise UserError(f"{folder / stage} is there already; --resume goes on with it, or choose another --out")
-
-
-def start_session(config: Config, folder: Path, device: str = "auto", stages: Sequence[Stage] = ()) -> Session:
-    """Load the data and write down the settings; joins the processes if there are several."""
-    place = pick_device(device)
-    AcceleratorState._reset_state()  # an earlier session in this process may have had another precision
-    accelerator = Accelerator(
-        cpu=place.type == "cpu",
-        mixed_precision="no" if config.precision == "fp32" else "bf16",
-        gradient_accumulation_steps=config.accumulate,
-        # While the main process encodes a large data set, the others wait.
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=12))],
-    )
-    if accelerator.distributed_type not in (DistributedType.NO, *COPIES):
-        raise UserError(f"{accelerator.distributed_type.value}: expected one copy of the model a process; use torchrun")
-    check_shares(config, stages, accelerator)
-    images = config.images
-    columns = {"image_column": images.image_column, "label_column": images.label_column}
-    train_data, valid_data = (
-        load_data(
-            config.data,
-            split,
-            image_size=images.size,
-            num_images=count,
-            classes=images.classes,
-            seed=config.seed,
-            **columns,
-        )
-        for split, count in (("train", images.count), ("valid", 2000))
-    )
-    if accelerator.is_main_process:
-        save_config(config, folder / "config.json")
-        write_json(folder / "labels.json", train_data.label_names)
-    return Session(config, folder, accelerator, train_data, valid_data)
-
-
-def check_shares(config: Config, stages: Sequence[Stage], accelerator: Accelerator) -> None:
-    """UserError if a batch cannot be shared evenly between the processes and their parts."""
-    processes, parts = accelerator.num_processes, config.accumulate
-    for stage in stages:
-        if stage in RIVALS and processes * parts > 1:
-            raise UserError(f"--stage {stage} with {processes} processes and --accumulate {parts}: expected 1 and 1")
-        trained = {"tokenizer": ("classifier", "tokenizer_training")}.get(stage, ("transformer_training",))
-        for name in () if stage in RIVALS else trained:
-            if (batch_size := getattr(config, name).batch_size) % (processes * parts):
-                raise UserError(
-                    f"--{name.replace('_', '-')}.batch-size {batch_size} is over all processes: expected a multiple of"
-                    f" {processes * parts}, for {processes} processes and --accumulate {parts}"
-                )
-
-
-def finished(session: Session, folder: Path) -> bool:
-    """Whether a stage's folder holds a finished model, which is then told and kept."""
-    if (folder / "model.safetensors").exists():
-        session.accelerator.print(f"{folder}: trained already, kept")
-        if session.accelerator.is_main_process:
-            delete_checkpoints(folder)  # a kill just after the model was saved leaves them
-        return True
-    return False
 
 
 # --- Stage 1: the tokenizer ---
@@ -273,8 +149,9 @@ def train_classifier(session: Session) -> Classifier:
         optimizer.step()
         return metrics
 
-    batch = partial(session.numbers, len(session.train), settings.batch_size)
-    seconds = session.fit(folder, settings.steps, step, {"model": model, "optimizer": optimizer}, None, batch, "loss")
+    parts = {"model": model, "optimizer": optimizer}
+    batch, speed = partial(session.numbers, len(session.train), settings.batch_size), session.speed(settings.batch_size)
+    seconds = session.fit(folder, settings.steps, step, parts, batch=batch, best="loss", speed=speed)
 
     def evaluate() -> dict:
         return {"seconds": seconds, "valid_accuracy": class_accuracy(model, *session.valid_images(1000))}
@@ -361,8 +238,8 @@ def train_tokenizer(session: Session) -> Tokenizer:
         model.train()
         return figures.save_png(sheet, folder / "pictures" / f"step_{done:06d}.png")
 
-    batch = partial(session.numbers, len(session.train), settings.batch_size)
-    seconds = session.fit(folder, settings.steps, step, parts, picture, batch, "l1")
+    batch, speed = partial(session.numbers, len(session.train), settings.batch_size), session.speed(settings.batch_size)
+    seconds = session.fit(folder, settings.steps, step, parts, picture, batch=batch, best="l1", speed=speed)
 
     def evaluate() -> dict:
         evaluation = {"seconds": seconds} | evaluate_tokenizer(session, model)
@@ -414,7 +291,7 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
     if finished(session, folder):
         return load_model(Transformer, folder).to(session.device)
     tokenizer = load_model(Tokenizer, session.folder / "tokenizer").to(session.device)
-    tokens, labels = all_tokens(session, tokenizer)
+    tokens, labels = (x.to(session.device) for x in all_tokens(session, tokenizer))  # small enough to lie there
     torch.manual_seed(seed)
     num_classes = session.train.num_classes
     model = Transformer(
@@ -426,7 +303,8 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
     ).to(session.device)
     optimizers = make_optimizers(settings, model)
     schedule = SCHEDULES[settings.schedule]
-    trained = session.prepare(model)
+    model.recompute = session.config.recompute
+    trained = session.prepare(model, session.config.compile)
     parts = {"model": model} | {name: optimizer for name, (optimizer, _) in optimizers.items()}
     ema = None
     if settings.ema_decay:
@@ -447,8 +325,8 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
 
     def step(step: int) -> dict[str, Tensor]:
         # What is drawn is drawn for the whole batch and then cut into parts: it does not depend on how many there are.
-        chosen = batch(step)
-        x, y = tokens[chosen].to(session.device, torch.long), labels[chosen].to(session.device)
+        chosen = batch(step).to(session.device)
+        x, y = tokens[chosen].long(), labels[chosen]
         y = torch.where(torch.rand(len(y), device=y.device) < settings.class_dropout, num_classes, y)
         masks = None if causal else draw_masks(*x.shape, schedule, x.device)
         scale = trapezoid(step, settings.steps, settings.warmup, settings.cooldown)
@@ -475,7 +353,8 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
         path = folder / "pictures" / f"step_{done:06d}.png"
         return sample_sheet(session, final, tokenizer, f"{folder.name}, step {done}", path)
 
-    seconds = session.fit(folder, settings.steps, step, parts, picture, batch, "loss")
+    speed = session.speed(settings.batch_size, transformer_flops(model, settings.batch_size))
+    seconds = session.fit(folder, settings.steps, step, parts, picture, batch=batch, best="loss", speed=speed)
 
     def evaluate() -> dict:
         print(f"samples: {sample_sheet(session, final, tokenizer, folder.name, folder / 'samples.png')}")
@@ -509,46 +388,6 @@ def make_optimizers(
 
 
 @torch.no_grad()
-def all_tokens(session: Session, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
-    """Tokens (M, N) and labels (M,) of all training images, mirrored ones too where images are flipped.
-
-    Computed once a tokenizer and data set, and kept in the run folder.
-    """
-    path = session.folder / "tokens.safetensors"
-    weights = (session.folder / "tokenizer" / "model.safetensors").read_bytes()
-    key = hashlib.sha256(weights + repr((session.config.data, session.config.images)).encode()).hexdigest()
-    with session.accelerator.main_process_first():  # the others then find what it has written
-        cached = cached_tokens(path, key)
-        if cached is None:
-            cached = encode_all(session, tokenizer) | {"key": torch.tensor(list(key.encode()), dtype=torch.uint8)}
-            with written_aside(path) as aside:
-                save_file(cached, aside)
-    return cached["tokens"], cached["labels"]
-
-
-def cached_tokens(path: Path, key: str) -> dict[str, Tensor] | None:
-    """What `all_tokens` kept under the same key."""
-    try:
-        cached = load_file(path)
-        return cached if bytes(cached["key"].tolist()).decode() == key else None
-    except (OSError, SafetensorError, KeyError, ValueError):  # none, or damaged
-        return None
-
-
-@torch.no_grad()
-def encode_all(session: Session, tokenizer: Tokenizer) -> dict[str, Tensor]:
-    """All training images as tokens, with their labels."""
-    parts = []
-    flips = (False, True) if session.config.images.flip else (False,)
-    for mirrored in flips:
-        for chosen in torch.arange(len(session.train)).split(256):
-            images = to_float(session.train.batch(chosen)[0].to(session.device))
-            with session.accelerator.autocast():
-                parts.append(tokenizer.encode(images.flip(-1) if mirrored else images).int().cpu())
-    return {"tokens": torch.cat(parts), "labels": session.train.labels.repeat(len(flips))}
-
-
-@torch.no_grad()
 def sample_sheet(session: Session, model: Transformer, tokenizer: Tokenizer, heading: str, path: Path) -> Path:
     """A picture of generated images, one column a class (at most ten), with a seed of its own."""
     names = session.train.label_names[:10]
@@ -573,19 +412,6 @@ def sample_sheet(session: Session, model: Transformer, tokenizer: Tokenizer, hea
         images = tokenizer.decode(tokens)
     model.train(training)
     return figures.save_png(figures.grid(images, columns=len(names), heading=heading), path)
-
-
-def finish(session: Session, model: nn.Module, folder: Path, evaluate: Callable[[], dict]) -> nn.Module:
-    """Save the finished model with what `evaluate` measures of it; the training state has served."""
-    model.eval()
-    if session.accelerator.is_main_process:
-        evaluation = evaluate()
-        write_json(folder / "evaluation.json", evaluation)
-        print(f"{folder.name}: " + ", ".join(f"{name} {value:.4g}" for name, value in evaluation.items()))
-        save_model(model, folder)
-        delete_checkpoints(folder)
-    session.accelerator.wait_for_everyone()
-    return model
 
 
 # --- The rivals ---
@@ -620,8 +446,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = cli.parse(Options, "Train a tokenizer and transformers.", default, argv)
     config = options.config if options.max_steps is None else limit_steps(options.config, options.max_steps)
     stages = STAGES if options.stage == "all" else (options.stage,)
-    train(config, out, stages, options.resume, options.device)
+    train(config, out, stages, options.resume, options.device, estimate=True)
     everyone = PartialState()
+    if options.max_steps is not None and everyone.is_main_process:
+        print(whole_time(options.config, config, out, stages))
     everyone.print(f"done: {out}; next: python -m minimaskgit.generate --run {out}")
     everyone.destroy_process_group()
 
@@ -646,15 +474,41 @@ def starting_point(argv: Sequence[str] | None) -> tuple[str, Path, Config]:
     )
 
 
+SETTINGS = {  # of each stage
+    "classifier": "classifier",
+    "tokenizer": "tokenizer_training",
+    "transformer": "transformer_training",
+    "autoregressive": "transformer_training",
+    "gan": "gan_training",
+    "diffusion": "diffusion_training",
+}
+
+
 def limit_steps(config: Config, steps: int) -> Config:
-    """The same settings with at most `steps` training steps a stage."""
+    """The same settings with at most `steps` training steps a stage, and no more images than those need."""
     if steps < 1:
         raise UserError(f"--max-steps {steps}: expected 1 or more")
-    parts = {
-        name: replace(getattr(config, name), steps=min(steps, getattr(config, name).steps))
-        for name in ("classifier", "tokenizer_training", "transformer_training", "gan_training", "diffusion_training")
-    }
-    return replace(config, **parts)
+    parts = {name: getattr(config, name) for name in SETTINGS.values()}
+    parts = {name: replace(settings, steps=min(steps, settings.steps)) for name, settings in parts.items()}
+    needed = max(settings.steps * settings.batch_size for settings in parts.values())
+    count = needed if config.images.count is None else min(needed, config.images.count)
+    return replace(config, **parts, images=replace(config.images, count=count))
+
+
+def whole_time(whole: Config, limited: Config, folder: Path, stages: Sequence[Stage]) -> str:
+    """How long the whole settings would take here, by what a run of fewer steps took, as text."""
+    seconds = {}
+    for stage in ("classifier", *stages):
+        if not (folder / stage / "evaluation.json").exists():
+            continue
+        taken = json.loads((folder / stage / "evaluation.json").read_text())["seconds"]
+        steps = getattr(limited, SETTINGS[stage]).steps
+        seconds[stage] = getattr(whole, SETTINGS[stage]).steps * taken / steps
+    told = ", ".join(f"{stage} {duration(value)}" for stage, value in seconds.items())
+    return (
+        f"by these {limited.transformer_training.steps} steps a stage, all of them would take"
+        f" {duration(sum(seconds.values()))} here ({told}), and the images' tokens some more"
+    )
 
 
 if __name__ == "__main__":

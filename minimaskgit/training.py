@@ -15,9 +15,11 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -172,6 +174,23 @@ def gradient_norm(model: nn.Module, largest: float) -> Tensor:
 @lru_cache(maxsize=4)
 def _epoch_order(count: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(zlib.crc32(f"{seed}/{epoch}".encode())))
+
+
+class Ahead:
+    """What a function of the step gives, computed in a thread some steps before it is asked for.
+
+    A GPU need not wait while the next images are read and decoded.
+    """
+
+    def __init__(self, work: Callable[[int], Any], depth: int = 3):
+        self.work, self.depth = work, depth
+        self.pool, self.begun = ThreadPoolExecutor(1), {}
+
+    def __call__(self, step: int) -> Any:
+        for later in range(step, step + self.depth):
+            if later not in self.begun:
+                self.begun[later] = self.pool.submit(self.work, later)
+        return self.begun.pop(step).result()
 
 
 class _Means:

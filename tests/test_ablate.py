@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny import FixedLogits
 
-from minimaskgit import ablate, ablation_plot, cli, train
+from minimaskgit import ablate, ablation_plot, cli, session, train
 from minimaskgit.checkpoint import checkpoints, save_model
 from minimaskgit.classifier import Classifier
 from minimaskgit.config import (
@@ -181,7 +181,7 @@ def test_other_samples_are_measured_anew_and_not_mixed_with_the_old(copied):
 
 
 def test_stopped_in_training_and_run_again_it_ends_as_if_never_stopped(done, bare, tmp_path, monkeypatch):
-    original, out = train.batch_indices, tmp_path / "out"
+    original, out = session.batch_indices, tmp_path / "out"
 
     def interrupting(count, batch_size, step, seed):
         if step == 2:
@@ -190,7 +190,7 @@ def test_stopped_in_training_and_run_again_it_ends_as_if_never_stopped(done, bar
 
     options = ["--run", str(bare), "--out", str(out), *FEW, "--schedules", "linear"]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="to go on"):
-        patch.setattr(train, "batch_indices", interrupting)
+        patch.setattr(session, "batch_indices", interrupting)
         ablate.main(options)
     assert checkpoints(out / "linear") and not (out / "ablation.json").exists()
     ablate.main(options)

@@ -13,7 +13,7 @@ from command_line import TINY_RUN, error_line
 from PIL import Image
 from safetensors.torch import load_file
 
-from minimaskgit import bench, compare, demo, export, generate, runs, train
+from minimaskgit import bench, compare, demo, export, generate, runs, session, train
 from minimaskgit.checkpoint import checkpoints
 from minimaskgit.errors import UserError
 from minimaskgit.runs import open_run
@@ -70,7 +70,7 @@ def test_resuming_a_finished_run_keeps_its_models(run_folder, capsys):
 @pytest.mark.parametrize("stage", ["tokenizer", "transformer", "autoregressive"])
 def test_a_run_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_path, monkeypatch, stage):
     """Stop the stage after its fourth step, as Ctrl-C does, and resume."""
-    original = train.batch_indices
+    original = session.batch_indices
 
     def interrupting(count, batch_size, step, seed):
         if step == 3 and "interrupted" not in state and state["stage"] == stage:
@@ -79,14 +79,14 @@ def test_a_run_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_pat
         return original(count, batch_size, step, seed)
 
     state = {"stage": None}
-    real_fit = train.fit
+    real_fit = session.fit
 
     def watching_fit(folder, *args, **kwargs):
         state["stage"] = folder.name
         return real_fit(folder, *args, **kwargs)
 
-    monkeypatch.setattr(train, "batch_indices", interrupting)
-    monkeypatch.setattr(train, "fit", watching_fit)
+    monkeypatch.setattr(session, "batch_indices", interrupting)
+    monkeypatch.setattr(session, "fit", watching_fit)
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt, match="to go on"):
         train.main(["--out", str(folder), *TINY_RUN])
@@ -101,7 +101,7 @@ def test_a_run_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_pat
 
 @pytest.mark.parametrize("rival", ["gan", "diffusion"])
 def test_a_rival_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_path, monkeypatch, rival):
-    original = train.batch_indices
+    original = session.batch_indices
 
     def interrupting(count, batch_size, step, seed):
         if step == 3 and not checkpoints(folder / rival):
@@ -110,7 +110,7 @@ def test_a_rival_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_p
 
     folder = tmp_path / "run"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="to go on"):
-        patch.setattr(train, "batch_indices", interrupting)
+        patch.setattr(session, "batch_indices", interrupting)
         train.main(["--out", str(folder), "--stage", rival, *TINY_RUN, "--save-every", "100"])
     train.main(["--out", str(folder), "--stage", rival, "--resume"])
     once, twice = (load_file(f / rival / "model.safetensors") for f in (run_folder, folder))
@@ -357,7 +357,7 @@ def test_a_hub_data_set_that_cannot_be_had_is_one_line(tmp_path, capsys, monkeyp
     def offline(*args, **kwargs):
         raise UserError("nobody/nothing: not to be had; download it elsewhere and pass its folder with --data")
 
-    monkeypatch.setattr(train, "load_data", offline)
+    monkeypatch.setattr(session, "load_data", offline)
     assert "--data" in error_line(capsys, train, "--out", str(tmp_path / "run"), "--data", "nobody/nothing")
     assert not (tmp_path / "run").exists()  # nothing half-made is left
 

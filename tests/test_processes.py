@@ -22,6 +22,7 @@ from minimaskgit import train
 from minimaskgit.checkpoint import checkpoints
 from minimaskgit.config import TokenizerTraining, TransformerConfig, TransformerTraining
 from minimaskgit.errors import UserError
+from minimaskgit.session import check_shares
 from minimaskgit.training import _Means, batch_indices, parts_of_batch
 
 # --- Who takes what ---
@@ -49,15 +50,15 @@ def place(processes: int) -> SimpleNamespace:
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(processes, accumulate, refused):
     config = replace(train.Config(), accumulate=accumulate)
     if not refused:
-        return train.check_shares(config, train.STAGES, place(processes))
+        return check_shares(config, train.STAGES, place(processes))
     with pytest.raises(UserError, match=r"batch-size .* expected a multiple of"):
-        train.check_shares(config, train.STAGES, place(processes))
+        check_shares(config, train.STAGES, place(processes))
 
 
 def test_the_rivals_are_trained_by_one_process():
-    train.check_shares(train.Config(), ["gan", "diffusion"], place(1))
+    check_shares(train.Config(), ["gan", "diffusion"], place(1))
     with pytest.raises(UserError, match="--stage gan with 2 processes"):
-        train.check_shares(train.Config(), ["gan"], place(2))
+        check_shares(train.Config(), ["gan"], place(2))
 
 
 # --- A batch in parts ---

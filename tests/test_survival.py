@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from minimaskgit import train
+from minimaskgit import session, train
 from minimaskgit.checkpoint import checkpoints
 
 # Every kind of state there is: dropout, dead codes, EMA, an adversary that joins late, batches in parts.
@@ -37,7 +37,7 @@ processes.set_forkserver_preload(["minimaskgit.train", "torch._dynamo", "test_su
 
 def train_here(arguments: list[str], stage: str, moment: int, calls) -> None:
     """Train a stage, be killed at the moment-th function call since it began; the calls are counted."""
-    real_fit, real_load_data = train.fit, train.load_data
+    real_fit, real_load_data = session.fit, session.load_data
 
     def count(frame, event, argument) -> None:
         calls.value += 1
@@ -50,8 +50,8 @@ def train_here(arguments: list[str], stage: str, moment: int, calls) -> None:
         sys.setprofile(count if folder.name == stage else None)
         return real_fit(folder, *rest, **options)
 
-    train.fit = fit
-    train.load_data = lambda *args, num_images, **options: real_load_data(*args, num_images=40, **options)
+    session.fit = fit
+    session.load_data = lambda *args, num_images, **options: real_load_data(*args, num_images=40, **options)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     train.main(arguments)
     sys.setprofile(None)

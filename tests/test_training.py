@@ -22,6 +22,7 @@ from minimaskgit.config import TransformerTraining as Training
 from minimaskgit.errors import UserError
 from minimaskgit.masking import mvtm_loss
 from minimaskgit.schedules import cosine
+from minimaskgit.session import Session, start_session
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training import (
     batch_indices,
@@ -344,7 +345,7 @@ def own_accelerator():
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def tiny_session(folder: Path, **settings) -> train.Session:
+def tiny_session(folder: Path, **settings) -> Session:
     config = Config(
         images=ImagesConfig(size=16, count=64),
         tokenizer=TokenizerConfig(width=8, blocks=1, patch=4, num_codes=16, code_dim=4),
@@ -355,10 +356,10 @@ def tiny_session(folder: Path, **settings) -> train.Session:
         transformer_training=Training(steps=2, batch_size=32),
         precision="fp32",
     )
-    return train.start_session(replace(config, **settings), folder, "cpu")
+    return start_session(replace(config, **settings), folder, "cpu")
 
 
-def tiny_run(folder: Path, **settings) -> train.Session:
+def tiny_run(folder: Path, **settings) -> Session:
     """A session whose tokenizer counts as trained."""
     session = tiny_session(folder, **settings)
     (folder / "tokenizer").mkdir()

@@ -43,6 +43,6 @@ def fit_and_show(
         return sheet(f"{folder.name}, step {done}", folder / "pictures" / f"step_{done:06d}.png")
 
     batch = partial(session.numbers, len(session.train), settings.batch_size)
-    seconds = session.fit(folder, settings.steps, train_step, parts, picture, batch)
+    seconds = session.fit(folder, settings.steps, train_step, parts, picture, batch=batch)
     print(f"samples: {sheet(folder.name, folder / 'samples.png')}")
     return seconds

@@ -1,0 +1,196 @@
+"""What the stages of a training session share: settings, folder, data, processes and speed (lesson 9).
+
+config, folder ──start_session──> Session ──parts(step)──> images of this process ──> a stage's step
+                                     └──fit──> training.fit: report, checkpoint, stop, go on
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType, InitProcessGroupKwargs
+from torch import Tensor, nn
+
+from minimaskgit.checkpoint import delete_checkpoints, save_model
+from minimaskgit.config import Config, save_config
+from minimaskgit.data import ImageData, flip, load_data, mirror, shift, to_float
+from minimaskgit.errors import UserError
+from minimaskgit.files import write_json
+from minimaskgit.runs import pick_device
+from minimaskgit.timing import peak_flops, peak_memory
+from minimaskgit.training import Ahead, batch_indices, fit, parts_of_batch
+
+ONE_PROCESS = ("gan", "diffusion")  # stages that are not shared between processes
+COPIES = (DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)  # each process has all weights (DDP)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the stages of one training session share."""
+
+    config: Config
+    folder: Path
+    accelerator: Accelerator
+    train: ImageData
+    valid: ImageData
+    peak: float  # operations a second of a plain matrix product on the device
+    readers: dict[int, Ahead] = field(default_factory=dict)  # of images, by batch size
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    def images(self, step: int, batch_size: int, seed: int) -> tuple[Tensor, Tensor]:
+        """The step's training images, floats (B, 3, S, S) in [0, 1], and labels (B,), on the device."""
+        images, labels = self.train.batch(batch_indices(len(self.train), batch_size, step, seed))
+        images = flip(images) if self.config.images.flip else images
+        return to_float(images.to(self.device)), labels.to(self.device)
+
+    def numbers(self, count: int, batch_size: int, step: int) -> Tensor:
+        """Which of `count` samples the step trains on, over all processes."""
+        return batch_indices(count, batch_size, step, self.config.seed)
+
+    def parts(self, step: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `images`, cropped too, but this process's share of them, in parts to accumulate gradients over."""
+        settings = self.config.images
+        read = self.readers.setdefault(batch_size, Ahead(partial(self.read, batch_size)))
+        # What is drawn is drawn for the whole batch and then cut into parts.
+        mirrored = torch.rand(batch_size) < 0.5
+        moves = torch.randint(2 * settings.crop + 1, (batch_size, 2))
+        for part, (images, labels) in zip(parts_of_batch(batch_size, self.accelerator), read(step)):
+            images = images.to(self.device, non_blocking=True)
+            if settings.flip:
+                images = mirror(images, mirrored[part].to(self.device))
+            images = to_float(images)
+            if settings.crop:
+                images = shift(images, moves[part].to(self.device), settings.crop)
+            yield images, labels.to(self.device)
+
+    def read(self, batch_size: int, step: int) -> list[tuple[Tensor, Tensor]]:
+        """The step's images uint8 and labels, this process's share in parts, as the data set has them."""
+        chosen = self.numbers(len(self.train), batch_size, step)
+        parts = [self.train.batch(chosen[part]) for part in parts_of_batch(batch_size, self.accelerator)]
+        if self.device.type == "cuda":  # from pinned memory a copy need not be waited for
+            return [(images.pin_memory(), labels.pin_memory()) for images, labels in parts]
+        return parts
+
+    def prepare(self, model: nn.Module, compiled: bool = False) -> nn.Module:
+        """The model as it is trained: its gradients are averaged over the processes where there are several.
+
+        It shares its weights with the one given, which has the names, and is the one to save and to draw with.
+        """
+        if self.accelerator.num_processes > 1:
+            model = self.accelerator.prepare(model)
+        return torch.compile(model) if compiled else model
+
+    def speed(self, batch_size: int, flops: float = 0.0) -> Callable[[float], dict[str, float]]:
+        """What the seconds of a step over `batch_size` images of `flops` operations come to."""
+
+        def told(seconds: float) -> dict[str, float]:
+            values = {"images_per_second": batch_size / seconds, "peak_memory_gb": peak_memory(self.device) / 2**30}
+            if flops:
+                values["mfu"] = flops / seconds / (self.peak * self.accelerator.num_processes)
+            return values
+
+        return told
+
+    def valid_images(self, count: int) -> tuple[Tensor, Tensor]:
+        """The first `count` validation images and labels, as `images`."""
+        images, labels = self.valid.batch(torch.arange(min(count, len(self.valid))))
+        return to_float(images.to(self.device)), labels.to(self.device)
+
+    def fit(self, folder: Path, steps: int, train_step, parts, picture=None, **options) -> float:
+        """`training.fit` with the run's settings; gives the seconds spent on the stage."""
+        config = self.config
+        return fit(
+            folder,
+            steps,
+            train_step,
+            parts,
+            seed=config.seed,
+            report_every=config.report_every,
+            save_every=config.save_every,
+            picture_every=config.picture_every,
+            picture=picture,
+            keep=config.keep_checkpoints,
+            accelerator=self.accelerator,
+            **options,
+        )
+
+
+def start_session(config: Config, folder: Path, device: str = "auto", stages: Sequence[str] = ()) -> Session:
+    """Load the data and write down the settings; joins the processes if there are several."""
+    place = pick_device(device)
+    AcceleratorState._reset_state()  # an earlier session in this process may have had another precision
+    accelerator = Accelerator(
+        cpu=place.type == "cpu",
+        mixed_precision="no" if config.precision == "fp32" else "bf16",
+        gradient_accumulation_steps=config.accumulate,
+        # While the main process encodes a large data set, the others wait.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=12))],
+    )
+    if accelerator.distributed_type not in (DistributedType.NO, *COPIES):
+        raise UserError(f"{accelerator.distributed_type.value}: expected one copy of the model a process; use torchrun")
+    check_shares(config, stages, accelerator)
+    images = config.images
+    columns = {"image_column": images.image_column, "label_column": images.label_column}
+    train_data, valid_data = (
+        load_data(
+            config.data,
+            split,
+            image_size=images.size,
+            num_images=count,
+            classes=images.classes,
+            seed=config.seed,
+            **columns,
+        )
+        for split, count in (("train", images.count), ("valid", 2000))
+    )
+    if accelerator.is_main_process:
+        save_config(config, folder / "config.json")
+        write_json(folder / "labels.json", train_data.label_names)
+    peak = peak_flops(accelerator.device, config.precision)
+    return Session(config, folder, accelerator, train_data, valid_data, peak)
+
+
+def check_shares(config: Config, stages: Sequence[str], accelerator: Accelerator) -> None:
+    """UserError if a batch cannot be shared evenly between the processes and their parts."""
+    processes, parts = accelerator.num_processes, config.accumulate
+    for stage in stages:
+        if stage in ONE_PROCESS and processes * parts > 1:
+            raise UserError(f"--stage {stage} with {processes} processes and --accumulate {parts}: expected 1 and 1")
+        trained = {"tokenizer": ("classifier", "tokenizer_training")}.get(stage, ("transformer_training",))
+        for name in () if stage in ONE_PROCESS else trained:
+            if (batch_size := getattr(config, name).batch_size) % (processes * parts):
+                raise UserError(
+                    f"--{name.replace('_', '-')}.batch-size {batch_size} is over all processes: expected a multiple of"
+                    f" {processes * parts}, for {processes} processes and --accumulate {parts}"
+                )
+
+
+def finished(session: Session, folder: Path) -> bool:
+    """Whether a stage's folder holds a finished model, which is then told and kept."""
+    if (folder / "model.safetensors").exists():
+        session.accelerator.print(f"{folder}: trained already, kept")
+        if session.accelerator.is_main_process:
+            delete_checkpoints(folder)  # a kill just after the model was saved leaves them
+        return True
+    return False
+
+
+def finish(session: Session, model: nn.Module, folder: Path, evaluate: Callable[[], dict]) -> nn.Module:
+    """Save the finished model with what `evaluate` measures of it; the training state has served."""
+    model.eval()
+    if session.accelerator.is_main_process:
+        evaluation = evaluate()
+        write_json(folder / "evaluation.json", evaluation)
+        print(f"{folder.name}: " + ", ".join(f"{name} {value:.4g}" for name, value in evaluation.items()))
+        save_model(model, folder)
+        delete_checkpoints(folder)
+    session.accelerator.wait_for_everyone()
+    return model
