@@ -1,7 +1,7 @@
 """How fast it is: `make bench` (lesson 9). Ratios within one run; the machine's own matrix product is measured beside.
 
 Measured with untrained weights, since speed does not depend on them, on two shapes: the demo's, and a width-256,
-8-layer transformer on 256 tokens of 1024 codes.
+8-layer transformer on 256 tokens of 1024 codes; on a GPU also on that of `--full`.
 """
 
 import statistics
@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 from minimaskgit import autoregressive, cli
-from minimaskgit.config import Config, TransformerConfig
+from minimaskgit.config import Config, TransformerConfig, full
 from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
 from minimaskgit.estimate import transformer_flops
 from minimaskgit.files import write_json
+from minimaskgit.graphed import GraphedDecoder
 from minimaskgit.masking import mvtm_loss
 from minimaskgit.runs import pick_device
 from minimaskgit.schedules import cosine
-from minimaskgit.timing import interleaved, machine, matmul_flops, matmul_work
+from minimaskgit.timing import interleaved, machine, matmul_flops, matmul_work, peak_flops
 from minimaskgit.train import make_optimizers
 from minimaskgit.transformer import Transformer
 
@@ -40,6 +41,7 @@ SHAPES = {
     "demo": Shape(256, 64, Config().transformer),
     "256 tokens": Shape(1024, 256, TransformerConfig(width=256, depth=8, heads=8, mlp_width=1024)),
 }
+ON_GPU = {"full": Shape(1024, 256, full().transformer)}
 CLASSES = 1000  # more than any batch, so that no two samples share their first pass
 
 
@@ -52,7 +54,7 @@ class Options:
     train_batch: int = 32  # images a training step
     steps: int = 8  # decoding steps T
     repeats: int = 5  # timings of each, interleaved; the median counts
-    precision: Literal["fp32", "bf16"] = "bf16"  # of matrix products
+    precisions: tuple[Literal["fp32", "bf16"], ...] = ("bf16", "fp32")  # of matrix products
     device: str = "auto"  # auto, cpu, cuda or mps
 
 
@@ -66,28 +68,36 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--batches {options.batches}: expected numbers from 1 to {CLASSES}")
     device = pick_device(options.device)
     result = {"options": asdict(options) | {"out": str(options.out)}, "machine": machine(device)}
-    result["shapes"] = {name: measure(shape, options, device, name) for name, shape in SHAPES.items()}
+    shapes = SHAPES | (ON_GPU if device.type == "cuda" else {})
+    result["shapes"] = {
+        f"{name}, {precision}": measure(shape, options, device, precision, f"{name}, {precision}")
+        for name, shape in shapes.items()
+        for precision in options.precisions
+    }
     print(report(result))
     write_json(options.out, result)
     print(options.out)
 
 
-def measure(shape: Shape, options: Options, device: torch.device, name: str) -> dict:
-    """Seconds and rates of everything for one shape."""
+def measure(shape: Shape, options: Options, device: torch.device, precision: str, name: str) -> dict:
+    """Seconds and rates of everything for one shape in one precision."""
     torch.manual_seed(0)
     masked, causal = (
         Transformer(shape.num_codes, CLASSES, shape.num_tokens, causal=causal, **asdict(shape.transformer)).to(device)
         for causal in (False, True)
     )
-    work: dict[str, Callable[[], object]] = {"matmul": matmul_work(device, options.precision)}
+    work: dict[str, Callable[[], object]] = {"matmul": matmul_work(device, precision)}
     for batch in options.batches:
         labels = torch.arange(batch, device=device)
         tokens = torch.randint(shape.num_codes, (batch, shape.num_tokens), device=device)
         work |= decoding_work(masked, causal, labels, tokens, options.steps)
+        if device.type == "cuda":
+            dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+            work[f"graphed {batch}"] = graphed_work(masked, labels, options.steps, dtype)
     work["training"] = training_work(masked, shape, options, device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         seconds = interleaved(work, options.repeats, device, name)
-    return rates(seconds, masked, shape, options)
+    return rates(seconds, masked, shape, options, peak_flops(device, precision))
 
 
 def decoding_work(
@@ -102,9 +112,8 @@ def decoding_work(
         for _ in range(steps):
             masked(tokens, labels)
 
-    def parallel() -> Tensor:
-        masked.eval()
-        return decode(masked, labels, steps=steps)
+    def parallel(labels: Tensor) -> Callable[[], Tensor]:
+        return lambda: decode(masked.eval(), labels, steps=steps)  # training comes in between
 
     def raster(cache: bool) -> Callable[[], Tensor]:
         causal.eval()
@@ -112,10 +121,17 @@ def decoding_work(
 
     return {
         f"passes {batch}": bare_passes,
-        f"parallel {batch}": parallel,
+        f"parallel {batch}": parallel(labels),
+        f"one class {batch}": parallel(torch.zeros_like(labels)),
         f"cache {batch}": raster(cache=True),
         f"no cache {batch}": raster(cache=False),
     }
+
+
+def graphed_work(masked: Transformer, labels: Tensor, steps: int, precision: torch.dtype) -> Callable[[], Tensor]:
+    """Parallel decoding as one CUDA graph."""
+    decoder = GraphedDecoder(masked.eval(), len(labels), steps, precision=precision)
+    return lambda: decoder(labels)
 
 
 def training_work(model: Transformer, shape: Shape, options: Options, device: torch.device) -> Callable[[], object]:
@@ -136,17 +152,20 @@ def training_work(model: Transformer, shape: Shape, options: Options, device: to
     return step
 
 
-def rates(seconds: dict[str, list[float]], model: Transformer, shape: Shape, options: Options) -> dict:
-    """Medians turned into images and operations a second."""
+def rates(seconds: dict[str, list[float]], model: Transformer, shape: Shape, options: Options, peak: float) -> dict:
+    """Medians turned into images and operations a second, and into ratios to the bare passes of the same round."""
     median = {key: statistics.median(values) for key, values in seconds.items()}
     decoding = {}
     for batch in options.batches:
-        ratios = [whole / bare for whole, bare in zip(seconds[f"parallel {batch}"], seconds[f"passes {batch}"])]
+        kinds = [kind for kind in KINDS if f"{kind} {batch}" in seconds]
+        bare = seconds[f"passes {batch}"]
         decoding[str(batch)] = {
-            "decode_over_bare_passes": statistics.median(ratios),
-            "images_per_second": {
-                kind: batch / median[f"{kind} {batch}"] for kind in ("parallel", "cache", "no cache")
+            "over_bare_passes": {
+                kind: statistics.median(whole / passes for whole, passes in zip(seconds[f"{kind} {batch}"], bare))
+                for kind in kinds
+                if "cache" not in kind
             },
+            "images_per_second": {kind: batch / median[f"{kind} {batch}"] for kind in kinds},
         }
     flops = transformer_flops(model, options.train_batch)
     return {
@@ -158,24 +177,28 @@ def rates(seconds: dict[str, list[float]], model: Transformer, shape: Shape, opt
         "training": {
             "images_per_second": options.train_batch / median["training"],
             "gflops_per_second": flops / median["training"] / 1e9,
+            "mfu": flops / median["training"] / peak,
         },
         "matmul_gflops_per_second": matmul_flops(model.bias.device) / median["matmul"] / 1e9,
     }
 
 
+KINDS = ("parallel", "one class", "graphed", "cache", "no cache")
+
+
 def report(result: dict) -> str:
     """The numbers as text."""
-    lines = [f"{result['machine']['device']}, {result['options']['precision']}, T = {result['options']['steps']}"]
+    lines = [f"{result['machine']['name']} ({result['machine']['device']}), T = {result['options']['steps']}"]
     for name, shape in result["shapes"].items():
         lines.append(f"{name}: {shape['parameters'] / 1e6:.1f} M parameters, {shape['tokens']} tokens")
         for batch, d in shape["decoding"].items():
-            ratio = d["decode_over_bare_passes"]
+            ratios = ", ".join(f"{kind} {value:.2f}" for kind, value in d["over_bare_passes"].items())
             speeds = ", ".join(f"{kind} {value:.1f}" for kind, value in d["images_per_second"].items())
-            lines.append(f"  batch {batch:>3}: decoding takes {ratio:.2f} x its bare passes; images/s: {speeds}")
+            lines.append(f"  batch {batch:>3}: time over that of T bare passes: {ratios}; images/s: {speeds}")
         t, m = shape["training"], shape["matmul_gflops_per_second"]
         lines.append(
             f"  training: {t['images_per_second']:.0f} images/s, {t['gflops_per_second']:.0f} GFLOP/s"
-            f" (a plain matrix product reaches {m:.0f})"
+            f" (a plain matrix product reaches {m:.0f}); MFU {t['mfu']:.0%}"
         )
     return "\n".join(lines)
 

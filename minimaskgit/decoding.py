@@ -7,7 +7,7 @@ The letters are the paper's: N tokens, K codes, T steps, gamma the mask schedule
 the start (N on a blank canvas, fewer when editing).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -101,19 +101,43 @@ def decode_steps(
     blank = tokens is None
     if blank:
         tokens = torch.full((len(labels), model.num_tokens), model.mask_id, device=labels.device)
-    # All counts are known beforehand, so that nothing in the loop has to wait for the device.
     unknown = (tokens == model.mask_id).sum(1).cpu()  # (B,)
     plan = mask_plan(unknown, steps, schedule, start_step)  # (T, B)
     widths = [unknown.max().item(), *plan.amax(1).tolist()]  # M at each step: the most that any sample has unknown
-    classes, of_class = labels.unique(return_inverse=True) if blank else (None, None)
-    for step, counts, width in zip(range(start_step, steps), plan.to(labels.device), widths):
+    classes = labels.unique(return_inverse=True) if blank else None
+    yield from refine(
+        model, labels, tokens, plan.to(labels.device), widths, steps, temperature, guidance, generator, classes
+    )
+
+
+@torch.no_grad()
+def refine(
+    model: Transformer,
+    labels: Tensor,
+    tokens: Tensor,
+    plan: Tensor,
+    widths: Sequence[int],
+    steps: int,
+    temperature: float,
+    guidance: float,
+    generator: torch.Generator | None = None,
+    classes: tuple[Tensor, Tensor] | None = None,
+) -> Iterator[Step]:
+    """The loop of `decode_steps`: all counts are known beforehand, so that nothing in it waits for the device.
+
+    plan (T - start step, B): tokens masked after each step. widths: for each step the most unknown of any sample.
+    classes: on a blank canvas the different labels, and which of them each sample has; None: do not look for equals.
+    """
+    start_step = steps - len(plan)
+    for step, counts, width in zip(range(start_step, steps), plan, widths):
         # 1. Predict every unknown token and sample it; known ones stay. Logits are needed at `where` only: the unknown
         # positions of each sample, followed, in those that have fewer, by known ones.
         known = tokens != model.mask_id  # (B, N)
         where = known.int().argsort(dim=1, stable=True)[:, :width]  # (B, M)
-        if blank and step == start_step:  # all samples of a class have the same logits: once a class is enough
-            first = slice(len(classes))
-            logits = guided_logits(model, tokens[first], classes, where[first], guidance)[of_class]
+        if classes and step == start_step:  # all samples of a class have the same logits: once a class is enough
+            different, of_class = classes
+            first = slice(len(different))
+            logits = guided_logits(model, tokens[first], different, where[first], guidance)[of_class]
         else:
             logits = guided_logits(model, tokens, labels, where, guidance)  # (B, M, K)
         fixed, before = known.gather(1, where), tokens.gather(1, where)

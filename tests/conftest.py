@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from command_line import TINY_RUN
 from hypothesis import settings
 
@@ -30,6 +31,14 @@ def run_folder(tmp_path_factory) -> Path:
     for stage in ("all", "gan", "diffusion"):
         train.main(["--out", str(folder), "--stage", stage, *TINY_RUN])
     return folder
+
+
+@pytest.fixture
+def own_accelerator():
+    """A process that is not yet part of any training session, before and after."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture

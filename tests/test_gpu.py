@@ -5,6 +5,7 @@ import torch
 
 from minimaskgit import autoregressive
 from minimaskgit.decoding import decode, decode_steps
+from minimaskgit.graphed import GraphedDecoder
 from minimaskgit.transformer import Transformer
 
 pytestmark = [
@@ -39,3 +40,28 @@ def test_decoding_on_the_device_repeats_itself_by_seed():
 
     assert torch.equal(draw(decode, model, labels), draw(decode, model, labels))
     assert torch.equal(draw(autoregressive.generate, twin, labels), draw(autoregressive.generate, twin, labels))
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0])
+def test_a_graph_of_the_loop_gives_whole_canvases_that_repeat_by_seed_and_follow_the_labels(guidance):
+    model = small()
+    decoder = GraphedDecoder(model, batch=4, steps=4, guidance=guidance, precision=torch.float32)
+    labels = torch.arange(4, device="cuda")
+    first, again, other = decoder(labels, 1), decoder(labels, 1), decoder(labels, 2)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert ((first >= 0) & (first < model.num_codes)).all()
+    eager = decode(model, labels, steps=4, guidance=guidance, generator=torch.Generator("cuda").manual_seed(1))
+    assert torch.equal(first, eager)  # the same numbers are drawn, in the same order
+    same = torch.zeros(4, dtype=torch.long, device="cuda")
+    assert not torch.equal(decoder(same, 1), first)
+
+
+def test_compiled_and_recomputed_training_steps_run_on_the_device():
+    model = small().train()
+    model.recompute = True
+    compiled = torch.compile(model)
+    tokens, labels = torch.randint(32, (4, 16), device="cuda"), torch.arange(4, device="cuda")
+    with torch.autocast("cuda", torch.bfloat16):
+        loss = compiled(tokens, labels).float().logsumexp(-1).mean()
+    loss.backward()
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in model.parameters())

@@ -64,13 +64,6 @@ def test_the_rivals_are_trained_by_one_process():
 # --- A batch in parts ---
 
 
-@pytest.fixture
-def own_accelerator():
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
 def metrics(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 

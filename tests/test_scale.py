@@ -1,0 +1,195 @@
+"""Laws of training at scale: what it will take, random crops, images read ahead, less memory (lesson 9)."""
+
+import json
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import seeds
+from test_training import tiny_run, tiny_session
+from tiny import generator, tiny_tokenizer, tiny_transformer
+from torch import nn
+
+from minimaskgit import estimate, timing, train
+from minimaskgit.config import Config, TransformerConfig, TransformerTraining, full, paper
+from minimaskgit.data import ImageData, shift
+from minimaskgit.estimate import Cost, cost, estimates, tokens_per_second, training_flops, transformer_flops
+from minimaskgit.training import Ahead, parts_of_batch
+from minimaskgit.transformer import Transformer
+
+# --- How much arithmetic ---
+
+sizes = st.integers(1, 6)
+
+
+@given(depth=sizes, width=sizes, mlp=sizes, codes=sizes, sequence=sizes, batch=sizes)
+def test_a_training_step_costs_three_products_a_matrix(depth, width, mlp, codes, sequence, batch):
+    def product(rows, inner, columns):  # forward; backward costs two more of the same size
+        return 3 * 2 * rows * inner * columns
+
+    a_layer = 4 * product(sequence, width, width) + 2 * product(sequence, width, mlp)
+    a_layer += 2 * product(sequence, width, sequence)  # q k^T, and the weights times v
+    head = product(sequence, width, width) + product(sequence, width, codes)
+    found = training_flops(depth, width, mlp, codes, sequence, batch)
+    assert found == pytest.approx(batch * (depth * a_layer + head))
+
+
+@given(batch=sizes, tokens=sizes, steps=sizes, seconds=st.floats(0.1, 10))
+def test_tokens_a_second_times_seconds_are_all_tokens(batch, tokens, steps, seconds):
+    assert tokens_per_second(batch, tokens, steps, seconds) * seconds == pytest.approx(batch * tokens * steps)
+
+
+def test_the_formula_counts_what_torch_counts_of_a_forward_pass():
+    with torch.device("meta"):
+        model = Transformer(11, 3, 9, width=16, depth=2, heads=2, mlp_width=32)
+    flops = cost(Config(precision="fp32"), model, (2, 9), (2,)).flops
+    # The formula has all ten rows go through the head; the model drops the class token's before.
+    head = 2 * 2 * (16 * 16 + 16 * 11)
+    assert 3 * (flops + head) == pytest.approx(transformer_flops(model, 2))
+
+
+def test_what_a_convolution_costs_and_keeps_is_counted():
+    with torch.device("meta"):
+        layer = nn.Conv2d(3, 5, 3, padding=1, bias=False)
+    assert cost(Config(precision="fp32"), layer, (2, 3, 8, 8)) == Cost(2 * 2 * 64 * 5 * 27, 4 * 2 * 3 * 64)
+
+
+def test_of_the_published_model_nothing_is_computed_and_everything_counted():
+    found = {e.stage: e for e in estimates(paper(), 1000, ["tokenizer", "transformer"])}
+    assert list(found) == ["classifier", "tokenizer", "transformer"]
+    assert found["transformer"].parameters == 172_457_193
+    assert found["transformer"].memory > 16 * found["transformer"].parameters
+    assert found["transformer"].steps == paper().transformer_training.steps
+
+
+def test_less_is_kept_of_more_processes_parts_and_recomputed_layers():
+    def memory(processes=1, **settings):
+        return estimates(replace(full(), **settings), 200, ["transformer"], processes)[0].memory
+
+    assert memory() > memory(recompute=True) and memory() > memory(accumulate=2)
+    assert memory(processes=2) == memory(accumulate=2)
+
+
+def test_the_table_tells_the_time_at_the_speed_it_names():
+    found = [estimate.Estimate("transformer", 2_000_000, 1000, 3e12, 2**30)]
+    text = estimate.table(found, 1e12, processes=2)
+    assert estimate.seconds(found[0], 1e12, 2) == pytest.approx(1000 * 3 / (2 * estimate.UTILISATION))
+    assert "83 min" in text and "2 processes" in text and "3,000" in text
+
+
+@pytest.mark.parametrize("seconds, said", [(45, "45 s"), (720, "12 min"), (12_240, "3.4 h"), (1_036_800, "12 days")])
+def test_durations_are_said_as_people_say_them(seconds, said):
+    assert timing.duration(seconds) == said
+
+
+# --- Crops ---
+
+
+@given(seed=seeds, most=st.integers(1, 3))
+def test_a_crop_is_a_window_of_the_mirrored_image(seed, most):
+    images = torch.rand(4, 3, 6, 6, generator=generator(seed))
+    moves = torch.randint(2 * most + 1, (4, 2), generator=generator(seed))
+    padded = nn.functional.pad(images, (most,) * 4, mode="reflect")
+    for image, (down, right), found in zip(padded, moves.tolist(), shift(images, moves, most)):
+        assert found.equal(image[:, down : down + 6, right : right + 6])
+
+
+def test_a_crop_in_the_middle_is_the_image():
+    images = torch.rand(2, 3, 8, 8)
+    assert shift(images, torch.full((2, 2), 3), 3).equal(images)
+
+
+@pytest.mark.usefixtures("own_accelerator")
+def test_crops_and_mirrors_are_drawn_for_the_batch_and_the_same_in_parts(tmp_path):
+    seen = []
+    for accumulate in (1, 2):
+        settings = replace(tiny_session(tmp_path / "x").config.images, crop=2, flip=True)
+        session = tiny_session(tmp_path / str(accumulate), images=settings, accumulate=accumulate)
+        torch.manual_seed(1)
+        seen.append(torch.cat([images for images, _ in session.parts(0, 8)]))
+        assert len(parts_of_batch(8, session.accelerator)) == accumulate
+    assert seen[0].equal(seen[1])
+    plain, _ = session.train.batch(session.numbers(64, 8, 0))
+    assert not seen[0].equal(plain / 255)
+
+
+# --- Reading ahead ---
+
+
+@given(depth=st.integers(1, 5), steps=st.lists(st.integers(0, 3), max_size=6))
+def test_what_is_computed_ahead_is_what_was_asked_for(depth, steps):
+    ahead, step = Ahead(lambda step: step * step, depth), 0
+    for stride in steps:  # steps may be left out
+        step += stride + 1
+        assert ahead(step) == step**2
+
+
+def test_the_next_steps_are_computed_while_nobody_waits():
+    begun = [threading.Event() for _ in range(4)]
+    ahead = Ahead(lambda step: begun[step].set(), depth=3)
+    ahead(0)
+    assert begun[2].wait(10) and not begun[3].is_set()
+
+
+def test_an_error_while_reading_ahead_is_raised_where_the_step_is_asked_for():
+    def broken(step):
+        if step == 1:
+            raise ValueError("broken image")
+        return step
+
+    ahead = Ahead(broken)
+    assert ahead(0) == 0
+    with pytest.raises(ValueError, match="broken image"):
+        ahead(1)
+
+
+def test_images_decoded_when_asked_for_come_in_order():
+    read = lambda index: torch.full((3, 2, 2), index, dtype=torch.uint8)
+    data = ImageData(["a"], 2, torch.arange(9), read=read)
+    images, labels = data.batch(torch.tensor([5, 0, 8]))
+    assert images[:, 0, 0, 0].tolist() == labels.tolist() == [5, 0, 8]
+
+
+# --- Less memory, and compiled ---
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_recomputed_activations_give_the_same_gradients(causal):
+    gradients = []
+    for recompute in (False, True):
+        model = tiny_transformer(causal=causal, dropout=0.2).train()
+        model.recompute = recompute
+        torch.manual_seed(0)
+        model(torch.arange(9)[None] % 11, torch.tensor([1])).square().mean().backward()
+        gradients.append([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+    assert gradients[0] and all(a.equal(b) for a, b in zip(*gradients, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_accelerator")
+def test_a_compiled_transformer_learns_the_same(tmp_path):
+    losses = []
+    for compiled in (False, True):
+        folder = tmp_path / str(compiled)
+        torch.manual_seed(0)
+        session = tiny_run(
+            folder,
+            compile=compiled,
+            transformer=TransformerConfig(width=16, depth=1, heads=2, mlp_width=16, dropout=0.0),
+            transformer_training=TransformerTraining(steps=3, batch_size=4),
+            report_every=1,
+        )
+        train.train_transformer(session, causal=False)
+        lines = (folder / "transformer/metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["loss"] for line in lines])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[0][0] != losses[0][1]
+
+
+def test_a_tokenizer_s_cost_grows_with_its_pictures():
+    with torch.device("meta"):
+        models = [tiny_tokenizer().eval() for _ in range(2)]
+    one, two = (cost(Config(), model, (count, 3, 8, 8)) for count, model in enumerate(models, 1))
+    assert two.flops == 2 * one.flops > 0
