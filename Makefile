@@ -12,7 +12,7 @@ READY := .venv/.ready
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo demo-real compare test test-fast test-gpu bench ablate results lint format clean distclean FORCE
+.PHONY: help setup demo demo-real compare full test test-fast test-gpu bench ablate results lint format clean distclean FORCE
 
 help: ## this list
 	@echo "minimaskgit: 'make demo' trains a MaskGIT and shows its pictures, 'make test' checks it."
@@ -43,6 +43,12 @@ test-gpu: $(READY) ## only the tests that want an accelerator
 
 bench: $(READY) ## measure decoding and training speed, into runs/bench.json
 	@$(PY) -m minimaskgit.bench --out runs/bench.json $(ARGS)
+
+full: $(READY) ## Tiny ImageNet on one GPU, half an hour: train, compare, export (DATA=hub id or folder)
+	@$(PY) -m minimaskgit.train --preset tiny-imagenet --data "$(DATA)" --out runs/tiny-imagenet $(if $(wildcard \
+	runs/tiny-imagenet/config.json),--resume) $(ARGS)
+	@$(PY) -m minimaskgit.compare --run runs/tiny-imagenet
+	@$(PY) -m minimaskgit.export --run runs/tiny-imagenet --out runs/tiny-imagenet/exported
 
 ablate: $(READY) ## compare the mask schedules on runs/demo (table 3); ARGS=--quick takes minutes
 	@$(PY) -m minimaskgit.ablate --run runs/demo $(ARGS)

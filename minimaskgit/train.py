@@ -68,7 +68,9 @@ RIVALS = {"gan": train_gan, "diffusion": train_diffusion}
 class Options:
     """What to train, and where to."""
 
-    preset: Literal["demo", "glyphs", "demo-real", "full", "paper"] = "demo"  # where all other settings start from
+    preset: Literal["demo", "glyphs", "demo-real", "tiny-imagenet", "full", "paper"] = (
+        "demo"  # where all other settings start from
+    )
     full: bool = False  # short for --preset full
     # Which model to train; all: the first three, without the rivals.
     stage: Literal["tokenizer", "transformer", "autoregressive", "gan", "diffusion", "all"] = "all"

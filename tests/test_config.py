@@ -54,6 +54,14 @@ def count(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+# --- Shapes ---
+
+
+def test_the_weights_of_the_gpu_recipe_fit_16_megabytes_a_file():
+    for model in shape_of(PRESETS["tiny-imagenet"](), num_classes=200):
+        assert 2 * count(model) < 16e6  # bfloat16
+
+
 # --- The paper ---
 
 
