@@ -462,7 +462,7 @@ def test_what_training_gives_is_the_weights_running_mean(stage, tmp_path):
 @pytest.mark.parametrize("stage", TRAIN)
 def test_training_that_goes_on_from_a_checkpoint_gives_the_same_weights(stage, tmp_path):
     whole = session(steps=4)
-    whole.fit = lambda *args: training.fit(*args[:-2], save_every=2, picture=args[-2], batch=args[-1])
+    whole.fit = lambda *args, batch: training.fit(*args[:-1], save_every=2, picture=args[-1], batch=batch)
     once, _ = TRAIN[stage](whole, tmp_path)
     assert checkpoints(tmp_path)  # of step 2, where the second time begins
     again, _ = TRAIN[stage](whole, tmp_path)
