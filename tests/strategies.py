@@ -67,9 +67,10 @@ def predictions(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
     return logits, draw(codes(num_codes, batch, num_tokens)), draw(masks(batch, num_tokens))
 
 
-def like(x: Tensor) -> st.SearchStrategy[Tensor]:
+@st.composite
+def like(draw: st.DrawFn, x: Tensor) -> Tensor:
     """Normal tensors, rounded to one digit, of the shape of another."""
-    return seeds.map(lambda seed: _rounded(x.shape, seed))
+    return _rounded(x.shape, draw(seeds))
 
 
 def _rounded(shape: tuple[int, ...], seed: int) -> Tensor:
