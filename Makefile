@@ -13,7 +13,8 @@ JUPYTER := .venv/.jupyter
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo demo-real test test-fast test-gpu lessons lab bench results lint format clean distclean FORCE
+.PHONY: help setup demo demo-real test test-fast test-gpu lessons lab bench ablate results lint format clean distclean \
+	FORCE
 
 help: ## this list
 	@echo "minimaskgit: 'make demo' trains a MaskGIT and shows its pictures, 'make test' checks it."
@@ -61,6 +62,9 @@ check-%: $(READY) # judge lessons/exercises/lesson_N.py by the laws of lesson N
 
 bench: $(READY) ## measure decoding and training speed, into runs/bench.json
 	@$(PY) -m minimaskgit.bench --out runs/bench.json $(ARGS)
+
+ablate: $(READY) ## compare the mask schedules on runs/demo (table 3); ARGS=--quick takes minutes
+	@$(PY) -m minimaskgit.ablate --run runs/demo $(ARGS)
 
 results: ## keep the demo's and the bench's results of this machine in data/results, for the README
 	@mkdir -p data/results/demo

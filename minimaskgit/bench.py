@@ -4,7 +4,6 @@ Measured with untrained weights, since speed does not depend on them, on two sha
 8-layer transformer on 256 tokens of 1024 codes.
 """
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,16 +12,16 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from minimaskgit import autoregressive, cli
-from minimaskgit.compare import machine, timed
 from minimaskgit.config import Config, TransformerConfig
 from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
+from minimaskgit.files import write_json
 from minimaskgit.masking import mvtm_loss
 from minimaskgit.runs import pick_device
 from minimaskgit.schedules import cosine
+from minimaskgit.timing import interleaved, machine
 from minimaskgit.train import make_optimizers
 from minimaskgit.transformer import Transformer
 
@@ -68,8 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     result = {"options": asdict(options) | {"out": str(options.out)}, "machine": machine(device)}
     result["shapes"] = {name: measure(shape, options, device, name) for name, shape in SHAPES.items()}
     print(report(result))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
+    write_json(options.out, result)
     print(options.out)
 
 
@@ -86,16 +84,8 @@ def measure(shape: Shape, options: Options, device: torch.device, name: str) -> 
         tokens = torch.randint(shape.num_codes, (batch, shape.num_tokens), device=device)
         work |= decoding_work(masked, causal, labels, tokens, options.steps)
     work["training"] = training_work(masked, shape, options, device)
-    seconds: dict[str, list[float]] = {key: [] for key in work}
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
-    with autocast, tqdm(total=(options.repeats + 1) * len(work), desc=name, unit="run") as bar:
-        # Round by round, so that a slow spell of the machine hits all alike; the first round only warms up.
-        for round_ in range(options.repeats + 1):
-            for key, once in work.items():
-                taken = timed(once, device)
-                if round_ > 0:
-                    seconds[key].append(taken)
-                bar.update()
+    with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+        seconds = interleaved(work, options.repeats, device, name)
     return rates(seconds, masked, shape, options)
 
 

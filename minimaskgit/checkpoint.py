@@ -1,15 +1,21 @@
 """Training state on disk, and finished models back from it: safetensors and JSON, never pickle (lesson 9).
 
-    modules + optimizers + step ──one flat dict of tensors──> checkpoint.safetensors (written aside, then renamed)
+    modules + optimizers + step ──one flat dict of tensors, and its digest──> checkpoint-00000500.safetensors
+                                                                              checkpoint-00001000.safetensors ...
 
-One file, renamed into place, so that a run stopped at any moment has the old state or the new one, never half of one.
+One file a checkpoint, written aside and renamed, so that a run stopped at any moment has whole ones only. What happens
+to a file later, a flipped bit say, its digest tells; then the checkpoint before it is used.
 """
 
 import contextlib
+import hashlib
 import io
-import os
+import json
+import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,49 +23,85 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from minimaskgit.errors import UserError
+from minimaskgit.files import writing, written_aside
 
-Stateful = nn.Module | torch.optim.Optimizer
+
+class Stateful(Protocol):
+    """A module, an optimizer, or whatever else gives its state as tensors by name and takes it back."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
 
 
-def save_checkpoint(path: Path, step: int, seconds: float, parts: Mapping[str, Stateful]) -> None:
-    """Write the named modules and optimizers, the number of steps done and the seconds they took, atomically."""
+# What goes wrong when a file is not what it should be.
+DAMAGE = (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError)
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    seconds: float,
+    parts: Mapping[str, Stateful],
+    score: float | None = None,
+    keep: int = 2,
+) -> None:
+    """Write the named parts, the number of steps done and the seconds they took; whole or not at all.
+
+    score: how good this state is, less being better. Of all checkpoints in `folder` the newest `keep` and the one of
+    the best score stay. UserError if it cannot be written; the ones before are then intact.
+    """
     tensors = {}
     for name, part in parts.items():
         tensors |= {f"{name}.{key}": value.detach().cpu().contiguous() for key, value in _tensors(part).items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".partial")
-    save_file(tensors, aside, metadata={"step": str(step), "seconds": str(seconds)})
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)
+    facts = {"step": str(step), "seconds": str(seconds)} | ({} if score is None else {"score": str(score)})
+    with written_aside(folder / f"checkpoint-{step:08d}.safetensors") as aside:
+        save_file(tensors, aside, metadata=facts | {"digest": _digest(tensors, facts)})
+    newest_last = checkpoints(folder)
+    best = min(newest_last, key=_score)
+    for path in set(newest_last[:-keep]) - {best}:
+        path.unlink()
 
 
-def load_checkpoint(path: Path, parts: Mapping[str, Stateful]) -> tuple[int, float]:
-    """Restore what `save_checkpoint` wrote into the same parts; gives steps and seconds, 0 and 0 without a file.
+def load_checkpoint(folder: Path, parts: Mapping[str, Stateful]) -> tuple[int, float]:
+    """Restore the newest whole checkpoint into the same parts; gives steps and seconds, 0 and 0 where there is none.
 
-    UserError if the file is damaged or belongs to other shapes.
+    One that is damaged or belongs to other shapes is told in a line, renamed to .refused, and the one before it used.
+    UserError if none is left.
     """
-    if not path.exists():
-        return 0, 0.0
-    try:
-        with safe_open(path, framework="pt") as file:
-            step, seconds = int(file.metadata()["step"]), float(file.metadata()["seconds"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
-        for name, part in parts.items():
-            own = {key.removeprefix(f"{name}."): v for key, v in tensors.items() if key.startswith(f"{name}.")}
-            _restore(part, own)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path} is damaged or not of this run ({reason}); delete it to start anew") from None
-    return step, seconds
+    complaint = None
+    for path in reversed(checkpoints(folder)):
+        try:
+            return _load(path, parts)
+        except DAMAGE as error:
+            reason = str(error).strip().splitlines()[0]
+            complaint = f"{path} is damaged or not of this run ({reason})"
+            print(f"warning: {complaint}; set aside as .refused", file=sys.stderr)
+            with contextlib.suppress(OSError):  # another process was faster
+                path.rename(path.with_suffix(".refused"))
+    if complaint:
+        raise UserError(f"{complaint}, and there is none before it; resume once more to start this stage anew")
+    return 0, 0.0
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a stage's folder, newest last."""
+    return sorted(folder.glob("checkpoint-*.safetensors"))
+
+
+def delete_checkpoints(folder: Path) -> None:
+    """They have served."""
+    for path in (*checkpoints(folder), *folder.glob("checkpoint-*.partial")):
+        path.unlink(missing_ok=True)
 
 
 def save_model(model: nn.Module, folder: Path) -> None:
     """`save_pretrained` such that the weights appear at once and last: where they are, the model is finished."""
     aside = folder / "partial"
-    model.save_pretrained(aside)
+    with writing(folder / "model.safetensors"):
+        model.save_pretrained(aside)
     for name in ("config.json", "model.safetensors"):
-        (aside / name).replace(folder / name)
+        with written_aside(folder / name) as final:
+            (aside / name).replace(final)
     for leftover in aside.iterdir():  # the mixin's model card
         leftover.unlink()
     aside.rmdir()
@@ -68,7 +110,8 @@ def save_model(model: nn.Module, folder: Path) -> None:
 def load_model(kind: type[nn.Module], folder: Path) -> nn.Module:
     """A finished model in eval mode from the folder `save_model` wrote; UserError if absent or damaged."""
     if not (folder / "model.safetensors").exists():
-        raise UserError(f"no trained {kind.__name__.lower()} in {folder}; train it with python -m minimaskgit.train")
+        command = f"python -m minimaskgit.train --out {folder.parent} --stage {folder.name} --resume"
+        raise UserError(f"no trained {kind.__name__.lower()} in {folder}; train it with {command}")
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # the mixin prints where it loads from
             return kind.from_pretrained(folder, strict=True).eval()
@@ -76,8 +119,35 @@ def load_model(kind: type[nn.Module], folder: Path) -> nn.Module:
         raise UserError(f"the weights in {folder} are damaged: {str(error).strip().splitlines()[0]}") from None
 
 
+def _load(path: Path, parts: Mapping[str, Stateful]) -> tuple[int, float]:
+    with safe_open(path, framework="pt") as file:
+        facts = dict(file.metadata())
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
+    if facts.pop("digest") != _digest(tensors, facts):
+        raise ValueError("its digest does not fit")
+    for name, part in parts.items():
+        _restore(part, {key.removeprefix(f"{name}."): v for key, v in tensors.items() if key.startswith(f"{name}.")})
+    return int(facts["step"]), float(facts["seconds"])
+
+
+def _digest(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for key, value in sorted(tensors.items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _score(path: Path) -> float:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return float(file.metadata()["score"])
+    except DAMAGE:
+        return math.inf
+
+
 def _tensors(part: Stateful) -> dict[str, Tensor]:
-    if isinstance(part, nn.Module):
+    if not isinstance(part, torch.optim.Optimizer):
         return part.state_dict()
     return {
         f"{number}.{key}": torch.as_tensor(value)
@@ -87,7 +157,7 @@ def _tensors(part: Stateful) -> dict[str, Tensor]:
 
 
 def _restore(part: Stateful, tensors: dict[str, Tensor]) -> None:
-    if isinstance(part, nn.Module):
+    if not isinstance(part, torch.optim.Optimizer):
         part.load_state_dict(tensors)
         return
     state: dict[int, dict[str, Tensor]] = {}

@@ -42,16 +42,20 @@ def run(main: Callable[[], None]) -> None:
 
 
 @contextmanager
-def postponed_stop() -> Iterator[list[int]]:
+def postponed_stop(insisting: bool = True) -> Iterator[list[int]]:
     """Within, the first SIGINT or SIGTERM is noted in the list given instead of raised; a second one raises.
 
     A training step is thus never cut in half: the loop looks at the list between steps, saves and stops.
+    insisting: whether a second one raises. Under torchrun each process hears Ctrl-C twice, from the terminal and from
+    torchrun, which also puts an end to whoever does not stop in time.
     """
     received: list[int] = []
 
     def note(number: int, frame: object) -> None:
-        if received:
+        if received and insisting:
             raise KeyboardInterrupt
+        if received:
+            return
         received.append(number)
         print("\nstopping after this step (again: at once)", file=sys.stderr)
 

@@ -2,29 +2,28 @@
 
 Same backbone, same tokens, same training; one fills the canvas in T passes of all tokens, the other in N passes of one
 new token each, with a key-value cache or, as in naive code, without. What is timed is the making of tokens (the
-paper's figure 4); turning them into pixels costs both sides the same and is left out.
+paper's figure 4); turning them into pixels costs both sides the same and is left out. With --showdown the rivals join,
+and quality is measured too: showdown.py.
 """
 
-import json
-import os
-import platform
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from minimaskgit import autoregressive, cli, figures
+from minimaskgit import autoregressive, cli, figures, showdown
 from minimaskgit.config import DecodingConfig
 from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
+from minimaskgit.files import write_json
 from minimaskgit.generate import check_steps, choose_labels, generate
 from minimaskgit.runs import Run, open_run
 from minimaskgit.schedules import SCHEDULES
+from minimaskgit.timing import interleaved, machine
 from minimaskgit.transformer import Transformer
 
 
@@ -37,8 +36,10 @@ class Options:
     batches: tuple[int, ...] = (1, 16)  # numbers of images generated at once
     repeats: int = 3  # timings of each, interleaved; the median counts
     shown: int = 8  # images in the picture and in the animation
+    showdown: bool = False  # also against a GAN and a diffusion model, with quality; trains what is not trained yet
+    samples: int = 2000  # images of each contestant that the showdown judges
     seed: int = 0  # of the samples shown
-    out: Path | None = None  # folder for compare.json and the pictures; default RUN/compare
+    out: Path | None = None  # folder for compare.json and the pictures; default RUN/compare, or RUN/showdown
     device: str = "auto"  # auto, cpu, cuda or mps
 
 
@@ -50,8 +51,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise UserError(f"--{name} {getattr(options, name)}: expected 1 or more")
     if not options.batches or min(options.batches) < 1:
         raise UserError(f"--batches {options.batches}: expected one or more positive numbers")
-    run = open_run(options.run, options.device)
-    compare(run, options)
+    if options.showdown:
+        showdown.check(options.samples, options.run)
+        showdown.train_missing(options.run, options.device)
+    compare(open_run(options.run, options.device), options)
 
 
 def compare(run: Run, options: Options) -> dict:
@@ -61,7 +64,7 @@ def compare(run: Run, options: Options) -> dict:
     steps = options.steps if options.steps is not None else settings.steps
     check_steps(steps, masked.num_tokens)
     settings = DecodingConfig(steps, settings.schedule, settings.temperature, settings.guidance)
-    folder = options.out or run.folder / "compare"
+    folder = options.out or run.folder / ("showdown" if options.showdown else "compare")
 
     rows = measure(run, contestants(run, masked, causal, settings), options.batches, options.repeats)
     result = {
@@ -73,9 +76,13 @@ def compare(run: Run, options: Options) -> dict:
     }
     print(table(rows))
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "compare.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(folder / "compare.json")
-    for path in draw(run, masked, causal, settings, rows, options, folder):
+    paths = draw(run, masked, causal, settings, rows, options, folder)
+    if options.showdown:
+        result["showdown"], more = showdown.showdown(run, showdown.Settings(options.samples, seed=options.seed), folder)
+        print(showdown.table(result["showdown"]))
+        paths += more
+    write_json(folder / "compare.json", result)
+    for path in (folder / "compare.json", *paths):
         print(path)
     return result
 
@@ -102,42 +109,19 @@ def contestants(
 
 def measure(run: Run, decoders: dict[str, tuple[int, Decoder]], batches: Sequence[int], repeats: int) -> list[dict]:
     """A row for each decoder: its passes, and seconds and images a second at each batch size."""
-    times: dict[tuple[str, int], list[float]] = {(name, batch): [] for name in decoders for batch in batches}
-    with run.autocast(), tqdm(total=len(times) * (repeats + 1), desc="timing", unit="run") as bar:
-        # Round by round, so that a machine that slows down slows all alike; the first round only warms up.
-        for round_ in range(repeats + 1):
-            for (name, batch), seconds in times.items():
-                labels = choose_labels(run, None, batch)
-                taken = timed(lambda: decoders[name][1](labels), run.device)  # noqa: B023, called at once
-                if round_ > 0:
-                    seconds.append(taken)
-                bar.update()
+    works = {
+        (name, batch): partial(decoder, choose_labels(run, None, batch))
+        for name, (_, decoder) in decoders.items()
+        for batch in batches
+    }
+    with run.autocast():
+        times = interleaved(works, repeats, run.device)
     rows = []
     for name, (passes, _) in decoders.items():
         medians = {batch: statistics.median(times[name, batch]) for batch in batches}
         speed = {str(b): {"seconds": s, "images_per_second": b / s} for b, s in medians.items()}
         rows.append({"decoder": name, "passes": passes, "batch": speed})
     return rows
-
-
-def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds that `work` takes, the device's part included."""
-    synchronize(device)
-    start = time.perf_counter()
-    work()
-    synchronize(device)
-    return time.perf_counter() - start
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type != "cpu":
-        getattr(torch, device.type).synchronize()
-
-
-def machine(device: torch.device) -> dict:
-    """What the numbers were measured on."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {"device": device.type, "name": name, "cores": os.cpu_count(), "torch": torch.__version__}
 
 
 def table(rows: Sequence[dict]) -> str:
@@ -152,7 +136,7 @@ def table(rows: Sequence[dict]) -> str:
             ratio = speed["images_per_second"] / first["images_per_second"]
             line += f"{speed['seconds']:>14.3f}{speed['images_per_second']:>10.2f}{f'x{ratio:.2f}':>8}"
         lines.append(line)
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
 """Every setting of a run in plain dataclasses, and the presets (lesson 9; paper section 4.1).
 
     Config ── images, classifier, tokenizer (+ training), transformer (+ training), decoding, gan, diffusion (rivals)
-    PRESETS: demo (glyphs, two CPU cores, minutes), demo-real, full (Tiny ImageNet, one GPU), paper (ImageNet-256)
+    PRESETS: demo (glyphs, minutes on two CPU cores), glyphs (the same for hours), demo-real, full (Tiny ImageNet, one
+    GPU), paper (ImageNet-256)
 
 Each field's comment is its help text on the command line.
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from minimaskgit.errors import UserError
+from minimaskgit.files import write_json
 
 ScheduleName = Literal["cosine", "linear", "square", "cubic", "exponential", "square_root", "logarithmic", "bert"]
 
@@ -35,7 +37,7 @@ class ClassifierConfig:
 
     width: int = 16  # channels of the first stage
     steps: int = 250  # training steps
-    batch_size: int = 64  # images a step
+    batch_size: int = 64  # images a step, over all processes
     learning_rate: float = 3e-3  # peak, AdamW
 
 
@@ -107,6 +109,7 @@ class TransformerTraining:
     label_smoothing: float = 0.0  # the paper's is 0.1
     class_dropout: float = 0.0  # fraction of samples trained without their class, for guidance
     clip: float = 1.0  # largest norm of the gradient
+    ema_decay: float = 0.0  # of the moving average of the weights, which is then the finished model; 0: none
 
 
 @dataclass(frozen=True)
@@ -114,19 +117,20 @@ class GanConfig:
     """The shape of the rival GAN; see minimaskgit.rivals.gan."""
 
     latent: int = 64  # length of the noise vector z
-    width: int = 48  # channels of the largest level
+    width: int = 32  # channels of the largest level
     multipliers: tuple[int, ...] = (1, 2, 4)  # channels of each level as multiples of width, largest level first
-    patch: int = 2  # pixels a side folded into channels
+    patch: int = 2  # pixels a side of a place of the largest level
 
 
 @dataclass(frozen=True)
 class GanTraining:
     """How the rival GAN is trained."""
 
-    steps: int = 3600  # training steps, one of each player
+    steps: int = 4000  # training steps, one of each player
     batch_size: int = 32  # images a step
-    learning_rate: float = 4e-4  # peak of the generator's, Adam
-    d_learning_rate: float = 4e-4  # peak of the discriminator's, Adam
+    learning_rate: float = 2e-3  # peak of the generator's, Adam
+    d_learning_rate: float = 1e-3  # peak of the discriminator's, Adam
+    penalty: float = 2.0  # weight of the discriminator's squared gradient at real pictures (R1's gamma)
     ema_decay: float = 0.995  # of the moving average of the generator's weights
     warmup: int = 50  # steps over which the learning rates rise
     cooldown: float = 0.4  # last fraction of the steps, over which they fall linearly to zero
@@ -176,6 +180,8 @@ class Config:
     report_every: int = 50  # steps between two lines of metrics
     picture_every: int = 500  # steps between two sample pictures
     save_every: int = 500  # steps between two checkpoints
+    keep_checkpoints: int = 2  # how many of the newest are kept while a stage trains, beside the best
+    accumulate: int = 1  # parts in which each process takes its share of a batch; more of them need less memory
     images: ImagesConfig = field(default_factory=ImagesConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -192,6 +198,20 @@ class Config:
 def demo() -> Config:
     """Glyphs on two CPU cores, in minutes."""
     return Config(images=ImagesConfig(count=30_000), decoding=DecodingConfig(temperature=2.0))
+
+
+def glyphs() -> Config:
+    """The demo, trained for an hour or two on two CPU cores: the weights in data/pretrained/glyphs."""
+    config = demo()
+    return replace(
+        config,
+        images=ImagesConfig(count=100_000),
+        tokenizer_training=replace(config.tokenizer_training, steps=6000),
+        transformer_training=replace(config.transformer_training, steps=24_000),
+        report_every=200,
+        picture_every=4000,
+        save_every=1000,
+    )
 
 
 def demo_real() -> Config:
@@ -270,6 +290,7 @@ POSITIVE = {
     *("d_learning_rate", "latent", "attention_side"),
     *("multipliers", "blocks", "patch", "num_codes", "code_dim", "gan_width", "gan_layers", "clip"),
     *("depth", "heads", "mlp_width", "report_every", "picture_every", "save_every"),
+    *("keep_checkpoints", "accumulate"),
 }
 FRACTIONS = {"ema_decay", "gan_start", "dropout", "betas", "cooldown", "label_smoothing", "class_dropout"}
 
@@ -296,13 +317,12 @@ def check(config: Config) -> None:
         )
 
 
-PRESETS = {"demo": demo, "demo-real": demo_real, "full": full, "paper": paper}
+PRESETS = {"demo": demo, "glyphs": glyphs, "demo-real": demo_real, "full": full, "paper": paper}
 
 
 def save_config(config: Any, path: Path) -> None:
     """Write a dataclass of settings as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+    write_json(path, dataclasses.asdict(config))
 
 
 def load_config(path: Path) -> Config:

@@ -135,7 +135,11 @@ def to_float(images: Tensor) -> Tensor:
 def flip(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Mirror each of (B, 3, H, W) left to right with probability 1/2: for photographs, not for glyphs."""
     device = images.device if generator is None else generator.device
-    mirrored = torch.rand(len(images), generator=generator, device=device).to(images.device) < 0.5  # (B,)
+    return mirror(images, torch.rand(len(images), generator=generator, device=device).to(images.device) < 0.5)
+
+
+def mirror(images: Tensor, mirrored: Tensor) -> Tensor:
+    """Mirror those of (B, 3, H, W) left to right for which (B,) is True."""
     return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
 
 

@@ -2,13 +2,12 @@
 
     tokenizer ──> masked transformer ──> causal transformer ──> the race (compare/) ──> judged samples (report.json)
 
-The judge is a classifier trained here on real images drawn with another seed; it never sees a generated one, and it
-is not the perceptual network that the tokenizer learned from.
+The judge never sees a generated image while it learns (judge.py).
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,10 +18,13 @@ from torch import Tensor
 from minimaskgit import autoregressive, cli, compare, figures
 from minimaskgit.classifier import Classifier, class_accuracy
 from minimaskgit.config import Config, first_difference, load_config
+from minimaskgit.files import write_json
 from minimaskgit.generate import choose_labels, generate
 from minimaskgit.glyphs import palette_of
+from minimaskgit.judge import judge_accuracy, load_judge
 from minimaskgit.runs import Run, open_run
-from minimaskgit.train import start_session, starting_point, train, train_classifier
+from minimaskgit.timing import machine
+from minimaskgit.train import starting_point, train
 
 SAMPLES = 500
 BATCH = 100  # samples decoded at once
@@ -32,7 +34,7 @@ BATCH = 100  # samples decoded at once
 class Options:
     """What the demo trains on, and where to; every setting of training can be given too."""
 
-    preset: Literal["demo", "demo-real", "full", "paper"] = "demo"  # where all other settings start from
+    preset: Literal["demo", "glyphs", "demo-real", "full", "paper"] = "demo"  # where all other settings start from
     out: Path | None = None  # run folder; default runs/PRESET; a demo stopped there is gone on with
     device: str = "auto"  # auto, cpu, cuda or mps
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def make_report(run: Run) -> dict:
     """Judge samples of both decoders and write report.json and samples.png."""
-    judge, judge_accuracy = train_judge(run)
+    judge = load_judge(run)
     tokenizer, labels = run.tokenizer(), choose_labels(run, None, SAMPLES)
     masked, causal = run.transformer(), run.autoregressive()
     settings = run.config.decoding
@@ -77,26 +79,16 @@ def make_report(run: Run) -> dict:
         "seconds": sum(value for stage, value in seconds.items() if stage != "autoregressive"),
         "samples": SAMPLES,
         "decoding": asdict(settings),
-        "judge_accuracy_on_real_images": judge_accuracy,
+        "judge_accuracy_on_real_images": judge_accuracy(run),
         "autoregressive": scores(run, judge, torch.cat(rivals), labels),
         "seconds_by_stage": seconds,
-        "machine": compare.machine(run.device),
+        "machine": machine(run.device),
     }
-    (run.folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_json(run.folder / "report.json", report)
     names = run.label_names[:10]
     shown = figures.grid(samples[: 6 * len(run.label_names)], columns=len(names))
     figures.save_png(shown, run.folder / "samples.png")
     return report
-
-
-def train_judge(run: Run) -> tuple[Classifier, float]:
-    """A classifier of real images, and its accuracy on real validation images."""
-    config = run.config
-    settings = replace(config.classifier, width=2 * config.classifier.width, steps=2 * config.classifier.steps)
-    other = replace(config, seed=config.seed + 1, classifier=settings)
-    session = start_session(other, run.folder / "judge", run.device.type)
-    judge = train_classifier(session)
-    return judge, class_accuracy(judge, *session.valid_images(1000))
 
 
 def scores(run: Run, judge: Classifier, images: Tensor, labels: Tensor) -> dict[str, float | None]:

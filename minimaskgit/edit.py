@@ -42,7 +42,7 @@ from minimaskgit.editing import (
 from minimaskgit.errors import UserError
 from minimaskgit.generate import check_steps, decoding_settings
 from minimaskgit.glyphs import palette_of
-from minimaskgit.runs import Run, open_run
+from minimaskgit.runs import Run, chosen_run
 from minimaskgit.schedules import SCHEDULES
 from minimaskgit.tokenizer import Tokenizer
 
@@ -55,7 +55,8 @@ MARGIN_LIMIT = 4096  # pixels that outpainting may add on a side
 class Options:
     """What to edit; decoding settings left out are those of the run's configuration."""
 
-    run: Path  # run folder, as made by python -m minimaskgit.train
+    run: Path | None = None  # run folder, as made by python -m minimaskgit.train
+    pretrained: str | None = None  # in place of --run: name of weights that come along, such as glyphs
     image: Path | None = None  # picture to edit; resized and centre-cropped to the run's size
     sample: int = 0  # without --image: the number of the validation picture to take
     box: str | None = None  # region as x0,y0,x1,y1 in pixels of the picture, half-open
@@ -92,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Edit a picture; write a before/after picture, and an animation if asked for."""
     options = cli.parse(Options, "Edit a picture with a trained run.", argv=argv)
     check(options)
-    run = open_run(options.run, options.device)
+    run = chosen_run(options.run, options.pretrained, options.device)
     settings = decoding_settings(run.config.decoding, options)
     job = prepare(run, options)
     tokenizer, model = run.tokenizer(), run.transformer()

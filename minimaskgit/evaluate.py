@@ -10,10 +10,8 @@ the network of the published ones. Everything is measured twice, on generated an
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -24,17 +22,15 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.image.fid import FrechetInceptionDistance
 from tqdm.auto import tqdm
 
-from minimaskgit import autoregressive, cli
-from minimaskgit.checkpoint import load_model
+from minimaskgit import cli
 from minimaskgit.classifier import Classifier, classification_loss
-from minimaskgit.compare import machine
 from minimaskgit.config import ScheduleName
 from minimaskgit.data import ImageData, flip, load_data, to_float
-from minimaskgit.decoding import decode
-from minimaskgit.demo import train_judge
 from minimaskgit.errors import UserError
-from minimaskgit.generate import check_steps, choose_labels, decoding_settings
+from minimaskgit.files import write_json, written_aside
+from minimaskgit.generate import choose_labels, decoding_settings
 from minimaskgit.glyphs import palette_of
+from minimaskgit.judge import load_judge
 from minimaskgit.metrics import (
     density_coverage,
     feature_statistics,
@@ -43,7 +39,16 @@ from minimaskgit.metrics import (
     precision_recall,
 )
 from minimaskgit.runs import Run, open_run
-from minimaskgit.schedules import SCHEDULES
+from minimaskgit.samplers import (
+    DIFFUSION_STEPS,
+    Draw,
+    Sampler,
+    autoregressive_sampler,
+    diffusion_sampler,
+    gan_sampler,
+    maskgit_sampler,
+)
+from minimaskgit.timing import machine
 from minimaskgit.train import code_use, psnr
 from minimaskgit.training import batch_indices, cosine_decay, set_learning_rate
 
@@ -83,10 +88,10 @@ class Options:
     metrics: tuple[str, ...] = ()  # fd is precision-recall density-coverage cas class palette tokenizer; default all
     samples: int = 2000  # generated images, the classes in turn
     reference: int = 10_000  # held-out real images they are compared with, at most half of those there are
-    decoder: Literal["maskgit", "autoregressive"] = "maskgit"  # who generates
+    decoder: Literal["maskgit", "autoregressive", "gan", "diffusion"] = "maskgit"  # who generates
     features: Literal["classifier", "inception"] = "classifier"  # the network of FD, IS, precision, recall, ...
     k: int | None = None  # neighbours; default as published: 3 in precision and recall, 5 in density and coverage
-    steps: int | None = None  # MaskGIT's decoding steps T
+    steps: int | None = None  # MaskGIT's decoding steps T, or those of diffusion
     schedule: ScheduleName | None = None  # MaskGIT's mask schedule
     temperature: float | None = None  # of MaskGIT's choice noise at the first step
     guidance: float | None = None  # MaskGIT's classifier-free guidance weight
@@ -106,7 +111,6 @@ class Seen(NamedTuple):
 
 
 Network = Callable[[Tensor], Seen]  # looks at images, uint8 (B, 3, S, S) on the run's device
-Sampler = Callable[[Tensor, torch.Generator], Tensor]  # labels (B,) to floats (B, 3, S, S) in [0, 1]
 Scores = dict[str, float]
 
 
@@ -119,8 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--json {path} is a folder; expected a file to write")
     result = evaluate(run, options)
     print(table(result))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    write_json(path, result)
     print(path)
 
 
@@ -128,7 +131,7 @@ def evaluate(run: Run, options: Options) -> dict:
     """All that was asked for; gives what is written to the JSON file."""
     metrics = check_options(run, options)
     generates, compares = set(metrics) != {"tokenizer"}, bool({*FEATURE_METRICS, "tokenizer"} & set(metrics))
-    sampler, decoding = make_sampler(run, options) if generates else (None, None)
+    sampler = make_sampler(run, options) if generates else None
     reference, second = held_out(run, options.reference, options.samples)
     check_neighbours(metrics, options.k, min(options.samples, len(reference.labels), len(second.labels)))
     own = options.features == "classifier"
@@ -140,7 +143,7 @@ def evaluate(run: Run, options: Options) -> dict:
         target, real = cached_reference(run, network, options.features, reference), look(run, network, second.images)
         expected |= feature_scores(metrics, real, target, options.k)
     if generates:
-        generated = sample(run, sampler, choose_labels(run, None, options.samples), options.seed)
+        generated = sample(run, sampler.draw, choose_labels(run, None, options.samples), options.seed)
         if set(FEATURE_METRICS) & set(metrics):
             found |= feature_scores(metrics, look(run, network, generated.images), target, options.k)
         for scores, pictures in ((found, generated), (expected, second)):
@@ -154,7 +157,7 @@ def evaluate(run: Run, options: Options) -> dict:
     return {
         "run": str(run.folder),
         "decoder": options.decoder if generates else None,
-        "decoding": decoding,
+        "decoding": sampler.settings if generates else None,
         "samples": options.samples if generates else 0,
         "samples_per_class": options.samples / len(run.label_names) if generates else 0,
         "seed": options.seed,
@@ -183,9 +186,6 @@ def check_options(run: Run, options: Options) -> tuple[str, ...]:
         raise UserError(f"--samples {options.samples}: expected {least} or more, two for each of {least // 2} classes")
     if options.reference < 2:
         raise UserError(f"--reference {options.reference}: expected 2 or more")
-    for name in ("steps", "schedule", "temperature", "guidance"):
-        if options.decoder == "autoregressive" and getattr(options, name) is not None:
-            raise UserError(f"--{name} is a setting of MaskGIT's; leave it out with --decoder autoregressive")
     return metrics
 
 
@@ -229,27 +229,29 @@ def training_pictures(run: Run, count: int) -> Pictures:
     return Pictures(*data.batch(torch.arange(len(data))))
 
 
-def make_sampler(run: Run, options: Options) -> tuple[Sampler, dict]:
-    """The decoder asked for, and its settings; UserError if it is not trained."""
-    tokenizer = run.tokenizer()
+def make_sampler(run: Run, options: Options) -> Sampler:
+    """The one asked for; UserError if it is not trained, or for settings that it does not have."""
+    if options.decoder == "maskgit":
+        return maskgit_sampler(run, decoding_settings(run.config.decoding, options))
+    for name in ("steps", "schedule", "temperature", "guidance"):
+        if getattr(options, name) is not None and (options.decoder, name) != ("diffusion", "steps"):
+            raise UserError(f"--{name} is a setting of MaskGIT's; leave it out with --decoder {options.decoder}")
     if options.decoder == "autoregressive":
-        model, settings = run.autoregressive(), {"temperature": 1.0}
-        decoder = autoregressive.generate
-    else:
-        model, settings = run.transformer(), asdict(decoding_settings(run.config.decoding, options))
-        check_steps(settings["steps"], model.num_tokens)
-        decoder = partial(decode, **settings | {"schedule": SCHEDULES[settings["schedule"]]})
-    return lambda labels, generator: tokenizer.decode(decoder(model, labels, generator=generator)), settings
+        return autoregressive_sampler(run)
+    if options.decoder == "gan":
+        return gan_sampler(run)
+    return diffusion_sampler(run, DIFFUSION_STEPS if options.steps is None else options.steps)
 
 
 @torch.no_grad()
-def sample(run: Run, sampler: Sampler, labels: Tensor, seed: int) -> Pictures:
-    """Images of the classes asked for (B,), rounded as a file would hold them."""
+def sample(run: Run, draw: Draw, labels: Tensor, seed: int, quiet: bool = False) -> Pictures:
+    """Images of the classes asked for (B,), rounded as a file would hold them; quiet: without a progress bar."""
     generator = torch.Generator(run.device).manual_seed(seed)
     images = []
-    with run.autocast(), tqdm(total=len(labels), desc="generating", unit="image", dynamic_ncols=True) as bar:
+    bar = tqdm(total=len(labels), desc="generating", unit="image", dynamic_ncols=True, disable=quiet)
+    with run.autocast(), bar:
         for part in labels.split(BATCH):
-            images.append(to_bytes(sampler(part, generator)))
+            images.append(to_bytes(draw(part, generator)))
             bar.update(len(part))
     return Pictures(torch.cat(images), labels.cpu())
 
@@ -260,14 +262,6 @@ def to_bytes(images: Tensor) -> Tensor:
 
 
 # --- The networks that look at them ---
-
-
-def load_judge(run: Run) -> Classifier:
-    """The run's judge, trained now if it is not yet."""
-    folder = run.folder / "judge" / "classifier"
-    if (folder / "model.safetensors").exists():
-        return load_model(Classifier, folder).to(run.device)
-    return train_judge(run)[0]
 
 
 def judge_network(judge: Classifier) -> Network:
@@ -330,9 +324,8 @@ def cached_reference(run: Run, network: Network, features: str, reference: Pictu
     if path.exists():
         return Seen(**load_file(path))
     seen = look(run, network, reference.images)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(seen._asdict(), path.with_suffix(".partial"))
-    path.with_suffix(".partial").replace(path)
+    with written_aside(path) as aside:
+        save_file(seen._asdict(), aside)
     return seen
 
 

@@ -9,6 +9,7 @@ in [0, 1] or uint8. Token masks are boolean, N = grid_size² in raster order, Tr
 
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -441,7 +442,29 @@ def curves(
     axes.set(xlabel=xlabel, ylabel=ylabel)
     if series:
         axes.legend(frameon=False)
-    return _rendered(figure)
+    return rendered(figure)
+
+
+def scatter(
+    points: dict[str, tuple[float, float]], xlabel: str, ylabel: str, heading: str | None = None
+) -> Image.Image:
+    """Plot a named point (x, y) for each key, both axes logarithmic.
+
+    Names that are equal up to their first comma are of one family, such as one model with several numbers of steps:
+    they share a colour and are joined by a line.
+    """
+    figure, (axes,) = _figure(1, heading)
+    colours, families = _colours(points), {}
+    for name in points:
+        families.setdefault(_family(name), []).append(name)
+    for names in families.values():
+        colour, line = colours[names[0]], sorted(points[name] for name in names)
+        axes.plot(*zip(*line), color=colour, linewidth=1, alpha=0.5, marker="o", markersize=7)
+        for name in names:
+            axes.annotate(name, points[name], (0, 9), textcoords="offset points", ha="center", color=colour)
+    axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log", yscale="log")
+    axes.margins(x=0.15, y=0.15)
+    return rendered(figure)
 
 
 def schedule_plot(schedules: dict[str, Schedule], num_tokens: int, steps: int) -> Image.Image:
@@ -457,7 +480,7 @@ def schedule_plot(schedules: dict[str, Schedule], num_tokens: int, steps: int) -
     fixed.set(xlabel=f"step, of {steps}", ylabel=f"tokens newly fixed, of {num_tokens}", ylim=0)
     fixed.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(loc="outside right center", frameon=False)
-    return _rendered(figure)
+    return rendered(figure)
 
 
 def _figure(panels: int, heading: str | None = None) -> tuple[Figure, list[Axes]]:
@@ -474,14 +497,22 @@ def _figure(panels: int, heading: str | None = None) -> tuple[Figure, list[Axes]
     return figure, axes
 
 
-def _rendered(figure: Figure) -> Image.Image:
+def rendered(figure: Figure) -> Image.Image:
+    """A figure of matplotlib's as a picture of ours."""
     figure.canvas.draw()
     return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
 
 
 def _colours(names: Iterable[str]) -> dict[str, str]:
-    """The decoders' own colours for names that begin so; the others take theirs in order."""
+    """A colour for each family, which is a name up to its first comma or colon; the decoders have their own."""
+    names = list(names)
+    families = dict.fromkeys(_family(name) for name in names)
     own = {"maskgit": MASKGIT, "autoregressive": AUTOREGRESSIVE}
-    colours = {name: own[word] for name in names for word in own if name.lower().startswith(word)}
+    colours = {family: own[word] for family in families for word in own if family.lower().startswith(word)}
     free = cycle(OTHERS if colours else (MASKGIT, AUTOREGRESSIVE, *OTHERS))
-    return {name: colours.get(name) or next(free) for name in dict.fromkeys(names)}
+    colours = {family: colours.get(family) or next(free) for family in families}
+    return {name: colours[_family(name)] for name in names}
+
+
+def _family(name: str) -> str:
+    return re.split("[,:]", name)[0]

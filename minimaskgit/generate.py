@@ -13,7 +13,7 @@ from minimaskgit.config import DecodingConfig, ScheduleName
 from minimaskgit.data import find_classes
 from minimaskgit.decoding import Step, decode_steps
 from minimaskgit.errors import UserError
-from minimaskgit.runs import Run, open_run
+from minimaskgit.runs import Run, chosen_run
 from minimaskgit.schedules import SCHEDULES
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
@@ -23,7 +23,8 @@ from minimaskgit.transformer import Transformer
 class Options:
     """What to generate; decoding settings left out are those of the run's configuration."""
 
-    run: Path  # run folder, as made by python -m minimaskgit.train
+    run: Path | None = None  # run folder, as made by python -m minimaskgit.train
+    pretrained: str | None = None  # in place of --run: name of weights that come along, such as glyphs
     label: str | None = None  # class by name or number; default: one class after another
     count: int = 16  # images
     steps: int | None = None  # decoding steps T, 1 to the number of tokens
@@ -39,7 +40,7 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> None:
     """Generate a grid of images, and an animation if asked for."""
     options = cli.parse(Options, "Generate images with a trained run.", argv=argv)
-    run = open_run(options.run, options.device)
+    run = chosen_run(options.run, options.pretrained, options.device)
     settings = decoding_settings(run.config.decoding, options)
     if options.count < 1:
         raise UserError(f"--count {options.count}: expected 1 or more images")

@@ -48,11 +48,30 @@ def mvtm_loss(
     """One draw of the training objective: tokens (B, N) in 0..K-1 and labels (B,) to a scalar (paper equation 1).
 
     model: a Transformer that is not causal.
+    """
+    mask = draw_masks(*tokens.shape, schedule, tokens.device, generator)
+    return masked_loss(model, tokens, labels, mask, model.mask_id, label_smoothing)
+
+
+def draw_masks(
+    batch: int,
+    num_tokens: int,
+    schedule: Schedule,
+    device: torch.device | str = "cpu",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """What training hides: bool (B, N), True where masked.
+
     Each sample is masked by a ratio of its own, r ~ U[0, 1), so that a batch shows canvases from almost blank to
     almost complete.
     """
-    batch, num_tokens = tokens.shape
-    r = torch.rand(batch, generator=generator, device=tokens.device)
-    mask = random_mask(mask_counts(r, num_tokens, schedule), num_tokens, generator)
-    logits = model(tokens.masked_fill(mask, model.mask_id), labels)  # (B, N, K)
+    r = torch.rand(batch, generator=generator, device=device)
+    return random_mask(mask_counts(r, num_tokens, schedule), num_tokens, generator)
+
+
+def masked_loss(
+    model: nn.Module, tokens: Tensor, labels: Tensor, mask: Tensor, mask_id: int, label_smoothing: float = 0.0
+) -> Tensor:
+    """The objective for given masks, bool (B, N); tokens (B, N) and labels (B,) to a scalar (paper equation 1)."""
+    logits = model(tokens.masked_fill(mask, mask_id), labels)  # (B, N, K)
     return masked_cross_entropy(logits, tokens, mask, label_smoothing)

@@ -2,7 +2,7 @@
 
 runs/demo/  config.json  labels.json
     classifier/  tokenizer/  transformer/  autoregressive/  gan/  diffusion/
-        model.safetensors + config.json (once finished), checkpoint.safetensors (until then),
+        model.safetensors + config.json (once finished), checkpoint-STEP.safetensors (until then),
         metrics.jsonl, tensorboard/, evaluation.json, pictures
 """
 
@@ -60,6 +60,21 @@ def open_run(folder: Path, device: str = "auto") -> Run:
     except (OSError, ValueError):
         raise UserError(f"{folder / 'labels.json'} is missing or broken; it lists the class names") from None
     return Run(folder, config, names, pick_device(device))
+
+
+PRETRAINED = Path(__file__).parents[1] / "data" / "pretrained"  # weights that come along, each folder a run
+
+
+def chosen_run(run: Path | None, pretrained: str | None, device: str = "auto") -> Run:
+    """The run that a command was given, by folder or by the name of pretrained weights; UserError unless one is."""
+    if (run is None) == (pretrained is None):
+        raise UserError("expected one of --run FOLDER and --pretrained NAME")
+    if run is not None:
+        return open_run(run, device)
+    names = sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
+    if pretrained not in names:
+        raise UserError(f"--pretrained {pretrained}: not in {PRETRAINED}; there {', '.join(names) or 'is nothing'}")
+    return open_run(PRETRAINED / pretrained, device)
 
 
 def pick_device(name: str) -> torch.device:

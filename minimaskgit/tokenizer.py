@@ -6,7 +6,7 @@ Convolutions, GroupNorm and swish, no attention, as in the authors' tokenizer; t
 f = patch * 2^(levels - 1). Images are floats in [0, 1]. The adversarial half of a VQ-GAN is in adversary.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -70,6 +70,7 @@ class VectorQuantizer(nn.Module):
         super().__init__()
         self.beta, self.l2_norm, self.ema, self.ema_decay = beta, l2_norm, ema, ema_decay
         self.revive_after = revive_after
+        self.gather: Callable[[Tensor], Tensor] = lambda x: x  # processes that train together see all their vectors
         codebook = torch.randn(num_codes, code_dim)
         self.codebook = nn.Parameter(F.normalize(codebook, dim=-1), requires_grad=not ema)
         self.register_buffer("idle", torch.zeros(num_codes, dtype=torch.long))  # batches since each entry's last use
@@ -94,7 +95,7 @@ class VectorQuantizer(nn.Module):
         if self.ema:
             codebook_loss = torch.zeros_like(codebook_loss)
         if self.training:
-            self._learn_from(z.detach().flatten(0, -2), codes.flatten())
+            self._learn_from(self.gather(z.detach().flatten(0, -2)), self.gather(codes.flatten()))
         return Quantized(straight_through(z, z_q).movedim(-1, 1), codes, codebook_loss, commitment_loss)
 
     @torch.no_grad()

@@ -4,6 +4,8 @@
 
 Everything random in a step is drawn after seeding by (run seed, stage, step), and the data order is a function of the
 step. So nothing random needs to be saved: a run that was stopped and resumed draws what it would have drawn.
+
+Several processes run this loop side by side, each on its part of every batch; the main one alone writes.
 """
 
 import json
@@ -12,11 +14,13 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
@@ -24,6 +28,7 @@ from tqdm.auto import tqdm
 from minimaskgit.checkpoint import Stateful, load_checkpoint, save_checkpoint
 from minimaskgit.cli import postponed_stop
 from minimaskgit.errors import UserError
+from minimaskgit.files import write_text, writing
 
 Metrics = Mapping[str, Tensor | float]
 
@@ -39,18 +44,25 @@ def fit(
     save_every: int = 500,
     picture_every: int = 500,
     picture: Callable[[int], Path] | None = None,
+    batch: Callable[[int], Tensor] | None = None,
+    best: str | None = None,
+    keep: int = 2,
+    accelerator: Accelerator | None = None,
 ) -> float:
     """Call `train_step` for every step not yet done, reporting, drawing and saving at intervals; gives the seconds.
 
     folder: of the stage, whose name is shown; a checkpoint of `parts` found there is resumed. train_step gives its
-    metrics as scalars; their means go to folder/metrics.jsonl and TensorBoard. Stopped by Ctrl-C or SIGTERM it saves
-    first. Raises UserError when a metric is no longer finite. The seconds are those of all sessions together.
+    metrics as scalars; their means go to folder/metrics.jsonl and TensorBoard. batch: the numbers of a step's samples,
+    written to folder/nan.json when a metric of theirs is not finite, which raises UserError. Of the checkpoints the
+    newest `keep` stay, and the one where the metric `best` was lowest. Stopped by Ctrl-C or SIGTERM it saves first.
+    accelerator: of the processes that train together, None for one. The seconds are those of all sessions together.
     """
-    path = folder / "checkpoint.safetensors"
-    start, seconds_before = load_checkpoint(path, parts)
-    log = _Log(folder, start)
-    sums: dict[str, Tensor | float] = {}  # since the last report
-    counts: Counter[str] = Counter()  # steps summed; a loss may join late
+    main = accelerator is None or accelerator.is_main_process
+    means = _Means(accelerator)
+    parts = {**parts, "means": means}
+    start, seconds_before = load_checkpoint(folder, parts)
+    _check_same_start(folder, start, accelerator)
+    log = _Log(folder, start) if main else None
     began = time.perf_counter()
     bar = tqdm(
         total=steps,
@@ -59,32 +71,37 @@ def fit(
         unit="step",
         dynamic_ncols=True,
         mininterval=0.5 if sys.stderr.isatty() else 30,
+        disable=not main,
     )
-    with bar, postponed_stop() as stop:
+    alone = accelerator is None or accelerator.num_processes == 1
+    with bar, postponed_stop(insisting=alone) as stop, _told_if_another_died(folder, alone):
         for step in range(start, steps):
             seed_everything(seed, folder.name, step)
-            for name, value in train_step(step).items():
-                sums[name] = sums.get(name, 0) + (value.detach() if isinstance(value, Tensor) else value)
-                counts[name] += 1
+            means.add(step, train_step(step))
             done = step + 1
             bar.update()
-            if done % report_every == 0 or done == steps:
-                means = {name: float(total) / counts[name] for name, total in sums.items()}
-                _check_finite(means, folder, done)
-                log.write(done, means)
-                bar.set_postfix_str(" ".join(f"{name} {value:.3g}" for name, value in means.items()))
-                sums.clear()
-                counts.clear()
-            if picture and (done % picture_every == 0 and done < steps):
+            stopping = _any_process(bool(stop), accelerator) and done < steps
+            reporting = done % report_every == 0 or done == steps
+            saving = (done % save_every == 0 and done < steps) or stopping
+            if reporting or saving:
+                means.share()
+                _check_finite(means, folder, batch, main)  # never over a good state
+            if reporting:
+                values = means.take()
+                if main:
+                    log.write(done, values)
+                    bar.set_postfix_str(" ".join(f"{name} {value:.3g}" for name, value in values.items()))
+            if main and picture and done % picture_every == 0 and done < steps:
                 picture(done)
-            if (done % save_every == 0 or stop) and done < steps:
-                _check_finite(sums, folder, done)  # never over a good state
-                save_checkpoint(path, done, seconds_before + time.perf_counter() - began, parts)
-            if stop and done < steps:
+            if main and saving:
+                seconds = seconds_before + time.perf_counter() - began
+                save_checkpoint(folder, done, seconds, parts, log.last.get(best), keep)
+            if stopping:
                 raise KeyboardInterrupt(
                     f"{folder.name} saved at step {done} of {steps}; to go on, run it again (train: with --resume)"
                 )
-    log.close()
+    if main:
+        log.close()
     return seconds_before + time.perf_counter() - began
 
 
@@ -124,6 +141,22 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+def parts_of_batch(batch_size: int, accelerator: Accelerator) -> list[slice]:
+    """Which samples of each global batch are this process's, in as many parts as it accumulates gradients over.
+
+    All parts of all processes are equally large and make up the batch; a mean over the batch is the mean of theirs.
+    """
+    processes, count = accelerator.num_processes, accelerator.gradient_accumulation_steps
+    size = batch_size // (processes * count)
+    firsts = [(number * processes + accelerator.process_index) * size for number in range(count)]
+    return [slice(first, first + size) for first in firsts]
+
+
+def mean_metrics(parts: Sequence[Metrics]) -> dict[str, Tensor]:
+    """Metrics of the parts of a batch as metrics of the batch."""
+    return {name: sum(part[name].detach() for part in parts) / len(parts) for name in parts[0]}
+
+
 def gradient_norm(model: nn.Module, largest: float) -> Tensor:
     """Clip the gradient to the norm `largest` and give the norm it had."""
     return nn.utils.clip_grad_norm_(model.parameters(), largest)
@@ -134,36 +167,136 @@ def _epoch_order(count: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(zlib.crc32(f"{seed}/{epoch}".encode())))
 
 
-def _check_finite(metrics: Metrics, folder: Path, step: int) -> None:
-    for name, value in metrics.items():
-        if not math.isfinite(value):
-            raise UserError(
-                f"{folder.name}: {name} is {float(value)} at step {step}; try a lower learning rate or --precision fp32"
-                " (a checkpoint saved before is intact)"
-            )
+class _Means:
+    """Means of metrics since the last report, and the first step at which one was not finite.
+
+    The sums are part of a checkpoint: the first report after it then is the one that an uninterrupted run writes.
+    """
+
+    def __init__(self, accelerator: Accelerator | None):
+        self.accelerator = accelerator
+        self.sums: dict[str, Tensor | float] = {}
+        self.counts: Counter[str] = Counter()  # steps summed; a loss may join late
+        self.broken: Tensor | int = -1  # a tensor, so that no step has to wait for the device
+
+    def add(self, step: int, metrics: Metrics) -> None:
+        for name, value in metrics.items():
+            self.sums[name] = self.sums.get(name, 0) + (value.detach() if isinstance(value, Tensor) else value)
+            self.counts[name] += 1
+        finite = torch.isfinite(torch.as_tensor(sum(metrics.values()))).detach()
+        self.broken = torch.where(finite | (torch.as_tensor(self.broken) >= 0), self.broken, step)
+
+    def share(self) -> None:
+        """Give all processes the same sums, the means of theirs, and the earliest broken step."""
+        if self.accelerator is None or self.accelerator.num_processes == 1:
+            return
+        put = lambda value: torch.as_tensor(value, device=self.accelerator.device)
+        self.sums = {name: self.accelerator.reduce(put(total), "mean") for name, total in self.sums.items()}
+        steps = self.accelerator.gather(put(self.broken)[None])
+        self.broken = steps[steps >= 0].min() if (steps >= 0).any() else -1
+
+    def take(self) -> dict[str, float]:
+        """The means, which begin anew."""
+        means = {name: float(total) / self.counts[name] for name, total in sorted(self.sums.items())}
+        self.sums, self.counts = {}, Counter()
+        return means
+
+    def state_dict(self) -> dict[str, Tensor]:
+        sums = {f"{name}.sum": _exactly(total) for name, total in self.sums.items()}
+        return sums | {f"{name}.count": torch.tensor(count) for name, count in self.counts.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.sums = {key.removesuffix(".sum"): value for key, value in state.items() if key.endswith(".sum")}
+        self.counts = Counter(
+            {key.removesuffix(".count"): int(value) for key, value in state.items() if key.endswith(".count")}
+        )
+
+
+def _exactly(number: Tensor | float) -> Tensor:
+    return number if isinstance(number, Tensor) else torch.tensor(number, dtype=torch.float64)
+
+
+def _check_finite(means: _Means, folder: Path, batch: Callable[[int], Tensor] | None, main: bool) -> None:
+    step = int(means.broken)
+    if step < 0:
+        return
+    name = next(name for name, total in means.sums.items() if not math.isfinite(total))
+    value, where = float(means.sums[name]), ""
+    if batch:
+        path = folder / "nan.json"
+        where = f"; {path} has the numbers of its samples"
+        if main:
+            found = {"step": step + 1, "metric": name, "value": str(value), "samples": batch(step).tolist()}
+            write_text(path, json.dumps(found) + "\n")
+    raise UserError(
+        f"{folder.name}: {name} is {value} at step {step + 1}{where}; try a lower learning rate or --precision fp32"
+        " (a checkpoint saved before is intact)"
+    )
+
+
+def _any_process(here: bool, accelerator: Accelerator | None) -> bool:
+    """Whether it is so in any process; all of them hear the same."""
+    if accelerator is None or accelerator.num_processes == 1:
+        return here
+    if here:
+        accelerator.set_trigger()
+    return accelerator.check_trigger()
+
+
+def _check_same_start(folder: Path, start: int, accelerator: Accelerator | None) -> None:
+    if accelerator is None or accelerator.num_processes == 1:
+        return
+    starts = accelerator.gather(torch.tensor([start], device=accelerator.device)).tolist()
+    if len(set(starts)) > 1:
+        raise UserError(f"{folder}: the processes found different checkpoints, of steps {starts}; is it one folder?")
+
+
+@contextmanager
+def _told_if_another_died(folder: Path, alone: bool) -> Iterator[None]:
+    """Turn what a process hears when another one is gone into one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if alone or not any(word in str(error) for word in ("gloo", "NCCL", "Connection", "Broken pipe")):
+            raise
+        print(  # here and not by a UserError: torchrun's SIGTERM is on its way, and is not postponed outside
+            f"\nerror: {folder.name}: another process of this run is gone, so this one ends too;"
+            " --resume goes on from the last checkpoint, with any number of processes",
+            file=sys.stderr,
+            flush=True,
+        )
+        sys.exit(2)
 
 
 class _Log:
-    """metrics.jsonl and TensorBoard, continued from a step."""
+    """metrics.jsonl and TensorBoard, continued from a step; `last` is the line written last."""
 
     def __init__(self, folder: Path, start: int):
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / "metrics.jsonl"
-        kept = (
-            [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= start]
-            if path.exists()
-            else []
-        )
-        path.write_text("".join(f"{line}\n" for line in kept))  # drop what came after the checkpoint
-        self.file = path.open("a")
+        kept = [line for line in _whole_lines(path) if line["step"] <= start]  # drop what came after the checkpoint
+        write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept))
+        self.last: Mapping[str, float] = kept[-1] if kept else {}
+        self.path, self.file = path, path.open("a")
         self.board = SummaryWriter(folder / "tensorboard", purge_step=start + 1 if start else None)
 
     def write(self, step: int, means: Mapping[str, float]) -> None:
-        self.file.write(json.dumps({"step": step, **means}) + "\n")
-        self.file.flush()
+        self.last = {"step": step, **means}
+        with writing(self.path):
+            self.file.write(json.dumps(self.last) + "\n")
+            self.file.flush()
         for name, value in means.items():
             self.board.add_scalar(name, value, step)
 
     def close(self) -> None:
         self.file.close()
         self.board.close()
+
+
+def _whole_lines(path: Path) -> list[dict[str, float]]:
+    lines = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:  # a line cut short by a kill; no checkpoint is as late as it
+            break
+    return lines

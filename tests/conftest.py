@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import TINY_RUN
 from hypothesis import Phase, settings
+
+from minimaskgit import train
 
 torch.set_num_threads(1)  # the models here are too small to share; a second thread only waits
 
@@ -33,6 +36,15 @@ def own_cache(request, tmp_path, monkeypatch):
     """Keep what `datasets` caches out of the home folder, but for the one set that every run shares."""
     if "datasets" in sys.modules and "tiny_imagenet" not in request.fixturenames:
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory) -> Path:
+    """A run with all stages trained, for a moment only; tests write beside it, not into its models."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    for stage in ("all", "gan", "diffusion"):
+        train.main(["--out", str(folder), "--stage", stage, *TINY_RUN])
+    return folder
 
 
 @pytest.fixture

@@ -3,16 +3,26 @@
 import ast
 import os
 import pickle
+import resource
+import signal
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny import generator, tiny_tokenizer, tiny_transformer
 
 import minimaskgit
 from minimaskgit import checkpoint
-from minimaskgit.checkpoint import load_checkpoint, load_model, save_checkpoint, save_model
+from minimaskgit.checkpoint import (
+    checkpoints,
+    delete_checkpoints,
+    load_checkpoint,
+    load_model,
+    save_checkpoint,
+    save_model,
+)
 from minimaskgit.classifier import Classifier
 from minimaskgit.errors import UserError
 from minimaskgit.tokenizer import Tokenizer
@@ -46,10 +56,10 @@ def state(part) -> dict[str, torch.Tensor]:
 
 
 def test_a_checkpoint_restores_modules_adamw_and_muon_to_the_bit(tmp_path):
-    path = tmp_path / "stage" / "checkpoint.safetensors"
+    folder = tmp_path / "stage"
     written, read = some_parts(0, learned=True), some_parts(1, learned=False)
-    save_checkpoint(path, 17, 2.5, written)
-    assert load_checkpoint(path, read) == (17, 2.5)
+    save_checkpoint(folder, 17, 2.5, written)
+    assert load_checkpoint(folder, read) == (17, 2.5)
     for name in written:
         expected, found = state(written[name]), state(read[name])
         assert expected.keys() == found.keys() and expected
@@ -60,8 +70,8 @@ def test_a_checkpoint_restores_modules_adamw_and_muon_to_the_bit(tmp_path):
 
 def test_after_a_restore_the_optimizers_go_on_as_if_nothing_had_happened(tmp_path):
     written, read = some_parts(0, learned=True), some_parts(1, learned=False)
-    save_checkpoint(tmp_path / "c.safetensors", 3, 0.0, written)
-    load_checkpoint(tmp_path / "c.safetensors", read)
+    save_checkpoint(tmp_path, 3, 0.0, written)
+    load_checkpoint(tmp_path, read)
     for parts in (written, read):
         for name in ("optimizer", "d_optimizer"):
             for number, parameter in enumerate(parts[name].param_groups[0]["params"]):
@@ -74,47 +84,105 @@ def test_after_a_restore_the_optimizers_go_on_as_if_nothing_had_happened(tmp_pat
 
 def test_the_learning_rate_is_the_configuration_s_and_not_the_checkpoint_s(tmp_path):
     written, read = some_parts(0, learned=True), some_parts(1, learned=False)
-    save_checkpoint(tmp_path / "c.safetensors", 3, 0.0, written)
+    save_checkpoint(tmp_path, 3, 0.0, written)
     read["optimizer"].param_groups[0]["lr"] = 0.125
-    load_checkpoint(tmp_path / "c.safetensors", read)
+    load_checkpoint(tmp_path, read)
     assert read["optimizer"].param_groups[0]["lr"] == 0.125
 
 
 def test_without_a_checkpoint_training_starts_at_zero(tmp_path):
     parts = some_parts(0, learned=False)
     before = state(parts["model"])
-    assert load_checkpoint(tmp_path / "none.safetensors", parts) == (0, 0.0)
+    assert load_checkpoint(tmp_path / "none", parts) == (0, 0.0)
     assert all(value.equal(before[key]) for key, value in state(parts["model"]).items())
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut short", "scribbled on", "without a step", "of another model"])
-def test_a_damaged_or_foreign_checkpoint_is_told_in_one_line_that_names_the_file(tmp_path, damage):
-    path = tmp_path / "checkpoint.safetensors"
-    save_checkpoint(path, 3, 0.0, some_parts(0, learned=True))
-    if damage == "without a step":
+DAMAGES = ["empty", "cut short", "scribbled on", "one bit flipped", "without a step", "another step", "another model"]
+
+
+def damage(path: Path, kind: str) -> None:
+    """Spoil a checkpoint."""
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-20] ^= 4
+    with safe_open(path, framework="pt") as file:
+        facts = file.metadata()
+    if kind == "without a step":
         save_file(load_file(path), path)
-    elif damage == "of another model":
-        save_checkpoint(path, 3, 0.0, {"model": torch.nn.Linear(2, 2)})
+    elif kind == "another step":
+        save_file(load_file(path), path, metadata=facts | {"step": "900"})
+    elif kind == "another model":
+        save_checkpoint(path.parent, 6, 0.0, {"model": torch.nn.Linear(2, 2)}, keep=9)
     else:
-        whole = path.read_bytes()
-        path.write_bytes({"empty": b"", "cut short": whole[:-9], "scribbled on": b"x" * 99 + whole[99:]}[damage])
+        spoilt = {"empty": b"", "cut short": whole[:-9], "scribbled on": b"x" * 99 + whole[99:]}
+        path.write_bytes(spoilt.get(kind, bytes(flipped)))
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_or_foreign_checkpoint_is_told_in_one_line_that_names_the_file(tmp_path, capsys, kind):
+    save_checkpoint(tmp_path, 6, 0.0, some_parts(0, learned=True))
+    (path,) = checkpoints(tmp_path)
+    damage(path, kind)
     with pytest.raises(UserError, match="is damaged or not of this run") as error:
-        load_checkpoint(path, some_parts(1, learned=False))
+        load_checkpoint(tmp_path, some_parts(1, learned=False))
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+    assert load_checkpoint(tmp_path, some_parts(1, learned=False)) == (0, 0.0)  # it is out of the way
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_the_checkpoint_before_a_damaged_one_is_used(tmp_path, capsys, kind):
+    before, after, read = some_parts(0, True), some_parts(1, True), some_parts(2, False)
+    save_checkpoint(tmp_path, 3, 1.0, before)
+    save_checkpoint(tmp_path, 6, 2.0, after)
+    damage(checkpoints(tmp_path)[-1], kind)
+    assert load_checkpoint(tmp_path, read) == (3, 1.0)
+    for name in before:
+        assert all(value.equal(state(read[name])[key]) for key, value in state(before[name]).items())
+    (told,) = capsys.readouterr().err.strip().splitlines()
+    assert "checkpoint-00000006.safetensors is damaged or not of this run" in told
+    assert [path.name for path in tmp_path.iterdir() if "00000006" in path.name] == ["checkpoint-00000006.refused"]
+
+
+def test_the_newest_checkpoints_and_the_best_are_kept(tmp_path):
+    parts = {"model": torch.nn.Linear(2, 2)}
+    for step, score in enumerate((5.0, 2.0, 3.0, None, 4.0, 2.5)):
+        save_checkpoint(tmp_path, step, 0.0, parts, score, keep=2)
+    assert [int(path.stem.split("-")[1]) for path in checkpoints(tmp_path)] == [1, 4, 5]
+    delete_checkpoints(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_crash_while_saving_leaves_the_state_before(tmp_path, monkeypatch):
-    path = tmp_path / "checkpoint.safetensors"
-    save_checkpoint(path, 3, 0.0, some_parts(0, learned=True))
+    save_checkpoint(tmp_path, 3, 0.0, some_parts(0, learned=True))
 
     def crash(tensors, file, metadata):
         Path(file).write_bytes(b"half of it")
-        raise OSError("disk full")
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoint, "save_file", crash)
-    with pytest.raises(OSError, match="disk full"):
-        save_checkpoint(path, 6, 0.0, some_parts(1, learned=True))
-    assert load_checkpoint(path, some_parts(2, learned=False)) == (3, 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(tmp_path, 6, 0.0, some_parts(1, learned=True))
+    assert load_checkpoint(tmp_path, some_parts(2, learned=False)) == (3, 0.0)
+
+
+@pytest.fixture
+def small_disk():
+    """No file of this process may grow beyond 2000 bytes, as if the disk were full there."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error to tell, not the end of the process
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, before)
+
+
+def test_a_full_disk_is_told_in_one_line_and_the_state_before_is_intact(tmp_path, small_disk):
+    save_checkpoint(tmp_path, 3, 0.0, some_parts(0, learned=True))
+    small_disk()
+    with pytest.raises(UserError, match=r"00000006.safetensors cannot be written .*before is intact") as error:
+        save_checkpoint(tmp_path, 6, 0.0, some_parts(1, learned=True))
+    assert "\n" not in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000003.safetensors"]
+    assert load_checkpoint(tmp_path, some_parts(2, learned=False)) == (3, 0.0)
 
 
 # --- Finished models ---
@@ -149,7 +217,8 @@ def test_a_finished_model_is_two_files_of_which_the_weights_come_last(tmp_path, 
     replace = Path.replace
     monkeypatch.setattr(Path, "replace", lambda self, to: moved.append(to.name) or replace(self, to))
     save_model(MODELS["transformer"][1], tmp_path)
-    assert moved == ["config.json", "model.safetensors"] == sorted(os.listdir(tmp_path))
+    final = [name for name in moved if not name.endswith(".partial")]
+    assert final == ["config.json", "model.safetensors"] == sorted(os.listdir(tmp_path))
 
 
 def test_a_missing_model_is_told_with_what_to_do(tmp_path):

@@ -6,50 +6,17 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
+from command_line import TINY_RUN, error_line
 from PIL import Image
 from safetensors.torch import load_file
 
-from minimaskgit import bench, cli, compare, demo, generate, train
+from minimaskgit import bench, compare, demo, export, generate, runs, train
+from minimaskgit.checkpoint import checkpoints
 from minimaskgit.errors import UserError
 from minimaskgit.runs import open_run
-
-TINY = [
-    *("--images.count", "64", "--report-every", "2", "--save-every", "2", "--picture-every", "3"),
-    *("--classifier.steps", "3", "--classifier.width", "8", "--classifier.batch-size", "8"),
-    *("--tokenizer.width", "16", "--tokenizer.num-codes", "32", "--tokenizer.code-dim", "4"),
-    *("--tokenizer-training.steps", "6", "--tokenizer-training.batch-size", "4"),
-    *("--tokenizer-training.gan-start", "0.5", "--tokenizer-training.gan-width", "8"),
-    *("--transformer.width", "16", "--transformer.depth", "1", "--transformer.heads", "2"),
-    *("--transformer.mlp-width", "32", "--transformer-training.steps", "5"),
-    *("--transformer-training.batch-size", "4", "--transformer-training.class-dropout", "0.1"),
-    *("--gan.width", "8", "--gan.latent", "4", "--gan-training.steps", "5", "--gan-training.batch-size", "4"),
-    *("--diffusion.width", "8", "--diffusion-training.steps", "5", "--diffusion-training.batch-size", "4"),
-]
-
-
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory) -> Path:
-    """A run with all stages trained, for a moment only."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    train.main(["--out", str(folder), *TINY])
-    for rival in ("gan", "diffusion"):
-        train.main(["--out", str(folder), "--stage", rival, *TINY])
-    return folder
-
-
-def error_line(capsys, command, *arguments: str) -> str:
-    """What a command prints when it refuses its arguments: one line, and exit code 2."""
-    with pytest.raises(SystemExit) as stop:
-        cli.run(lambda: command.main(list(arguments)))
-    assert stop.value.code == 2
-    *progress, printed = capsys.readouterr().err.strip().splitlines()
-    assert printed.startswith("error: ") and not any("Traceback" in line for line in progress)
-    return printed
-
 
 # --- train ---
 
@@ -58,7 +25,7 @@ def test_training_leaves_finished_models_metrics_and_pictures(run_folder):
     for stage in ("classifier", "tokenizer", "transformer", "autoregressive", "gan", "diffusion"):
         assert (run_folder / stage / "model.safetensors").exists()
         assert (run_folder / stage / "config.json").exists()
-        assert not (run_folder / stage / "checkpoint.safetensors").exists()  # it has served
+        assert not checkpoints(run_folder / stage)  # it has served
         assert list((run_folder / stage / "tensorboard").iterdir())
         lines = [json.loads(line) for line in (run_folder / stage / "metrics.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
@@ -87,9 +54,9 @@ def test_the_config_of_a_run_is_what_was_asked_for(run_folder):
 
 
 def test_a_folder_with_a_run_is_not_overwritten(run_folder, capsys):
-    assert "is there already" in error_line(capsys, train, "--out", str(run_folder), *TINY)
+    assert "is there already" in error_line(capsys, train, "--out", str(run_folder), *TINY_RUN)
     assert "transformer.depth is 1 there and 5 here" in error_line(
-        capsys, train, "--out", str(run_folder), *TINY, "--transformer.depth", "5"
+        capsys, train, "--out", str(run_folder), *TINY_RUN, "--transformer.depth", "5"
     )
 
 
@@ -122,8 +89,8 @@ def test_a_run_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_pat
     monkeypatch.setattr(train, "fit", watching_fit)
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt, match="to go on"):
-        train.main(["--out", str(folder), *TINY])
-    assert state["interrupted"] and (folder / stage / "checkpoint.safetensors").exists()
+        train.main(["--out", str(folder), *TINY_RUN])
+    assert state["interrupted"] and checkpoints(folder / stage)
     train.main(["--out", str(folder), "--resume"])
     for name in ("tokenizer", "transformer", "autoregressive"):
         once, twice = (load_file(f / name / "model.safetensors") for f in (run_folder, folder))
@@ -137,14 +104,14 @@ def test_a_rival_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_p
     original = train.batch_indices
 
     def interrupting(count, batch_size, step, seed):
-        if step == 3 and not (folder / rival / "checkpoint.safetensors").exists():
+        if step == 3 and not checkpoints(folder / rival):
             os.kill(os.getpid(), signal.SIGINT)
         return original(count, batch_size, step, seed)
 
     folder = tmp_path / "run"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="to go on"):
         patch.setattr(train, "batch_indices", interrupting)
-        train.main(["--out", str(folder), "--stage", rival, *TINY, "--save-every", "100"])
+        train.main(["--out", str(folder), "--stage", rival, *TINY_RUN, "--save-every", "100"])
     train.main(["--out", str(folder), "--stage", rival, "--resume"])
     once, twice = (load_file(f / rival / "model.safetensors") for f in (run_folder, folder))
     assert all(torch.equal(once[key], twice[key]) for key in once)
@@ -153,7 +120,7 @@ def test_a_rival_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_p
 def test_one_stage_at_a_time_gives_the_same_models(run_folder, tmp_path):
     folder = tmp_path / "run"
     for stage in ("tokenizer", "transformer"):
-        train.main(["--out", str(folder), "--stage", stage, *TINY])
+        train.main(["--out", str(folder), "--stage", stage, *TINY_RUN])
     for stage in ("tokenizer", "transformer"):
         once, apart = (load_file(f / stage / "model.safetensors") for f in (run_folder, folder))
         assert all(torch.equal(once[key], apart[key]) for key in once)
@@ -161,7 +128,7 @@ def test_one_stage_at_a_time_gives_the_same_models(run_folder, tmp_path):
 
 
 def test_a_transformer_without_a_tokenizer_is_refused(tmp_path, capsys):
-    printed = error_line(capsys, train, "--out", str(tmp_path / "run"), "--stage", "transformer", *TINY)
+    printed = error_line(capsys, train, "--out", str(tmp_path / "run"), "--stage", "transformer", *TINY_RUN)
     assert "no trained tokenizer" in printed
 
 
@@ -170,7 +137,7 @@ def test_a_damaged_checkpoint_is_refused(run_folder, tmp_path, capsys):
     folder.mkdir()
     (folder / "config.json").write_text((run_folder / "config.json").read_text())
     (folder / "classifier").mkdir()
-    (folder / "classifier/checkpoint.safetensors").write_bytes(b"not a checkpoint")
+    (folder / "classifier/checkpoint-00000002.safetensors").write_bytes(b"not a checkpoint")
     assert "is damaged" in error_line(capsys, train, "--out", str(folder), "--resume")
 
 
@@ -208,12 +175,12 @@ def test_the_full_preset_starts_on_a_cpu(tmp_path):
 )
 def test_impossible_training_options_are_told_in_one_line(tmp_path, capsys, arguments, complaint):
     out = ["--out", str(tmp_path / "run")]
-    assert complaint in error_line(capsys, train, *out, *TINY, *arguments)
+    assert complaint in error_line(capsys, train, *out, *TINY_RUN, *arguments)
 
 
 def test_a_diverging_loss_stops_with_the_step(tmp_path, capsys):
     wild = ["--tokenizer-training.learning-rate", "1e30", "--tokenizer-training.steps", "20"]
-    printed = error_line(capsys, train, "--out", str(tmp_path / "run"), *TINY, *wild)
+    printed = error_line(capsys, train, "--out", str(tmp_path / "run"), *TINY_RUN, *wild)
     assert "at step" in printed and "lower learning rate" in printed
 
 
@@ -301,7 +268,7 @@ def test_compare_tells_impossible_options_in_one_line(run_folder, capsys, argume
 def test_the_demo_leaves_a_report_and_a_second_one_keeps_what_is_trained(tmp_path, capsys):
     folder = tmp_path / "demo"
     for _ in range(2):
-        demo.main(["--out", str(folder), *TINY])
+        demo.main(["--out", str(folder), *TINY_RUN])
     assert "trained already, kept" in capsys.readouterr().out
     report = json.loads((folder / "report.json").read_text())
     assert report["samples"] == 500
@@ -335,7 +302,7 @@ def command(name: str, *arguments: str, **options) -> subprocess.CompletedProces
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["train", "generate", "compare", "demo", "bench"])
+@pytest.mark.parametrize("name", ["train", "generate", "edit", "evaluate", "export", "compare", "demo", "bench"])
 def test_help_explains_and_a_wrong_option_exits_with_2(name):
     shown = command(name, "--help")
     assert shown.returncode == 0 and "--device" in shown.stdout
@@ -354,7 +321,7 @@ def test_a_missing_run_is_one_line_and_no_traceback():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_the_run_can_be_resumed(tmp_path, number):
     folder = tmp_path / "run"
-    arguments = ["--out", str(folder), *TINY, "--tokenizer-training.steps", "100000"]
+    arguments = ["--out", str(folder), *TINY_RUN, "--tokenizer-training.steps", "100000"]
     process = subprocess.Popen(
         [sys.executable, "-m", "minimaskgit.train", *arguments],
         stderr=subprocess.PIPE,
@@ -369,7 +336,7 @@ def test_a_signal_saves_and_the_run_can_be_resumed(tmp_path, number):
     _, printed = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in printed
     assert "to go on, run it again" in printed
-    assert (folder / "tokenizer/checkpoint.safetensors").exists()
+    assert checkpoints(folder / "tokenizer")
 
 
 # --- on photographs ---
@@ -379,7 +346,7 @@ def test_a_signal_saves_and_the_run_can_be_resumed(tmp_path, number):
 def test_every_stage_runs_on_tiny_imagenet(tiny_imagenet, tmp_path):
     folder = tmp_path / "run"
     source = ["--data", str(tiny_imagenet), "--images.classes", "goldfish", "monarch", "--images.size", "64"]
-    train.main(["--out", str(folder), *TINY, *source, "--images.flip", "--tokenizer.patch", "8"])
+    train.main(["--out", str(folder), *TINY_RUN, *source, "--images.flip", "--tokenizer.patch", "8"])
     generate.main(["--run", str(folder), "--label", "goldfish", "--count", "2", "--out", str(tmp_path / "x.png")])
     compare.main(["--run", str(folder), "--batches", "1", "--repeats", "1", "--shown", "2"])
     assert open_run(folder).label_names == ["goldfish", "monarch"]
@@ -393,3 +360,30 @@ def test_a_hub_data_set_that_cannot_be_had_is_one_line(tmp_path, capsys, monkeyp
     monkeypatch.setattr(train, "load_data", offline)
     assert "--data" in error_line(capsys, train, "--out", str(tmp_path / "run"), "--data", "nobody/nothing")
     assert not (tmp_path / "run").exists()  # nothing half-made is left
+
+
+# --- export ---
+
+
+def test_an_export_is_a_run_of_half_the_size_that_generates_the_same(run_folder, tmp_path, capsys):
+    out = tmp_path / "exported"
+    export.main(["--run", str(run_folder), "--out", str(out), "--samples", "24"])
+    for name in ("tokenizer", "transformer"):
+        weights = load_file(out / name / "model.safetensors")
+        assert all(tensor.dtype == torch.bfloat16 for tensor in weights.values() if tensor.is_floating_point())
+    card = (out / "README.md").read_text()
+    assert "of the asked class" in card and "the settings of config.json" in card
+    capsys.readouterr()
+    generate.main(["--run", str(out), "--label", "heart", "--count", "2", "--out", str(tmp_path / "grid.png")])
+    assert Image.open(tmp_path / "grid.png").size > (100, 100)
+    assert "is there already" in error_line(capsys, export, "--run", str(run_folder), "--out", str(out))
+
+
+def test_pretrained_weights_are_found_by_name(run_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(runs, "PRETRAINED", run_folder.parent)
+    out = str(tmp_path / "grid.png")
+    generate.main(["--pretrained", "tiny", "--label", "star", "--count", "2", "--out", out])
+    assert Image.open(out).size > (100, 100)
+    assert "there tiny" in error_line(capsys, generate, "--pretrained", "huge", "--out", out)
+    assert "expected one of" in error_line(capsys, generate, "--out", out)
+    assert "expected one of" in error_line(capsys, generate, "--pretrained", "tiny", "--run", str(run_folder))

@@ -5,22 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import error_line
 from PIL import Image
-from test_commands import TINY, error_line
 
-from minimaskgit import edit, train
+from minimaskgit import edit
 from minimaskgit.checkpoint import load_model
 from minimaskgit.classifier import Classifier
 from minimaskgit.data import square
 from minimaskgit.runs import open_run
-
-
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory) -> Path:
-    """A run with all stages trained, for a moment only."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    train.main(["--out", str(folder), *TINY])
-    return folder
 
 
 @pytest.fixture

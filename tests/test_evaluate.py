@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import error_line
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import generator
 
-from minimaskgit import cli, evaluate
+from minimaskgit import evaluate
 from minimaskgit.checkpoint import save_model
 from minimaskgit.classifier import Classifier
 from minimaskgit.config import (
@@ -61,16 +62,6 @@ def run_folder(tmp_path_factory) -> Path:
 def measured(folder: Path, out: Path, *arguments: str) -> dict:
     evaluate.main(["--run", str(folder), *FEW, "--json", str(out), *arguments])
     return json.loads(out.read_text())
-
-
-def error_line(capsys, *arguments: str) -> str:
-    """What the command prints when it refuses its arguments: one line, and exit code 2."""
-    with pytest.raises(SystemExit) as stop:
-        cli.run(lambda: evaluate.main(list(arguments)))
-    assert stop.value.code == 2
-    *progress, printed = capsys.readouterr().err.strip().splitlines()
-    assert printed.startswith("error: ") and not any("Traceback" in line for line in progress)
-    return printed
 
 
 # --- From end to end ---
@@ -225,25 +216,25 @@ def test_cas_tells_glyphs_with_the_right_labels_from_glyphs_with_wrong_ones(run_
     ],
 )
 def test_impossible_options_are_told_in_one_line(run_folder, capsys, arguments, complaint):
-    assert complaint in error_line(capsys, "--run", str(run_folder), *FEW, *arguments)
+    assert complaint in error_line(capsys, evaluate, "--run", str(run_folder), *FEW, *arguments)
 
 
 def test_without_a_run_it_says_how_to_train_one(tmp_path, capsys):
-    assert "minimaskgit.train" in error_line(capsys, "--run", str(tmp_path / "none"))
+    assert "minimaskgit.train" in error_line(capsys, evaluate, "--run", str(tmp_path / "none"))
 
 
 def test_without_an_autoregressive_model_it_says_which_is_missing(run_folder, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(run_folder, folder, ignore=shutil.ignore_patterns("autoregressive"))
-    printed = error_line(capsys, "--run", str(folder), *FEW, "--decoder", "autoregressive")
-    assert str(folder / "autoregressive") in printed and "minimaskgit.train" in printed
+    printed = error_line(capsys, evaluate, "--run", str(folder), *FEW, "--decoder", "autoregressive")
+    assert str(folder / "autoregressive") in printed and "--stage autoregressive" in printed
 
 
 def test_only_glyphs_have_palettes(run_folder, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(run_folder, folder)
     save_config(replace(CONFIG, data="photographs"), folder / "config.json")
-    assert "only glyphs have palettes" in error_line(capsys, "--run", str(folder), "--metrics", "palette")
+    assert "only glyphs have palettes" in error_line(capsys, evaluate, "--run", str(folder), "--metrics", "palette")
 
 
 @pytest.mark.parametrize(
@@ -258,7 +249,7 @@ def test_inception_features_that_cannot_be_had_are_one_line(run_folder, capsys, 
         raise error
 
     monkeypatch.setattr(evaluate, "FrechetInceptionDistance", unavailable)
-    printed = error_line(capsys, "--run", str(run_folder), *FEW, "--features", "inception", "--metrics", "fd")
+    printed = error_line(capsys, evaluate, "--run", str(run_folder), *FEW, "--features", "inception", "--metrics", "fd")
     assert complaint in printed and "leave out --features inception" in printed
 
 

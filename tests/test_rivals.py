@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from minimaskgit import training
 from minimaskgit.adversary import hinge_d_loss, hinge_g_loss
-from minimaskgit.checkpoint import load_model, save_model
+from minimaskgit.checkpoint import checkpoints, load_model, save_model
 from minimaskgit.rivals import diffusion, gan
 from minimaskgit.rivals.diffusion import UNet, add_noise, alpha_bar, ddim_step, ddpm_step, from_v, to_v
 from minimaskgit.rivals.gan import Discriminator, Generator
@@ -266,6 +266,12 @@ def test_a_conditional_norm_scales_and_shifts_what_batch_norm_gives():
     assert np.allclose(norm(x, condition).detach().numpy(), expected, atol=1e-5)
 
 
+def test_flat_features_give_a_flat_picture_without_a_checkerboard():
+    flat = torch.randn(1, 8, 1, 1, generator=generator(0)).expand(-1, -1, 8, 8)
+    inside = tiny_generator().head(flat)[..., 2:-2, 2:-2]  # beyond the reach of the border's zeros
+    assert inside.allclose(inside[..., :1, :1].expand_as(inside), atol=1e-5)
+
+
 @given(seed=seeds, bound=st.floats(0.05, 3))
 def test_truncated_z_stays_within_its_bound(seed, bound):
     z = gan.truncated_normal(torch.empty(1000), bound, generator(seed))
@@ -329,6 +335,31 @@ def test_the_game_is_the_hinge_game():
     assert gan.generator_loss(discriminator, fake, labels).allclose(hinge_g_loss(scores[1]), atol=1e-6)
 
 
+@given(weights=normal(3, 4, 4), images=normal(*PICTURES))
+def test_the_penalty_is_the_squared_slope_of_the_score_at_the_real_pictures(weights, images):
+    labels = torch.tensor([0, 2])
+    linear = lambda x, labels: (weights * x).sum((1, 2, 3))  # its slope is the weights, everywhere
+    bowl = lambda x, labels: (labels * x.square().sum((1, 2, 3))) / 2  # its slope is the label times the picture
+    assert gan.gradient_penalty(linear, images, labels).allclose(weights.square().sum(), rtol=1e-4)
+    assert gan.gradient_penalty(bowl, images, labels).allclose(4 * images[1].square().sum() / 2, rtol=1e-4)
+
+
+def test_the_penalty_teaches_the_discriminator_s_weights():
+    weights = torch.randn(3, 8, 8, generator=generator(0)).requires_grad_()
+    gan.gradient_penalty(lambda x, labels: (weights * x).sum((1, 2, 3)), pictures(), torch.tensor([0, 2])).backward()
+    assert weights.grad.allclose(2 * weights, rtol=1e-4)
+
+
+def test_a_discriminator_trained_with_a_penalty_is_flatter_at_the_real_pictures(tmp_path):
+    slopes = []
+    for penalty in (0.0, 10.0):
+        short = session(steps=12)
+        short.config.gan_training.penalty = penalty
+        gan.train_gan(short, tmp_path)
+        slopes.append(gan.gradient_penalty(short.parts["discriminator"].eval(), *short.images(0, 12, 0)).item())
+    assert slopes[1] < 0.3 * slopes[0]
+
+
 # --- Both: sampling and keeping ---
 
 SAMPLERS = {
@@ -371,33 +402,44 @@ def test_sizes_that_cannot_be_halved_are_refused(kind):
 # --- Both: training ---
 
 
+class Colours(SimpleNamespace):
+    """A data set of twelve pictures, of which only the number and the classes are asked."""
+
+    def __len__(self) -> int:
+        return 12
+
+
 def session(steps: int) -> SimpleNamespace:
     """What a training session has, small, on three flat colours; its `fit` runs the steps and keeps every state."""
     shape = SimpleNamespace(width=16, multipliers=(1, 2), patch=1, attention_side=4, latent=4)
     rates = {"learning_rate": 1e-2, "d_learning_rate": 1e-2, "ema_decay": 0.9, "warmup": 1, "cooldown": 0.5}
-    settings = SimpleNamespace(steps=steps, batch_size=12, class_dropout=0.1, clip=1.0, **rates)
-    parts = {"gan": shape, "gan_training": settings, "diffusion": shape, "diffusion_training": settings}
+    settings = SimpleNamespace(steps=steps, batch_size=12, class_dropout=0.1, clip=1.0, penalty=1.0, **rates)
+    settings_of = {"gan": shape, "gan_training": settings, "diffusion": shape, "diffusion_training": settings}
     labels = torch.arange(12) % 3
     colours = (0.1 + 0.8 * torch.eye(3))[labels][:, :, None, None].expand(-1, -1, 8, 8)
     states: list[dict[str, Tensor]] = []
 
-    def fit(folder, steps, train_step, parts, picture) -> float:
+    def fit(folder, steps, train_step, parts, picture, batch) -> float:
         for step in range(steps):
             torch.manual_seed(step)
             train_step(step)
             states.append({key: value.clone() for key, value in parts["model"].state_dict().items()})
         picture(steps)
+        given.parts = parts
         return 1.0
 
-    return SimpleNamespace(
-        config=SimpleNamespace(seed=0, images=SimpleNamespace(size=8), **parts),
+    given = SimpleNamespace(
+        config=SimpleNamespace(seed=0, images=SimpleNamespace(size=8), **settings_of),
         device=torch.device("cpu"),
         accelerator=Accelerator(cpu=True),
-        train=SimpleNamespace(num_classes=3, label_names=["red", "green", "blue"]),
+        train=Colours(num_classes=3, label_names=["red", "green", "blue"]),
+        numbers=lambda count, batch_size, step: torch.arange(batch_size),
         images=lambda step, batch_size, seed: (colours, labels),
         fit=fit,
         states=states,
+        parts={},  # what was trained, after `fit`
     )
+    return given
 
 
 TRAIN = {"gan": gan.train_gan, "diffusion": diffusion.train_diffusion}
@@ -420,9 +462,9 @@ def test_what_training_gives_is_the_weights_running_mean(stage, tmp_path):
 @pytest.mark.parametrize("stage", TRAIN)
 def test_training_that_goes_on_from_a_checkpoint_gives_the_same_weights(stage, tmp_path):
     whole = session(steps=4)
-    whole.fit = lambda *args: training.fit(*args[:-1], save_every=2, picture=args[-1])
+    whole.fit = lambda *args: training.fit(*args[:-2], save_every=2, picture=args[-2], batch=args[-1])
     once, _ = TRAIN[stage](whole, tmp_path)
-    assert (tmp_path / "checkpoint.safetensors").exists()  # of step 2, where the second time begins
+    assert checkpoints(tmp_path)  # of step 2, where the second time begins
     again, _ = TRAIN[stage](whole, tmp_path)
     values = again.state_dict()
     assert all(value.equal(values[key]) for key, value in once.state_dict().items())

@@ -16,7 +16,7 @@ from strategies import seeds
 from tiny import generator, tiny_transformer
 
 from minimaskgit import masking, train
-from minimaskgit.checkpoint import save_checkpoint, save_model
+from minimaskgit.checkpoint import checkpoints, save_checkpoint, save_model
 from minimaskgit.config import Config, ImagesConfig, TokenizerConfig, TokenizerTraining, TransformerConfig
 from minimaskgit.config import TransformerTraining as Training
 from minimaskgit.errors import UserError
@@ -232,14 +232,14 @@ def test_a_second_signal_stops_at_once(tmp_path):
 
 def test_a_finished_run_does_nothing_more(tmp_path):
     lesson = Lesson(tmp_path)
-    save_checkpoint(tmp_path / "checkpoint.safetensors", 12, 0.0, lesson.parts)
+    save_checkpoint(tmp_path, 12, 0.0, lesson.parts)
     lesson.train(12)
     assert lesson.done == []
 
 
 def test_the_seconds_of_earlier_sessions_count(tmp_path):
     lesson = Lesson(tmp_path)
-    save_checkpoint(tmp_path / "checkpoint.safetensors", 11, 5000.0, lesson.parts)
+    save_checkpoint(tmp_path, 11, 5000.0, lesson.parts)
     assert lesson.train(12) >= 5000 and lesson.done == [11]
 
 
@@ -249,7 +249,7 @@ def test_a_loss_that_is_no_number_stops_training_with_one_line_and_keeps_the_las
     def explode(step):
         return lesson.step(step) if step < 7 else {"loss": torch.tensor(math.nan)}
 
-    with pytest.raises(UserError, match=f"{tmp_path.name}: loss is nan at step 9; try a lower learning rate") as error:
+    with pytest.raises(UserError, match=f"{tmp_path.name}: loss is nan at step 8; try a lower learning rate") as error:
         lesson.train(train_step=explode)
     assert "\n" not in str(error.value)
     resumed = Lesson(tmp_path)
@@ -268,6 +268,63 @@ def test_a_state_that_went_wrong_between_two_reports_is_not_saved_over_the_good_
     resumed = Lesson(tmp_path)
     resumed.train()
     assert resumed.done[0] <= 7
+
+
+def test_a_broken_step_is_named_and_the_numbers_of_its_samples_are_kept(tmp_path):
+    lesson, batch = Lesson(tmp_path), lambda step: batch_indices(20, 4, step, 0)
+
+    def explode(step):
+        return lesson.step(step) | {"other": 1.0 if step < 6 else math.inf if step == 6 else 2.0}
+
+    with pytest.raises(UserError, match=r"other is inf at step 7; .*nan.json has the numbers of its samples"):
+        lesson.train(train_step=explode, batch=batch)
+    found = json.loads((tmp_path / "nan.json").read_text())
+    assert found == {"step": 7, "metric": "other", "value": "inf", "samples": batch(6).tolist()}
+
+
+def test_reports_after_a_resume_are_those_of_an_uninterrupted_run(tmp_path):
+    whole, parts = Lesson(tmp_path / "whole" / "stage"), Lesson(tmp_path / "parts" / "stage")
+    whole.train(report_every=4)
+
+    def crash(step):
+        if step == 11:
+            raise OSError("power cut")
+        return parts.step(step)
+
+    with pytest.raises(OSError, match="power cut"):
+        parts.train(train_step=crash, report_every=4)  # saved at 5 and 10, reported at 4 and 8
+    with (parts.folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 12, "lo')  # and killed while it wrote
+    resumed = Lesson(tmp_path / "parts" / "stage")
+    resumed.train(report_every=4)
+    assert resumed.done == [10, 11] and resumed.lines() == whole.lines()
+
+
+def test_the_checkpoint_with_the_lowest_loss_is_kept_beside_the_newest(tmp_path):
+    lesson, losses = Lesson(tmp_path), [5.0, 1.0, 3.0, 2.0, 4.0, 4.0]
+    lesson.train(6, lambda step: {"loss": losses[step]}, report_every=1, save_every=1, best="loss", keep=1)
+    assert [path.stem[-1] for path in checkpoints(tmp_path)] == ["2", "5"]  # none after the last step
+
+
+def test_a_full_disk_ends_the_run_in_one_line_with_the_last_good_checkpoint_intact(tmp_path, monkeypatch):
+    lesson = Lesson(tmp_path)
+
+    def no_space(tensors, path, metadata):
+        Path(path).write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    def full_after_six(step):
+        if step == 6:
+            monkeypatch.setattr("minimaskgit.checkpoint.save_file", no_space)
+        return lesson.step(step)
+
+    with pytest.raises(UserError, match=r"00000010.safetensors cannot be written .*No space left.* before is intact"):
+        lesson.train(train_step=full_after_six)
+    assert [path.name for path in tmp_path.glob("checkpoint*")] == ["checkpoint-00000005.safetensors"]
+    monkeypatch.undo()
+    resumed = Lesson(tmp_path)
+    resumed.train()
+    assert resumed.done[0] == 5
 
 
 def test_pictures_are_drawn_at_intervals_and_left_to_the_caller_at_the_end(tmp_path):
@@ -351,9 +408,9 @@ def test_classes_are_dropped_at_the_asked_rate_and_replaced_by_no_class(tmp_path
 
     def listen(model, tokens, labels, *rest):
         heard.append(labels)
-        return mvtm_loss(model, tokens, labels, *rest)
+        return masking.masked_loss(model, tokens, labels, *rest)
 
-    with patch.object(train, "mvtm_loss", listen):
+    with patch.object(train, "masked_loss", listen):
         train.train_transformer(session, causal=False)
     share = (heard[0] == session.train.num_classes).double().mean().item()
     assert share == pytest.approx(0.25, abs=0.08) and heard[0].max() == session.train.num_classes

@@ -242,9 +242,9 @@ by_share = {name: loss_by_share(model) for name, model in models.items()}
 show(figures.curves(by_share, "hidden, % of the tokens", "loss on unseen pictures, nats"), width=600)
 
 # %% [markdown]
-# Where few tokens are missing the two are close. Towards the blank canvas BERT's model has never been, and there it knows
-# hardly more than one that guesses blindly: compare its loss at 100 % with log K above. But the blank canvas is where
-# painting starts. (How a canvas is filled in 8 steps is lesson 5; here it is a means of looking.)
+# Where few tokens are missing the two are close. Towards the blank canvas BERT's model has never been, and there
+# it knows hardly more than one that guesses blindly: compare its loss at 100 % with log K above. But the blank canvas
+# is where painting starts. (How a canvas is filled in 8 steps is lesson 5; here it is a means of looking.)
 
 # %%
 judge = lessons.trained_judge(run)

@@ -6,6 +6,7 @@ diffusion  noise picture ──────────────T passes, les
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,14 @@ from minimaskgit import figures
 
 if TYPE_CHECKING:
     from minimaskgit.checkpoint import Stateful
+    from minimaskgit.config import DiffusionTraining, GanTraining
     from minimaskgit.train import Session
 
 
 def fit_and_show(
     session: "Session",
     folder: Path,
-    steps: int,
+    settings: "GanTraining | DiffusionTraining",
     train_step: Callable[[int], Mapping[str, Tensor]],
     parts: Mapping[str, "Stateful"],
     draw: Callable[[Tensor, torch.Generator], Tensor],
@@ -40,6 +42,7 @@ def fit_and_show(
     def picture(done: int) -> Path:
         return sheet(f"{folder.name}, step {done}", folder / "pictures" / f"step_{done:06d}.png")
 
-    seconds = session.fit(folder, steps, train_step, parts, picture)
+    batch = partial(session.numbers, len(session.train), settings.batch_size)
+    seconds = session.fit(folder, settings.steps, train_step, parts, picture, batch)
     print(f"samples: {sheet(folder.name, folder / 'samples.png')}")
     return seconds

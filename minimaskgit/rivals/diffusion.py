@@ -272,4 +272,4 @@ def train_diffusion(session: "Session", folder: Path) -> tuple[UNet, float]:
         return sample(ema.module, labels, 25, "ddim", generator)
 
     parts = {"model": model, "ema": ema, "optimizer": optimizer}
-    return ema.module, fit_and_show(session, folder, settings.steps, step, parts, draw)
+    return ema.module, fit_and_show(session, folder, settings, step, parts, draw)

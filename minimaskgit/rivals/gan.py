@@ -4,12 +4,13 @@
                                    ├──Discriminator──> score = what it sees . (w + embedding of the class)
     a picture of the class ─> real ┘
 
-    Generator       linear ─> 4x4 ─[up block]─> 8x8 ─[up block]─> 16x16 ─> patches of 2x2 pixels
+    Generator       linear ─> 4x4 ─[up block]─> 8x8 ─[up block]─> 16x16 ─doubled─> 32x32 pixels
     Discriminator   patches ─> 16x16 ─[down block]─> 8x8 ─[down block]─> 4x4 ─[block]─> sum
 
 What BigGAN brought together: the class reaches every norm of the generator (`ConditionalNorm`), the discriminator
 compares picture and class by a dot product (projection), hinge losses, spectral normalisation, a moving average of the
-generator's weights for sampling, and truncated z, which trades variety for quality.
+generator's weights for sampling, and truncated z, which trades variety for quality. One thing is added that so short a
+game needs, a penalty on the discriminator's gradient: without it one picture a class is all that comes out, whatever z.
 """
 
 from collections.abc import Sequence
@@ -67,8 +68,8 @@ class Generator(nn.Module, PyTorchModelHubMixin):
     """Draws a picture from a noise vector and a class.
 
     image_size: side in pixels. num_classes C. latent: length of z. width, multipliers: channels of the largest level
-    and their multiple, largest first as in the U-Net; each further level halves the side. patch: pixels a side that
-    the last layer unfolds from channels, for convolutions at full size are what costs.
+    and their multiple, largest first as in the U-Net; each further level halves the side. patch: pixels a side of a
+    place of the largest level, for wide convolutions at full size are what costs.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Generator(nn.Module, PyTorchModelHubMixin):
         image_size: int = 32,
         num_classes: int = 10,
         latent: int = 64,
-        width: int = 48,
+        width: int = 32,
         multipliers: Sequence[int] = (1, 2, 4),
         patch: int = 2,
     ):
@@ -88,8 +89,13 @@ class Generator(nn.Module, PyTorchModelHubMixin):
         self.start = nn.Linear(condition, widths[0] * self.side**2)
         self.blocks = nn.ModuleList(UpBlock(a, b, condition) for a, b in pairwise(widths))
         self.norm = nn.BatchNorm2d(widths[-1])
-        self.last = nn.Conv2d(widths[-1], 3 * patch**2, 3, padding=1)
-        self.unfold = nn.PixelShuffle(patch)
+        # Enlarged, then drawn by the same weights everywhere: unfolding channels into patches shows a checkerboard.
+        self.head = nn.Sequential(
+            nn.Upsample(scale_factor=patch),
+            nn.Conv2d(widths[-1], width // 2, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width // 2, 3, 3, padding=1),
+        )
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         """z (B, latent) and labels (B,) in 0..C-1 to images (B, 3, H, W) in [0, 1]."""
@@ -97,7 +103,7 @@ class Generator(nn.Module, PyTorchModelHubMixin):
         x = self.start(condition).unflatten(1, (-1, self.side, self.side))
         for block in self.blocks:
             x = block(x, condition)
-        return torch.sigmoid(self.unfold(self.last(F.relu(self.norm(x))))).float()
+        return torch.sigmoid(self.head(F.relu(self.norm(x)))).float()
 
 
 def smallest_side(image_size: int, patch: int, levels: int) -> int:
@@ -143,7 +149,7 @@ class Discriminator(nn.Module):
         self,
         image_size: int = 32,
         num_classes: int = 10,
-        width: int = 48,
+        width: int = 32,
         multipliers: Sequence[int] = (1, 2, 4),
         patch: int = 2,
     ):
@@ -168,6 +174,8 @@ class Discriminator(nn.Module):
 
 # --- Learning and sampling ---
 
+PENALTY_EVERY = 4  # steps: differentiating a gradient is dear, and so much weight now and then does as well
+
 
 def discriminator_loss(discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
     """`hinge_d_loss` of real and detached fake pictures (B, 3, H, W) of the same classes (B,), a scalar."""
@@ -178,6 +186,17 @@ def discriminator_loss(discriminator: Discriminator, real: Tensor, fake: Tensor,
 def generator_loss(discriminator: Discriminator, fake: Tensor, labels: Tensor) -> Tensor:
     """`hinge_g_loss` of fake pictures (B, 3, H, W) of classes (B,), a scalar."""
     return hinge_g_loss(discriminator(fake, labels))
+
+
+def gradient_penalty(discriminator: Discriminator, real: Tensor, labels: Tensor) -> Tensor:
+    """R1: mean squared length of the score's gradient by the real pictures (B, 3, H, W) of classes (B,), a scalar.
+
+    Where it is flat at every real picture, the score leaves alone a fake that got there, and the generator has no
+    reason to move all its pictures to the one that scores highest (Mescheder et al. 2018, eq. 9).
+    """
+    real = real.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(discriminator(real, labels).sum(), real, create_graph=True)  # (B, 3, H, W)
+    return gradient.square().sum((1, 2, 3)).mean()
 
 
 def truncated_normal(z: Tensor, truncation: float, generator: torch.Generator | None = None) -> Tensor:
@@ -225,7 +244,10 @@ def train_gan(session: "Session", folder: Path) -> tuple[Generator, float]:
         with session.accelerator.autocast():
             fake = model(torch.randn(len(labels), model.latent, device=labels.device), labels)
             d_loss = discriminator_loss(discriminator, images, fake, labels)
-        update(d_optimizer, d_loss, settings.d_learning_rate * rate)
+        total = d_loss
+        if settings.penalty and step % PENALTY_EVERY == 0:  # in full precision, for it is differentiated twice
+            total = d_loss + settings.penalty / 2 * PENALTY_EVERY * gradient_penalty(discriminator, images, labels)
+        update(d_optimizer, total, settings.d_learning_rate * rate)
         discriminator.requires_grad_(False)  # it learned above, and judges here
         with session.accelerator.autocast():
             g_loss = generator_loss(discriminator, fake, labels)
@@ -239,4 +261,4 @@ def train_gan(session: "Session", folder: Path) -> tuple[Generator, float]:
 
     parts = {"model": model, "discriminator": discriminator, "ema": ema}
     parts |= {"optimizer": optimizer, "d_optimizer": d_optimizer}
-    return ema.module, fit_and_show(session, folder, settings.steps, step, parts, draw)
+    return ema.module, fit_and_show(session, folder, settings, step, parts, draw)

@@ -1,0 +1,110 @@
+"""Weights to start from: `python -m minimaskgit.export --run runs/glyphs --out data/pretrained/glyphs` (lesson 0).
+
+    run folder ──weights to bfloat16, training state left out──> folder of a few megabytes, itself a run ──> model card
+
+What is exported is measured as it is, after rounding; the figures go into the card.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from minimaskgit import cli
+from minimaskgit.checkpoint import load_model, save_model
+from minimaskgit.classifier import Classifier
+from minimaskgit.config import PRESETS, Config, first_difference
+from minimaskgit.errors import UserError
+from minimaskgit.evaluate import Options as EvaluateOptions
+from minimaskgit.evaluate import evaluate, table
+from minimaskgit.files import write_json
+from minimaskgit.judge import load_judge
+from minimaskgit.runs import open_run
+from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.transformer import Transformer
+
+MODELS = {
+    "tokenizer": Tokenizer,
+    "transformer": Transformer,
+    "autoregressive": Transformer,
+    "classifier": Classifier,
+    "judge/classifier": Classifier,
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to export, and where to."""
+
+    run: Path  # run folder with all stages trained
+    out: Path  # folder to write; it must not be there yet
+    samples: int = 2000  # images that its measured quality rests on
+    device: str = "auto"  # auto, cpu, cuda or mps
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Export a run, measure what was exported, and write its card."""
+    options = cli.parse(Options, "Export a run's weights in bfloat16, with a model card.", argv=argv)
+    if options.out.exists():
+        raise UserError(f"--out {options.out} is there already; remove it, or choose another name")
+    run = open_run(options.run, options.device)
+    load_judge(run)  # trained now if it is not yet
+    for name, kind in MODELS.items():  # all are loaded before anything is written
+        model = load_model(kind, run.folder / name).to(torch.bfloat16)
+        save_model(model, options.out / name)
+        shutil.copy(run.folder / name / "evaluation.json", options.out / name)
+    for name in ("config.json", "labels.json"):
+        shutil.copy(run.folder / name, options.out)
+    exported = open_run(options.out, options.device)
+    results = [
+        evaluate(exported, EvaluateOptions(exported.folder, samples=options.samples, decoder=decoder))
+        for decoder in ("maskgit", "autoregressive")
+    ]
+    shutil.rmtree(options.out / "evaluation")  # the cached reference
+    write_json(options.out / "evaluation.json", results)
+    (options.out / "README.md").write_text(card(options, run.config, results))
+    size = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())
+    print(f"{options.out}: {size / 1e6:.1f} MB; look at {options.out / 'README.md'}")
+
+
+def card(options: Options, config: Config, results: Sequence[dict]) -> str:
+    """The model card: what it is, how it was made, how to use it, how good it is."""
+    preset = next((name for name, make in PRESETS.items() if first_difference(make(), config) is None), None)
+    how = f"--preset {preset}" if preset else "(the settings of config.json)"
+    measured = "\n\n".join(f"```\n{table(result)}\n```" for result in results)
+    return f"""---
+library_name: minimaskgit
+license: mit
+tags: [maskgit, image-generation]
+---
+
+# MaskGIT on {config.data}, {config.images.size} x {config.images.size} pixels
+
+Tokenizer, masked and causal transformer, the classifier of the perceptual loss and the judge, as bfloat16 safetensors,
+each with its config.json. Made by
+
+```
+python -m minimaskgit.train {how} --out {options.run}
+python -m minimaskgit.export --run {options.run} --out {options.out}
+```
+
+Used by `python -m minimaskgit.generate --run {options.out} --out grid.png`, or in Python
+
+```python
+from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.transformer import Transformer
+
+tokenizer = Tokenizer.from_pretrained("{options.out}/tokenizer").eval()
+transformer = Transformer.from_pretrained("{options.out}/transformer").eval()
+```
+
+What `python -m minimaskgit.evaluate` measures of these very weights:
+
+{measured}
+"""
+
+
+if __name__ == "__main__":
+    cli.run(main)

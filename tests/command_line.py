@@ -1,0 +1,29 @@
+"""The commands as tests call them: options for a run of seconds, and what a refused command prints."""
+
+import pytest
+
+from minimaskgit import cli
+
+# A run of all stages in seconds.
+TINY_RUN = [
+    *("--images.count", "64", "--report-every", "2", "--save-every", "2", "--picture-every", "3"),
+    *("--classifier.steps", "3", "--classifier.width", "8", "--classifier.batch-size", "8"),
+    *("--tokenizer.width", "16", "--tokenizer.num-codes", "32", "--tokenizer.code-dim", "4"),
+    *("--tokenizer-training.steps", "6", "--tokenizer-training.batch-size", "4"),
+    *("--tokenizer-training.gan-start", "0.5", "--tokenizer-training.gan-width", "8"),
+    *("--transformer.width", "16", "--transformer.depth", "1", "--transformer.heads", "2"),
+    *("--transformer.mlp-width", "32", "--transformer-training.steps", "5"),
+    *("--transformer-training.batch-size", "4", "--transformer-training.class-dropout", "0.1"),
+    *("--gan.width", "8", "--gan.latent", "4", "--gan-training.steps", "5", "--gan-training.batch-size", "4"),
+    *("--diffusion.width", "8", "--diffusion-training.steps", "5", "--diffusion-training.batch-size", "4"),
+]
+
+
+def error_line(capsys, command, *arguments: str) -> str:
+    """What a command prints when it refuses its arguments: one line, and exit code 2."""
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lambda: command.main(list(arguments)))
+    assert stop.value.code == 2
+    *progress, printed = capsys.readouterr().err.strip().splitlines()
+    assert printed.startswith("error: ") and not any("Traceback" in line for line in progress)
+    return printed

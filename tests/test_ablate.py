@@ -1,0 +1,357 @@
+"""The ablation of the mask schedules from end to end on a tiny run, its laws, and what it says to wrong input."""
+
+import json
+import math
+import os
+import shutil
+import signal
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import load_file
+from tiny import FixedLogits
+
+from minimaskgit import ablate, ablation_plot, cli, train
+from minimaskgit.checkpoint import checkpoints, save_model
+from minimaskgit.classifier import Classifier
+from minimaskgit.config import (
+    ClassifierConfig,
+    Config,
+    ImagesConfig,
+    TokenizerConfig,
+    TransformerConfig,
+    TransformerTraining,
+    save_config,
+)
+from minimaskgit.glyphs import GLYPH_NAMES
+from minimaskgit.runs import open_run
+from minimaskgit.schedules import SCHEDULES
+from minimaskgit.tokenizer import Tokenizer
+
+CONFIG = Config(
+    report_every=2,
+    save_every=2,
+    picture_every=100,
+    images=ImagesConfig(count=64),
+    classifier=ClassifierConfig(width=8),
+    tokenizer=TokenizerConfig(width=16, num_codes=32, code_dim=4),
+    transformer=TransformerConfig(width=16, depth=1, heads=2, mlp_width=32),
+    transformer_training=TransformerTraining(steps=4, batch_size=4),
+)
+FEW = ("--samples", "20", "--reference", "30", "--steps", "1", "3", "8")
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory) -> Path:
+    """A run with a tokenizer and a judge as they were before the first step, and no transformer."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    save_config(CONFIG, folder / "config.json")
+    (folder / "labels.json").write_text(json.dumps(GLYPH_NAMES))
+    torch.manual_seed(0)
+    save_model(Tokenizer(CONFIG.images.size, **asdict(CONFIG.tokenizer)), folder / "tokenizer")
+    save_model(Classifier(len(GLYPH_NAMES), width=8), folder / "judge/classifier")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(bare, tmp_path_factory) -> Path:
+    """The same with a finished ablation of all eight schedules."""
+    folder = tmp_path_factory.mktemp("runs") / "done"
+    shutil.copytree(bare, folder)
+    ablate.main(["--run", str(folder), *FEW])
+    return folder
+
+
+@pytest.fixture
+def copied(done, tmp_path) -> Path:
+    folder = tmp_path / "copy"
+    shutil.copytree(done, folder)
+    return folder
+
+
+def result(folder: Path) -> dict:
+    return json.loads((folder / "ablation.json").read_text())
+
+
+def weights(folder: Path) -> dict:
+    return load_file(folder / "model.safetensors")
+
+
+def equal(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def error_line(capsys, *arguments: str) -> str:
+    """What the command prints when it refuses its arguments: one line, and exit code 2."""
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lambda: ablate.main(list(arguments)))
+    assert stop.value.code == 2
+    *progress, printed = capsys.readouterr().err.strip().splitlines()
+    assert printed.startswith("error: ") and not any("Traceback" in line for line in progress)
+    return printed
+
+
+# --- From end to end ---
+
+
+def test_every_schedule_is_measured_at_every_t_and_told(done, capsys):
+    ablate.main(["--run", str(done), *FEW])
+    printed = capsys.readouterr().out
+    found = result(done / "ablation")
+    assert [row["schedule"] for row in found["rows"]] == list(ablate.PAPER)
+    assert set(SCHEDULES) == set(ablate.PAPER)
+    for row in found["rows"]:
+        assert [point["steps"] for point in row["by_steps"]] == [1, 3, 8]
+        assert all(
+            point["fd"] > 0 and point["fd_real"] > 0 and 0 <= point["class_accuracy"] <= 1 for point in row["by_steps"]
+        )
+        assert row["best"] in row["by_steps"] and row["common"] == row["by_steps"][-1]
+        assert row["best"]["fd"] == min(point["fd"] for point in row["by_steps"])
+        assert row["schedule"].replace("_", " ") in printed
+    for told in (
+        "4 training steps",
+        "20 images for each T",
+        "from seed 0",
+        "not comparable with published FID",
+        "6.06",
+    ):
+        assert told in printed
+    assert printed.rstrip().endswith(f"{done / 'ablation' / 'ablation.json'}")
+    assert Image.open(done / "ablation/ablation.png").size > (1000, 500)
+    assert 0 < found["real"]["fd"] < found["real"]["reconstruction_fd_real"]  # what the tokenizer loses is not counted
+    assert not (done / "transformer").exists()
+
+
+def test_all_have_the_same_training_but_for_the_schedule(done):
+    records = [json.loads((done / "ablation" / name / "training.json").read_text()) for name in ablate.PAPER]
+    assert [record.pop("schedule") for record in records] == list(ablate.PAPER)
+    assert all(record == records[0] for record in records) and records[0]["steps"] == 4
+    models = [weights(done / "ablation" / name) for name in ablate.PAPER]
+    assert not any(equal(model, models[0]) for model in models[1:])
+
+
+def test_each_is_trained_and_decoded_with_its_own_schedule_and_bert_decoded_with_the_cosine(
+    bare, tmp_path, monkeypatch
+):
+    trained, decoded = [], []
+
+    def masks(batch, num_tokens, schedule, device):
+        trained.append(schedule)
+        return real_masks(batch, num_tokens, schedule, device)
+
+    def watched(model, labels, **options):
+        decoded.append(options["schedule"])
+        return real_decode(model, labels, **options)
+
+    real_masks, real_decode = train.draw_masks, ablate.decode
+    monkeypatch.setattr(train, "draw_masks", masks)
+    monkeypatch.setattr(ablate, "decode", watched)
+    names = ["cubic", "logarithmic", "bert"]
+    ablate.main(["--run", str(bare), "--out", str(tmp_path), *FEW[:-3], "1", "--schedules", *names])
+    assert list(dict.fromkeys(trained)) == [SCHEDULES[name] for name in names]
+    assert decoded == [SCHEDULES[name] for name in ("cubic", "logarithmic", "cosine")]
+
+
+def test_what_is_trained_and_measured_is_kept(copied, monkeypatch, capsys):
+    before = result(copied / "ablation")
+    with monkeypatch.context() as patch:
+        for name in ("train_transformer", "quality", "likelihoods"):
+            patch.setattr(ablate, name, None)  # not called
+        ablate.main(["--run", str(copied), *FEW])
+    assert result(copied / "ablation")["rows"] == before["rows"]
+    shutil.rmtree(copied / "ablation/square")
+    ablate.main(["--run", str(copied), *FEW])
+    assert result(copied / "ablation")["rows"] == before["rows"]  # to the bit
+
+
+def test_other_samples_are_measured_anew_and_not_mixed_with_the_old(copied):
+    options = ["--run", str(copied), "--schedules", "cosine"]
+    ablate.main([*options, *FEW])
+    before = result(copied / "ablation")["rows"][0]["by_steps"]
+    ablate.main([*options, *FEW, "--seed", "1"])
+    after = result(copied / "ablation")["rows"][0]["by_steps"]
+    assert all(a["fd"] != b["fd"] for a, b in zip(before, after))
+    ablate.main([*options, *FEW])
+    assert result(copied / "ablation")["rows"][0]["by_steps"] == before
+
+
+def test_stopped_in_training_and_run_again_it_ends_as_if_never_stopped(done, bare, tmp_path, monkeypatch):
+    original, out = train.batch_indices, tmp_path / "out"
+
+    def interrupting(count, batch_size, step, seed):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(count, batch_size, step, seed)
+
+    options = ["--run", str(bare), "--out", str(out), *FEW, "--schedules", "linear"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="to go on"):
+        patch.setattr(train, "batch_indices", interrupting)
+        ablate.main(options)
+    assert checkpoints(out / "linear") and not (out / "ablation.json").exists()
+    ablate.main(options)
+    assert equal(weights(out / "linear"), weights(done / "ablation/linear"))
+
+
+def test_stopped_in_measuring_and_run_again_it_measures_only_the_rest(copied, monkeypatch):
+    before, measured = result(copied / "ablation"), []
+    (copied / "ablation/cosine/points.json").unlink()
+    real = ablate.quality
+
+    def stopping(run, model, name, steps, *others):
+        if steps == 8 and measured == [1, 3]:
+            measured.append("stop")
+            raise KeyboardInterrupt
+        measured.append(steps)
+        return real(run, model, name, steps, *others)
+
+    monkeypatch.setattr(ablate, "quality", stopping)
+    with pytest.raises(KeyboardInterrupt, match="to go on"):
+        ablate.main(["--run", str(copied), *FEW])
+    ablate.main(["--run", str(copied), *FEW])
+    assert measured == [1, 3, "stop", 8]
+    assert result(copied / "ablation")["rows"] == before["rows"]
+
+
+def test_quick_is_less_of_everything_in_a_folder_of_its_own(bare):
+    run = open_run(bare)
+    slow, quick = (ablate.settled(run, ablate.Options(run=bare, quick=quick)) for quick in (False, True))
+    assert slow.out != quick.out and slow.samples > quick.samples and set(quick.steps) < set(slow.steps)
+    assert slow.schedules == quick.schedules == tuple(ablate.PAPER)
+    assert slow.steps[0] == quick.steps[0] == 1 and slow.steps[-1] == quick.steps[-1] == 64
+    longer = replace(run, config=replace(CONFIG, transformer_training=TransformerTraining(steps=2200)))
+    slow, quick = (ablate.settled(longer, ablate.Options(run=bare, quick=quick)) for quick in (False, True))
+    assert slow.train_steps == 2200 > quick.train_steps == ablate.QUICK_TRAINING
+
+
+# --- Its parts ---
+
+
+def yardstick(count: int, num_tokens: int, num_codes: int) -> ablate.Yardstick:
+    tokens = torch.arange(count * num_tokens).view(count, num_tokens) % num_codes
+    return ablate.Yardstick(None, None, None, None, tokens, torch.zeros(count, dtype=torch.long))
+
+
+def test_the_nll_of_a_model_that_knows_nothing_is_log_k_under_any_mask(bare):
+    run, model = open_run(bare), FixedLogits(torch.zeros(9, 5))
+    told = ablate.likelihoods(run, model, yardstick(7, 9, 5), SCHEDULES["cubic"], seed=0)
+    values = [told["nll"], told["nll_own"], *(value for _, value in told["nll_by_masked"])]
+    assert values == pytest.approx([math.log(5)] * len(values))
+
+
+def test_every_masked_token_counts_alike_in_the_nll_whatever_its_batch(bare):
+    """A part of few masked tokens must not weigh as much as one of many."""
+    run, count = open_run(bare), ablate.BATCH + 1
+    logits = torch.randn(9, 5, generator=torch.Generator().manual_seed(0))
+    measured = yardstick(count, 9, 5)
+    masks = torch.zeros(count, 9, dtype=torch.bool)
+    masks[:-1, 0], masks[-1] = True, True
+    chosen = logits.log_softmax(-1).expand(count, -1, -1).gather(-1, measured.tokens[..., None]).squeeze(-1)
+    expected = -chosen[masks].mean().item()
+    assert ablate.nll(run, FixedLogits(logits), measured, masks) == pytest.approx(expected, rel=1e-5)
+
+
+def test_all_models_are_asked_for_the_same_hidden_tokens(bare):
+    run, seen = open_run(bare), []
+    for name in ("logarithmic", "exponential"):
+        model = FixedLogits(torch.zeros(16, 5))
+        ablate.likelihoods(run, model, yardstick(30, 16, 5), SCHEDULES[name], seed=3)
+        seen.append(model.seen)
+    same = [torch.equal(a, b) for a, b in zip(*seen)]
+    assert same.count(False) == 1 and len(same) == len(ablate.FRACTIONS) + 2  # all but the masks of their own
+
+
+@pytest.mark.parametrize("fraction", ablate.FRACTIONS)
+def test_a_fixed_fraction_of_the_tokens_is_hidden_and_all_of_them_at_one(fraction):
+    masks = ablate.held_out_masks(20, 64, ablate.constant(fraction), seed=0)
+    assert set(masks.sum(1).tolist()) == {math.ceil(fraction * 64)}
+
+
+@given(values=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 64)), min_size=1, max_size=8))
+def test_the_best_t_has_the_lowest_fd_and_of_equal_ones_the_fewest_steps(values):
+    points = [{"fd": float(value), "steps": steps} for value, steps in values]
+    chosen = ablate.best(points)
+    assert chosen["fd"] == min(point["fd"] for point in points)
+    assert chosen["steps"] == min(point["steps"] for point in points if point["fd"] == chosen["fd"])
+
+
+@given(order=st.permutations([name for name in ablate.PAPER if name != "bert"]))
+def test_the_paper_s_order_agrees_with_itself_and_not_with_its_reverse(order):
+    paper = {name: ablate.PAPER[name][2] for name in order}
+    assert ablate.pairs_in_order(paper, paper) == (21, 21)
+    assert ablate.pairs_in_order({name: -value for name, value in paper.items()}, paper) == (0, 21)
+
+
+def rows_of(fds: dict[str, float]) -> list[dict]:
+    return [{"schedule": name, "by_steps": [{"fd": fd}, {"fd": 9.0}]} for name, fd in fds.items()]
+
+
+def test_concave_before_convex_is_found_where_it_holds_and_only_there():
+    ours = dict(zip(ablate.PAPER, [1.0, 1.1, 1.2, 1.3, 2.0, 3.0, 4.0, 0.5]))  # bert's 0.5 is not asked
+    found = ablate.findings(rows_of(ours), "fd")
+    assert found["concave_linear_convex_each"] and found["concave_linear_convex_on_average"]
+    assert found["order"][0] == "exponential" and "bert" not in found["order"]
+    found = ablate.findings(rows_of(ours | {"exponential": 2.1}), "fd")
+    assert found["concave_linear_convex_on_average"] and not found["concave_linear_convex_each"]
+    found = ablate.findings(rows_of(ours | {"logarithmic": 0.1, "square_root": 0.1}), "fd")
+    assert not found["concave_linear_convex_on_average"]
+
+
+def test_the_picture_says_why_bert_fails_and_is_drawn_of_any_schedules(done):
+    everything = result(done / "ablation")
+    assert "100 % masked" in ablation_plot.caption(everything)
+    for names in (("cosine",), ("linear", "bert")):
+        some = everything | {"rows": [row for row in everything["rows"] if row["schedule"] in names]}
+        assert ("100 % masked" in ablation_plot.caption(some)) == ("bert" in names)
+        assert ablation_plot.draw(some).size == ablation_plot.draw(everything).size
+    assert set(ablation_plot.STYLES) == set(ablate.PAPER)
+    assert len(set(ablation_plot.STYLES.values())) == len({style[0] for style in ablation_plot.STYLES.values()}) == 8
+
+
+# --- Wrong input ---
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["--schedules", "sine"], "--schedules sine: expected some of exponential, cubic"),
+        (["--samples", "0"], "--samples 0: expected 20 or more"),
+        (["--samples", "19"], "two for each of 10 classes"),
+        (["--steps", "65"], "--steps 65: expected 1 to 64"),
+        (["--steps", "0"], "--steps 0: expected 1 to 64"),
+        (["--train-steps", "0"], "--train-steps 0: expected 1 or more"),
+        (["--reference", "1"], "--reference 1: expected 2 or more"),
+        (["--device", "abacus"], "no device 'abacus'"),
+        (["--out", __file__], "is a file; expected a folder"),
+    ],
+)
+def test_impossible_options_are_told_in_one_line(bare, tmp_path, capsys, arguments, complaint):
+    assert complaint in error_line(capsys, "--run", str(bare), "--out", str(tmp_path / "out"), *arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_run_or_a_tokenizer_it_says_how_to_train_one(bare, tmp_path, capsys):
+    assert "minimaskgit.train" in error_line(capsys, "--run", str(tmp_path / "none"))
+    folder = tmp_path / "run"
+    shutil.copytree(bare, folder, ignore=shutil.ignore_patterns("tokenizer"))
+    printed = error_line(capsys, "--run", str(folder))
+    assert "no trained tokenizer" in printed and "minimaskgit.train" in printed
+
+
+def test_transformers_of_another_training_are_refused_and_kept(copied, capsys):
+    before = weights(copied / "ablation/cosine")
+    printed = error_line(capsys, "--run", str(copied), *FEW, "--train-steps", "3")
+    assert "steps is 4 there and 3 here" in printed and "another --out" in printed
+    assert equal(weights(copied / "ablation/cosine"), before)
+    torch.manual_seed(1)
+    save_model(Tokenizer(CONFIG.images.size, **asdict(CONFIG.tokenizer)), copied / "tokenizer")
+    assert "tokenizer is" in error_line(capsys, "--run", str(copied), *FEW)
+
+
+def test_a_damaged_record_is_named(copied, capsys):
+    (copied / "ablation/cosine/points.json").write_text("{")
+    assert "points.json is damaged" in error_line(capsys, "--run", str(copied), *FEW)

@@ -1,0 +1,270 @@
+"""Laws of training in several processes, and in parts: the batch is the same, whoever computes it (lesson 9)."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import seeds
+from test_training import tiny_run, tiny_session
+
+from minimaskgit import train
+from minimaskgit.checkpoint import checkpoints
+from minimaskgit.config import TokenizerTraining, TransformerConfig, TransformerTraining
+from minimaskgit.errors import UserError
+from minimaskgit.training import _Means, batch_indices, parts_of_batch
+
+# --- Who takes what ---
+
+
+@given(
+    processes=st.integers(1, 4), parts=st.integers(1, 3), size=st.integers(1, 5), count=st.integers(1, 40), seed=seeds
+)
+def test_every_sample_is_seen_once_an_epoch_over_all_processes(processes, parts, size, count, seed):
+    batch_size, seen = processes * parts * size, []
+    for step in range(2 * count):  # whole epochs
+        chosen = batch_indices(count, batch_size, step, seed)
+        for rank in range(processes):
+            place = SimpleNamespace(num_processes=processes, process_index=rank, gradient_accumulation_steps=parts)
+            seen += [chosen[part] for part in parts_of_batch(batch_size, place)]
+    assert all(len(part) == size for part in seen)
+    assert torch.cat(seen).bincount(minlength=count).tolist() == [2 * batch_size] * count
+
+
+def place(processes: int) -> SimpleNamespace:
+    return SimpleNamespace(num_processes=processes)
+
+
+@pytest.mark.parametrize("processes, accumulate, refused", [(1, 1, False), (2, 2, False), (3, 1, True), (2, 3, True)])
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(processes, accumulate, refused):
+    config = replace(train.Config(), accumulate=accumulate)
+    if not refused:
+        return train.check_shares(config, train.STAGES, place(processes))
+    with pytest.raises(UserError, match=r"batch-size .* expected a multiple of"):
+        train.check_shares(config, train.STAGES, place(processes))
+
+
+def test_the_rivals_are_trained_by_one_process():
+    train.check_shares(train.Config(), ["gan", "diffusion"], place(1))
+    with pytest.raises(UserError, match="--stage gan with 2 processes"):
+        train.check_shares(train.Config(), ["gan"], place(2))
+
+
+# --- A batch in parts ---
+
+
+@pytest.fixture
+def own_accelerator():
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.usefixtures("own_accelerator")
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_batch_in_parts_teaches_a_transformer_what_the_whole_one_does(tmp_path, causal):
+    settings = TransformerTraining(steps=6, batch_size=12, class_dropout=0.2, ema_decay=0.5, label_smoothing=0.1)
+    models = []
+    for accumulate in (1, 3):
+        folder = tmp_path / str(accumulate)
+        torch.manual_seed(0)  # the same tokenizer
+        session = tiny_run(folder, transformer_training=settings, accumulate=accumulate, report_every=1)
+        models.append(train.train_transformer(session, causal).state_dict())
+    for name, value in models[0].items():
+        assert value.allclose(models[1][name], rtol=1e-3, atol=1e-5), name  # sums in another order
+    stage = "autoregressive" if causal else "transformer"
+    for one, parts in zip(*(metrics(tmp_path / str(accumulate) / stage) for accumulate in (1, 3)), strict=True):
+        assert one == pytest.approx(parts, rel=1e-5)
+
+
+@pytest.mark.usefixtures("own_accelerator")
+def test_dropout_is_each_part_s_own_whichever_process_computes_it(tmp_path):
+    seeds = []
+    shape = TransformerConfig(width=16, depth=1, heads=2, mlp_width=16, dropout=0.5)
+    settings = TransformerTraining(steps=1, batch_size=4)
+    session = tiny_run(tmp_path, transformer=shape, transformer_training=settings, accumulate=4)
+    real = train.masked_loss
+
+    def listen(*arguments):
+        seeds.append(torch.initial_seed())
+        return real(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "masked_loss", listen)
+        train.train_transformer(session, causal=False)
+    assert [seed - seeds[0] for seed in seeds] == [0, 1, 2, 3]  # by its first sample
+
+
+@pytest.mark.usefixtures("own_accelerator")
+def test_a_batch_in_parts_teaches_the_tokenizer_without_adversary_what_the_whole_one_does(tmp_path):
+    settings = TokenizerTraining(steps=6, batch_size=8, perceptual_weight=0, gan_weight=0, learning_rate=1e-3)
+    lines = []
+    for accumulate in (1, 2):
+        folder = tmp_path / str(accumulate)
+        train.train_tokenizer(tiny_session(folder, tokenizer_training=settings, accumulate=accumulate, report_every=1))
+        lines.append(metrics(folder / "tokenizer"))
+    for one, parts in zip(*lines, strict=True):
+        for name in ("l1", "commitment", "grad_norm"):  # the use of codes is counted part by part
+            assert one[name] == pytest.approx(parts[name], rel=1e-4)
+
+
+@pytest.mark.usefixtures("own_accelerator")
+def test_the_moving_average_is_the_finished_transformer_and_none_is_kept_unless_asked_for(tmp_path):
+    finished = {}
+    for decay in (0.0, 1.0):
+        torch.manual_seed(0)
+        settings = TransformerTraining(steps=3, batch_size=4, ema_decay=decay)
+        finished[decay] = train.train_transformer(tiny_run(tmp_path / str(decay), transformer_training=settings), False)
+    assert type(finished[0.0]) is type(finished[1.0])
+    torch.manual_seed(0)
+    first = train.train_transformer(
+        tiny_run(tmp_path / "first", transformer_training=TransformerTraining(steps=1, batch_size=4)), False
+    )
+    weight = {name: model.head[0].weight for name, model in (*finished.items(), ("first", first))}
+    assert weight[1.0].equal(weight["first"])  # a decay of 1 keeps the first step's weights for ever
+    assert not weight[0.0].equal(weight["first"])
+
+
+# --- What processes tell each other ---
+
+
+def test_the_first_broken_step_of_any_process_is_everyone_s():
+    other = SimpleNamespace(
+        num_processes=2,
+        device=torch.device("cpu"),
+        reduce=lambda value, how: torch.stack([value.float(), torch.tensor(math.nan)]).mean(),
+        gather=lambda value: torch.cat([value, torch.tensor([3])]),
+    )
+    for own in (math.nan, 1.0):  # here it breaks at step 5, or not at all
+        means = _Means(other)
+        for step in range(6):
+            means.add(step, {"loss": own if step == 5 else 1.0})
+        means.share()
+        assert int(means.broken) == 3 and not math.isfinite(means.sums["loss"])
+
+
+# --- Several processes, really ---
+
+SETTINGS = [
+    *("--device", "cpu", "--images.count", "40", "--images.flip", "--report-every", "1", "--save-every", "2"),
+    *("--precision", "fp32", "--classifier.steps", "4", "--classifier.width", "8", "--classifier.batch-size", "8"),
+    *("--tokenizer.width", "8", "--tokenizer.num-codes", "32", "--tokenizer.code-dim", "4"),
+    *("--tokenizer.ema", "--tokenizer.revive-after", "2"),
+    *("--tokenizer-training.steps", "8", "--tokenizer-training.batch-size", "8"),
+    *("--tokenizer-training.gan-start", "0.4", "--tokenizer-training.gan-width", "8"),
+    *("--transformer.width", "16", "--transformer.depth", "1", "--transformer.heads", "2", "--transformer.mlp-width"),
+    *("16", "--transformer-training.steps", "6", "--transformer-training.batch-size", "8"),
+    *("--transformer-training.class-dropout", "0.2", "--transformer-training.ema-decay", "0.5"),
+]
+SAME = 1e-4  # relative, of every reported number: float32 sums in another order, over at most eight steps
+PROGRAM = """
+import os, signal, sys
+from minimaskgit import cli, train, training
+seed_everything = training.seed_everything
+
+def at_step(seed, stage, step):
+    for number, rank, when in {events}:
+        if int(os.environ["RANK"]) == rank and (stage, step) == when:
+            os.kill(os.getpid(), number)
+    seed_everything(seed, stage, step)
+
+training.seed_everything = at_step
+cli.run(lambda: train.main(sys.argv[1:]))
+"""
+
+
+def two_processes(tmp_path: Path, *arguments: str, events: list = []) -> subprocess.CompletedProcess:  # noqa: B006
+    """Train by torchrun in two processes; events: (signal, rank, (stage, step)), sent by the process to itself."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(events=events))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(train.__file__).parents[1])}
+    return subprocess.run([*launch, *arguments], capture_output=True, text=True, timeout=240, env=environment)
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory) -> Path:
+    """A run of one process, all stages."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    train.main(["--out", str(folder), *SETTINGS])
+    return folder
+
+
+def assert_same_course(a: Path, b: Path) -> None:
+    lines, others = metrics(a), metrics(b)
+    assert len(lines) == len(others) >= 4
+    for line, other in zip(lines, others, strict=True):
+        assert line == pytest.approx(other, rel=SAME, abs=1e-6)
+
+
+def files(folder: Path) -> list[str]:
+    found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return sorted(str(path.parent if path.parent.name == "tensorboard" else path) for path in found)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_losses_of_one_and_one_of_them_writes(one_process, tmp_path):
+    folder = tmp_path / "two"
+    ended = two_processes(tmp_path, "--out", str(folder), *SETTINGS)
+    assert ended.returncode == 0, ended.stderr
+    for stage in ("classifier", "tokenizer", "transformer", "autoregressive"):
+        assert_same_course(one_process / stage, folder / stage)
+    assert files(folder) == files(one_process)
+    assert ended.stdout.count("done: ") == ended.stdout.count("samples: ") / 2 == 1
+
+
+@pytest.mark.slow
+def test_one_process_dying_ends_all_with_a_clear_message_and_one_alone_goes_on(one_process, tmp_path):
+    folder = tmp_path / "two"
+    death = (int(signal.SIGKILL), 1, ("tokenizer", 5))
+    ended = two_processes(tmp_path, "--out", str(folder), "--stage", "tokenizer", *SETTINGS, events=[death])
+    assert ended.returncode != 0
+    assert "error: tokenizer: another process of this run is gone, so this one ends too; --resume" in ended.stderr
+    assert checkpoints(folder / "tokenizer")[-1].name == "checkpoint-00000004.safetensors"
+    AcceleratorState._reset_state(reset_partial_state=True)
+    train.main(["--out", str(folder), "--stage", "tokenizer", "--resume", "--device", "cpu"])
+    assert_same_course(one_process / "tokenizer", folder / "tokenizer")
+
+
+@pytest.mark.slow
+def test_a_signal_to_any_process_stops_all_after_the_same_step(tmp_path):
+    folder = tmp_path / "two"
+    stop = (int(signal.SIGTERM), 1, ("classifier", 2))
+    again = (int(signal.SIGINT), 1, ("classifier", 2))  # as from torchrun and from the terminal
+    only = ["--out", str(folder), "--stage", "tokenizer"]
+    ended = two_processes(tmp_path, *only, *SETTINGS, events=[stop, again])
+    assert ended.returncode != 0 and "classifier saved at step 3 of 4; to go on" in ended.stderr
+    assert checkpoints(folder / "classifier")[-1].name == "checkpoint-00000003.safetensors"
+
+
+@pytest.mark.slow
+def test_what_one_process_began_two_go_on_with(one_process, tmp_path, monkeypatch):
+    folder = tmp_path / "two"
+    only = ["--out", str(folder), "--stage", "tokenizer"]
+
+    def crash(session, images, part):
+        raise OSError("power cut")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="power cut"):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        patch.setattr(train, "last_layer_gradient", crash)  # as soon as the adversary joins, after step 4
+        train.main([*only, *SETTINGS])
+    assert checkpoints(folder / "tokenizer")[-1].name == "checkpoint-00000004.safetensors"
+    ended = two_processes(tmp_path, *only, "--resume", "--device", "cpu")
+    assert ended.returncode == 0, ended.stderr
+    assert_same_course(one_process / "tokenizer", folder / "tokenizer")

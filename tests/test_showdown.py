@@ -1,0 +1,98 @@
+"""The showdown from end to end, and its verdicts."""
+
+import json
+
+import pytest
+import torch
+from command_line import TINY_RUN, error_line
+from PIL import Image
+
+from minimaskgit import compare, showdown, train
+from minimaskgit.evaluate import sample
+from minimaskgit.runs import open_run
+from minimaskgit.samplers import training_seconds
+
+
+@pytest.fixture(scope="module")
+def result(showdown_folder) -> dict:
+    return showdown.load(showdown_folder / "showdown/compare.json")
+
+
+@pytest.fixture(scope="module")
+def showdown_folder(tmp_path_factory):
+    """A tiny run, from nothing to the showdown, with few steps and few samples."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    train.main(["--out", str(folder), "--stage", "tokenizer", *TINY_RUN])  # all else is trained by compare
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(showdown, "DIFFUSION_STEPS", (250, 2))
+        patch.setattr(showdown, "EDITS", 20)
+        options = ["--batches", "1", "2", "--repeats", "1", "--shown", "2", "--samples", "20"]
+        compare.main(["--run", str(folder), "--showdown", *options])
+    return folder
+
+
+def test_everybody_is_timed_and_judged(showdown_folder, result):
+    assert [row["name"].split(",")[0] for row in result["rows"]] == [
+        *("MaskGIT", "MaskGIT", "autoregressive", "autoregressive", "GAN", "diffusion", "diffusion"),
+    ]
+    for row in result["rows"]:
+        assert set(row["scores"]) == set(result["real"]) and row["parameters"] > 0
+        assert all(speed["seconds"] > 0 for speed in row["batch"].values())
+    passes = {row["name"]: row["passes"] for row in result["rows"]}
+    assert passes["MaskGIT, T = 8"] == 8 and passes["autoregressive, cache"] == 64
+    assert passes["GAN"] == 1 and passes["diffusion, 250 steps"] == 250
+    for name in ("showdown.png", "quality.png", "compare.png", "race.gif"):
+        assert Image.open(showdown_folder / "showdown" / name).size > (100, 100)
+
+
+def test_training_seconds_are_those_of_all_stages_that_one_stands_on(showdown_folder, result):
+    def seconds(stage: str) -> float:
+        return json.loads((showdown_folder / stage / "evaluation.json").read_text())["seconds"]
+
+    rows = {row["name"]: row for row in result["rows"]}
+    assert rows["GAN"]["training_seconds"] == seconds("gan")
+    tokens = seconds("classifier") + seconds("tokenizer")
+    assert rows["MaskGIT, T = 8"]["training_seconds"] == pytest.approx(tokens + seconds("transformer"))
+    run = open_run(showdown_folder)
+    assert training_seconds(run, "autoregressive") == pytest.approx(tokens + seconds("autoregressive"))
+
+
+def test_the_cache_changes_no_picture_so_quality_is_measured_once(showdown_folder, result):
+    run, labels = open_run(showdown_folder), torch.arange(4)
+    samplers = showdown.contestants(run)
+    with_cache, without = (
+        sample(run, samplers[f"autoregressive, {name}"].draw, labels, 0).images for name in ("cache", "no cache")
+    )
+    assert (with_cache.float() - without.float()).abs().max() <= 8  # bf16 rounds differently; the tokens are the same
+    rows = {row["name"]: row for row in result["rows"]}
+    assert rows["autoregressive, cache"]["scores"] == rows["autoregressive, no cache"]["scores"]
+
+
+def test_the_table_has_a_line_for_each_and_one_for_real_images(result):
+    lines = showdown.table(result).splitlines()
+    for row in result["rows"]:
+        assert sum(line.startswith(row["name"].ljust(25)) for line in lines) == 1
+    assert any(line.startswith("real images") for line in lines)
+    assert any("not comparable with published FID" in line for line in lines)
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_a_verdict_follows_the_measured_numbers_whoever_they_favour(result, better):
+    changed = json.loads(json.dumps(result))
+    for row in changed["rows"]:
+        ours = row["name"].startswith("MaskGIT") == better
+        row["scores"] |= {"fd": 1.0 if ours else 2.0, "recall": 0.6 if ours else 0.3, "cas": 0.9 if ours else 0.5}
+        for speed in row["batch"].values():
+            speed["images_per_second"] = 10.0 if ours else 1.0
+    for edited in changed["edits"].values():
+        for name, scores in edited.items():
+            scores |= dict.fromkeys(scores, 0.9 if (name == "MaskGIT") == better else 0.5)
+    verdicts = [claim["verdict"] for claim in showdown.claims(changed) if "fewer passes" not in claim["claim"]]
+    assert set(verdicts) == {"holds" if better else "does not hold here"}
+    assert showdown.claims_table(showdown.claims(changed)).count("\n") == len(verdicts) + 2
+
+
+def test_too_few_samples_are_refused_before_anything_is_trained(tmp_path, capsys):
+    arguments = ("--run", str(tmp_path / "run"), "--showdown", "--samples", "19")
+    assert "expected 20 or more" in error_line(capsys, compare, *arguments)
+    assert not (tmp_path / "run").exists()
