@@ -38,7 +38,7 @@ def raster_steps(
 ) -> Iterator[Tensor]:
     """Generate token by token, giving the prefix (B, 1), (B, 2), ... (B, N) after each; labels (B,) in 0..C."""
     ids = (model.num_codes + labels)[:, None]  # (B, 1 + tokens so far)
-    memory = KVCache(model, len(labels))
+    memory = KVCache(model, len(labels)) if cache else None
     for _ in range(model.num_tokens):
         logits = cached_step(model, ids[:, -1:], memory) if cache else model.logits(model.trunk(ids)[:, -1])  # (B, K)
         ids = torch.cat([ids, sample_next(logits, generator)[:, None]], dim=1)
