@@ -18,14 +18,16 @@ schedule_names = st.sampled_from(sorted(SCHEDULES))
 falling_names = st.sampled_from(sorted(set(SCHEDULES) - {"bert"}))
 
 
-def normal(*shape: int) -> st.SearchStrategy[Tensor]:
+@st.composite
+def normal(draw: st.DrawFn, *shape: int) -> Tensor:
     """Standard normal tensors of a shape."""
-    return seeds.map(lambda seed: torch.randn(shape, generator=generator(seed)))
+    return torch.randn(shape, generator=generator(draw(seeds)))
 
 
-def codes(num_codes: int, *shape: int) -> st.SearchStrategy[Tensor]:
+@st.composite
+def codes(draw: st.DrawFn, num_codes: int, *shape: int) -> Tensor:
     """Tensors of code numbers 0..K-1."""
-    return seeds.map(lambda seed: torch.randint(num_codes, shape, generator=generator(seed)))
+    return torch.randint(num_codes, shape, generator=generator(draw(seeds)))
 
 
 @st.composite

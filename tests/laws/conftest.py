@@ -281,7 +281,7 @@ def sentence(item: pytest.Item) -> str:
 
 
 def smallest_input(item: pytest.Item, error: BaseException) -> str:
-    """What hypothesis found, or the law's own parameters; a law about a distribution has fixed input."""
+    """What hypothesis found, or the law's own parameters; others have fixed input."""
     given = {name: value for name, value in item.callspec.params.items() if name != "impl"}
     lines = [f"{name}={value!r}" for name, value in given.items()]
     for note in getattr(error, "__notes__", ()):
@@ -289,7 +289,7 @@ def smallest_input(item: pytest.Item, error: BaseException) -> str:
             found = textwrap.dedent("\n".join(note.splitlines()[1:-1])).splitlines()
             names = (*given, "impl", "seed")
             lines += [line for line in found if not line.startswith(tuple(f"{name}=" for name in names))]
-    return "\n".join(lines) or "the draws of this law"
+    return "\n".join(lines) or "the law's own input, always the same"
 
 
 def reason(error: BaseException, path: Path) -> str:

@@ -77,7 +77,7 @@ def test_confidence_is_log_probability_plus_noise_and_infinite_where_known(impl,
     found = impl.confidence(logits, tokens, known, tau, noise)
     assert found.shape == tokens.shape, f"confidence of shape {tuple(found.shape)} for tokens {tuple(tokens.shape)}"
     fits = np.allclose(found.numpy(), expected, rtol=1e-4, atol=1e-4)
-    assert fits, f"confidence is {found.tolist()}, not {expected.round(4).tolist()}"
+    assert fits, f"confidence is {oracles.readable(found)}, not {oracles.readable(expected)}"
 
 
 # --- How many stay masked ---
