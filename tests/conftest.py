@@ -22,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "law(function): what a function that a student writes must fulfil")
     # The same examples every time, unless a seed asks for others; none is too slow: a busy machine is no failure.
     same = config.getoption("--hypothesis-seed") is None
     options = {"max_examples": 50, "deadline": None, "derandomize": same, "database": None}

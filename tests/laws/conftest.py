@@ -175,7 +175,6 @@ def seed(request) -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "law(function): what a function that a student writes must fulfil")
     path = config.getoption("--submission")
     if not path:
         return
@@ -252,7 +251,8 @@ class Report:
         yield f"Lesson {lesson_number(self.lesson)}: {self.path}"
         for name in functions:
             if name in done:
-                yield f"  done         {name} ({self.laws.get(name, 0)} laws hold)"
+                held = self.laws.get(name, 0)
+                yield f"  done         {name} ({held} {'law holds' if held == 1 else 'laws hold'})"
             elif name in unwritten:
                 yield f"  not written  {name}"
             else:
