@@ -6,18 +6,22 @@ PIP_FLAGS ?= --quiet
 DATA      ?= zh-plus/tiny-imagenet
 ARGS      :=
 
-PY    := .venv/bin/python
-READY := .venv/.ready
+PY      := .venv/bin/python
+READY   := .venv/.ready
+JUPYTER := .venv/.jupyter
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo demo-real compare full test test-fast test-gpu bench ablate results lint format clean distclean FORCE
+.PHONY: help setup demo demo-real compare full test test-fast test-gpu lessons lab bench ablate results lint format \
+	clean distclean FORCE
 
 help: ## this list
 	@echo "minimaskgit: 'make demo' trains a MaskGIT and shows its pictures, 'make test' checks it."
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  make lesson-3, lab-3, check-3: run lesson 3, open it in JupyterLab, judge your answers to its exercises"
 	@echo
 	@echo "Options go through ARGS, as in: make demo ARGS=--help"
 
@@ -40,6 +44,24 @@ test-fast: $(READY) ## all but the slow tests
 
 test-gpu: $(READY) ## only the tests that want an accelerator
 	@$(PY) -m pytest -m gpu $(ARGS)
+
+lesson-%: $(JUPYTER) # run lesson N without a browser, into runs/lessons
+	@$(PY) lessons/run.py $* $(ARGS)
+
+lessons: $(JUPYTER) ## run all lessons, with their seconds and memory; make lesson-3 runs one
+	@$(PY) lessons/run.py $(ARGS)
+
+lab: $(JUPYTER) ## open the lessons in JupyterLab; make lab-3 opens one
+	@$(PY) -m jupyterlab --notebook-dir=lessons $(ARGS)
+
+lab-%: $(JUPYTER) # open lesson N in JupyterLab
+	@cd lessons && test -e $*_*.ipynb || { echo "error: no lesson $*; there are: $$(ls *_*.ipynb | tr '\n' ' ')" >&2; exit 2; }
+	@cd lessons && ../$(PY) -m jupyterlab --notebook-dir=. $*_*.ipynb $(ARGS)
+
+check-%: $(READY) # judge lessons/exercises/lesson_N.py by the laws of lesson N
+	@test -e lessons/exercises/lesson_$*.py \
+	|| { echo "error: no exercises $*; there are: $$(cd lessons/exercises && ls lesson_*.py | tr '\n' ' ')" >&2; exit 2; }
+	@$(PY) -m pytest tests/laws/test_lesson_$*.py --submission lessons/exercises/lesson_$*.py --timeout 60 $(ARGS)
 
 bench: $(READY) ## measure decoding and training speed, into runs/bench.json
 	@$(PY) -m minimaskgit.bench --out runs/bench.json $(ARGS)
@@ -92,3 +114,9 @@ $(READY): pyproject.toml constraints.txt $(BROKEN)
 	@$(PY) -m pip install --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
 	@mv .venv/.started $(READY)
 	@echo "Done: .venv is ready."
+
+# JupyterLab and the rest of what the lessons need, for those who want them, with a stamp of their own.
+$(JUPYTER): $(READY)
+	@echo "Setting up the lessons: pip fetches JupyterLab, a minute or two."
+	@$(PY) -m pip install --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e ".[dev,lessons]"
+	@touch $(JUPYTER)

@@ -1,4 +1,8 @@
-"""What all tests share: how hypothesis searches, how many threads torch takes, and where data sets come from."""
+"""What all tests share: how hypothesis searches, how many threads torch takes, and where data sets come from.
+
+pytest --submission FILE         judge a student's answers in place of the package's, by the laws of tests/laws
+pytest --hypothesis-seed NUMBER  try other examples, and in the laws other draws, than the ones always tried
+"""
 
 import sys
 from pathlib import Path
@@ -7,14 +11,26 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from command_line import TINY_RUN
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from minimaskgit import train
 
-# The same examples every time, and no example too slow: a busy machine is no failure.
-settings.register_profile("laws", max_examples=50, deadline=None, derandomize=True, database=None)
-settings.load_profile("laws")
 torch.set_num_threads(1)  # the models here are too small to share; a second thread only waits
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--submission", type=Path, metavar="FILE", help="judge a student's answers by the laws")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "law(function): what a function that a student writes must fulfil")
+    # The same examples every time, unless a seed asks for others; none is too slow: a busy machine is no failure.
+    same = config.getoption("--hypothesis-seed") is None
+    options = {"max_examples": 50, "deadline": None, "derandomize": same, "database": None}
+    # Of a broken law one example, the smallest; what else might have been different would take longer to find out.
+    options |= {"report_multiple_bugs": False, "phases": [Phase.explicit, Phase.generate, Phase.shrink]}
+    settings.register_profile("laws", **options)
+    settings.load_profile("laws")
 
 
 @pytest.fixture(autouse=True)

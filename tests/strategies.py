@@ -18,14 +18,16 @@ schedule_names = st.sampled_from(sorted(SCHEDULES))
 falling_names = st.sampled_from(sorted(set(SCHEDULES) - {"bert"}))
 
 
-def normal(*shape: int) -> st.SearchStrategy[Tensor]:
+@st.composite
+def normal(draw: st.DrawFn, *shape: int) -> Tensor:
     """Standard normal tensors of a shape."""
-    return seeds.map(lambda seed: torch.randn(shape, generator=generator(seed)))
+    return torch.randn(shape, generator=generator(draw(seeds)))
 
 
-def codes(num_codes: int, *shape: int) -> st.SearchStrategy[Tensor]:
+@st.composite
+def codes(draw: st.DrawFn, num_codes: int, *shape: int) -> Tensor:
     """Tensors of code numbers 0..K-1."""
-    return seeds.map(lambda seed: torch.randint(num_codes, shape, generator=generator(seed)))
+    return torch.randint(num_codes, shape, generator=generator(draw(seeds)))
 
 
 @st.composite
@@ -47,3 +49,31 @@ def canvases(draw: st.DrawFn, num_codes: int, num_tokens: int, mask_id: int, max
 def _scattered(counts: list[int], num_tokens: int, seed: int) -> Tensor:
     order = torch.rand(len(counts), num_tokens, generator=generator(seed)).argsort(1).argsort(1)
     return order < torch.tensor(counts)[:, None]
+
+
+# --- Small enough to read, for the laws that students see ---
+
+
+@st.composite
+def small(draw: st.DrawFn, *sides: int) -> Tensor:
+    """Normal tensors rounded to one digit, (..., D): each side is drawn, from 1 (the last one from 2) to the given."""
+    shape = [draw(st.integers(1, side)) for side in sides[:-1]] + [draw(st.integers(2, sides[-1]))]
+    return _rounded(shape, draw(seeds))
+
+
+@st.composite
+def predictions(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
+    """logits (B, N, K), targets (B, N) in 0..K-1 and a mask (B, N) with at least one True a sample."""
+    logits = draw(small(3, 6, 5))
+    batch, num_tokens, num_codes = logits.shape
+    return logits, draw(codes(num_codes, batch, num_tokens)), draw(masks(batch, num_tokens))
+
+
+@st.composite
+def like(draw: st.DrawFn, x: Tensor) -> Tensor:
+    """Normal tensors, rounded to one digit, of the shape of another."""
+    return _rounded(x.shape, draw(seeds))
+
+
+def _rounded(shape: tuple[int, ...], seed: int) -> Tensor:
+    return (torch.randn(*shape, generator=generator(seed)) * 10).round() / 10

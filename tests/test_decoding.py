@@ -1,29 +1,27 @@
-"""Laws of iterative parallel decoding (lesson 5; paper section 3.2)."""
+"""Laws of iterative parallel decoding, step by step (lesson 5; paper section 3.2).
+
+The laws of the functions that a student writes are in laws/test_lesson_5.py.
+"""
 
 from collections.abc import Callable
 from itertools import pairwise
 from unittest.mock import patch
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from strategies import canvases, codes, masks, normal, schedule_names, seeds
-from test_schedules import ORACLE
+from strategies import canvases, masks, normal, schedule_names, seeds
 from tiny import FixedLogits, generator, tiny_transformer
 
 from minimaskgit import decoding
 from minimaskgit.decoding import (
     TEMPERATURE,
-    confidence,
     decode,
     decode_steps,
     gumbel_noise,
     mask_plan,
-    num_to_mask,
-    remask,
     sample_categorical,
 )
 from minimaskgit.schedules import SCHEDULES, cosine
@@ -98,48 +96,7 @@ def test_gumbel_noise_is_gumbel_distributed_and_finite_at_its_ends():
             assert gumbel_noise((3,), torch.device("cpu")).isfinite().all()
 
 
-# --- How sure ---
-
-
-@given(logits=normal(2, N, K), tokens=codes(K, 2, N), known=masks(2, N), noise=normal(2, N), tau=st.floats(0, 5))
-def test_confidence_is_log_probability_plus_noise_and_infinite_where_known(logits, tokens, known, noise, tau):
-    z = logits.double().numpy()
-    log_p = z - np.log(np.exp(z).sum(-1, keepdims=True))
-    log_p = np.take_along_axis(log_p, tokens.numpy()[..., None], -1)[..., 0]
-    expected = np.where(known.numpy(), np.inf, log_p + tau * noise.double().numpy())
-    np.testing.assert_allclose(confidence(logits, tokens, known, tau, noise).numpy(), expected, rtol=1e-4, atol=1e-4)
-
-
 # --- How many stay masked ---
-
-
-@pytest.mark.parametrize(
-    ("steps", "fixed"),
-    [(8, [5, 15, 24, 31, 39, 45, 48, 49]), (12, [3, 6, 11, 15, 18, 22, 26, 27, 31, 31, 33, 33]), (1, [256])],
-)
-def test_under_the_cosine_256_tokens_are_fixed_few_at_first_and_many_at_last(steps, fixed):
-    masked = [256, *mask_plan(torch.tensor([256]), steps, cosine)[:, 0].tolist()]
-    assert [before - after for before, after in pairwise(masked)] == fixed
-
-
-@given(
-    name=schedule_names,
-    samples=st.lists(st.tuples(st.integers(1, 300), st.integers(0, 300)), min_size=1, max_size=5),
-    progress=st.integers(1, 40).flatmap(lambda steps: st.tuples(st.integers(0, steps - 1), st.just(steps))),
-)
-def test_a_step_keeps_the_floor_of_u_gamma_masked_but_always_fixes_one_and_leaves_one(name, samples, progress):
-    start = np.array([u for u, _ in samples])
-    now = np.array([min(u, n) for u, n in samples])
-    step, steps = progress
-    counts = num_to_mask(torch.tensor(start), torch.tensor(now), step, steps, SCHEDULES[name])
-    assert counts.dtype == torch.int64
-    if step == steps - 1:
-        assert not counts.any()
-        return
-    exact = start * ORACLE[name]((step + 1) / steps, np.maximum(2, start))
-    # Where U gamma is an integer but for rounding, in double precision, either neighbour will do.
-    least, most = (np.maximum(0, np.minimum(np.maximum(1, np.floor(exact + e)), now - 1)) for e in (-1e-9, 1e-9))
-    assert (least <= counts.numpy()).all() and (counts.numpy() <= most).all()
 
 
 @given(name=schedule_names, start=st.lists(st.integers(0, 300), min_size=1, max_size=5), steps=st.integers(1, 40))
@@ -150,23 +107,6 @@ def test_a_plan_falls_strictly_until_nothing_is_masked_and_each_sample_has_its_o
         for before, after in pairwise([u, *counts]):
             assert 0 <= after < before or after == before == 0
         assert counts == mask_plan(torch.tensor([u]), steps, SCHEDULES[name])[:, 0].tolist()
-
-
-# --- Which tokens are masked again ---
-
-
-@given(tokens=codes(K, 3, N), sure=normal(3, N), counts=st.lists(st.integers(0, N), min_size=3, max_size=3))
-def test_the_least_confident_tokens_are_masked_again_and_the_others_stay(tokens, sure, counts):
-    left = remask(tokens, sure, torch.tensor(counts), MODEL.mask_id)
-    for row, before, confidences, count in zip(left, tokens, sure, counts):
-        masked = row == MODEL.mask_id
-        assert masked.sum() == count and row[~masked].equal(before[~masked])
-        assert set(torch.where(masked)[0].tolist()) == set(confidences.argsort()[:count].tolist())
-
-
-def test_among_equally_confident_tokens_still_exactly_the_count_is_masked():
-    left = remask(torch.zeros(3, N, dtype=torch.long), torch.zeros(3, N), torch.tensor([0, 4, 9]), MODEL.mask_id)
-    assert unknown(left).sum(1).tolist() == [0, 4, 9]
 
 
 # --- The loop ---

@@ -1,0 +1,148 @@
+"""Run lessons without a browser: `make lesson-3`, `make lessons` (or `python lessons/run.py 3`).
+
+    lessons/3_*.ipynb ──fresh kernel, a line a cell──> runs/lessons/3_*.ipynb and .html, which needs no network
+
+The text of a notebook is written in lessons/source/3_*.py, in cells that begin with `# %%` (code) or
+`# %% [markdown]`, where a change can be read in a diff. `python lessons/run.py --build 3` makes the notebook from it,
+with outputs; a test sees to it that the two agree.
+"""
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbconvert import HTMLExporter
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+LESSONS = Path(__file__).parent
+OUT = LESSONS.parent / "runs" / "lessons"
+PEAK = "import resource, sys; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"  # KiB; on macOS bytes
+TIMEOUT = 300  # seconds a cell
+
+
+class Failed(Exception):
+    """A cell raised an error; the message says which and where."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Run lessons: notebook and HTML under runs/lessons.")
+    parser.add_argument("numbers", nargs="*", help="of the lessons; default all")
+    parser.add_argument("--build", action="store_true", help="make lessons/*.ipynb from lessons/source")
+    options = parser.parse_args()
+    there = {path.name.split("_")[0]: path for path in sorted(LESSONS.glob("[0-9]*_*.ipynb"))}
+    if options.build:
+        there |= {path.name.split("_")[0]: path for path in sorted((LESSONS / "source").glob("[0-9]*_*.py"))}
+    for number in options.numbers:
+        if number not in there:
+            names = ", ".join(f"{key} ({path.stem.split('_', 1)[1]})" for key, path in there.items())
+            print(f"error: no lesson {number}; there are {names}", file=sys.stderr)
+            return 2
+    rows, code = [], 0
+    for number in options.numbers or there:
+        path, began = there[number], time.perf_counter()
+        try:
+            peak = run(path, LESSONS if options.build else OUT)
+            result = f"{peak:6.0f} MB"
+        except Failed as failure:
+            print(failure, file=sys.stderr)
+            result, code = "   FAILED", 1
+        rows.append(f"  {path.stem:32} {time.perf_counter() - began:5.0f} s  {result}")
+    if len(rows) > 1:
+        print("\n  lesson                         seconds   peak memory", *rows, sep="\n")
+    return code
+
+
+def run(path: Path, out: Path) -> float:
+    """Execute a lesson, a line a cell, and write it to `out`, and its HTML to runs/lessons; gives the peak in MB."""
+    notebook = from_source(path.read_text()) if path.suffix == ".py" else nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    title, done, began = path.stem, 0, time.perf_counter()
+    options = {
+        "timeout": TIMEOUT,
+        "kernel_name": "python3",
+        "extra_arguments": ["--log-level=40"],
+        "resources": {"metadata": {"path": str(LESSONS)}},
+    }
+    client = NotebookClient(notebook, record_timing=False, **options)
+    print(path.stem)
+    with client.setup_kernel():
+        for index, cell in enumerate(notebook.cells):
+            if cell.cell_type == "markdown":
+                title = heading(cell.source) or title
+                continue
+            done, cell_began = done + 1, time.perf_counter()
+            print(f"  [{done:2}/{len(code)}] {title[:60]:60}", end=" ", flush=True)
+            try:
+                client.execute_cell(cell, index)
+            except CellExecutionError as error:
+                raise Failed(explanation(cell.source, error)) from None
+            print(f"{time.perf_counter() - cell_began:6.1f} s", flush=True)
+        notebook.cells.append(new_code_cell(PEAK))
+        client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1, store_history=False)
+        last = notebook.cells.pop()
+    peak = int(last.outputs[0].text) / (2**20 if sys.platform == "darwin" else 2**10)
+    tidy(notebook)
+    out.mkdir(parents=True, exist_ok=True)
+    OUT.mkdir(parents=True, exist_ok=True)
+    written, page = out / f"{path.stem}.ipynb", OUT / f"{path.stem}.html"
+    nbformat.write(notebook, written)
+    page.write_text(to_html(notebook, path.stem))
+    print(f"  {time.perf_counter() - began:.0f} s, at most {peak:.0f} MB\n  {written}\n  {page}")
+    return peak
+
+
+def heading(markdown: str) -> str:
+    """The first heading in a text cell, if any."""
+    found = re.search(r"^#+ (.*)$", markdown, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def explanation(source: str, error: CellExecutionError) -> str:
+    """The cell, the line in it and the error."""
+    trace = re.sub(r"\x1b\[[0-9;]*m", "", error.traceback)
+    lines = re.findall(r"^-+> *(\d+) ", trace, re.MULTILINE)
+    number = int(lines[0]) if lines else 1
+    shown = [f"{'-->' if i == number else '   '} {i:3} {line}" for i, line in enumerate(source.splitlines(), 1)]
+    return "FAILED\n" + "\n".join([*shown, f"line {number}: {error.ename}: {error.evalue}"])
+
+
+def tidy(notebook: NotebookNode) -> None:
+    """Leave out what would differ from run to run without meaning anything: clock times and progress bars."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+
+
+def to_html(notebook: NotebookNode, title: str) -> str:
+    """A page with everything in it: formulas are plain text, so that no script need be fetched."""
+    page, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook, {"metadata": {"name": title}})
+    page = re.sub(r'<script[^>]*src="https?://[^>]*>\s*</script>', "", page)
+    return re.sub(r"<script[^>]*>(?:(?!</script>).)*https?://.*?</script>", "", page, flags=re.DOTALL)
+
+
+# --- Notebooks from plain text ---
+
+
+def from_source(text: str) -> NotebookNode:
+    """A notebook without outputs from text whose cells begin with `# %%`; in text cells every line begins with `#`."""
+    cells = []
+    for number, part in enumerate(re.split(r"^# %%", text, flags=re.MULTILINE)[1:]):
+        kind, _, body = part.partition("\n")
+        if kind.strip() == "[markdown]":
+            lines = [line.removeprefix("#").removeprefix(" ") for line in body.strip().splitlines()]
+            cells.append(new_markdown_cell("\n".join(lines)))
+        else:
+            cells.append(new_code_cell(body.strip()))
+        cells[-1]["id"] = f"cell-{number:02}"
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

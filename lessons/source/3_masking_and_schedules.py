@@ -1,0 +1,320 @@
+# %% [markdown]
+# # Lesson 3: masking and schedules
+#
+# A picture is now a row of N tokens, numbers between 0 and K − 1 (lesson 1). How does one teach a model to write such
+# rows? MaskGIT's answer: hide a part, ask for it, and hide *every* amount from a single token to all of them.
+#
+# Here you build the whole of that: how much to hide (the schedule γ), which tokens, and what to ask. Then you train
+# small models and see why BERT's famous 15 % cannot paint.
+#
+# *Paper: sections 3.1 and 3.3. Package: `schedules.py` and `masking.py`, two pages. Time: about an hour, of which the
+# computer takes two minutes.*
+
+# %%
+import math
+
+import torch
+
+from minimaskgit import figures, lessons
+from minimaskgit.classifier import class_accuracy
+from minimaskgit.config import TransformerTraining
+from minimaskgit.data import to_float
+from minimaskgit.decoding import decode
+from minimaskgit.glyphs import glyphs
+from minimaskgit.lessons import generator, show
+from minimaskgit.masking import mask_counts, masked_cross_entropy, mvtm_loss, random_mask
+from minimaskgit.schedules import SCHEDULES, bert, cosine
+from minimaskgit.train import make_optimizers
+from minimaskgit.transformer import Transformer
+
+lessons.road_map(3)
+
+# %% [markdown]
+# ## The idea
+#
+# A model that fills in *one* missing token of a complete picture has an easy life: it copies the neighbours. A model
+# that gets a blank canvas has nothing to copy. Painting starts at the blank canvas and ends at the complete picture, so
+# the model must have met everything between.
+#
+# Here is what it will meet: pictures of which a share is hidden. The tokenizer is trained already; its 8 × 8 grid has
+# N = 64 tokens.
+
+# %%
+run = lessons.trained_run(train=False)  # True: train your own tokenizer and transformer first, some minutes
+tokenizer = run.tokenizer()
+pictures, labels = glyphs(8, seed=5)
+tokens = tokenizer.encode(to_float(pictures))  # (8, 64)
+print(f"tokens {tuple(tokens.shape)}, between {tokens.min()} and {tokens.max()}; the first row of the first picture:")
+print(tokens[0, :8].tolist())
+
+
+def hidden(share: float):
+    """The pictures with about this share of their tokens hidden."""
+    masks = random_mask(torch.full((8,), round(share * 64)), 64, generator(0))
+    return figures.grid(figures.masked_canvas(tokenizer.decode(tokens), masks, 8), columns=8)
+
+
+lessons.knob(hidden, share=[0.05, 0.15, 0.3, 0.5, 0.64, 0.8, 0.9, 0.97, 1.0])
+
+# %% [markdown]
+# ## How much to hide
+#
+# Draw a number r between 0 and 1, the *progress*: 0 nothing is known yet, 1 all is known. The **mask schedule** γ turns
+# it into the share of tokens to hide. Any γ will do that falls from γ(0) = 1 to γ(1) = 0. The paper compares these
+# (section 3.3 and table 3):
+#
+# | schedule | γ(r) | shape |
+# | --- | --- | --- |
+# | exponential | 1 − N<sup>r−1</sup> | concave |
+# | cubic | 1 − r³ | concave |
+# | square | 1 − r² | concave |
+# | **cosine** | cos(π r / 2) | concave |
+# | linear | 1 − r | straight |
+# | square root | 1 − √r | convex |
+# | logarithmic | −log<sub>N</sub> r, at most 1 | convex |
+#
+# *Concave* curves lie above the straight line: most r give almost blank canvases. The cosine takes one line.
+
+
+# %%
+def my_cosine(r, num_tokens):
+    return torch.cos(math.pi / 2 * r)
+
+
+r = torch.linspace(0, 1, 101)
+print("largest difference from the package's:", (my_cosine(r, 64) - cosine(r, 64)).abs().max().item())
+
+falling = {name: gamma for name, gamma in SCHEDULES.items() if name != "bert"}
+show(figures.schedule_plot(falling, num_tokens=64, steps=8))
+
+# %% [markdown]
+# At the left are the curves. At the right the same curves are read the other way, as lesson 5 will: decoding in 8
+# steps, how many of 64 tokens does each step fix? Concave schedules fix few tokens at first, when little is known.
+#
+# **Predict before you run.** In training r is uniform. Under the cosine, which share of all tokens is hidden on
+# average: about 1/2, 0.64 or 0.75? (A hint: the average of γ is the area below its curve.)
+
+# %%
+r = torch.rand(100_000, generator=generator(0))
+for name, gamma in falling.items():
+    print(f"{name:12} hides {gamma(r, 64).mean():.3f} of the tokens on average")
+print(f"{'2 / pi':12}       {2 / math.pi:.3f}")
+
+# %% [markdown]
+# ## A ratio for every picture
+#
+# Every picture of a batch draws its own r, so that a batch shows canvases from almost blank to almost complete. Then
+# exactly n = ⌈γ(r) · N⌉ of its tokens are hidden. Rounding *up* leaves at least one token to ask for.
+
+
+# %%
+def my_mask_counts(r, num_tokens, schedule):
+    return torch.ceil(schedule(r, num_tokens) * num_tokens).long().clamp(1, num_tokens)
+
+
+r = torch.rand(8, generator=generator(1))
+print("r       ", [round(x, 2) for x in r.tolist()])
+print("mine    ", my_mask_counts(r, 64, cosine).tolist())
+print("package ", mask_counts(r, 64, cosine).tolist())
+
+# %% [markdown]
+# The package's function differs in one thing: it computes γ in double precision. Multiply a number that should be
+# exactly 12 and is 12.0000005 in single precision, round up, and you hide 13.
+#
+# ## Which tokens
+#
+# Any n of N positions, all choices equally likely. Give each position a random score and take the n smallest. Sorting
+# twice turns scores into *ranks*, and with ranks the batch needs no loop, even if every picture has an n of its own.
+
+
+# %%
+def my_random_mask(counts, num_tokens, generator):
+    scores = torch.rand(len(counts), num_tokens, generator=generator)  # (B, N)
+    ranks = scores.argsort(dim=1).argsort(dim=1)  # (B, N), 0 for the smallest score
+    return ranks < counts[:, None]
+
+
+counts = mask_counts(r, 64, cosine)
+mine, package = (f(counts, 64, generator(2)) for f in (my_random_mask, random_mask))
+print("the same as the package's:", mine.equal(package), "· hidden:", mine.sum(1).tolist())
+canvases = figures.masked_canvas(tokenizer.decode(tokens), mine, 8)
+show(figures.grid(canvases, columns=8, titles=[f"{n} of 64" for n in counts.tolist()]))
+
+# %% [markdown]
+# ## What the model is asked
+#
+# In the place of a hidden token the model reads the id [MASK]. It answers with K logits for every position, and is
+# asked for the hidden ones *only* (paper equation 1):
+#
+# > L = − mean over hidden i of log p(y<sub>i</sub> | Y<sub>M</sub>)
+#
+# where y<sub>i</sub> is the token that was there and Y<sub>M</sub> the canvas with its masks. To ask for shown tokens
+# too would reward copying what is in plain sight.
+
+
+# %%
+def my_masked_cross_entropy(logits, targets, mask):
+    log_p = logits.log_softmax(-1)  # (B, N, K)
+    right = log_p.gather(-1, targets[..., None]).squeeze(-1)  # (B, N), log p of the token that was there
+    return -right[mask].mean()
+
+
+logits = torch.randn(8, 64, 256, generator=generator(3))
+print("mine    ", my_masked_cross_entropy(logits, tokens, mine).item())
+print("package ", masked_cross_entropy(logits, tokens, mine).item())
+print("log K   ", math.log(256), "(what a model pays that knows nothing and says so)")
+
+# %% [markdown]
+# All together that is one draw of the training objective. Read it; you have built each of its lines.
+
+# %%
+lessons.source(mvtm_loss)
+
+# %% [markdown]
+# ## Experiment: two schedules, two painters
+#
+# We train the same small transformer twice on three kinds of glyphs. Once with the cosine, once as BERT is trained,
+# with
+# 15 % of the tokens hidden, always. Everything else is the same: weights, batches, steps.
+#
+# **Predict before you run.**
+# 1. Which of the two ends with the lower training loss?
+# 2. Which of the two paints better from a blank canvas?
+# 3. We then hide 5 %, 15 %, ... 100 % of unseen pictures and ask both. Where does each do better?
+
+
+# %%
+def tokens_of(count, seed):
+    """Tokens and labels of stars, hearts and umbrellas."""
+    pictures, labels = glyphs(count, seed)
+    pictures, labels = pictures[labels < 3], labels[labels < 3]
+    with torch.no_grad():
+        return torch.cat([tokenizer.encode(to_float(part)) for part in pictures.split(250)]), labels
+
+
+def train(schedule, steps=400, batch=32):
+    """A small masked transformer, and its training loss (step, mean over 50 steps)."""
+    torch.manual_seed(0)
+    model = Transformer(256, 10, 64, width=64, depth=3, heads=4, mlp_width=128, dropout=0.0, pre_norm=True)
+    optimizers = make_optimizers(TransformerTraining(muon_learning_rate=0.01), model).values()
+    curve, losses = [], []
+    for step in range(steps):
+        chosen = torch.randint(len(train_tokens), (batch,))
+        loss = mvtm_loss(model, train_tokens[chosen], train_labels[chosen], schedule)
+        loss.backward()
+        for optimizer, rate in optimizers:
+            optimizer.param_groups[0]["lr"] = rate * min(1, 2 * (1 - step / steps))  # falls over the second half
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(loss.item())
+        if (step + 1) % 50 == 0:
+            curve.append((step + 1, sum(losses[-50:]) / 50))
+    return model.eval(), curve
+
+
+train_tokens, train_labels = tokens_of(6000, seed=0)
+test_tokens, test_labels = tokens_of(600, seed=1)
+print(f"{len(train_tokens)} pictures to learn from, {len(test_tokens)} to test with")
+
+# %%
+models, curves = {}, {}
+for name, schedule in {"cosine": cosine, "BERT's 15 %": bert}.items():
+    models[name], curves[name] = train(schedule)
+show(figures.curves(curves, "step", "training loss, nats a hidden token"), width=600)
+
+# %% [markdown]
+# Question 1 has its answer, and the answer is a trap: the two losses are means over *different questions*. Now both
+# models get the same ones.
+
+
+# %%
+@torch.no_grad()
+def loss_by_share(model):
+    points = []
+    for count in (3, 10, 20, 32, 45, 55, 61, 64):
+        mask = random_mask(torch.full((len(test_tokens),), count), 64, generator(0))
+        logits = model(test_tokens.masked_fill(mask, model.mask_id), test_labels)
+        points.append((100 * count / 64, masked_cross_entropy(logits, test_tokens, mask).item()))
+    return points
+
+
+by_share = {name: loss_by_share(model) for name, model in models.items()}
+show(figures.curves(by_share, "hidden, % of the tokens", "loss on unseen pictures, nats"), width=600)
+
+# %% [markdown]
+# Where few tokens are missing the two are close. Towards the blank canvas BERT's model has never been, and there
+# it knows hardly more than one that guesses blindly: compare its loss at 100 % with log K above. But the blank canvas
+# is where painting starts. (How a canvas is filled in 8 steps is lesson 5; here it is a means of looking.)
+
+# %%
+judge = lessons.trained_judge(run)
+wanted = torch.arange(3).repeat_interleave(40)
+rows = {}
+for name, model in models.items():
+    painted = tokenizer.decode(decode(model, wanted, steps=8, temperature=2.0, generator=generator(0)))
+    right = class_accuracy(judge, painted, wanted)
+    rows[f"{name}\n{right:.0%} right"] = painted[[0, 1, 2, 40, 41, 42, 80, 81, 82]]
+show(figures.labelled_rows(rows, "Stars, hearts and umbrellas, from a blank canvas"))
+
+# %% [markdown]
+# The percentage is a classifier's, trained on real glyphs, of 120 pictures. Look at the pictures before you believe it:
+# a judge that may only say "star", "heart" and so on finds a star in a good many blots.
+#
+# ## Break it: the inverted mask
+#
+# The commonest bug in public code keeps γ(r) N tokens where it should hide them. Nothing crashes, the loss falls, and
+# it falls lower than yours. **Predict:** which share is hidden on average now?
+
+# %%
+r = torch.rand(20_000, generator=generator(0))
+upright = random_mask(mask_counts(r, 64, cosine), 64, generator(1))
+print(f"upright   {upright.double().mean():.3f}   of whole canvases blank: {upright.all(1).double().mean():.3f}")
+print(f"inverted  {(~upright).double().mean():.3f}   of whole canvases blank: {(~upright).all(1).double().mean():.3f}")
+
+# %% [markdown]
+# One number tells the two apart before any training: 2/π or 1 − 2/π. That is why the package's tests ask for it.
+#
+# ## Exercises
+#
+# Open `lessons/exercises/lesson_3.py`, write the functions, and run `make check-3` as often as you like. It says which
+# law broke, with the smallest input that breaks it. The package's answers are in `schedules.py` and `masking.py`; look
+# there when you have a version of your own that passes, or have been stuck for a quarter of an hour.
+#
+# <details><summary><b>mask_counts</b>: the idea</summary>Each sample has its own r, so there is one count a sample.
+# <details><summary>the shape</summary>r (B,) → γ(r) (B,) → counts int64 (B,), each between 1 and N.
+# <details><summary>pseudo-code</summary><pre>share = schedule(r in double precision, N)
+# round share * N up, make it whole numbers, keep it in 1..N</pre></details></details></details>
+#
+# <details><summary><b>random_mask</b>: the idea</summary>The n smallest of N random scores are n positions at random.
+# <details><summary>the shape</summary>scores (B, N), ranks (B, N), counts (B,) → (B, 1) to compare them with.
+# <details><summary>pseudo-code</summary><pre>scores = uniform random (B, N), from the generator
+# ranks = where each score stands in its row's order masked where rank < the row's
+# count</pre></details></details></details>
+#
+# <details><summary><b>masked_cross_entropy</b>: the idea</summary>A loss for every position first; then the mean over
+# the masked ones.
+# <details><summary>the shape</summary>logits (B, N, K) and targets (B, N) → losses (B, N) → a scalar.
+# <details><summary>pseudo-code</summary><pre>losses = cross entropy a position (reduction="none"; it wants flat rows)
+# sum of losses where masked / number of masked</pre></details></details></details>
+#
+# Further, without a check:
+# 1. Train with `SCHEDULES["logarithmic"]`, add it to both figures. Its training loss is lower than the cosine's. Why?
+# 2. Hide one rectangle in place of random positions. What does such a model learn to do better, and what worse?
+# 3. In `train`, draw one r for the whole batch. The mean of the loss stays. What happens to its scatter?
+#
+# ## What the paper did
+#
+# - Section 3.1: r is drawn for each sample, ⌈γ(r) N⌉ tokens chosen uniformly, the loss over masked positions only, with
+#   label smoothing 0.1.
+# - Section 3.3: which properties γ must have, and the three families.
+# - Table 3, ImageNet 256 × 256 (best T, FID, NLL): cosine 10, 6.06, 4.22; square 10, 6.35, 4.38; cubic 9, 7.26, 4.63;
+#   exponential 8, 7.89, 4.83; linear 16, 7.51, 3.75; square root 32, 12.33, 3.34; logarithmic 60, 29.17, 3.08. The
+#   lowest NLL belongs to the worst pictures: it is the trap of question 1 above.
+#
+# ## What to read next
+#
+# - Devlin et al. 2019, *BERT*, section 3.1: where masking came from, and why 15 % was right for reading.
+# - Ghazvininejad et al. 2019, *Mask-Predict*: the same training for translation, with a uniform ratio.
+# - Chang et al. 2023, *Muse*: the same objective at 3 billion parameters, still with the cosine.
+#
+# Next is lesson 4: the transformer that answers these questions, in which everyone sees everyone.

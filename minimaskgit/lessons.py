@@ -1,0 +1,136 @@
+"""What the lessons' notebooks share: a trained run, the map of the course, pictures and sliders.
+
+    lessons/3_*.ipynb ──> trained_run(), road_map(3), show(picture), source(function), knob(draw, T=range(1, 65))
+
+Only notebooks use it, and only it knows of notebooks.
+"""
+
+import inspect
+import io
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from PIL import Image
+
+from minimaskgit import figures
+from minimaskgit.checkpoint import load_model
+from minimaskgit.classifier import Classifier
+from minimaskgit.runs import Run, open_run
+
+ROOT = Path(__file__).parents[1]
+PRETRAINED, DEMO, OWN = ROOT / "data/pretrained/glyphs", ROOT / "runs/demo", ROOT / "runs/lessons/own"
+
+# The lessons' places on the map (column, row) and the lessons that each follows from.
+MAP = {
+    1: ("1 · tokens", "encoder, codebook,\ndecoder", (0, 1), ()),
+    2: ("2 · critics", "perceptual loss,\ndiscriminator", (0, 2), (1,)),
+    3: ("3 · masking", "how much to hide,\nwhat to ask", (1, 1), (1,)),
+    4: ("4 · transformer", "everyone sees\neveryone", (2, 1), (3,)),
+    5: ("5 · decoding", "all at once,\nthe surest first", (3, 1), (4,)),
+    6: ("6 · the rival", "one token\nafter another", (3, 0), (4,)),
+    7: ("7 · editing", "a part anew,\nthe rest kept", (3, 2), (5,)),
+    8: ("8 · measuring", "how good,\nagainst whom", (4, 1), (5, 6)),
+    9: ("9 · scale up", "photographs,\none GPU", (4, 2), (8,)),
+}
+
+
+# --- Trained models ---
+
+
+def trained_run(train: bool = False) -> Run:
+    """A run with trained models: the one that comes with the project, else runs/demo, else one trained here.
+
+    train: train your own in any case, for some minutes (runs/lessons/own; gone on with if it was stopped).
+    """
+    if not train:
+        for folder in (PRETRAINED, DEMO):
+            if (folder / "transformer" / "model.safetensors").exists():
+                print(f"models from {folder.relative_to(ROOT)}")
+                return open_run(folder, "cpu")
+    from minimaskgit.config import demo  # training needs far more imports than reading
+    from minimaskgit.train import limit_steps
+    from minimaskgit.train import train as train_all
+
+    print(f"training a small model into {OWN.relative_to(ROOT)}: some minutes, once")
+    train_all(limit_steps(demo(), 800), OWN, resume=(OWN / "config.json").exists(), device="cpu")
+    return open_run(OWN, "cpu")
+
+
+def trained_judge(run: Run) -> Classifier:
+    """A classifier that saw real pictures only: the run's judge, else its perceptual network."""
+    apart = run.folder / "judge" / "classifier"
+    return load_model(Classifier, apart if apart.exists() else run.folder / "classifier")
+
+
+# --- What a notebook shows ---
+
+
+def show(picture: Image.Image, width: int | None = None):
+    """A picture in at most 128 colours, which keeps a notebook small; width: shown, in pixels."""
+    from IPython.display import Image as Shown
+
+    data = io.BytesIO()
+    picture.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
+    return Shown(data.getvalue(), width=width)
+
+
+def source(*functions: Callable) -> None:
+    """Print the package's own text of functions."""
+    print("\n\n".join(inspect.getsource(function).rstrip() for function in functions))
+
+
+def knob(draw: Callable[..., Image.Image], **values: Sequence):
+    """A slider for each argument of `draw` in JupyterLab; elsewhere, as on the web, the picture at the middle values.
+
+    values: those that each argument may take, in order.
+    """
+    middle = {name: list(choices)[len(choices) // 2] for name, choices in values.items()}
+    if "JPY_SESSION_NAME" not in os.environ:  # set by Jupyter's server, where someone can turn the knob
+        return show(draw(**middle))
+    from ipywidgets import SelectionSlider, interactive
+
+    sliders = {
+        name: SelectionSlider(options=list(choices), value=middle[name], description=name)
+        for name, choices in values.items()
+    }
+    return interactive(lambda **chosen: show(draw(**chosen)), **sliders)
+
+
+def road_map(lesson: int):
+    """The course up to a lesson, this one filled: where we are."""
+    there = {number: MAP[number] for number in range(1, lesson + 1)}
+    columns = 1 + max(place[0] for *_, place, _ in there.values())
+    rows = [place[1] for *_, place, _ in there.values()]
+    low, high = min(rows), max(rows)
+    figure = Figure(figsize=(0.5 + 1.9 * columns, 0.3 + 1.0 * (high - low + 1)), dpi=80, facecolor=figures.PAPER)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(-0.6, columns - 0.4), ylim=(low - 0.55, high + 0.55))
+    axes.axis("off")
+    for number, (title, text, (x, y), before) in there.items():
+        here = number == lesson
+        face, ink = (figures.MASKGIT, figures.PAPER) if here else ("#E8F1F8", figures.INK)
+        box = FancyBboxPatch((x - 0.38, y - 0.32), 0.76, 0.64, boxstyle="round,pad=0,rounding_size=0.08")
+        box.set(facecolor=face, edgecolor=figures.MASKGIT, linewidth=1.2)
+        axes.add_patch(box)
+        axes.text(x, y + 0.13, title, color=ink, weight="bold", size=10, ha="center", va="center")
+        axes.text(x, y - 0.12, text, color=ink, size=8.5, ha="center", va="center")
+        for other in before:
+            x0, y0 = there[other][2]
+            dx, dy = (0.38 * (x > x0), 0.32 * ((y > y0) - (y < y0)) * (x == x0))
+            arrow = {"arrowstyle": "-|>", "color": figures.MUTED, "shrinkA": 0, "shrinkB": 0}
+            axes.annotate("", (x - dx, y - dy), (x0 + dx, y0 + dy), arrowprops=arrow)
+    figure.canvas.draw()
+    width, height = figure.canvas.get_width_height()
+    pixels = Image.frombytes("RGBA", (width, height), bytes(figure.canvas.buffer_rgba()))
+    return show(pixels.convert("RGB"))
+
+
+def generator(seed: int) -> torch.Generator:
+    """A source of random numbers that repeats itself."""
+    return torch.Generator().manual_seed(seed)

@@ -1,0 +1,310 @@
+"""Whom the laws judge: the package and other right answers, wrong answers, or with --submission FILE a student.
+
+    law(impl) ── impl is the package, each right answer: the law must hold
+              ├─ a wrong answer that names this law:     the law must break
+              └─ --submission FILE:                      a report, one line a function
+
+A law file is called test_lesson_N.py and has `LESSON`: a dictionary from each function that a student writes, in
+order, to the module that holds the package's answer and the idea to re-read when a law breaks.
+
+Answers may live in another process, so laws say `impl.name(...)`, and `impl.gradients` or `impl.forward` where a value
+is not enough, and hand in only what plain data describe; anything else is refused:
+
+    handed in                                         described by
+    tensor, number, string, None, sequences of these  itself; so is all that comes back
+    torch.Generator                                   its initial_seed(); every call gets a fresh one
+    schedule                                          its name in minimaskgit.schedules.SCHEDULES
+    what tiny.py makes: models, a discriminator,      its `described_by`: who makes it, and from what; besides, of
+    a cache                                           modules their state_dict(). Of FixedLogits `seen`, of a KVCache
+                                                      `length` come back
+"""
+
+import importlib.util
+import textwrap
+import traceback
+from collections.abc import Callable, Iterator
+from functools import wraps
+from itertools import takewhile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from minimaskgit.schedules import SCHEDULES
+
+TESTS = Path(__file__).parents[1]
+
+
+class NotWritten(AttributeError, NotImplementedError):
+    """A function is not there, or its body is still the exercise's."""
+
+
+class Answers:
+    """The functions of a file or of the package, as attributes."""
+
+    def __init__(self, name: str, functions: dict):
+        self.name, self.functions = name, functions
+
+    def __getattr__(self, name: str) -> Callable:
+        function = self._function(name)
+
+        @wraps(function)
+        def call(*args, **options):
+            _check_sendable(*args, *options.values())
+            return _detached(function(*args, **options))
+
+        return call
+
+    def gradients(self, name: str, *args, output: int | None = None, upstream: Tensor | None = None) -> list:
+        """Call a function and go back from what it gives, or from one of its outputs: the gradients, in order, at all
+        float tensors among the arguments, those in lists and the weights of modules too; None where none arrives.
+
+        upstream: the gradient at the output; without it, of a scalar, 1.
+        """
+        _check_sendable(*args)
+        args = [_leaf(value) for value in args]
+        result = self._function(name)(*args)
+        result = result if output is None else result[output]
+        leaves = list(_leaves(args))
+        if not result.requires_grad:
+            return [None] * len(leaves)
+        return list(torch.autograd.grad(result, leaves, upstream, allow_unused=True))
+
+    def forward(self, name: str, options: dict, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+        """Make a module of a class, give it weights, and call it, not in training."""
+        _check_sendable(*options.values(), *weights.values(), x)
+        module = self._function(name)(**options).eval()
+        module.load_state_dict(weights)
+        return _detached(module(x))
+
+    def _function(self, name: str) -> Callable:
+        if name not in self.functions:
+            raise NotWritten(f"{self.name} has no function {name}")
+        return self.functions[name]
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+DESCRIBED = Tensor | int | float | str | None | torch.Generator
+
+
+def _check_sendable(*values) -> None:
+    for value in values:
+        if isinstance(value, list | tuple):
+            _check_sendable(*value)
+        elif not (isinstance(value, DESCRIBED) or hasattr(value, "described_by") or value in SCHEDULES.values()):
+            raise TypeError(f"{value!r} cannot be sent to answers in another process")
+
+
+def _detached(result):
+    if isinstance(result, tuple):
+        return tuple(_detached(part) for part in result)
+    return result.detach() if isinstance(result, Tensor) else result
+
+
+def _leaf(value):
+    if isinstance(value, list):
+        return [_leaf(part) for part in value]
+    return value.detach().clone().requires_grad_() if _is_float(value) else value
+
+
+def _leaves(values: list) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, list):
+            yield from _leaves(value)
+        elif isinstance(value, nn.Module):
+            yield from value.parameters()
+        elif _is_float(value):
+            yield value
+
+
+def _is_float(value) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def load(path: Path) -> ModuleType:
+    """A file of answers as a module; whatever goes wrong in it is raised."""
+    spec = importlib.util.spec_from_file_location(f"answers_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def lesson_number(module: ModuleType) -> int:
+    return int(module.__name__.removeprefix("test_lesson_"))
+
+
+# --- The fixtures ---
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "impl" not in metafunc.fixturenames:
+        return
+    if metafunc.config.getoption("--submission"):
+        metafunc.parametrize("impl", [metafunc.config.submission], ids=["submission"], indirect=True)
+        return
+    number, law = lesson_number(metafunc.module), metafunc.function.__name__
+    package = {name: getattr(module, name) for name, (module, _) in metafunc.module.LESSON.items()}
+    judged = [pytest.param(Answers("the package", package), id="package")]
+    for path in sorted((TESTS / "right_answers").glob(f"lesson_{number}_*.py")):
+        judged.append(pytest.param(Answers(path.name, vars(load(path))), id=path.stem, marks=pytest.mark.slow))
+    for path in sorted((TESTS / "wrong_answers").glob(f"lesson_{number}_*.py")):
+        wrong = load(path)
+        if law in wrong.BREAKS:
+            must_break = pytest.mark.xfail(raises=AssertionError, strict=True, reason=wrong.__doc__)
+            judged.append(pytest.param(Answers(path.name, vars(wrong)), id=path.stem, marks=must_break))
+    metafunc.parametrize("impl", judged, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def impl(request) -> Answers:
+    """The answers under trial: `impl.cosine` is the package's function, or another's who claims to do the same."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def seed(request) -> int:
+    """Where a law with a distribution starts to draw: 0, or what --hypothesis-seed says."""
+    return int(request.config.getoption("--hypothesis-seed") or 0)
+
+
+# --- A student's report ---
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    path = config.getoption("--submission")
+    if not path:
+        return
+    if not path.is_file():
+        raise pytest.UsageError(f"no file {path}; the exercises are in lessons/exercises")
+    try:
+        functions = vars(load(path))
+    except Exception as error:
+        where = (
+            traceback.extract_tb(error.__traceback__)[-1].lineno if not isinstance(error, SyntaxError) else error.lineno
+        )
+        raise pytest.UsageError(f"{path}, line {where}: {type(error).__name__}: {error}") from None
+    config.submission = Answers(path.name, functions)
+    config.report = Report(path)
+    config.pluginmanager.register(config.report)
+    config.option.tbstyle, config.option.verbose, config.option.no_summary = "no", -2, True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--submission"):
+        return
+    # The file's lesson is the one of which it has the most functions.
+    laws = [item for item in items if "impl" in getattr(item, "fixturenames", ())]
+    lessons = {item.module for item in laws}
+    if not lessons:
+        raise pytest.UsageError("no laws among these tests; they are in tests/laws")
+    has = config.submission.functions
+    lesson = max(lessons, key=lambda module: sum(name in has for name in module.LESSON))
+    config.report.lesson = lesson
+    chosen = [item for item in laws if item.module is lesson]
+    items[:] = sorted(chosen, key=lambda item: list(lesson.LESSON).index(function_of(item)))
+
+
+def function_of(item: pytest.Item) -> str:
+    """The function that a law is about: its mark says, or its parameter `name`."""
+    mark = item.get_closest_marker("law")
+    return mark.args[0] if mark else item.callspec.params["name"]
+
+
+class Report:
+    """What a student reads: per function done, broken or not written, and for a broken one which law, how and why."""
+
+    def __init__(self, path: Path):
+        self.path, self.lesson = path, None
+        self.laws: dict[str, int] = {}  # how many held, by function
+        self.broken: dict[str, tuple[pytest.Item, BaseException]] = {}  # the first that did not
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if function_of(item) in self.broken:
+            pytest.skip("one broken law at a time")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> Iterator:
+        name = function_of(item)
+        if call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
+            self.broken[name] = (item, call.excinfo.value)
+        elif call.when == "call":
+            self.laws[name] = self.laws.get(name, 0) + 1
+        return (yield)
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str]:
+        return report.outcome, "", ""  # no dots
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for line in self.lines():
+            terminalreporter.write_line(line)
+
+    def lines(self) -> Iterator[str]:
+        functions = list(self.lesson.LESSON)
+        done = [name for name in functions if name not in self.broken]
+        unwritten = [name for name in functions if self.is_unwritten(name)]
+        yield f"Lesson {lesson_number(self.lesson)}: {self.path}"
+        for name in functions:
+            if name in done:
+                held = self.laws.get(name, 0)
+                yield f"  done         {name} ({held} {'law holds' if held == 1 else 'laws hold'})"
+            elif name in unwritten:
+                yield f"  not written  {name}"
+            else:
+                yield f"  BROKEN       {name}"
+                yield from textwrap.indent("\n".join(self.explanation(name)), " " * 15).splitlines()
+        rest = [name for name in functions if name not in done]
+        yield f"{len(done)} of {len(functions)} done." + (f" Next: {rest[0]}." if rest else " All laws hold.")
+
+    def is_unwritten(self, name: str) -> bool:
+        return name in self.broken and isinstance(self.broken[name][1], NotImplementedError)
+
+    def explanation(self, name: str) -> Iterator[str]:
+        item, error = self.broken[name]
+        module, idea = self.lesson.LESSON[name]
+        yield f"the law   {sentence(item)}"
+        yield from labelled("breaks at", smallest_input(item, error))
+        yield from labelled("because  ", reason(error, self.path))
+        yield f"re-read   {idea}"
+        yield f"          (tried for a while? the package's answer is in {module.__name__.replace('.', '/')}.py)"
+
+
+def sentence(item: pytest.Item) -> str:
+    """The law as its name says it."""
+    words = item.function.__name__.removeprefix("test_").replace("_s_", "'s_").replace("_", " ")
+    return words[0].upper() + words[1:] + "."
+
+
+def smallest_input(item: pytest.Item, error: BaseException) -> str:
+    """What hypothesis found, or the law's own parameters; others have fixed input."""
+    given = {name: value for name, value in item.callspec.params.items() if name != "impl"}
+    lines = [f"{name}={value!r}" for name, value in given.items()]
+    for note in getattr(error, "__notes__", ()):
+        if note.startswith(("Failing test case", "Falsifying example")):
+            found = textwrap.dedent("\n".join(note.splitlines()[1:-1])).splitlines()
+            names = (*given, "impl", "seed")
+            lines += [line for line in found if not line.startswith(tuple(f"{name}=" for name in names))]
+    return "\n".join(lines) or "the law's own input, always the same"
+
+
+def reason(error: BaseException, path: Path) -> str:
+    """The first lines of what went wrong, and the student's own line where it did."""
+    if isinstance(error, AssertionError):
+        said = list(takewhile(lambda line: not line.startswith("assert "), str(error).splitlines()))
+        return "\n".join(said) or str(error).splitlines()[0]
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.resolve()]
+    said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    if not own:  # what it gave was of a kind that the law could not even look at
+        return f"it gives something else than the exercise asks for; {said}"
+    return f"{said}, in line {own[-1].lineno}: {own[-1].line}"
+
+
+def labelled(label: str, text: str) -> Iterator[str]:
+    first, *more = text.splitlines()
+    yield f"{label} {first}"
+    yield from (" " * (len(label) + 1) + line for line in more)

@@ -1,0 +1,252 @@
+"""Laws of lesson 5: how sure, how many, which ones, and the loop of parallel decoding (paper section 3.2).
+
+`decode` is judged from outside, by what it shows the model and by what it gives, however it is written.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+import oracles
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from strategies import canvases, codes, like, masks, schedule_names, seeds, small
+from tiny import FixedLogits, generator, tiny_transformer
+
+from minimaskgit import decoding
+from minimaskgit.decoding import mask_plan
+from minimaskgit.schedules import SCHEDULES, cosine, linear
+
+SURE = "lesson 5, 'How sure': log p(token) + temperature x Gumbel noise; +inf where known (paper section 3.2, step 3)"
+HOW_MANY = "lesson 5, 'How many stay masked': floor(U gamma((t+1)/T)) in all, none after the last (section 3.2, step 3)"
+WHICH = "lesson 5, 'Which ones': the n least confident of each sample get [MASK] again (paper section 3.2, step 4)"
+LOOP = "lesson 5, 'The loop': predict, sample, how sure and how many, re-mask; T times (paper section 3.2)"
+
+LESSON = {
+    "confidence": (decoding, SURE),
+    "num_to_mask": (decoding, HOW_MANY),
+    "remask": (decoding, WHICH),
+    "decode": (decoding, LOOP),
+}
+
+N, K, C = 9, 11, 3  # the tiny transformer's tokens, codes and classes
+MODEL = tiny_transformer()
+
+model_runs = settings(max_examples=20)
+step_counts = st.integers(1, N + 2)
+known_regions = canvases(K, N, MODEL.mask_id)
+
+
+def some_labels(tokens: torch.Tensor) -> torch.Tensor:
+    return torch.arange(len(tokens)) % (C + 1)
+
+
+def unknown(tokens: torch.Tensor) -> torch.Tensor:
+    return tokens == MODEL.mask_id
+
+
+@st.composite
+def samples_with_noise(draw: st.DrawFn) -> tuple[torch.Tensor, ...]:
+    """logits (B, N, K), tokens (B, N), known bool (B, N) and noise (B, N)."""
+    logits = draw(small(2, 4, 5))
+    tokens = draw(codes(logits.shape[-1], *logits.shape[:-1]))
+    return logits, tokens, draw(masks(*tokens.shape)), draw(like(tokens))
+
+
+@st.composite
+def ranked_canvases(draw: st.DrawFn) -> tuple[torch.Tensor, ...]:
+    """tokens (B, N), confidences (B, N), no two of which are equal, and counts (B,) to mask."""
+    sure = draw(small(3, 9))
+    batch, num_tokens = sure.shape
+    counts = draw(st.lists(st.integers(0, num_tokens), min_size=batch, max_size=batch))
+    sure = sure + 0.001 * torch.arange(num_tokens)
+    return draw(codes(K, batch, num_tokens)), sure, torch.tensor(counts)
+
+
+# --- How sure ---
+
+
+@pytest.mark.law("confidence")
+@given(drawn=samples_with_noise(), tau=st.sampled_from([0.0, 0.5, 4.5]))
+def test_confidence_is_log_probability_plus_noise_and_infinite_where_known(impl, drawn, tau):
+    logits, tokens, known, noise = drawn
+    log_p = np.take_along_axis(oracles.log_softmax(logits), tokens.numpy()[..., None], -1)[..., 0]
+    expected = np.where(known.numpy(), np.inf, log_p + tau * noise.double().numpy())
+    found = impl.confidence(logits, tokens, known, tau, noise)
+    assert found.shape == tokens.shape, f"confidence of shape {tuple(found.shape)} for tokens {tuple(tokens.shape)}"
+    fits = np.allclose(found.numpy(), expected, rtol=1e-4, atol=1e-4)
+    assert fits, f"confidence is {oracles.readable(found)}, not {oracles.readable(expected)}"
+
+
+# --- How many stay masked ---
+
+
+@pytest.mark.law("num_to_mask")
+@given(
+    name=schedule_names,
+    samples=st.lists(st.tuples(st.integers(1, 300), st.integers(0, 300)), min_size=1, max_size=5),
+    progress=st.integers(1, 40).flatmap(lambda steps: st.tuples(st.integers(0, steps - 1), st.just(steps))),
+)
+def test_a_step_keeps_the_floor_of_u_gamma_masked_but_always_fixes_one_and_leaves_one(impl, name, samples, progress):
+    start = np.array([u for u, _ in samples])
+    now = np.array([min(u, n) for u, n in samples])  # no more than at the start
+    step, steps = progress
+    counts = impl.num_to_mask(torch.tensor(start), torch.tensor(now), step, steps, SCHEDULES[name])
+    assert counts.dtype == torch.int64 and counts.shape == (len(samples),), f"{counts.dtype} {tuple(counts.shape)}"
+    if step == steps - 1:
+        assert not counts.any(), f"{counts.tolist()} stay masked after the last step"
+        return
+    exact = start * oracles.GAMMA[name]((step + 1) / steps, np.maximum(2, start))
+    # Where U gamma is an integer but for rounding, either neighbour will do.
+    least, most = (np.maximum(0, np.minimum(np.maximum(1, np.floor(exact + e)), now - 1)) for e in (-1e-4, 1e-4))
+    fits = (least <= counts.numpy()) & (counts.numpy() <= most)
+    start, now, expected = start.tolist(), now.tolist(), most.astype(int).tolist()
+    assert fits.all(), f"of {start} unknown, {now} now, {counts.tolist()} stay masked; expected {expected}"
+
+
+@pytest.mark.law("num_to_mask")
+@pytest.mark.parametrize(
+    ("steps", "fixed"),
+    [(8, [5, 15, 24, 31, 39, 45, 48, 49]), (12, [3, 6, 11, 15, 18, 22, 26, 27, 31, 31, 33, 33]), (1, [256])],
+)
+def test_under_the_cosine_256_tokens_are_fixed_few_at_first_and_many_at_last(impl, steps, fixed):
+    start = torch.tensor([256])
+    masked = [start]
+    for step in range(steps):
+        masked.append(impl.num_to_mask(start, masked[-1], step, steps, cosine))
+    found = [(before - after).item() for before, after in pairwise(masked)]
+    assert found == fixed, f"the steps fix {found} tokens"
+
+
+# --- Which tokens are masked again ---
+
+
+@pytest.mark.law("remask")
+@given(canvas=ranked_canvases())
+def test_the_least_confident_tokens_are_masked_again_and_the_others_stay(impl, canvas):
+    tokens, sure, counts = canvas
+    left = impl.remask(tokens.clone(), sure, counts, MODEL.mask_id)
+    for row, before, confidences, count in zip(left, tokens, sure, counts.tolist()):
+        masked = row == MODEL.mask_id
+        assert masked.sum() == count, f"{masked.sum()} masked of a sample whose count is {count}"
+        assert row[~masked].equal(before[~masked]), "a token that is not masked has changed"
+        least = sorted(confidences.argsort()[:count].tolist())
+        assert torch.where(masked)[0].tolist() == least, f"positions {least} are the least confident"
+
+
+@pytest.mark.law("remask")
+def test_among_equally_confident_tokens_still_exactly_the_count_is_masked(impl):
+    left = impl.remask(torch.zeros(3, N, dtype=torch.long), torch.zeros(3, N), torch.tensor([0, 4, 9]), MODEL.mask_id)
+    masked = unknown(left).sum(1).tolist()
+    assert masked == [0, 4, 9], f"{masked} masked; the counts are [0, 4, 9]"
+
+
+@pytest.mark.law("remask")
+@given(unknown=masks(3, 7))
+def test_what_is_known_and_so_infinitely_sure_is_never_masked(impl, unknown):
+    sure = torch.zeros(3, 7).masked_fill(~unknown, torch.inf)
+    left = impl.remask(torch.zeros(3, 7, dtype=torch.long), sure, unknown.sum(1), 99)
+    assert (left == 99).equal(unknown), "a known token was masked"
+
+
+# --- The loop ---
+
+
+@pytest.mark.law("decode")
+@model_runs
+@given(tokens=known_regions, steps=step_counts, name=schedule_names, draw=seeds)
+def test_known_tokens_never_change_and_no_mask_or_class_comes_out(impl, tokens, steps, name, draw):
+    known, before = ~unknown(tokens), tokens.clone()
+    options = {"steps": steps, "schedule": SCHEDULES[name], "generator": generator(draw)}
+    decoded = impl.decode(MODEL, some_labels(tokens), tokens, **options)
+    assert decoded.shape == tokens.shape, f"tokens of shape {tuple(decoded.shape)} for {tuple(tokens.shape)}"
+    assert decoded[known].equal(before[known]), f"known were {before[known].tolist()}, now {decoded[known].tolist()}"
+    assert not unknown(decoded).any(), f"{unknown(decoded).sum()} [MASK] are left in the answer"
+    assert ((decoded >= 0) & (decoded < K)).all(), f"ids {decoded.unique().tolist()} come out, of {K} codes"
+    assert tokens.equal(before), "the caller's canvas was written to"
+
+
+@pytest.mark.law("decode")
+@pytest.mark.parametrize("steps", [1, 3, N])
+def test_mask_and_classes_do_not_come_out_even_if_they_would_win(impl, steps):
+    model = tiny_transformer()
+    with torch.no_grad():
+        model.bias[K:] = 1e6
+    decoded = impl.decode(model, torch.arange(4), steps=steps, generator=generator(steps))
+    assert (decoded < K).all(), f"ids {decoded.unique().tolist()} come out, of {K} codes"
+
+
+@pytest.mark.law("decode")
+@model_runs
+@given(tokens=known_regions, steps=step_counts, name=schedule_names, draw=seeds)
+def test_each_of_t_passes_shows_the_model_as_many_masks_as_each_sample_s_plan_says(impl, tokens, steps, name, draw):
+    model = FixedLogits(torch.randn(N, K, generator=generator(draw)))
+    options = {"steps": steps, "schedule": SCHEDULES[name], "generator": generator(draw)}
+    impl.decode(model, some_labels(tokens), tokens, **options)
+    assert len(model.seen) == steps, f"{len(model.seen)} passes of the model for T = {steps}"
+    start = unknown(tokens).sum(1)
+    plan = torch.cat([start[None], mask_plan(start, steps, SCHEDULES[name])[:-1]])  # (T, B) before each pass
+    for step, (seen, expected) in enumerate(zip(model.seen, plan)):
+        masked = unknown(seen).sum(1)
+        assert masked.equal(expected), f"pass {step} shows {masked.tolist()} masks, expected {expected.tolist()}"
+
+
+@pytest.mark.law("decode")
+@model_runs
+@given(tokens=known_regions, steps=step_counts, draw=seeds)
+def test_a_token_once_fixed_stays_to_the_end(impl, tokens, steps, draw):
+    model = FixedLogits(torch.randn(N, K, generator=generator(draw)))
+    decoded = impl.decode(model, some_labels(tokens), tokens, steps=steps, generator=generator(draw))
+    for step, seen in enumerate(model.seen):
+        fixed = ~unknown(seen)
+        assert decoded[fixed].equal(seen[fixed]), f"a token fixed before pass {step} has changed in the end"
+
+
+@pytest.mark.law("decode")
+def test_tokens_are_sampled_at_temperature_1_however_large_the_choice_temperature(impl, seed):
+    # So much choice noise that which tokens are kept no longer depends on what was sampled.
+    logits = 2 * torch.randn(6, generator=generator(seed))
+    model = FixedLogits(logits.expand(1000, 6))
+    options = {"steps": 4, "temperature": 1e9, "generator": generator(seed + 1)}
+    drawn = impl.decode(model, torch.zeros(20, dtype=torch.long), **options).flatten().bincount(minlength=6)
+    expected = 20_000 * logits.double().softmax(-1)
+    assert stats.chisquare(drawn, expected).pvalue > 1e-6, f"drawn {drawn.tolist()}, expected {expected.int().tolist()}"
+
+
+@pytest.mark.law("decode")
+def test_the_choice_temperature_falls_linearly_to_zero(impl, seed):
+    # Position 0 is certain, the others guess among K codes, one token is fixed a step. With Gumbel noise at
+    # temperature tau the certain one of M is fixed with probability 1 / (1 + (M - 1) K^(-1 / tau)).
+    samples, steps, num_codes, temperature = 4000, 4, 16, 4.0
+    logits = torch.zeros(steps, num_codes)
+    logits[0, 0] = 50
+    model = FixedLogits(logits)
+    options = {"steps": steps, "schedule": linear, "temperature": temperature, "generator": generator(seed)}
+    canvas = torch.full((samples, steps), model.mask_id)
+    impl.decode(model, torch.zeros(samples, dtype=torch.long), canvas, **options)
+    open_before = [canvas[:, 0] == model.mask_id, *(seen[:, 0] == model.mask_id for seen in model.seen[1:])]
+    for t, (before, after) in enumerate(pairwise(open_before)):
+        tau = temperature * (1 - (t + 1) / steps)
+        expected = 1 / (1 + (steps - t - 1) * num_codes ** (-1 / tau))
+        trials, fixed = before.sum().item(), (before & ~after).sum().item()
+        pvalue = stats.binomtest(fixed, trials, expected).pvalue
+        assert pvalue > 1e-6, f"step {t}: the sure token is fixed in {fixed / trials:.2f}, expected {expected:.2f}"
+
+
+@pytest.mark.law("decode")
+def test_every_sample_is_painted_as_its_own_class_asks(impl, seed):
+    # Sure of the code that has the class' own number.
+    model = FixedLogits(50 * torch.eye(C + 1, K)[:, None].expand(-1, N, -1), C)
+    labels = torch.tensor([2, 0, 2, 1])
+    decoded = impl.decode(model, labels, steps=3, generator=generator(seed))
+    assert decoded.equal(labels[:, None].expand(4, N)), f"classes {labels.tolist()} gave {decoded.tolist()}"
+
+
+@pytest.mark.law("decode")
+def test_the_generator_alone_decides_and_another_sample_is_another_picture(impl, seed):
+    labels = torch.zeros(10, dtype=torch.long)
+    first, again, other = (impl.decode(MODEL, labels, generator=generator(s)) for s in (seed, seed, seed + 1))
+    assert first.equal(again), "the same generator gave two different answers: is all noise drawn from it?"
+    assert not first.equal(other) and len(first.unique(dim=0)) > 5

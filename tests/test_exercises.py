@@ -1,0 +1,128 @@
+"""The exercises: their examples are right, nothing is given away, and a student's report says what is needed."""
+
+import doctest
+import importlib
+import inspect
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+EXERCISES = sorted((ROOT / "lessons" / "exercises").glob("lesson_*.py"))
+
+# Where the package's answers are.
+PACKAGE = ("tokenizer", "adversary", "schedules", "masking", "transformer", "decoding", "autoregressive", "editing")
+PACKAGE += ("metrics", "estimate", "training")
+
+
+def answer(name: str):
+    modules = [importlib.import_module(f"minimaskgit.{module}") for module in PACKAGE]
+    return next(getattr(module, name) for module in modules if hasattr(module, name))
+
+
+def exercise(path: Path) -> dict:
+    names: dict = {"__name__": path.stem}
+    exec(compile(path.read_text(), path, "exec"), names)
+    return names
+
+
+def functions(names: dict) -> dict:
+    own = {name: thing for name, thing in names.items() if getattr(thing, "__module__", None) == names["__name__"]}
+    return {name: thing for name, thing in own.items() if inspect.isfunction(thing) or inspect.isclass(thing)}
+
+
+@pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
+def test_every_example_in_the_exercises_is_what_the_package_gives(path):
+    names = exercise(path)
+    tests = [test for thing in functions(names).values() for test in doctest.DocTestFinder().find(thing, globs=names)]
+    tests = [test for test in tests if test.examples]
+    assert len(tests) == len(functions(names))
+    for test in tests:
+        test.globs.update({name: answer(name) for name in functions(names)}, torch=torch)
+        result = doctest.DocTestRunner(verbose=False).run(test)
+        assert result.failed == 0 and result.attempted > 0, test.name
+
+
+@pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
+def test_an_exercise_has_the_package_s_parameters_and_no_answer(path):
+    for name, stub in functions(exercise(path)).items():
+        if inspect.isclass(stub):
+            continue
+        parameters, package = inspect.signature(stub).parameters, inspect.signature(answer(name)).parameters
+        if not any(p.kind == p.VAR_KEYWORD for p in package.values()):  # decode hands its options on
+            assert list(parameters) == list(package)[: len(parameters)], name
+        with pytest.raises(NotImplementedError):
+            stub(*[None] * len(parameters))
+
+
+# --- The report ---
+
+
+def check(path: Path, *options: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "pytest", "--submission", str(path), *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_an_empty_exercise_says_what_is_next():
+    code, out = check(ROOT / "lessons" / "exercises" / "lesson_3.py", "tests/laws")
+    assert code == 1 and "0 of 10 done. Next: cosine." in out and out.count("not written") == 10
+
+
+@pytest.mark.slow
+def test_a_wrong_answer_is_told_the_law_the_smallest_input_the_reason_and_what_to_read():
+    code, out = check(ROOT / "tests" / "wrong_answers" / "lesson_3_bug_10_one_ratio_a_batch.py", "tests/laws")
+    assert code == 1 and "9 of 10 done. Next: mask_counts." in out
+    assert "Each sample masks the ceiling of gamma n of its own ratio." in out
+    for words in ("breaks at", "r=[", "because", "masked; gamma N is", "re-read", "paper section 3.1"):
+        assert words in out
+
+
+@pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
+def test_every_function_of_an_exercise_has_laws_and_every_law_is_of_one(path):
+    laws = runpy.run_path(ROOT / "tests" / "laws" / f"test_{path.stem}.py")
+    marks = [mark for name, law in laws.items() if name.startswith("test_") for mark in getattr(law, "pytestmark", ())]
+    judged = {mark.args[0] for mark in marks if mark.name == "law"}
+    judged |= {name for mark in marks if mark.args[:1] == ("name",) for name in mark.args[1]}
+    assert list(laws["LESSON"]) == list(functions(exercise(path)))
+    assert judged == set(laws["LESSON"])
+
+
+@pytest.mark.parametrize("number", range(1, 10))
+def test_every_lesson_has_three_right_answers_and_wrong_ones_that_break_laws_it_has(number):
+    laws = runpy.run_path(ROOT / "tests" / "laws" / f"test_lesson_{number}.py")
+    right = sorted((ROOT / "tests" / "right_answers").glob(f"lesson_{number}_*.py"))
+    wrong = sorted((ROOT / "tests" / "wrong_answers").glob(f"lesson_{number}_*.py"))
+    assert len(right) == 3 and wrong
+    for path in right + wrong:
+        answers = runpy.run_path(path)
+        assert laws["LESSON"].keys() <= answers.keys(), path.name
+        assert set(answers.get("BREAKS", ())) <= laws.keys(), path.name
+        assert bool(answers.get("BREAKS")) is (path in wrong), path.name
+
+
+def test_each_of_the_fourteen_known_bugs_is_among_the_wrong_answers():
+    names = " ".join(path.name for path in (ROOT / "tests" / "wrong_answers").iterdir())
+    assert [bug for bug in range(1, 15) if f"_bug_{bug:02}_" not in names] == []
+
+
+@pytest.mark.slow
+def test_a_right_answer_is_told_so_and_other_lessons_are_not_asked():
+    code, out = check(ROOT / "tests" / "right_answers" / "lesson_5_thresholds.py")
+    assert code == 0 and "4 of 4 done. All laws hold." in out and "cosine" not in out
+
+
+@pytest.mark.slow
+def test_an_error_in_the_student_s_own_code_is_shown_with_its_line(tmp_path):
+    path = tmp_path / "lesson_5.py"
+    path.write_text("def remask(tokens, confidence, counts, mask_id):\n    return tokens[counts]\n")
+    code, out = check(path, "tests/laws")
+    assert code == 1 and "in line 2: return tokens[counts]" in out
+    path.write_text("def remask(:\n")
+    code, out = check(path, "tests/laws")
+    assert code != 0 and "line 1: SyntaxError" in out

@@ -1,0 +1,116 @@
+"""The lessons: notebooks agree with their sources and have honest outputs; the runner says what happens."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat", reason="the lessons extra is not installed: make lab")
+pytest.importorskip("nbconvert", reason="the lessons extra is not installed: make lab")
+pytest.importorskip("nbclient", reason="the lessons extra is not installed: make lab")
+
+from minimaskgit import lessons  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "lessons" / "source").glob("*.py"))
+
+spec = importlib.util.spec_from_file_location("run_lessons", ROOT / "lessons" / "run.py")
+runner = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(runner)
+
+each_lesson = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+
+
+def notebook_of(source: Path) -> nbformat.NotebookNode:
+    return nbformat.read(ROOT / "lessons" / f"{source.stem}.ipynb", as_version=4)
+
+
+@each_lesson
+def test_a_notebook_is_what_its_source_says(source):
+    written, expected = notebook_of(source), runner.from_source(source.read_text())
+    assert [(c.cell_type, c.source) for c in written.cells] == [(c.cell_type, c.source) for c in expected.cells]
+
+
+@each_lesson
+def test_a_notebook_is_executed_in_order_without_error_and_small(source):
+    path = ROOT / "lessons" / f"{source.stem}.ipynb"
+    assert path.stat().st_size < 400_000
+    notebook = notebook_of(source)
+    nbformat.validate(notebook)
+    assert 15 <= len(notebook.cells) <= 40
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
+
+
+@each_lesson
+def test_a_lesson_has_all_that_a_lesson_has(source):
+    text = source.read_text()
+    for part in ("The idea", "Predict", "Break it", "Exercises", "What the paper did", "What to read next"):
+        assert part in text, part
+    number = source.stem.split("_")[0]
+    assert f"lessons.road_map({number})" in text and f"make check-{number}" in text
+    stubs = (ROOT / "lessons" / "exercises" / f"lesson_{number}.py").read_text()
+    named = set(re.findall(r"<summary><b>(\w+)</b>: the idea", text))
+    assert named <= set(re.findall(r"^def (\w+)", stubs, re.MULTILINE)) and len(named) >= 3
+
+
+@pytest.mark.parametrize("number", range(1, 10))
+def test_the_map_has_a_place_for_every_lesson(number):
+    assert len(lessons.road_map(number).data) > 1000
+
+
+# --- The runner ---
+
+
+def test_text_becomes_cells():
+    notebook = runner.from_source("# %% [markdown]\n# # Title\n#\n# - a\n\n# %%\nx = 1\n\n# %%\nx\n")
+    assert [cell.source for cell in notebook.cells] == ["# Title\n\n- a", "x = 1", "x"]
+    assert [cell.cell_type for cell in notebook.cells] == ["markdown", "code", "code"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder of lessons."""
+    monkeypatch.setattr(runner, "LESSONS", tmp_path)
+    monkeypatch.setattr(runner, "OUT", tmp_path / "runs")
+    return tmp_path
+
+
+def lesson(folder: Path, number: int, text: str) -> None:
+    nbformat.write(runner.from_source(text), folder / f"{number}_tried.ipynb")
+
+
+def run(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["run.py", *arguments])
+    return runner.main()
+
+
+@pytest.mark.slow
+def test_a_lesson_is_run_to_a_notebook_and_a_page_that_needs_no_network(folder, monkeypatch, capsys):
+    lesson(folder, 3, "# %% [markdown]\n# ## Sums\n\n# %%\nx = 40 + 2\n\n# %%\nprint(x)\n")
+    assert run(monkeypatch, "3") == 0
+    out = capsys.readouterr().out
+    assert "[ 1/2] Sums" in out and "[ 2/2] Sums" in out and " MB" in out and "3_tried.html" in out
+    written = json.loads((folder / "runs" / "3_tried.ipynb").read_text())
+    assert written["cells"][-1]["outputs"][0]["text"] == ["42\n"]
+    page = (folder / "runs" / "3_tried.html").read_text()
+    assert "42" in page and not re.search(r'(src|href)="https?://', page) and "cdn" not in page
+
+
+@pytest.mark.slow
+def test_a_failing_cell_is_shown_with_its_line_and_the_others_still_run(folder, monkeypatch, capsys):
+    lesson(folder, 3, "# %%\nx = 1\ny = x / 0\n")
+    lesson(folder, 4, "# %%\nx = 1\n")
+    assert run(monkeypatch) == 1
+    shown = capsys.readouterr()
+    assert "-->   2 y = x / 0" in shown.err and "line 2: ZeroDivisionError" in shown.err
+    assert "3_tried" in shown.out and "FAILED" in shown.out and "peak memory" in shown.out
+
+
+def test_a_lesson_that_is_not_there_is_told_which_are(folder, monkeypatch, capsys):
+    lesson(folder, 3, "# %%\nx = 1\n")
+    assert run(monkeypatch, "12") == 2
+    assert "no lesson 12; there are 3 (tried)" in capsys.readouterr().err
