@@ -193,14 +193,22 @@ def adopt_orphans() -> None:
 
 def descendants(of: int) -> dict[int, int]:
     """Resident memory in bytes, by process, of all that came from a process. Nothing where there is no /proc."""
-    parents, memory = {}, {}
-    for folder in Path("/proc").glob("[0-9]*") if LINUX else ():
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if fields[0] != "Z":
-                parents[int(folder.name)] = int(fields[1])
-                memory[int(folder.name)] = int(fields[21]) * resource.getpagesize()
-    found = {of}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return {number: memory[number] for number in found - {of} if number in memory}
+    found: dict[int, int] = {}
+    waiting = [of]
+    while waiting:
+        for child in _children(waiting.pop()):
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+                if fields[0] != "Z" and child not in found:
+                    found[child] = int(fields[21]) * resource.getpagesize()
+                waiting.append(child)
+    return found
+
+
+def _children(of: int) -> list[int]:
+    """Of all threads of a process."""
+    children = []
+    for path in Path(f"/proc/{of}/task").glob("*/children"):
+        with contextlib.suppress(OSError, ValueError):
+            children += map(int, path.read_text().split())
+    return children
