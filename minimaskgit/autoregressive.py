@@ -27,6 +27,11 @@ def next_token_loss(model: Transformer, tokens: Tensor, labels: Tensor, label_sm
     return F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), label_smoothing=label_smoothing)
 
 
+def cached_step(model: Transformer, newest: Tensor, cache: KVCache) -> Tensor:
+    """Logits of the next token, (B, K), from the newest id (B, 1) and the cache of those before, which grows by it."""
+    return model.logits(model.trunk(newest, cache)[:, -1])
+
+
 @torch.no_grad()
 def raster_steps(
     model: Transformer, labels: Tensor, cache: bool = True, generator: torch.Generator | None = None
@@ -35,8 +40,8 @@ def raster_steps(
     ids = (model.num_codes + labels)[:, None]  # (B, 1 + tokens so far)
     memory = KVCache(model, len(labels)) if cache else None
     for _ in range(model.num_tokens):
-        x = model.trunk(ids[:, -1:] if cache else ids, memory)[:, -1]  # (B, D), the newest position
-        ids = torch.cat([ids, sample_next(model.logits(x), generator)[:, None]], dim=1)
+        logits = cached_step(model, ids[:, -1:], memory) if cache else model.logits(model.trunk(ids)[:, -1])  # (B, K)
+        ids = torch.cat([ids, sample_next(logits, generator)[:, None]], dim=1)
         yield ids[:, 1:]
 
 

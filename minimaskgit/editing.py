@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minimaskgit.autoregressive import sample_next
+from minimaskgit.autoregressive import cached_step, sample_next
 from minimaskgit.decoding import Step, decode_steps
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import KVCache, Transformer
@@ -275,6 +275,6 @@ def autoregressive_edit(
     """
     memory, ids = KVCache(model, len(tokens)), [model.num_codes + labels]
     for i in range(model.num_tokens):
-        logits = model.logits(model.trunk(ids[-1][:, None], memory)[:, -1])  # (B, K)
+        logits = cached_step(model, ids[-1][:, None], memory)  # (B, K)
         ids.append(torch.where(region[:, i], sample_next(logits, generator), tokens[:, i]))
     return torch.stack(ids[1:], dim=1)

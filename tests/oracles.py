@@ -28,3 +28,15 @@ def log_softmax(logits: Tensor) -> np.ndarray:
     z = logits.double().numpy()
     z = z - z.max(-1, keepdims=True)
     return z - np.log(np.exp(z).sum(-1, keepdims=True))
+
+
+def balls(cloud: Tensor, k: int) -> list[tuple[np.ndarray, float]]:
+    """Centre and radius of each vector's ball, by sorting all distances from it."""
+    points = cloud.double().numpy()
+    return [(x, sorted(np.sqrt(np.square(x - y).sum()) for y in points)[k]) for x in points]
+
+
+def holds(ball: tuple[np.ndarray, float], point: np.ndarray, slack: float = 1e-6) -> bool:
+    """Whether a point lies in a ball, its radius made larger by the fraction `slack`."""
+    centre, radius = ball
+    return np.sqrt(np.square(centre - point).sum()) <= radius * (1 + slack)

@@ -1,6 +1,10 @@
-"""Laws of the metrics, checked against plain numpy, scipy and torchmetrics (lesson 8)."""
+"""Laws of the metrics, checked against plain numpy, scipy and torchmetrics (lesson 8).
+
+More of the functions that a student writes are in laws/test_lesson_8.py.
+"""
 
 import numpy as np
+import oracles
 import pytest
 import scipy.linalg
 import scipy.special
@@ -137,17 +141,6 @@ def test_one_vector_has_no_covariance():
 # --- The inception score ---
 
 
-@given(normal(60, 4), st.floats(0.1, 10), st.integers(1, 7))
-def test_the_inception_score_is_the_exponential_of_the_mean_divergence(logits, sharpness, splits):
-    p = (sharpness * logits).double().softmax(-1)
-    expected = [
-        np.exp(np.mean([scipy.special.rel_entr(row, part.mean(0)).sum() for row in part]))
-        for part in np.array_split(p.numpy(), splits)
-    ]
-    mean, deviation = inception_score(p, splits)
-    assert mean.item() == pytest.approx(np.mean(expected)) and deviation.item() == pytest.approx(np.std(expected))
-
-
 @pytest.mark.filterwarnings("ignore:Metric `InceptionScore`", "ignore:std")
 @given(normal(60, WIDTH))
 def test_the_inception_score_is_torchmetrics_own(logits):
@@ -162,17 +155,6 @@ def test_the_inception_score_lies_between_one_and_the_number_of_classes(logits, 
     assert 1 - 1e-6 <= mean.item() <= 4 + 1e-6
 
 
-@pytest.mark.parametrize("classes", [1, 2, 10])
-def test_sure_of_every_picture_and_of_all_classes_alike_scores_their_number(classes):
-    sure = torch.eye(classes).repeat(6, 1)
-    assert inception_score(sure, splits=3)[0].item() == pytest.approx(classes)
-
-
-@given(normal(1, 6))
-def test_the_same_opinion_of_every_picture_scores_one(logits):
-    assert inception_score(logits.softmax(-1).expand(20, 6), splits=4)[0].item() == pytest.approx(1)
-
-
 @pytest.mark.parametrize("splits", [0, 6])
 def test_there_are_no_more_splits_than_pictures(splits):
     with pytest.raises(ValueError, match="1 to 5"):
@@ -182,31 +164,11 @@ def test_there_are_no_more_splits_than_pictures(splits):
 # --- Precision and recall, density and coverage ---
 
 
-def balls(cloud: Tensor, k: int) -> list[tuple[np.ndarray, float]]:
-    """Centre and radius of each vector's ball, by sorting all distances from it."""
-    points = cloud.numpy()
-    return [(x, sorted(np.sqrt(np.square(x - y).sum()) for y in points)[k]) for x in points]
-
-
-def holds(ball: tuple[np.ndarray, float], point: np.ndarray) -> bool:
-    centre, radius = ball
-    return np.sqrt(np.square(centre - point).sum()) <= radius * (1 + 1e-6)
-
-
-@given(normal(14, 3), normal(11, 3), st.floats(0.2, 2), neighbours)
-def test_precision_and_recall_are_what_drawing_every_ball_gives(real, fake, spread, k):
-    fake = spread * fake
-    precision = np.mean([any(holds(ball, x) for ball in balls(real, k)) for x in fake.numpy()])
-    recall = np.mean([any(holds(ball, x) for ball in balls(fake, k)) for x in real.numpy()])
-    found = precision_recall(real, fake, k)
-    assert found[0].item() == pytest.approx(precision) and found[1].item() == pytest.approx(recall)
-
-
 @given(normal(14, 3), normal(11, 3), st.floats(0.2, 2), neighbours)
 def test_density_and_coverage_are_what_drawing_every_real_ball_gives(real, fake, spread, k):
     fake = spread * fake
-    density = sum(holds(ball, x) for ball in balls(real, k) for x in fake.numpy()) / (k * len(fake))
-    coverage = np.mean([any(holds(ball, x) for x in fake.numpy()) for ball in balls(real, k)])
+    density = sum(oracles.holds(ball, x) for ball in oracles.balls(real, k) for x in fake.numpy()) / (k * len(fake))
+    coverage = np.mean([any(oracles.holds(ball, x) for x in fake.numpy()) for ball in oracles.balls(real, k)])
     found = density_coverage(real, fake, k)
     assert found[0].item() == pytest.approx(density) and found[1].item() == pytest.approx(coverage)
 
@@ -233,13 +195,6 @@ def test_a_cloud_without_twins_has_k_plus_one_of_itself_in_every_ball(cloud, k):
 def test_clouds_far_apart_share_nothing(real, fake, k):
     assert precision_recall(real, fake + 1000, k) == (0, 0)
     assert density_coverage(real, fake + 1000, k) == (0, 0)
-
-
-@given(normal(20, WIDTH), neighbours)
-def test_few_true_copies_are_precise_and_recall_little(real, k):
-    fake = real[:1] + 1e-6 * torch.arange(10)[:, None]  # all next to one real picture
-    precision, recall = precision_recall(real, fake, k)
-    assert precision == 1 and recall <= 0.05 + 1e-9
 
 
 def test_one_wild_fake_fools_recall_but_not_coverage():

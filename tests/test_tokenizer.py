@@ -1,23 +1,21 @@
-"""Laws of the tokenizer: looking codes up, learning the codebook, pictures to tokens and back (lessons 1 and 2)."""
+"""Laws of the tokenizer: learning the codebook, pictures to tokens and back (lessons 1 and 2).
 
-import math
+The laws of the functions that a student writes are in laws/test_lesson_1.py.
+"""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import codes, normal, seeds
+from strategies import seeds
 from tiny import generator, tiny_tokenizer
 from torch.nn.functional import normalize
 
 from minimaskgit.tokenizer import (
     Tokenizer,
     VectorQuantizer,
-    code_perplexity,
     nearest_codes,
-    straight_through,
-    vq_losses,
 )
 
 M, K, D = 12, 6, 4  # vectors, codes and their width in the small examples
@@ -38,19 +36,6 @@ def quantizer(**options) -> VectorQuantizer:
 
 
 # --- Looking up ---
-
-
-@given(z=normal(2, 3, D), codebook=normal(K, D))
-def test_the_nearest_code_is_the_one_at_the_least_distance(z, codebook):
-    distances = ((z[..., None, :] - codebook) ** 2).sum(-1)
-    found = nearest_codes(z, codebook)
-    assert found.dtype == torch.int64 and found.shape == (2, 3)
-    assert found.numpy().tolist() == np.argmin(distances.double().numpy(), -1).tolist()
-
-
-@given(codebook=normal(K, D))
-def test_an_entry_is_nearest_to_itself(codebook):
-    assert nearest_codes(codebook, codebook).tolist() == list(range(K))
 
 
 @pytest.mark.parametrize("l2_norm", [False, True])
@@ -86,34 +71,6 @@ def test_codes_are_looked_up_in_single_precision_also_under_autocast(l2_norm):
 # --- Gradients through the choice ---
 
 
-@given(z=normal(M, D), z_q=normal(M, D), upstream=normal(M, D))
-def test_straight_through_has_the_value_of_the_entry_and_the_gradient_of_the_encoder(z, z_q, upstream):
-    z.requires_grad_(), z_q.requires_grad_()
-    out = straight_through(z, z_q)
-    out.backward(upstream)
-    assert out.allclose(z_q, atol=1e-6)
-    assert z.grad.equal(upstream) and z_q.grad is None
-
-
-@given(z=normal(M, D), z_q=normal(M, D), beta=st.floats(0.01, 4))
-def test_beta_scales_the_commitment_loss_and_not_the_codebook_loss(z, z_q, beta):
-    codebook_loss, commitment_loss = vq_losses(z, z_q, beta)
-    mean_square = np.mean((z.numpy() - z_q.numpy()) ** 2)
-    assert codebook_loss.item() == pytest.approx(mean_square, 1e-5)
-    assert commitment_loss.item() == pytest.approx(beta * mean_square, 1e-5)
-
-
-@given(z=normal(M, D), z_q=normal(M, D), beta=st.floats(0.01, 4))
-def test_the_codebook_loss_moves_the_entries_and_the_commitment_loss_the_encoder(z, z_q, beta):
-    z.requires_grad_(), z_q.requires_grad_()
-    codebook_loss, commitment_loss = vq_losses(z, z_q, beta)
-    difference = 2 * (z - z_q).detach() / z.numel()  # of a mean square
-    to_entries = torch.autograd.grad(codebook_loss, (z, z_q), allow_unused=True)
-    to_encoder = torch.autograd.grad(commitment_loss, (z, z_q), allow_unused=True)
-    assert to_entries[0] is None and to_entries[1].allclose(-difference, atol=1e-7)
-    assert to_encoder[1] is None and to_encoder[0].allclose(beta * difference, atol=1e-7)
-
-
 @pytest.mark.parametrize("l2_norm", [False, True])
 def test_a_picture_s_loss_reaches_the_encoder_and_only_the_used_entries_learn(l2_norm):
     vq, z = quantizer(l2_norm=l2_norm), latents().requires_grad_()
@@ -124,25 +81,6 @@ def test_a_picture_s_loss_reaches_the_encoder_and_only_the_used_entries_learn(l2
     out.codebook_loss.backward()
     used = torch.zeros(K, dtype=torch.bool).index_fill_(0, out.codes.flatten(), True)
     assert (vq.codebook.grad.abs().sum(1) > 0).equal(used)
-
-
-# --- How many codes are in use ---
-
-
-@given(drawn=codes(K, M))
-def test_the_perplexity_is_the_exponential_of_the_entropy_and_lies_between_1_and_k(drawn):
-    p = np.bincount(drawn.numpy()) / M
-    entropy = -sum(x * math.log(x) for x in p if x > 0)
-    perplexity = code_perplexity(drawn, K).item()
-    assert perplexity == pytest.approx(math.exp(entropy), 1e-5)
-    assert 1 - 1e-5 <= perplexity <= K + 1e-4
-    assert code_perplexity(drawn.flip(0).view(3, 4), K).item() == pytest.approx(perplexity, 1e-6)
-
-
-@given(code=st.integers(0, K - 1))
-def test_a_single_code_has_perplexity_1_and_even_use_has_k(code):
-    assert code_perplexity(torch.full((2, 9), code), K).item() == pytest.approx(1)
-    assert code_perplexity(torch.arange(K).repeat(5), K).item() == pytest.approx(K, 1e-5)
 
 
 # --- What the codebook learns without gradient ---

@@ -30,7 +30,6 @@ from minimaskgit.training import (
     gradient_norm,
     seed_everything,
     set_learning_rate,
-    trapezoid,
 )
 from minimaskgit.transformer import Transformer
 
@@ -68,23 +67,6 @@ def test_cosine_decay_rises_linearly_to_the_peak_and_falls_along_half_a_cosine(s
         expected = (step + 1) / warmup if step < warmup else (1 + math.cos(math.pi * after)) / 2
         assert cosine_decay(step, steps, warmup) == pytest.approx(expected) and 0 < expected <= 1
     assert cosine_decay(steps, steps, min(warmup, steps - 1)) == pytest.approx(0, abs=1e-9)
-
-
-@given(shape=shapes, cooldown=st.floats(0, 1))
-def test_the_trapezoid_rises_stays_and_falls(shape, cooldown):
-    steps, warmup = shape
-    rates = [trapezoid(step, steps, warmup, cooldown) for step in range(steps)]
-    assert all(0 < rate <= 1 for rate in rates)
-    plateau = [rates[step] for step in range(steps) if warmup <= step + 1 and step <= (1 - cooldown) * steps]
-    assert plateau == pytest.approx([1] * len(plateau))
-    fall = [rates[step] for step in range(steps) if warmup <= step + 1 and step >= (1 - cooldown) * steps]
-    assert fall == sorted(fall, reverse=True)
-
-
-def test_the_trapezoid_in_numbers():
-    rates = [trapezoid(step, 10, 2, 0.4) for step in range(11)]
-    assert rates == pytest.approx([0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0])
-    assert [trapezoid(step, 4, 0, 0.0) for step in range(4)] == [1, 1, 1, 1]  # neither rise nor fall
 
 
 def test_the_learning_rate_is_set_for_all_groups():

@@ -1,10 +1,15 @@
-"""Models small enough to try a law on them in a millisecond."""
+"""Models small enough to try a law on them in a millisecond.
+
+What a law hands to answers has a `described_by`, from which another process can make the same: the name of a function
+or class of this file, and what to call it with.
+"""
 
 import torch
 from torch import Tensor, nn
 
+from minimaskgit.adversary import PatchDiscriminator
 from minimaskgit.tokenizer import Tokenizer
-from minimaskgit.transformer import Transformer
+from minimaskgit.transformer import KVCache, Transformer
 
 
 def generator(seed: int) -> torch.Generator:
@@ -19,6 +24,7 @@ def tiny_transformer(seed: int = 0, **options) -> Transformer:
     """
     shape = {"num_codes": 11, "num_classes": 3, "num_tokens": 9, "width": 16, "depth": 2, "heads": 2, "mlp_width": 32}
     model = Transformer(**shape | {"dropout": 0.0} | options)
+    model.described_by = ("tiny_transformer", {"seed": seed, **options})
     draw = generator(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -34,17 +40,39 @@ def tiny_tokenizer(**options) -> Tokenizer:
     return Tokenizer(**shape | options)
 
 
+def tiny_discriminator() -> PatchDiscriminator:
+    """Scores of 16 x 16 pixels, in 2 x 2 patches."""
+    torch.manual_seed(0)
+    discriminator = PatchDiscriminator(width=4, layers=2)
+    discriminator.described_by = ("tiny_discriminator", {})
+    return discriminator
+
+
+def cache_after(model: Transformer, ids: Tensor) -> KVCache:
+    """The cache of a causal model that has read `ids` (B, S), S from 0."""
+    cache = KVCache(model, len(ids))
+    cache.described_by = ("cache_after", {"model": model, "ids": ids})
+    if ids.shape[1]:
+        with torch.no_grad():
+            model.trunk(ids, cache)
+    return cache
+
+
 class FixedLogits(nn.Module):
-    """Stands in for a Transformer: gives the same logits (N, K) whatever it is shown, and remembers what that was."""
+    """Stands in for a Transformer: gives the same logits whatever it is shown, and remembers what that was.
+
+    logits: (N, K), or (C + 1, N, K), of each class.
+    """
 
     def __init__(self, logits: Tensor, num_classes: int = 3):
         super().__init__()
         self.answer = nn.Parameter(logits.clone())
-        (self.num_tokens, self.num_codes), self.num_classes = logits.shape, num_classes
+        (self.num_tokens, self.num_codes), self.num_classes = logits.shape[-2:], num_classes
         self.mask_id = self.num_codes + num_classes
+        self.described_by = ("FixedLogits", {"logits": logits, "num_classes": num_classes})
         self.seen: list[Tensor] = []
 
     def forward(self, tokens: Tensor, labels: Tensor, where: Tensor | None = None) -> Tensor:
         self.seen.append(tokens.clone())
-        logits = self.answer.expand(len(tokens), -1, -1)
+        logits = self.answer[labels] if self.answer.ndim == 3 else self.answer.expand(len(tokens), -1, -1)
         return logits if where is None else logits.gather(1, where[..., None].expand(-1, -1, self.num_codes))

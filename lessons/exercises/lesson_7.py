@@ -29,7 +29,8 @@ def blend(original: Tensor, generated: Tensor, mask: Tensor, radius: float) -> T
     """The generated pixels inside the mask, the original ones outside, and a soft rim between the two.
 
     Images (B, 3, H, W), mask bool (B, H, W) or (H, W). radius: standard deviation of the Gaussian that blurs the mask,
-    in pixels, cut off at ceil(3 radius); 0: a hard edge. Beyond the rim both sides stay equal to the bit.
+    in pixels, cut off at ceil(3 radius), and beyond the picture's edge the mask goes on as it is there; 0: a hard edge.
+    Further outside than that not a bit of the original changes.
 
     >>> mask = torch.tensor([[True, False]])
     >>> blend(torch.zeros(1, 3, 1, 2), torch.ones(1, 3, 1, 2), mask, radius=0)[0, 0]

@@ -6,17 +6,33 @@
 
 A law file is called test_lesson_N.py and has `LESSON`: a dictionary from each function that a student writes, in
 order, to the module that holds the package's answer and the idea to re-read when a law breaks.
+
+Answers may live in another process, so laws say `impl.name(...)`, and `impl.gradients` or `impl.forward` where a value
+is not enough, and hand in only what plain data describe; anything else is refused:
+
+    handed in                                         described by
+    tensor, number, string, None, sequences of these  itself; so is all that comes back
+    torch.Generator                                   its initial_seed(); every call gets a fresh one
+    schedule                                          its name in minimaskgit.schedules.SCHEDULES
+    what tiny.py makes: models, a discriminator,      its `described_by`: who makes it, and from what; besides, of
+    a cache                                           modules their state_dict(). Of FixedLogits `seen`, of a KVCache
+                                                      `length` come back
 """
 
 import importlib.util
 import textwrap
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+from torch import Tensor, nn
+
+from minimaskgit.schedules import SCHEDULES
 
 TESTS = Path(__file__).parents[1]
 
@@ -31,13 +47,82 @@ class Answers:
     def __init__(self, name: str, functions: dict):
         self.name, self.functions = name, functions
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Callable:
+        function = self._function(name)
+
+        @wraps(function)
+        def call(*args, **options):
+            _check_sendable(*args, *options.values())
+            return _detached(function(*args, **options))
+
+        return call
+
+    def gradients(self, name: str, *args, output: int | None = None, upstream: Tensor | None = None) -> list:
+        """Call a function and go back from what it gives, or from one of its outputs: the gradients, in order, at all
+        float tensors among the arguments, those in lists and the weights of modules too; None where none arrives.
+
+        upstream: the gradient at the output; without it, of a scalar, 1.
+        """
+        _check_sendable(*args)
+        args = [_leaf(value) for value in args]
+        result = self._function(name)(*args)
+        result = result if output is None else result[output]
+        leaves = list(_leaves(args))
+        if not result.requires_grad:
+            return [None] * len(leaves)
+        return list(torch.autograd.grad(result, leaves, upstream, allow_unused=True))
+
+    def forward(self, name: str, options: dict, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+        """Make a module of a class, give it weights, and call it, not in training."""
+        _check_sendable(*options.values(), *weights.values(), x)
+        module = self._function(name)(**options).eval()
+        module.load_state_dict(weights)
+        return _detached(module(x))
+
+    def _function(self, name: str) -> Callable:
         if name not in self.functions:
             raise NotWritten(f"{self.name} has no function {name}")
         return self.functions[name]
 
     def __repr__(self) -> str:
         return self.name
+
+
+DESCRIBED = Tensor | int | float | str | None | torch.Generator
+
+
+def _check_sendable(*values) -> None:
+    for value in values:
+        if isinstance(value, list | tuple):
+            _check_sendable(*value)
+        elif not (isinstance(value, DESCRIBED) or hasattr(value, "described_by") or value in SCHEDULES.values()):
+            raise TypeError(f"{value!r} cannot be sent to answers in another process")
+
+
+def _detached(result):
+    if isinstance(result, tuple):
+        return tuple(_detached(part) for part in result)
+    return result.detach() if isinstance(result, Tensor) else result
+
+
+def _leaf(value):
+    if isinstance(value, list):
+        return [_leaf(part) for part in value]
+    return value.detach().clone().requires_grad_() if _is_float(value) else value
+
+
+def _leaves(values: list) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, list):
+            yield from _leaves(value)
+        elif isinstance(value, nn.Module):
+            yield from value.parameters()
+        elif _is_float(value):
+            yield value
+
+
+def _is_float(value) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def load(path: Path) -> ModuleType:
@@ -213,8 +298,10 @@ def reason(error: BaseException, path: Path) -> str:
         said = list(takewhile(lambda line: not line.startswith("assert "), str(error).splitlines()))
         return "\n".join(said) or str(error).splitlines()[0]
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.resolve()]
-    where = f", in line {own[-1].lineno}: {own[-1].line}" if own else ""
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{where}"
+    said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    if not own:  # what it gave was of a kind that the law could not even look at
+        return f"it gives something else than the exercise asks for; {said}"
+    return f"{said}, in line {own[-1].lineno}: {own[-1].line}"
 
 
 def labelled(label: str, text: str) -> Iterator[str]:
