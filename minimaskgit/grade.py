@@ -97,14 +97,15 @@ def grade_all(found: list[Submission], exercises: list[str], options: Options) -
     """In the students' order; each result is kept when it is there, and a word about it printed."""
     folder = options.work / f"lesson_{options.lesson}"
     results: dict[str, Result] = {}
-    judges = Judges()
+    judges, said = Judges(), False
     with ThreadPoolExecutor(options.jobs) as pool:
         waiting = {pool.submit(_kept_or_graded, one, exercises, options, folder, judges): one for one in found}
         try:
             for done in as_completed(waiting):
                 one, result = waiting[done], done.result()
                 results[one.student] = result
-                if len(results) == 1 or not any(r.protection for s, r in results.items() if s != one.student):
+                if result.protection and not said:
+                    said = True
                     _say_protection(result.protection)
                 _say(len(results), len(found), result)
         except BaseException:
@@ -121,8 +122,6 @@ def _say(number: int, count: int, result: Result) -> None:
 
 
 def _say_protection(protection: dict) -> None:
-    if not protection:
-        return
     if protection["namespaces"]:
         print("protection: own file system, network and processes; limits; no privileges", file=sys.stderr)
     else:

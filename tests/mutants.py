@@ -30,8 +30,28 @@ EXERCISES = Path(__file__).parents[1] / "lessons" / "exercises"
 SECONDS = 120  # for one mistake; one that makes it endless is killed by that
 ENOUGH = 0.95
 
-# Mistakes that change nothing a student is asked for, by (function, what is written instead), with the reason.
-EQUIVALENT: dict[tuple[str, str], str] = {}
+# Mistakes that change nothing a student is asked for, by (function, line as it then reads), with the reason.
+BOUND = "the cosine is within its bounds by itself, but for rounding that the laws allow"
+TWO = "the exercises promise two tokens or more"
+PROMOTED = "torch converts by itself"
+LAST = "the last dimension is the one there is"
+INVERSE = "the inverse of a random permutation is one too"
+EQUIVALENT: dict[tuple[str, str], str] = {
+    ("cosine", "return torch.cos(math.pi / 2 * r)"): BOUND,
+    ("cosine", "return torch.cos(math.pi / 2 * r).clamp(0, 2)"): BOUND,
+    ("_at_least_two", "return torch.as_tensor(num_tokens, dtype=like.dtype, device=like.device)"): TWO,
+    ("_at_least_two", "return torch.as_tensor(num_tokens, device=like.device).clamp(min=2)"): PROMOTED,
+    ("mask_counts", "fraction = schedule(r, num_tokens)"): "either neighbour will do where only rounding decides",
+    ("random_mask", "ranks = scores.argsort(dim=1)"): INVERSE,
+    ("random_mask", "ranks = scores.argsort(dim=1).argsort()"): LAST,
+    ("random_mask", "ranks = scores.argsort().argsort(dim=1)"): LAST,
+    (
+        "masked_cross_entropy",
+        "losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction='none', "
+        "label_smoothing=label_smoothing)",
+    ): PROMOTED,
+    ("masked_cross_entropy", "weights = mask.flatten()"): PROMOTED,
+}
 
 
 # --- Mistakes ---
@@ -74,8 +94,9 @@ def _of_a_call(node: ast.Call) -> Iterator[ast.AST]:
             yield _with(node, func=_with(node.func, attr=METHODS[node.func.attr]))
         if not isinstance(node.func.value, ast.Name) or node.func.value.id not in ("torch", "F", "math", "nn"):
             yield node.func.value  # the call left out
-    for number in range(len(node.keywords)):
-        yield _with(node, keywords=[keyword for at, keyword in enumerate(node.keywords) if at != number])
+    for number, word in enumerate(node.keywords):
+        if word.arg != "device":  # there is but one here
+            yield _with(node, keywords=[keyword for at, keyword in enumerate(node.keywords) if at != number])
     if len(node.args) == 2:
         yield _with(node, args=node.args[::-1])
 

@@ -62,7 +62,8 @@ class Verdict:
             try:
                 self.found.begin()
             except (JudgeError, OSError) as error:
-                pytest.exit(f"the judge itself failed: {error}", returncode=3)
+                self.trouble = f"the judge itself failed: {error}"
+                pytest.exit(self.trouble, returncode=3)
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
