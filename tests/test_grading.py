@@ -263,7 +263,7 @@ def test_a_model_that_a_student_calls_stays_with_the_judge(sandbox):
     assert [seen.tolist() for seen in model.seen] == [[[11, 11, 11, 11]]]
 
 
-@pytest.mark.parametrize("asked", ["seen", "answer", "parameters()", "__call__.__globals__", "__dict__['seen']"])
+@pytest.mark.parametrize("asked", ["seen", "answer", "parameters()", "__dict__['seen']"])
 def test_a_student_gets_nothing_else_of_a_model(asked, sandbox):
     impl = answers(sandbox, f"def decode(model):\n    return str(model.{asked})\n")
     with pytest.raises(StudentError, match=r"AttributeError|KeyError"):

@@ -109,6 +109,7 @@ def own_files(hidden: list[str]) -> None:
     os.mkdir(WORK)
     _mount("tmpfs", WORK, "tmpfs", NO_SUID | NO_DEVICES, "size=32m,mode=777")
     _call("umount2", b"/old", DETACH)
+    os.rmdir("/old")
     _mount(None, "/", None, REMOUNT | BIND | READ_ONLY | NO_SUID | NO_DEVICES)
 
 

@@ -56,8 +56,8 @@ def encode(value: Any, refer: Callable[[Any], Reference | None]) -> tuple[str, b
             raise NotPlain(f"a tensor of {tensor.dtype}, {tensor.layout}, on {tensor.device} is not a plain array")
         if tensor.nbytes + sum(map(len, chunks)) > LONGEST_ARRAYS:
             raise NotPlain(f"more than {LONGEST_ARRAYS // MEBI} MB at once")
-        flat = tensor.contiguous().reshape(-1).view(torch.uint8)
-        chunks.append(flat.numpy().tobytes())
+        if tensor.numel():
+            chunks.append(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         arrays.append([NAMES[tensor.dtype], list(tensor.shape), kind])
         return len(arrays) - 1
 
@@ -104,10 +104,12 @@ def _arrays(described: list, body: bytes) -> list[torch.Tensor | np.ndarray]:
         if len(chunk) != size:
             raise ProtocolError("an array with too few bytes")
         at += size
-        tensor = torch.frombuffer(chunk, dtype=torch.uint8) if chunk else torch.empty(0, dtype=torch.uint8)
-        if name == "bool":  # a byte of 2 would count as two Trues
-            tensor = tensor.ne(0)
-        tensor = tensor.view(DTYPES[name]).reshape(shape)
+        if not chunk:
+            tensor = torch.empty(shape, dtype=DTYPES[name])
+        elif name == "bool":  # a byte of 2 would count as two Trues
+            tensor = torch.frombuffer(chunk, dtype=torch.uint8).ne(0).reshape(shape)
+        else:
+            tensor = torch.frombuffer(chunk, dtype=DTYPES[name]).reshape(shape)
         found.append(tensor.numpy() if kind == "numpy" else tensor)
     if at != len(body):
         raise ProtocolError("bytes that belong to no array")

@@ -4,6 +4,7 @@ submissions/Ada.py, submissions/Ben/lesson_3.py, submissions/Cem.zip, submission
 """
 
 import io
+import re
 import stat
 import zipfile
 from collections.abc import Iterator
@@ -130,7 +131,7 @@ def _inner(student: str, data: bytes, lesson: int) -> Submission:
 def _student(name: PurePosixPath) -> str:
     """Moodle calls folders "Ada Lovelace_1234_assignsubmission_file_"; the name is what comes before."""
     first = name.parts[0] if len(name.parts) > 1 else name.stem
-    return first.partition("_assignsubmission")[0]
+    return re.sub(r"(_\d+)?_assignsubmission.*", "", first)
 
 
 def _distinct(found: list[Submission]) -> Iterator[Submission]:
