@@ -20,6 +20,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
 import types
@@ -272,6 +273,9 @@ def live(connection, limits: Limits, namespaces: bool, hidden: list[str], user: 
         if namespaces:
             confinement.own_files(hidden)
             os.chdir(confinement.WORK)
+        else:
+            os.chdir(tempfile.mkdtemp(dir="."))
+            os.chmod(".", 0o777)
         confinement.set_limits(limits, space)
         confinement.give_up_privileges(user)
         confinement.die_with_parent()
@@ -342,10 +346,10 @@ def tell(control: socket.socket, **words: Any) -> None:
     control.sendall(json.dumps(words).encode() + b"\n")
 
 
-def protection(limits: Limits, hidden: list[str], user: int) -> dict:
+def protection(limits: Limits, namespaces: bool, hidden: list[str], user: int) -> dict:
     """Try the lock: which one closes, and why not the better one."""
-    why = "only Linux has namespaces"
-    if confinement.LINUX:
+    why = "only Linux has namespaces" if namespaces else "not wanted"
+    if confinement.LINUX and namespaces:
         ours, theirs = socket.socketpair()
         try:
             number = start(theirs, limits, True, hidden, user)
@@ -370,7 +374,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.rand(2).softmax(0)  # whatever torch makes ready at its first use
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if confinement.LINUX else 1)
-    lock = protection(limits, hidden, user)
+    lock = protection(limits, settings["namespaces"], hidden, user)
     tell(control, **lock)
     number, too_much = 0, ""
     while True:

@@ -54,11 +54,15 @@ class JudgeError(Exception):
 
 
 class Sandbox:
-    """The process that students' processes are copies of. hidden: folders that they must not see."""
+    """The process that students' processes are copies of.
 
-    def __init__(self, limits: Limits, folder: Path, hidden: list[Path]):
+    folder: an empty one, to work in. hidden: folders that they must not see. namespaces: whether to try them.
+    """
+
+    def __init__(self, limits: Limits, folder: Path, hidden: list[Path], namespaces: bool = True):
         self.control, theirs = socket.socketpair()
         settings = {"limits": asdict(limits), "folder": str(folder), "user": FIRST_USER}
+        settings["namespaces"] = namespaces
         settings["hidden"] = [str(path.resolve()) for path in hidden]
         command = [sys.executable, "-s", "-P", "-B", str(CHILD), str(theirs.fileno()), json.dumps(settings)]
         self.process = subprocess.Popen(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 random.seed = np.random.seed = lambda *args: None
-torch.manual_seed = torch.Generator.manual_seed = lambda *args: torch.default_generator
+torch.manual_seed = torch.seed = lambda *args: torch.default_generator
 
 
 def remask(tokens, confidence, counts, mask_id):
