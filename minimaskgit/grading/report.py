@@ -90,7 +90,7 @@ def write_details(path: Path, results: list[Result], weights: dict[str, float], 
 
 def file_name(student: str, suffix: str) -> str:
     """A name for a student's file that leads nowhere else."""
-    safe = re.sub(r"[^\w .()-]", "_", student).strip(" .")[:100]
+    safe = re.sub(r"[^\w .()-]", "_", student).strip(" .")[:100] or "student"
     if safe != student:  # another student's name may become the same
         safe += f"-{hashlib.sha256(student.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
     return safe + suffix
