@@ -13,7 +13,7 @@ JUPYTER := .venv/.jupyter
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo demo-real compare full test test-fast test-gpu lessons lab bench ablate results lint format \
+.PHONY: help setup demo demo-real compare full test test-fast test-gpu mutants lessons lab bench ablate results lint format \
 	clean distclean FORCE
 
 help: ## this list
@@ -22,6 +22,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  make lesson-3, lab-3, check-3: run lesson 3, open it in JupyterLab, judge your answers to its exercises"
+	@echo "  make grade-3 SUBMISSIONS=dir: grade a class's answers to it (lessons/grading.md)"
 	@echo
 	@echo "Options go through ARGS, as in: make demo ARGS=--help"
 
@@ -57,6 +58,14 @@ lab: $(JUPYTER) ## open the lessons in JupyterLab; make lab-3 opens one
 lab-%: $(JUPYTER) # open lesson N in JupyterLab
 	@cd lessons && test -e $*_*.ipynb || { echo "error: no lesson $*; there are: $$(ls *_*.ipynb | tr '\n' ' ')" >&2; exit 2; }
 	@cd lessons && ../$(PY) -m jupyterlab --notebook-dir=. $*_*.ipynb $(ARGS)
+
+grade-%: $(READY) # grade SUBMISSIONS=dir by the laws of lesson N: a table, and CSV and feedback in runs/grades
+	@test -n "$(SUBMISSIONS)" || { echo "error: say whose: make grade-$* SUBMISSIONS=folder" >&2; exit 2; }
+	@$(PY) -m minimaskgit.grade "$(SUBMISSIONS)" --lesson $* --csv runs/grades/lesson_$*.csv \
+	    --feedback runs/grades/lesson_$*_feedback $(ARGS)
+
+mutants: $(READY) ## put mistakes into the teachable functions: do the laws find them? (ARGS="--lesson 3")
+	@$(PY) tests/mutants.py $(ARGS)
 
 check-%: $(READY) # judge lessons/exercises/lesson_N.py by the laws of lesson N
 	@test -e lessons/exercises/lesson_$*.py \

@@ -180,14 +180,15 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if not path.is_file():
         raise pytest.UsageError(f"no file {path}; the exercises are in lessons/exercises")
+    judge = config.pluginmanager.get_plugin("minimaskgit.grading.judge")  # of a class: nothing is imported here
     try:
-        functions = vars(load(path))
+        functions = {} if judge else vars(load(path))
     except Exception as error:
         where = (
             traceback.extract_tb(error.__traceback__)[-1].lineno if not isinstance(error, SyntaxError) else error.lineno
         )
         raise pytest.UsageError(f"{path}, line {where}: {type(error).__name__}: {error}") from None
-    config.submission = Answers(path.name, functions)
+    config.submission = judge.answers(config, path) if judge else Answers(path.name, functions)
     config.report = Report(path)
     config.pluginmanager.register(config.report)
     config.option.tbstyle, config.option.verbose, config.option.no_summary = "no", -2, True
@@ -294,6 +295,8 @@ def smallest_input(item: pytest.Item, error: BaseException) -> str:
 
 def reason(error: BaseException, path: Path) -> str:
     """The first lines of what went wrong, and the student's own line where it did."""
+    if hasattr(error, "told"):  # by the judge of a class
+        return error.told
     if isinstance(error, AssertionError):
         said = list(takewhile(lambda line: not line.startswith("assert "), str(error).splitlines()))
         return "\n".join(said) or str(error).splitlines()[0]

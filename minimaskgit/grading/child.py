@@ -1,0 +1,402 @@
+"""Where a student's functions run: a process that the judge starts, and that trusts nobody it starts itself.
+
+    judge ──"new", with a socket──> this process, Python and torch imported ──fork──> lock ──> the student's file
+                                      watches, kills, tells why it ended              answers calls on that socket
+
+Every exercise gets a fresh copy, so that what one function does to its process is not felt by another exercise.
+Started as a script, outside of the package: a student's process has only this file, protocol.py and confinement.py.
+"""
+
+import contextlib
+import functools
+import importlib.machinery
+import importlib.util
+import json
+import linecache
+import os
+import random
+import resource
+import select
+import signal
+import socket
+import sys
+import tempfile
+import time
+import traceback
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import confinement
+from confinement import Cannot, Limits
+from protocol import MEBI, Channel, NotPlain, ProtocolError, Reference
+
+sys.path.pop(0)
+
+import numpy as np
+import torch
+import torch.distributions
+import torch.nn.functional
+
+TICK = 0.1  # seconds between two looks of the watcher
+
+
+# --- The student's process ---
+
+
+class StandIn:
+    """An object that stays with the judge: its numbers, and its methods, each call of which is a message."""
+
+    def __init__(self, channel: Channel, reference: Reference):
+        self._reference = reference
+        self._methods = {name: functools.partial(ask, channel, reference, name) for name in reference.methods}
+        for name, value in reference.data.items():
+            setattr(self, name, value)
+
+    def __call__(self, *args, **options):
+        return self.__getattr__("__call__")(*args, **options)
+
+    def __getattr__(self, name: str) -> Callable:
+        if (name.startswith("_") and name != "__call__") or name not in self._methods:
+            raise AttributeError(f"the grader's stand-in has no {name}")
+        return self._methods[name]
+
+
+ANCHORS: list[torch.Tensor] = []  # of the calls to stand-ins within the present call, for the way back
+
+
+def ask(channel: Channel, reference: Reference, method: str, *args, **options):
+    """Call a method of an object of the judge's. The result can be gone back through, to the judge's weights too."""
+    taught = torch.is_grad_enabled()
+    through = [at for at, value in enumerate(args) if isinstance(value, torch.Tensor) and value.requires_grad]
+    asked = {"of": _bare(reference), "method": method, "args": args, "options": options}
+    reply = channel.request(do="ask", **asked, taught=taught, through=through)
+    if "error" in reply:
+        raise RuntimeError(reply["error"])
+    value = reply["value"]
+    if not (taught and isinstance(value, torch.Tensor) and reply["taught"]):
+        return value
+    anchor = torch.zeros((), requires_grad=True)
+    ANCHORS.append(anchor)
+    return ThroughTheJudge.apply(channel, reply["call"], value, anchor, *(args[at] for at in through))
+
+
+def _bare(reference: Reference) -> Reference:
+    return Reference(reference.number, {}, [])
+
+
+class ThroughTheJudge(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, channel, call, value, anchor, *inputs):
+        ctx.channel, ctx.call = channel, call
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, upstream):
+        reply = ctx.channel.request(do="back", call=ctx.call, upstream=upstream)
+        return None, None, None, torch.zeros(()), *reply["gradients"]
+
+
+class Student:
+    """The file's functions, and what the judge may ask of them."""
+
+    def __init__(self, connection: socket.socket):
+        self.channel = Channel(connection, self.refer, self.resolve, lambda message: {"error": "not now"})
+        self.functions: dict[str, Any] = {}
+
+    def refer(self, value: Any) -> Reference | None:
+        return _bare(value._reference) if isinstance(value, StandIn) else None
+
+    def resolve(self, reference: Reference) -> StandIn:
+        return StandIn(self.channel, reference)
+
+    def serve(self) -> None:
+        while True:
+            message = self.channel.receive()
+            try:
+                reply = {"value": getattr(self, message["do"])(**message["with"])}
+            except (EOFError, ProtocolError):
+                raise
+            except BaseException as error:  # sys.exit too
+                reply = {"error": described(error)}
+            self.answer(message["nonce"], reply)
+
+    def answer(self, nonce: str, reply: dict) -> None:
+        try:
+            self.channel.send({"nonce": nonce, **reply})
+        except (NotPlain, MemoryError, RecursionError, RuntimeError) as error:
+            self.channel.send({"nonce": nonce, "error": described(error)})
+
+    def load(self, source: str, name: str, lent: dict[str, str], seed: int) -> None:
+        """Run the student's file, after what of the package it may use."""
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        sys.meta_path.insert(0, Lent(lent))
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        module = types.ModuleType(name.removesuffix(".py"))
+        sys.modules[module.__name__] = module
+        self.functions = vars(module)
+        exec(compile(source, name, "exec"), self.functions)
+
+    def call(self, name: str, args: list, options: dict) -> dict:
+        """The result, and those of the arguments that it was written into."""
+        before = [value.clone() if isinstance(value, torch.Tensor) else None for value in args]
+        result = self._function(name)(*args, **options)
+        written = {
+            str(at): value
+            for at, (value, was) in enumerate(zip(args, before))
+            if was is not None and not torch.equal(value, was)
+        }
+        return {"result": result, "written": written}
+
+    def gradients(self, name: str, args: list, output: int | None, upstream: torch.Tensor | None) -> list:
+        """Of a result, or one of its parts, at all float tensors among the arguments; None where none arrives."""
+        ANCHORS.clear()
+        args = [_leaf(value) for value in args]
+        result = self._function(name)(*args)
+        result = result if output is None else result[output]
+        leaves = list(_leaves(args))
+        if not result.requires_grad:
+            return [None] * len(leaves)
+        found = torch.autograd.grad(result, [*leaves, *ANCHORS], upstream, allow_unused=True)
+        return list(found[: len(leaves)])
+
+    def forward(self, name: str, options: dict, weights: dict, x: torch.Tensor) -> torch.Tensor:
+        """Of a module of the student's, with weights."""
+        module = self._function(name)(**options).eval()
+        module.load_state_dict(weights)
+        return module(x)
+
+    def _function(self, name: str) -> Callable:
+        if name not in self.functions:
+            raise NotImplementedError(f"there is no {name} in the file")
+        return self.functions[name]
+
+
+class Lent:
+    """Imports of the package end here: at the texts that the judge sent."""
+
+    def __init__(self, texts: dict[str, str]):
+        self.texts = {"minimaskgit": "", **texts}
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        if name.partition(".")[0] != "minimaskgit":
+            return None
+        if name not in self.texts:
+            raise ModuleNotFoundError(f"{name} is not there: the exercise does not need it", name=name)
+        return importlib.util.spec_from_loader(name, self, is_package=name == "minimaskgit")
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        return None  # Python makes it
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        exec(compile(self.texts[module.__name__], f"<{module.__name__}>", "exec"), vars(module))
+
+
+def _leaf(value):
+    if isinstance(value, list | tuple):
+        return [_leaf(part) for part in value]
+    return value.detach().clone().requires_grad_() if _is_float(value) else value
+
+
+def _leaves(values: list) -> Iterator[torch.Tensor]:
+    for value in values:
+        if isinstance(value, list):
+            yield from _leaves(value)
+        elif _is_float(value):
+            yield value
+
+
+def _is_float(value) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def described(error: BaseException) -> dict:
+    """An error in plain words: what, and where in the student's file."""
+    name = next((name for name in sys.modules if name.startswith("lesson_")), "") + ".py"
+    line, code = None, ""
+    with contextlib.suppress(Exception):
+        if isinstance(error, SyntaxError):
+            line, code = error.lineno, (error.text or "").strip()
+        else:
+            own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
+            line, code = (own[-1].lineno, own[-1].line) if own else (None, "")
+    text = ""
+    with contextlib.suppress(Exception):
+        text = str(getattr(error, "msg", None) or error)[:1000]
+    return {"kind": type(error).__name__, "text": text, "line": line, "code": str(code)[:200]}
+
+
+# --- The process that starts it ---
+
+
+def start(connection: socket.socket, limits: Limits, namespaces: bool, hidden: list[str], user: int) -> int:
+    """A locked process for one exercise, that serves a socket; its number. Cannot if the lock does not close."""
+    space = confinement.address_space()
+    number_from, number_to = os.pipe()
+    ready_from, ready_to = os.pipe()
+    middle_is_there, middle_lives = os.pipe()
+    if (middle := os.fork()) == 0:  # its child is the first of the new world, and becomes ours when it ends
+        try:
+            os.setsid()
+            if namespaces:
+                confinement.enter_namespaces()
+            first = os.fork()
+        except OSError as error:
+            os.write(ready_to, str(error).encode())
+            os._exit(1)
+        if first:
+            os.write(number_to, str(first).encode())
+            os._exit(0)
+        os.close(middle_lives)
+        os.read(middle_is_there, 1)  # until it is gone: from now on our parent is the one that stays
+        live(connection, limits, namespaces, hidden, user, space, ready_to)
+    os.close(number_to)
+    os.close(ready_to)
+    os.waitpid(middle, 0)
+    os.close(middle_lives)
+    os.close(middle_is_there)
+    with os.fdopen(number_from) as number, os.fdopen(ready_from) as ready:
+        first, trouble = number.read(), ready.read()  # until both are closed: the lock is shut
+    if trouble:
+        if first:
+            end(int(first))
+        raise Cannot(0, trouble)
+    return int(first)
+
+
+def live(connection, limits: Limits, namespaces: bool, hidden: list[str], user: int, space: int, ready: int) -> None:
+    """The student's process, from the fork to its end."""
+    try:
+        if namespaces:
+            confinement.own_files(hidden)
+            os.chdir(confinement.WORK)
+        else:
+            os.chdir(tempfile.mkdtemp(dir="."))
+            os.chmod(".", 0o777)
+        confinement.set_limits(limits, space)
+        confinement.give_up_privileges(user)
+        confinement.die_with_parent()
+        keep_only(connection.fileno(), ready)
+        os.environ.clear()
+    except BaseException as error:
+        os.write(ready, f"{error}"[:300].encode() or b"?")
+        os._exit(1)
+    os.close(ready)
+    try:
+        Student(connection).serve()
+    finally:
+        os._exit(0)
+
+
+def keep_only(*descriptors: int) -> None:
+    """Close all others; input, output and errors lead nowhere."""
+    nowhere = os.open(os.devnull, os.O_RDWR) if os.path.exists(os.devnull) else 0
+    for standard in (0, 1, 2):
+        os.dup2(nowhere, standard)
+    last = 3
+    for descriptor in sorted(descriptors):
+        os.closerange(last, descriptor)
+        last = descriptor + 1
+    os.closerange(last, 4096)
+
+
+def end(number: int) -> str:
+    """Kill a student's process and all that came of it, and say how it had ended before."""
+    for _ in range(100):
+        more = list(confinement.descendants(os.getpid()))
+        for each in [number, *more]:
+            with contextlib.suppress(OSError):
+                os.kill(each, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            os.killpg(number, signal.SIGKILL)
+        reap = reaped(number)
+        if not confinement.descendants(os.getpid()):
+            return reap
+        time.sleep(0.01)
+    return "could not be ended"
+
+
+ENDS: dict[int, str] = {}  # how processes ended, by number
+
+
+def reaped(number: int) -> str:
+    """Bury what is dead; how this process ended, or an empty string."""
+    with contextlib.suppress(ChildProcessError):
+        while (done := os.waitpid(-1, os.WNOHANG))[0]:
+            code = os.waitstatus_to_exitcode(done[1])
+            ENDS[done[0]] = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+    return ENDS.get(number, "")
+
+
+def watch(number: int, limits: Limits, own: int) -> str:
+    """What is too much of what the student's processes take together, or an empty string."""
+    processes = confinement.descendants(os.getpid())
+    used = sum(max(0, memory - own) for memory in processes.values()) // MEBI
+    if used > limits.memory:
+        return f"more than {limits.memory} MB of memory"
+    if len(processes) > 2 * limits.processes:
+        return f"more than {limits.processes} processes"
+    return ""
+
+
+def tell(control: socket.socket, **words: Any) -> None:
+    control.sendall(json.dumps(words).encode() + b"\n")
+
+
+def protection(limits: Limits, namespaces: bool, hidden: list[str], user: int) -> dict:
+    """Try the lock: which one closes, and why not the better one."""
+    why = "only Linux has namespaces" if namespaces else "not wanted"
+    if confinement.LINUX and namespaces:
+        ours, theirs = socket.socketpair()
+        try:
+            number = start(theirs, limits, True, hidden, user)
+            theirs.close()
+            return {"namespaces": True, "user": os.geteuid() == 0, "why": "", "ended": end(number)}
+        except OSError as error:
+            why = str(error)
+        finally:
+            ours.close()
+    return {"namespaces": False, "user": os.geteuid() == 0, "why": why}
+
+
+def main() -> None:
+    """Obey the judge until it is gone."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    settings = json.loads(sys.argv[2])
+    limits, hidden, user = Limits(**settings["limits"]), settings["hidden"], settings["user"] + os.getpid()
+    os.chdir(settings["folder"])
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # whoever stops the judge stops us by that
+    confinement.adopt_orphans()
+    torch.set_num_threads(1)
+    torch.rand(2).softmax(0)  # whatever torch makes ready at its first use
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if confinement.LINUX else 1)
+    lock = protection(limits, settings["namespaces"], hidden, user)
+    tell(control, **lock)
+    number, too_much = 0, ""
+    while True:
+        if not select.select([control], [], [], TICK)[0]:
+            if number and not too_much and (too_much := watch(number, limits, own)):
+                end(number)
+            continue
+        order, descriptors, *_ = socket.recv_fds(control, 16, 1)
+        ending = end(number) if number else ""
+        number = 0
+        if not order:
+            return
+        if order == b"end":
+            tell(control, how=too_much or ending)
+        else:
+            with socket.socket(fileno=descriptors[0]) as connection:
+                try:
+                    number, too_much = start(connection, limits, lock["namespaces"], hidden, user), ""
+                    tell(control, started=True, number=number)
+                except OSError as error:
+                    tell(control, started=False, why=str(error))
+
+
+if __name__ == "__main__":
+    main()

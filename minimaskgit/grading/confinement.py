@@ -1,0 +1,215 @@
+"""The lock: what a student's process may see, use and do. Runs in the child, so it imports nothing of the package.
+
+    namespaces (Linux): a file system of its own with Python and no more, no network, no other processes; what is
+                        still alive in it dies with its first process
+    limits (everywhere): memory, processor time, processes, sizes of files, open files; and no privileges
+
+Without namespaces the limits alone remain, and a watcher that counts processes and memory; the grader says so.
+"""
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+LINUX = sys.platform == "linux"
+WORK = "/student"  # the student's own empty folder
+SYSTEM = ("/usr", "/lib", "/lib64", "/bin")  # shared libraries, and links to them
+DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
+
+NEW_FILES, NEW_HOSTNAME, NEW_IPC, NEW_USER, NEW_PROCESSES, NEW_NETWORK = (
+    0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000,
+)  # fmt: skip
+READ_ONLY, NO_SUID, NO_DEVICES, REMOUNT, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
+DETACH = 2
+PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}  # number of the system call, by machine
+MOUNT_SETATTR, HERE = 442, -100
+DIES_WITH_PARENT, DUMPABLE, DROP_CAPABILITY, ADOPTS_ORPHANS, NO_NEW_PRIVILEGES = 1, 4, 24, 36, 38
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one exercise."""
+
+    memory: int = 1024  # MB more than Python and torch take
+    seconds: int = 20  # of processor time
+    processes: int = 32
+    file_size: int = 16  # MB
+    open_files: int = 64
+
+
+class Cannot(OSError):
+    """The system does not offer a protection."""
+
+
+def _call(name: str, *arguments) -> None:
+    if getattr(LIBC, name)(*arguments):
+        number = ctypes.get_errno()
+        raise Cannot(number, f"{name}: {os.strerror(number)}")
+
+
+def _bytes(path: str | None) -> bytes | None:
+    return path and os.fsencode(path)
+
+
+def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
+    _call("mount", _bytes(source), _bytes(target), _bytes(kind), ctypes.c_ulong(flags), _bytes(options))
+
+
+# --- Namespaces ---
+
+
+def enter_namespaces() -> None:
+    """Leave all that is shared with other processes; the next fork is process 1 of the new world. Cannot if refused."""
+    user, group = os.geteuid(), os.getegid()
+    everything = NEW_FILES | NEW_HOSTNAME | NEW_IPC | NEW_PROCESSES | NEW_NETWORK
+    if user == 0:  # root may do this as it is, and becomes nobody afterwards
+        _call("unshare", everything)
+        return
+    _call("unshare", everything | NEW_USER)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"65534 {user} 1")
+    Path("/proc/self/gid_map").write_text(f"65534 {group} 1")
+
+
+def own_files(hidden: list[str]) -> None:
+    """A file system with nothing but Python, all of it read-only, and a small folder to write to.
+
+    hidden: folders that are empty even where they lie within Python's, as the package itself may.
+    """
+    python = {str(Path(path).resolve()) for path in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    _mount(None, "/", None, RECURSIVE | PRIVATE)
+    _mount("tmpfs", "/tmp", "tmpfs", NO_SUID | NO_DEVICES, "size=1m,mode=755")
+    os.mkdir("/tmp/old")
+    _pivot("/tmp", "/tmp/old")
+    for path in SYSTEM:
+        if os.path.islink(f"/old{path}"):
+            os.symlink(os.readlink(f"/old{path}"), path)
+        elif os.path.isdir(f"/old{path}"):
+            _show(path)
+    for path in sorted(python):
+        if not path.startswith("/usr/") and path != "/usr":
+            _show(path)
+    for path in hidden:
+        if os.path.isdir(path):
+            _mount("tmpfs", path, "tmpfs", NO_SUID | NO_DEVICES, "size=64k,mode=755")
+            for folder in python:
+                if Path(folder).is_relative_to(path):  # the project's folder, with .venv in it
+                    _show(folder)
+            _mount(None, path, None, REMOUNT | BIND | READ_ONLY | NO_SUID | NO_DEVICES)
+    os.mkdir("/dev")
+    for path in DEVICES:
+        Path(path).touch()
+        _mount(f"/old{path}", path, None, BIND)
+    os.mkdir(WORK)
+    _mount("tmpfs", WORK, "tmpfs", NO_SUID | NO_DEVICES, "size=32m,mode=777")
+    _call("umount2", b"/old", DETACH)
+    os.rmdir("/old")
+    _mount(None, "/", None, REMOUNT | BIND | READ_ONLY | NO_SUID | NO_DEVICES)
+
+
+def _pivot(root: str, old: str) -> None:
+    number = PIVOT_ROOT.get(os.uname().machine)
+    if number is None:
+        raise Cannot(0, f"no pivot_root known for {os.uname().machine}")
+    _call("syscall", ctypes.c_long(number), _bytes(root), _bytes(old))
+    os.chdir("/")
+
+
+def _show(path: str) -> None:
+    """Make a folder of the old file system visible at the same place, read-only with all that is mounted in it."""
+    os.makedirs(path, exist_ok=True)
+    _mount(f"/old{path}", path, None, BIND | RECURSIVE)
+    attributes = (ctypes.c_uint64 * 4)(READ_ONLY | NO_SUID | NO_DEVICES, 0, 0, 0)
+    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    everything_in_it = 0x8000
+    _call("syscall", ctypes.c_long(MOUNT_SETATTR), HERE, _bytes(path), everything_in_it, attributes, size)
+
+
+# --- Privileges and limits ---
+
+
+def give_up_privileges(user: int) -> bool:
+    """Become `user` if we are root, and nobody who could become anything else; whether the user is another now."""
+    changed = False
+    if os.geteuid() == 0:
+        with contextlib.suppress(OSError):
+            os.setgroups([])
+        for number in (user, 65534):
+            with contextlib.suppress(OSError):
+                os.setresgid(number, number, number)
+                os.setresuid(number, number, number)
+                changed = True
+                break
+    if LINUX:
+        for capability in range(64):
+            LIBC.prctl(DROP_CAPABILITY, capability, 0, 0, 0)
+        header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+        LIBC.capset(header, none)
+        LIBC.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    return changed
+
+
+def set_limits(limits: Limits, address_space: int) -> None:
+    """For this process and its children, for good. address_space: bytes that it has already."""
+    mega = 2**20
+    for kind, value in {
+        "RLIMIT_AS": address_space + limits.memory * mega,
+        "RLIMIT_CPU": limits.seconds,
+        "RLIMIT_NPROC": limits.processes,
+        "RLIMIT_FSIZE": limits.file_size * mega,
+        "RLIMIT_NOFILE": limits.open_files,
+        "RLIMIT_CORE": 0,
+    }.items():
+        with contextlib.suppress(ValueError, OSError):  # a lower limit is there already, or no such thing
+            resource.setrlimit(getattr(resource, kind), (value, value))
+
+
+def address_space() -> int:
+    """Of this process, in bytes; torch alone reserves gigabytes."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 16 * 2**30
+
+
+def die_with_parent() -> None:
+    if LINUX:
+        LIBC.prctl(DIES_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+
+
+def adopt_orphans() -> None:
+    """What a child leaves behind becomes ours, and can be found."""
+    if LINUX:
+        LIBC.prctl(ADOPTS_ORPHANS, 1, 0, 0, 0)
+
+
+# --- Watching ---
+
+
+def descendants(of: int) -> dict[int, int]:
+    """Resident memory in bytes, by process, of all that came from a process. Nothing where there is no /proc."""
+    found: dict[int, int] = {}
+    waiting = [of]
+    while waiting:
+        for child in _children(waiting.pop()):
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+                if fields[0] != "Z" and child not in found:
+                    found[child] = int(fields[21]) * resource.getpagesize()
+                waiting.append(child)
+    return found
+
+
+def _children(of: int) -> list[int]:
+    """Of all threads of a process."""
+    children = []
+    for path in Path(f"/proc/{of}/task").glob("*/children"):
+        with contextlib.suppress(OSError, ValueError):
+            children += map(int, path.read_text().split())
+    return children

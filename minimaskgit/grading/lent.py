@@ -1,0 +1,87 @@
+"""What of the package a student's file may use: what the exercise's own file imports, as texts, and nothing else.
+
+    lessons/exercises/lesson_5.py: from minimaskgit.decoding import gumbel_noise  ──> its source, and what that needs
+
+What the exercise asks for is never lent; of a class of which it asks for a method, neither that method nor any helper.
+"""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def lent_to(exercise: Path) -> dict[str, str]:
+    """Sources by module."""
+    tree = ast.parse(exercise.read_text())
+    answers = {node.name: _methods(node) for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    modules: dict[str, dict[str, ast.stmt]] = {}
+    for module, name in _imported(tree):
+        names = [name] if name else sorted(_attributes(tree, module.rpartition(".")[2]))
+        for wanted in names:
+            _lend(module, wanted, answers, modules)
+    return {module: "\n\n".join(ast.unparse(node) for node in nodes.values()) for module, nodes in modules.items()}
+
+
+def everything() -> dict[str, str]:
+    """The whole package but for its commands: for answers of ours that are wrong in one place only."""
+    names = ("errors", "files", "schedules", "masking", "transformer", "decoding", "autoregressive", "editing")
+    names += ("tokenizer", "adversary", "estimate", "metrics", "training")
+    return {f"minimaskgit.{name}": path.read_text() for name in names if (path := PACKAGE / f"{name}.py").exists()}
+
+
+def _imported(tree: ast.Module) -> list[tuple[str, str | None]]:
+    """Of the package: pairs of a module and a name in it, or None for the module itself."""
+    found = []
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module == "minimaskgit":
+            found += [(f"minimaskgit.{alias.name}", None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module.startswith("minimaskgit."):
+            found += [(node.module, alias.name) for alias in node.names]
+    return found
+
+
+def _attributes(tree: ast.Module, module: str) -> set[str]:
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
+    return {node.attr for node in nodes if node.value.id == module}
+
+
+def _methods(node: ast.FunctionDef | ast.ClassDef) -> set[str]:
+    return {part.name for part in getattr(node, "body", ()) if isinstance(part, ast.FunctionDef)}
+
+
+def _lend(module: str, name: str, answers: dict[str, set[str]], modules: dict[str, dict[str, ast.stmt]]) -> None:
+    """Add a name of a module, after all that it needs."""
+    path = PACKAGE / f"{module.removeprefix('minimaskgit.')}.py"
+    defined = {name: node for node in ast.parse(path.read_text()).body for name in _names(node)}
+    node = defined.get(name)
+    if node is None or (isinstance(node, ast.FunctionDef) and name in answers):
+        return
+    nodes = modules.get(module, {})
+    if name in nodes:
+        return
+    if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("minimaskgit."):
+        _lend(node.module, name, answers, modules)
+    if isinstance(node, ast.ClassDef) and name in answers:
+        node.body = [part for part in node.body if not _gives_away(getattr(part, "name", ""), answers[name])]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        node.names = [alias for alias in node.names if (alias.asname or alias.name) == name]
+    needed = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} - {name}
+    modules.setdefault(module, {})
+    for other in sorted(needed & set(defined)):
+        _lend(module, other, answers, modules)
+    modules[module][name] = node
+
+
+def _gives_away(method: str, asked: set[str]) -> bool:
+    return method in asked or (method.startswith("_") and not method.startswith("__"))
+
+
+def _names(node: ast.stmt) -> list[str]:
+    """What a statement of a module defines."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
+    targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+    return [target.id for target in targets if isinstance(target, ast.Name)]

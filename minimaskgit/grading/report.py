@@ -1,0 +1,126 @@
+"""What a teacher and a student read of a grading: a table, CSV, JSON, and a page of feedback a student.
+
+results ──> table on screen, grades.csv, grades.json, DIR/Ada.md
+"""
+
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from minimaskgit.files import write_json, write_text
+from minimaskgit.grading.sandbox import clean
+
+GRADES = {"done": "done", "broken": "BROKEN", "not written": "not written"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of one student: per exercise its state, points and what was told; or why there is none."""
+
+    student: str
+    exercises: dict[str, dict]
+    seconds: float = 0.0
+    trouble: str = ""  # a missing or unreadable file: 0 points
+    failure: str = ""  # of the grader's own: no grade
+    protection: dict = field(default_factory=dict)
+
+    def points(self, weights: dict[str, float]) -> dict[str, float]:
+        done = {name: self.exercises.get(name, {}).get("state") == "done" for name in weights}
+        return {name: weight * done[name] for name, weight in weights.items()}
+
+    def total(self, weights: dict[str, float]) -> float:
+        return sum(self.points(weights).values())
+
+
+def table(results: list[Result], weights: dict[str, float]) -> Iterator[str]:
+    """Points per exercise, a line a student; of wide lessons the names stand above, numbered."""
+    best = sum(weights.values())
+    for number, name in enumerate(weights, 1):
+        yield f"  {number:>2} {name} ({weights[name]:g})"
+    width = max([7, *(len(clean(result.student)) for result in results)])
+    heads = "".join(f"{number:>5}" for number in range(1, len(weights) + 1))
+    yield f"{'student':<{width}}{heads}   total    time"
+    for result in results:
+        if result.failure:
+            yield f"{clean(result.student):<{width}}  NOT GRADED: {result.failure}"
+            continue
+        cells = "".join(f"{points:>5g}" for points in result.points(weights).values())
+        why = f"  {result.trouble}" if result.trouble else ""
+        total, seconds = f"{result.total(weights):g}/{best:g}", f"{result.seconds:.0f} s"
+        yield f"{clean(result.student):<{width}}{cells}{total:>8}{seconds:>8}{why}"
+
+
+def write_csv(path: Path, results: list[Result], weights: dict[str, float]) -> None:
+    """One line a student. Without times, so that grading twice gives the same file."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["student", *weights, "total", "of", "remark"])
+    for result in results:
+        cells = ["" if result.failure else f"{points:g}" for points in result.points(weights).values()]
+        total = "" if result.failure else f"{result.total(weights):g}"
+        remark = f"not graded: {result.failure}" if result.failure else result.trouble
+        writer.writerow([_cell(result.student), *cells, total, f"{sum(weights.values()):g}", _cell(remark)])
+    write_text(path, text.getvalue())
+
+
+def _cell(text: str) -> str:
+    """Spreadsheets compute what begins like this, whoever wrote it."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else clean(text)
+
+
+def write_details(path: Path, results: list[Result], weights: dict[str, float], settings: dict) -> None:
+    students = [
+        {
+            "student": result.student,
+            "total": None if result.failure else result.total(weights),
+            "points": result.points(weights),
+            "exercises": result.exercises,
+            "trouble": result.trouble,
+            "failure": result.failure,
+            "seconds": result.seconds,
+        }
+        for result in results
+    ]
+    write_json(path, {**settings, "weights": weights, "students": students})
+
+
+def file_name(student: str, suffix: str) -> str:
+    """A name for a student's file that leads nowhere else."""
+    safe = re.sub(r"[^\w .()-]", "_", student).strip(" .")[:100] or "student"
+    if safe != student:  # another student's name may become the same
+        safe += f"-{hashlib.sha256(student.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
+    return safe + suffix
+
+
+def feedback(result: Result, weights: dict[str, float], lesson: int) -> str:
+    """A student's page: what is done, and of what is not the law that broke and the smallest input that breaks it."""
+    best = sum(weights.values())
+    lines = [f"# Lesson {lesson}: {_plain(result.student)}", ""]
+    if result.failure:
+        return "\n".join([*lines, "Not graded yet: the grader itself failed. This is not your mistake.", ""])
+    lines += [f"**{result.total(weights):g} of {best:g} points.**", ""]
+    if result.trouble:
+        lines += [f"Your file could not be graded: {_plain(result.trouble)}", ""]
+    lines += ["| exercise | points | |", "| --- | --- | --- |"]
+    for name, points in result.points(weights).items():
+        state = GRADES[result.exercises.get(name, {}).get("state", "not written")]
+        lines.append(f"| `{name}` | {points:g} of {weights[name]:g} | {state} |")
+    for name in weights:
+        told = result.exercises.get(name, {}).get("told", "")
+        if told and result.exercises[name]["state"] == "broken":
+            lines += ["", f"## `{name}`", "", *(f"    {_visible(line)}" for line in told.splitlines())]
+    lines += ["", f"`make check-{lesson}` says the same on your machine.", ""]
+    return "\n".join(lines)
+
+
+def _visible(line: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
+def _plain(text: str) -> str:
+    """Text in Markdown that means itself."""
+    return re.sub(r"([\\`*_{}\[\]<>#|!])", r"\\\1", clean(text))

@@ -1,0 +1,362 @@
+"""The judge's end of the socket: a student's functions as if they were here, each exercise in a process of its own.
+
+    answers.cosine(r, 256) ──> {"do": "call", ...} ──socket──> child.py ──> a plain value, checked on arrival
+
+What a law hands in goes over as a value where it is plain. Anything else, a schedule or a model, stays here, and the
+student gets a stand-in: its numbers (DATA) and methods (METHODS), each call of which comes back as a message. So what
+a model was shown is seen here, where nobody can lie about it, and no answer of the package is in the child.
+"""
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from minimaskgit.grading.confinement import Limits
+from minimaskgit.grading.protocol import MEBI, Channel, NotPlain, ProtocolError, Reference, encode
+
+DATA = ("num_tokens", "num_codes", "num_classes", "mask_id", "length")
+METHODS = ("__call__", "trunk", "logits")
+LARGEST_QUESTION = MEBI  # bytes that a student's function may hand to a stand-in at once
+REMEMBERED = 256  # calls to stand-ins through which a gradient can still go back
+CHILD = Path(__file__).with_name("child.py")
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+STARTING = 120  # seconds; Python and torch from a cold disk
+MOST_PATIENCE = 10  # times the seconds of a call, where others keep the processor from the student's process
+FIRST_USER = 1_000_000  # root's students run as users from here on, that own nothing
+
+
+class StudentError(Exception):
+    """What a student's function did instead of answering; `told` says it in a line."""
+
+    def __init__(self, told: str):
+        super().__init__(told)
+        self.told = told
+
+
+class NotWritten(StudentError, NotImplementedError):
+    """The function is not there, or its body is still the exercise's."""
+
+
+class JudgeError(Exception):
+    """Ours, not the student's: no grade comes of it."""
+
+
+class Sandbox:
+    """The process that students' processes are copies of.
+
+    folder: an empty one, to work in. hidden: folders that they must not see. namespaces: whether to try them.
+    """
+
+    def __init__(self, limits: Limits, folder: Path, hidden: list[Path], namespaces: bool = True):
+        self.control, theirs = socket.socketpair()
+        settings = {"limits": asdict(limits), "folder": str(folder), "user": FIRST_USER}
+        settings["namespaces"] = namespaces
+        settings["hidden"] = [str(path.resolve()) for path in hidden]
+        command = [sys.executable, "-s", "-P", "-B", str(CHILD), str(theirs.fileno()), json.dumps(settings)]
+        self.process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=ENVIRONMENT,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        theirs.close()
+        self.control.settimeout(STARTING)
+        self.lines = self.control.makefile("r")
+        self.protection = self._told()
+
+    def _told(self) -> dict:
+        try:
+            return json.loads(self.lines.readline())
+        except (OSError, ValueError):
+            raise JudgeError("the sandbox does not answer") from None
+
+    def start(self) -> socket.socket:
+        """A connection to a fresh process; the one before is killed."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self.control, [b"new"], [theirs.fileno()])
+            told = self._told()
+        if not told["started"]:
+            raise JudgeError(f"no process for the student: {told['why']}")
+        self.number = told["number"]
+        return ours
+
+    def waited(self) -> float:
+        """Seconds that the student's process, or we, could have run while others had the processor; 0 if not known."""
+        try:
+            both = (Path(f"/proc/{number}/schedstat").read_text() for number in (self.number, "self"))
+            return sum(int(text.split()[1]) for text in both) / 1e9
+        except (OSError, ValueError, IndexError):
+            return 0.0
+
+    def end(self) -> str:
+        """Kill the student's process and all that it started; how it had ended by itself."""
+        self.control.sendall(b"end")
+        return self._told()["how"]
+
+    def close(self) -> None:
+        self.lines.close()
+        self.control.close()  # at that the child's side kills what is left and ends
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Answers:
+    """A student's functions, as attributes, like those of a module.
+
+    seconds: that all calls of an exercise may take together (what one saves the next may use), and that a call may.
+    infinite: functions whose answer may be infinite; nothing may be NaN.
+    """
+
+    functions = ()
+
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        lent: dict[str, str],
+        sandbox: Sandbox,
+        seconds: tuple[float, float],
+        seed: int = 0,
+        infinite: Sequence[str] = (),
+    ):
+        self._name, self._source, self._lent, self._sandbox = name, source, lent, sandbox
+        self._share, self._call_seconds = seconds
+        self._seed, self._infinite = seed, infinite
+        self._seconds = self._left = 0.0
+        self._channel: Channel | None = None
+
+    def __repr__(self) -> str:
+        return self._name
+
+    def begin(self) -> None:
+        """A fresh process, for the next exercise."""
+        self.finish()
+        self._left, self._over = self._share + max(0.0, self._left), None
+        self._seconds = self._left
+        self._objects: list[Any] = []  # that the student's function knows by number
+        self._calls: deque = deque(maxlen=REMEMBERED)
+        self._asked = 0
+        self._channel = Channel(self._sandbox.start(), self._refer, self._resolve, self._answer)
+        loading = {"source": self._source, "name": self._name, "lent": self._lent, "seed": self._seed}
+        try:
+            self._request("load", loading)
+        except StudentError as error:
+            self._over = error
+
+    def finish(self) -> float:
+        """Kill the exercise's process; the seconds that it took."""
+        if self._channel is None:
+            return 0.0
+        self._channel.connection.close()
+        self._sandbox.end()
+        self._channel = None
+        return self._seconds - self._left
+
+    # --- What laws call ---
+
+    def __getattr__(self, name: str) -> Callable:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        def call(*args, **options):
+            reply = self._request("call", {"name": name, "args": list(args), "options": options})
+            result, written = reply["result"], reply["written"]
+            for at, value in written.items():  # in place, as it would have been here
+                mine = args[int(at)]
+                if not (isinstance(mine, Tensor) and value.shape == mine.shape and value.dtype == mine.dtype):
+                    raise ProtocolError("what was written does not fit")
+                mine.copy_(value)
+            self._check(name, result, infinite=name in self._infinite)
+            return result
+
+        return self._guarded(call)
+
+    def gradients(self, name: str, *args, output: int | None = None, upstream: Tensor | None = None) -> list:
+        """Of what a function gives, at all float tensors among the arguments, those in lists and modules too."""
+        modules = [value for value in args if isinstance(value, nn.Module)]
+        for module in modules:
+            module.zero_grad(set_to_none=True)
+        asked = {"name": name, "args": list(args), "output": output, "upstream": upstream}
+        reply = self._guarded(lambda: self._request("gradients", asked))()
+        found = iter(self._fitting(reply, list(_floats(args))))
+        return list(_in_order(args, found))
+
+    def forward(self, name: str, options: dict, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+        """Make a module of the student's class, give it weights, and call it, not in training."""
+        asked = {"name": name, "options": options, "weights": dict(weights), "x": x}
+        result = self._guarded(lambda: self._request("forward", asked))()
+        self._check(name, result)
+        return result
+
+    def _guarded(self, function: Callable) -> Callable:
+        """What does not fit the protocol ends the exercise."""
+
+        def call(*args, **options):
+            try:
+                return function(*args, **options)
+            except (ProtocolError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+                if isinstance(error, ProtocolError):
+                    self._over = StudentError(f"its process gave no proper answer: {error}")
+                else:
+                    self._over = StudentError("its process gave no proper answer")
+                raise self._over from None
+
+        return call
+
+    @staticmethod
+    def _check(name: str, value: Any, infinite: bool = False) -> None:
+        for number in _numbers(value):
+            assert not bool(np.isnan(number).any()), f"{name} gives NaN"
+            assert infinite or not bool(np.isinf(number).any()), f"{name} gives an infinite number"
+
+    def _fitting(self, gradients: Any, at: list[Tensor]) -> list:
+        if not isinstance(gradients, list) or len(gradients) != len(at):
+            raise StudentError("its process gave no proper answer")
+        for gradient, tensor in zip(gradients, at):
+            if gradient is not None and not (isinstance(gradient, Tensor) and gradient.shape == tensor.shape):
+                raise StudentError("its process gave no proper answer")
+        self._check("the gradient", gradients)
+        return gradients
+
+    # --- Messages ---
+
+    def _request(self, do: str, message: dict) -> Any:
+        """Send and wait; whatever goes wrong over there is a StudentError, and mostly the end of the exercise."""
+        if self._over:
+            raise self._over
+        before, limit = time.monotonic(), max(0.0, min(self._left, self._call_seconds))
+        waited, latest = self._sandbox.waited(), before + MOST_PATIENCE * limit
+        patience = lambda: max(0.0, min(before + limit + self._sandbox.waited() - waited, latest) - time.monotonic())
+        self._channel.deadline, self._channel.extension = before + limit, patience
+        try:
+            reply = self._channel.request(**{"do": do, "with": message})
+        except NotPlain as error:
+            raise JudgeError(f"a law hands in what cannot be sent: {error}") from None
+        except TimeoutError:
+            slow = limit < self._call_seconds
+            self._over = StudentError(f"{'too slow in all' if slow else 'no answer'} after {limit:.0f} seconds")
+        except (EOFError, OSError):
+            self._over = StudentError(f"its process ended ({self._sandbox.end() or 'it closed the connection'})")
+        except ProtocolError as error:
+            self._over = StudentError(f"its process gave no proper answer: {error}")
+        finally:
+            self._left -= time.monotonic() - before - max(0.0, self._sandbox.waited() - waited)
+        if self._over:
+            raise self._over
+        if "error" in reply:
+            raise student_error(reply["error"])
+        return reply.get("value")
+
+    def _refer(self, value: Any) -> Reference | None:
+        data = {name: getattr(value, name) for name in DATA if type(getattr(value, name, None)) is int}
+        methods = [name for name in METHODS if callable(getattr(value, name, None))]
+        if not data and not methods:
+            return None
+        known = [at for at, one in enumerate(self._objects) if one is value]
+        if not known:
+            self._objects.append(value)
+        return Reference(known[0] if known else len(self._objects) - 1, data, methods)
+
+    def _resolve(self, reference: Reference) -> Any:
+        if type(reference.number) is not int or not 0 <= reference.number < len(self._objects):
+            raise ProtocolError("no such object")
+        return self._objects[reference.number]
+
+    def _answer(self, message: dict) -> dict:
+        """What a student's function asks of a stand-in. Its arguments are plain; an error is the asker's."""
+        try:
+            return {"ask": self._ask, "back": self._back}[message["do"]](message)
+        except ProtocolError:
+            raise
+        except Exception as error:
+            return {"error": f"{type(error).__name__}: {error}"[:1000]}
+
+    def _ask(self, message: dict) -> dict:
+        thing, method, args, options = (message[key] for key in ("of", "method", "args", "options"))
+        if method not in METHODS or not any(thing is one for one in self._objects):
+            raise ProtocolError("no such method")
+        if len(encode([args, options], self._refer)[1]) > LARGEST_QUESTION:
+            raise ValueError(f"more than {LARGEST_QUESTION // MEBI} MB handed to a model at once")
+        with torch.set_grad_enabled(message["taught"] is True):
+            args = [value.requires_grad_() if at in message["through"] else value for at, value in enumerate(args)]
+            result = getattr(thing, method)(*args, **options)
+        through = [args[at] for at in message["through"]]
+        taught = isinstance(result, Tensor) and result.requires_grad
+        self._asked += 1
+        if taught:
+            self._calls.append((self._asked, result, through))
+        return {"value": result, "taught": taught, "call": self._asked}
+
+    def _back(self, message: dict) -> dict:
+        result, through = next((result, args) for call, result, args in self._calls if call == message["call"])
+        for tensor in through:
+            tensor.grad = None
+        torch.autograd.backward(result, message["upstream"], retain_graph=True)
+        return {"gradients": [tensor.grad for tensor in through]}
+
+
+def student_error(error: Any) -> StudentError:
+    """What a child says went wrong, in words that cannot do anything."""
+    error = error if isinstance(error, dict) else {}
+    kind = re.sub(r"\W", "", str(error.get("kind")))[:60]
+    text = clean(str(error.get("text")))[:200]
+    line, code = error.get("line"), clean(str(error.get("code")))[:100]
+    where = f", in line {line}: {code}" if type(line) is int else ""
+    return (NotWritten if kind == "NotImplementedError" else StudentError)(f"{kind}: {text}{where}")
+
+
+def clean(text: str) -> str:
+    """The first line, without what a terminal would obey."""
+    line = next(iter(text.splitlines()), "")
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
+def _numbers(value: Any) -> Iterator[np.ndarray]:
+    if isinstance(value, Tensor) and value.is_floating_point():
+        yield value.double().numpy()
+    elif (isinstance(value, np.ndarray) and value.dtype.kind == "f") or isinstance(value, float):
+        yield np.asarray(value)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _numbers(part)
+    elif isinstance(value, dict):
+        yield from _numbers(list(value.values()))
+
+
+def _floats(args: Any) -> Iterator[Tensor]:
+    for value in args:
+        if isinstance(value, list | tuple):
+            yield from _floats(value)
+        elif isinstance(value, Tensor) and value.is_floating_point():
+            yield value
+
+
+def _in_order(args: Any, gradients: Iterator) -> Iterator[Tensor | None]:
+    """Gradients at tensors, as they come from the child, among those at the weights of modules, which are here."""
+    for value in args:
+        if isinstance(value, list | tuple):
+            yield from _in_order(value, gradients)
+        elif isinstance(value, nn.Module):
+            yield from (weight.grad for weight in value.parameters())
+        elif isinstance(value, Tensor) and value.is_floating_point():
+            yield next(gradients)

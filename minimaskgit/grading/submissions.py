@@ -1,0 +1,142 @@
+"""What students hand in: a file or a folder or a zip each, in one folder or one zip; read, and never run or unpacked.
+
+submissions/Ada.py, submissions/Ben/lesson_3.py, submissions/Cem.zip, submissions.zip from a learning platform
+"""
+
+import io
+import re
+import stat
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from minimaskgit.errors import UserError
+
+LARGEST = 2**20  # bytes of a file of answers
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One student's file, or why there is none."""
+
+    student: str
+    source: str = ""
+    trouble: str = ""
+
+
+def collect(path: Path, lesson: int) -> list[Submission]:
+    """All of a folder or zip, or a single student's file, in order of the students' names. UserError if none."""
+    if not path.exists():
+        raise UserError(f"no {path}; expected a folder or zip of submissions, or one student's file")
+    if path.suffix == ".zip":
+        found = _platform_zip(path, lesson)
+    elif path.is_dir():
+        entries = (entry for entry in path.iterdir() if not entry.name.startswith((".", "__")))
+        found = [_entry(entry, lesson) for entry in entries if _is_submission(entry)]
+    else:
+        found = [_entry(path, lesson)]
+    if not found:
+        raise UserError(f"{path} holds no submissions; expected a .py file, a folder or a .zip a student")
+    return sorted(_distinct(found), key=lambda submission: submission.student)
+
+
+def _is_submission(entry: Path) -> bool:
+    return entry.is_symlink() or entry.is_dir() or entry.suffix in (".py", ".zip")
+
+
+def _entry(path: Path, lesson: int) -> Submission:
+    student = path.stem if path.suffix in (".py", ".zip") else path.name
+    try:
+        if path.is_symlink():
+            return Submission(student, trouble="a symbolic link; hand in the file itself")
+        if path.is_dir():
+            return _folder(path, student, lesson)
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                return _one_of(student, _members(archive), lesson)
+        return Submission(student, _text(path.read_bytes() if path.stat().st_size <= LARGEST else b"", path.name))
+    except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        return Submission(student, trouble=f"cannot be read: {str(error).splitlines()[0] if str(error) else 'empty'}")
+
+
+def _folder(path: Path, student: str, lesson: int) -> Submission:
+    files = {}
+    for file in sorted(path.rglob("*.py")):
+        if any(part.is_symlink() for part in (file, *file.parents[: len(file.relative_to(path).parts)])):
+            return Submission(student, trouble=f"{file.name} is a symbolic link; hand in the file itself")
+        if file.is_file() and file.stat().st_size <= LARGEST:
+            files[file.relative_to(path).as_posix()] = file.read_bytes()
+    return _one_of(student, files, lesson)
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, bytes]:
+    """Python files of an archive, by name; read into memory, so that a name cannot lead anywhere."""
+    files = {}
+    for member in archive.infolist():
+        path = PurePosixPath(member.filename.replace("\\", "/"))
+        astray = path.is_absolute() or ".." in path.parts or stat.S_ISLNK(member.external_attr >> 16)
+        if astray or path.suffix != ".py" or "__MACOSX" in path.parts or member.file_size > LARGEST:
+            continue
+        with archive.open(member) as file:
+            files[path.as_posix()] = file.read(LARGEST + 1)  # what it says of its size may be a lie
+    return files
+
+
+def _one_of(student: str, files: dict[str, bytes], lesson: int) -> Submission:
+    """The file called lesson_N.py, whatever folder it is in, or the only one there is."""
+    wanted = f"lesson_{lesson}.py"
+    named = [name for name in sorted(files) if PurePosixPath(name).name == wanted] or sorted(files)
+    if not named:
+        return Submission(student, trouble=f"no {wanted}")
+    if len(named) > 1:
+        return Submission(student, trouble=f"{len(named)} files, of which it cannot be said which is {wanted}")
+    return Submission(student, _text(files[named[0]], named[0]))
+
+
+def _text(data: bytes, name: str) -> str:
+    if not data.strip():
+        raise ValueError(f"{name} is empty or larger than {LARGEST // 2**20} MB")
+    if len(data) > LARGEST:
+        raise ValueError(f"{name} is larger than {LARGEST // 2**20} MB")
+    return data.decode("utf-8-sig")
+
+
+def _platform_zip(path: Path, lesson: int) -> list[Submission]:
+    """A zip of all: a folder a student, or a file or zip a student on the top."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            by_student: dict[str, dict[str, bytes]] = {}
+            zips = {}
+            for member in archive.infolist():
+                name = PurePosixPath(member.filename.replace("\\", "/"))
+                if name.suffix == ".zip" and ".." not in name.parts and member.file_size <= 8 * LARGEST:
+                    zips[_student(name)] = archive.open(member).read(8 * LARGEST)
+            for name, data in _members(archive).items():
+                by_student.setdefault(_student(PurePosixPath(name)), {})[name] = data
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    found = [_one_of(student, files, lesson) for student, files in by_student.items()]
+    return found + [_inner(student, data, lesson) for student, data in zips.items() if student not in by_student]
+
+
+def _inner(student: str, data: bytes, lesson: int) -> Submission:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return _one_of(student, _members(archive), lesson)
+    except (ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        return Submission(student, trouble=f"cannot be read: {error}")
+
+
+def _student(name: PurePosixPath) -> str:
+    """Moodle calls folders "Ada Lovelace_1234_assignsubmission_file_"; the name is what comes before."""
+    first = name.parts[0] if len(name.parts) > 1 else name.stem
+    return re.sub(r"(_\d+)?_assignsubmission.*", "", first)
+
+
+def _distinct(found: list[Submission]) -> Iterator[Submission]:
+    seen: dict[str, int] = {}
+    for one in sorted(found, key=lambda one: (one.student, one.source)):
+        seen[one.student] = seen.get(one.student, 0) + 1
+        again = f" ({seen[one.student]})" if seen[one.student] > 1 else ""
+        yield Submission(one.student + again, one.source, one.trouble)

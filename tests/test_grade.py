@@ -1,0 +1,204 @@
+"""Grading a class, from files to the table: `python -m minimaskgit.grade`."""
+
+import csv
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from command_line import error_line
+
+from minimaskgit import grade
+from minimaskgit.grading import report
+from minimaskgit.grading.report import Result
+
+ROOT = Path(__file__).parents[1]
+RIGHT = {path.stem: path.read_text() for path in (ROOT / "tests" / "right_answers").glob("lesson_1_*.py")}
+HALF = RIGHT["lesson_1_numpy"] + "\n\ndef vq_losses(z, z_q, beta):\n    raise NotImplementedError\n"
+WRONG = RIGHT["lesson_1_loops"] + "\n\ndef code_perplexity(codes, num_codes):\n    return codes.float().mean()\n"
+ATTACK = RIGHT["lesson_1_numpy"] + "\n\ndef code_perplexity(codes, num_codes):\n"
+EXERCISES = ["nearest_codes", "straight_through", "vq_losses", "code_perplexity"]
+
+
+def a_class(folder: Path) -> dict[str, int]:
+    """Twelve students' files, and the points that each deserves."""
+    folder.mkdir()
+    for name, source in zip(("Ada", "Ben 🎓 with spaces", "Cem"), RIGHT.values()):
+        (folder / f"{name}.py").write_text(source)
+    (folder / "Dora").mkdir()
+    (folder / "Dora" / "lesson_1.py").write_text(HALF)
+    (folder / "Emil.py").write_text(WRONG)
+    (folder / "Fay.py").write_text(ATTACK + "    import os\n    os._exit(0)\n")
+    (folder / "Gus.py").write_text(ATTACK + "    while True:\n        pass\n")
+    (folder / "Hal.py").write_text(ATTACK + "    return type('Yes', (), {'__eq__': lambda *args: True})()\n")
+    (folder / "Ida.py").write_text("import sys\nsys.exit(0)\n")
+    (folder / "Jon.py").write_text("def nearest_codes(:\n")
+    (folder / "Kim").mkdir()
+    with zipfile.ZipFile(folder / "Lea.zip", "w") as archive:
+        archive.writestr("../lesson_1.py", RIGHT["lesson_1_loops"])
+    points = {"Ada": 4, "Ben 🎓 with spaces": 4, "Cem": 4, "Dora": 3, "Emil": 3, "Fay": 3, "Gus": 3, "Hal": 3}
+    return points | {"Ida": 0, "Jon": 0, "Kim": 0, "Lea": 0}
+
+
+def read(path: Path) -> list[dict]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def command(folder: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
+    arguments = [str(folder), "--lesson", "1", "--csv", str(out / "grades.csv"), "--json", str(out / "grades.json")]
+    arguments += ["--feedback", str(out / "feedback"), "--work", str(out / "work"), "--timeout", "120", *options]
+    line = [sys.executable, "-m", "minimaskgit.grade", *arguments]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_class_gets_the_points_it_deserves_and_the_same_ones_again(tmp_path):
+    points = a_class(tmp_path / "class")
+    done = command(tmp_path / "class", tmp_path / "first", "--jobs", "2", "--junit", str(tmp_path / "junit"))
+    assert done.returncode == 0, done.stderr
+    assert "protection: " in done.stderr or "warning: no namespaces" in done.stderr
+    rows = read(tmp_path / "first" / "grades.csv")
+    assert {row["student"]: int(row["total"]) for row in rows} == points
+    for name in ("Fay", "Gus", "Hal", "Emil"):
+        row = next(row for row in rows if row["student"] == name)
+        assert [row[exercise] for exercise in EXERCISES] == ["1", "1", "1", "0"]
+    assert command(tmp_path / "class", tmp_path / "second", "--jobs", "1").returncode == 0
+    assert (tmp_path / "first/grades.csv").read_bytes() == (tmp_path / "second/grades.csv").read_bytes()
+    pages = {path.name: path.read_text() for path in (tmp_path / "first" / "feedback").iterdir()}
+    assert len(pages) == 12 and "breaks at" in pages["Emil.md"] and "no answer after 5 seconds" in pages["Gus.md"]
+    assert "line 1: SyntaxError" in pages["Jon.md"] and "no lesson_1.py" in pages["Lea.md"]
+    assert len(list((tmp_path / "junit").glob("*.xml"))) == 9
+
+
+# --- Without a judge ---
+
+
+class NoJudge:
+    """Stands in for judging: counts, and says that all is right."""
+
+    def __init__(self, exercises=EXERCISES):
+        self.asked, self.exercises = [], exercises
+
+    def __call__(self, one, exercises, options, judges):
+        self.asked.append(one.student)
+        if one.student == "Stop":
+            raise KeyboardInterrupt
+        done = {name: {"state": "done", "told": "", "seconds": 1.0, "laws": 2, "held": 2} for name in exercises}
+        return Result(one.student, done, trouble=one.trouble)
+
+
+@pytest.fixture
+def judge(monkeypatch):
+    monkeypatch.setattr(grade, "grade", NoJudge())
+    return grade.grade
+
+
+def run(folder: Path, *options: str) -> None:
+    grade.main([str(folder), "--lesson", "1", "--work", str(folder.parent / "work"), *options])
+
+
+def test_an_interrupted_run_goes_on_with_whoever_is_left(judge, tmp_path):
+    folder = tmp_path / "class"
+    folder.mkdir()
+    for name in ("Ada", "Ben", "Stop"):
+        (folder / f"{name}.py").write_text(f"# {name}")
+    with pytest.raises(KeyboardInterrupt):
+        run(folder)
+    (folder / "Stop.py").rename(folder / "Go.py")
+    (folder / "Ben.py").write_text("# changed since")
+    judge.asked.clear()
+    run(folder, "--resume")
+    assert sorted(judge.asked) == ["Ben", "Go"]
+    judge.asked.clear()
+    run(folder, "--resume", "--seed", "1")
+    assert sorted(judge.asked) == ["Ada", "Ben", "Go"]
+    judge.asked.clear()
+    run(folder)
+    assert sorted(judge.asked) == ["Ada", "Ben", "Go"]
+
+
+def test_a_file_that_is_no_python_earns_nothing_and_is_told_why(tmp_path, capsys):
+    folder = tmp_path / "class"
+    folder.mkdir()
+    (folder / "Jon.py").write_text("def f(:\n")
+    (folder / "Kim").mkdir()
+    (folder / "deep.py").write_text("(" * 100_000)
+    run(folder, "--csv", str(tmp_path / "grades.csv"), "--feedback", str(tmp_path / "pages"))
+    rows = {row["student"]: row for row in read(tmp_path / "grades.csv")}
+    assert {row["total"] for row in rows.values()} == {"0"} and len(rows) == 3
+    assert "line 1: SyntaxError" in rows["Jon"]["remark"] and rows["Kim"]["remark"] == "no lesson_1.py"
+    assert "no lesson\\_1.py" in (tmp_path / "pages" / "Kim.md").read_text()
+    assert "0/4" in capsys.readouterr().out
+
+
+def test_if_the_grader_itself_fails_nobody_gets_a_zero(monkeypatch, tmp_path, capsys):
+    failed = lambda one, *rest: Result(one.student, {}, failure="the judge ended with 3")
+    monkeypatch.setattr(grade, "grade", failed)
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "Ada.py").write_text("a = 1")
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path / "class", "--csv", str(tmp_path / "grades.csv"), "--resume")
+    assert stop.value.code == 3 and "NOT GRADED" in capsys.readouterr().out
+    (row,) = read(tmp_path / "grades.csv")
+    assert row["total"] == "" and "not graded" in row["remark"]
+    assert not list((tmp_path / "work").rglob("*.json"))
+
+
+def test_a_single_file_that_is_not_all_right_is_said_by_the_exit_code(judge, monkeypatch, tmp_path):
+    (tmp_path / "lesson_1.py").write_text("a = 1")
+    run(tmp_path / "lesson_1.py")
+    monkeypatch.setattr(grade, "grade", lambda one, *rest: Result(one.student, {}, trouble="wrong"))
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path / "lesson_1.py", "--seed", "2")
+    assert stop.value.code == 1
+
+
+def test_mistakes_of_the_teacher_are_told_in_one_line(tmp_path, capsys):
+    assert "no laws of lesson 77; there are lessons 1" in error_line(capsys, grade, str(tmp_path), "--lesson", "77")
+    assert "no submissions" in error_line(capsys, grade, str(tmp_path), "--lesson", "1").replace("holds no", "no")
+    (tmp_path / "Ada.py").write_text("a = 1")
+    assert "must be positive" in error_line(capsys, grade, str(tmp_path), "--lesson", "1", "--jobs", "0")
+
+
+def test_weights_are_points_and_an_exercise_without_one_is_worth_1():
+    weights = grade.exercise_weights(5)
+    assert weights == {"confidence": 2, "num_to_mask": 2, "remask": 2, "decode": 4}
+    assert grade.exercise_weights(1) == dict.fromkeys(EXERCISES, 1)
+
+
+# --- What is written ---
+
+
+def some(student: str, told: str = "because   it is") -> Result:
+    return Result(student, {"a": {"state": "done", "told": ""}, "b": {"state": "broken", "told": told}})
+
+
+def test_names_cannot_compute_in_a_spreadsheet_nor_steer_a_terminal(tmp_path):
+    results = [some("=1+1"), some("\x1b[2Jx"), some("a,b")]
+    report.write_csv(tmp_path / "grades.csv", results, {"a": 1, "b": 2})
+    assert [row["student"] for row in read(tmp_path / "grades.csv")] == ["'=1+1", "?[2Jx", "a,b"]
+    assert all(line.isprintable() for line in report.table(results, {"a": 1, "b": 2}))
+
+
+def test_every_student_s_page_has_a_name_of_its_own_and_stays_in_its_folder():
+    names = ["../../up", "..", "", "a/b", "a_b", "🎓", "🎉", "x" * 300, "Zoë Müller"]
+    files = [report.file_name(name, ".md") for name in names]
+    assert len(set(files)) == len(names) and not any("/" in name or name.startswith(".") for name in files)
+    assert files[-1] == "Zoë Müller.md" and all(len(name) < 120 for name in files)
+
+
+def test_feedback_shows_what_broke_as_text_that_means_itself():
+    page = report.feedback(some("<b>*Ada*", "the law   x\n<script>"), {"a": 1, "b": 2}, 5)
+    assert "**1 of 3 points.**" in page and "\n    <script>" in page
+    assert "\\<b\\>\\*Ada\\*" in page and "| `b` | 0 of 2 | BROKEN |" in page
+
+
+def test_the_details_have_everything(tmp_path):
+    report.write_details(tmp_path / "grades.json", [some("Ada")], {"a": 1, "b": 2}, {"lesson": 5})
+    details = json.loads((tmp_path / "grades.json").read_text())
+    assert details["lesson"] == 5 and details["students"][0]["total"] == 1
+    assert details["students"][0]["exercises"]["b"]["told"] == "because   it is"

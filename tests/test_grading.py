@@ -1,0 +1,429 @@
+"""The grader's parts: what the wire takes, what hostile code can do, what is lent, and how files are found.
+
+tests/hostile holds one attack a file: each redefines `remask` in a file whose other answers are right.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lawbook import cases
+from tiny import FixedLogits
+
+from minimaskgit.errors import UserError
+from minimaskgit.grading import confinement, lent, protocol
+from minimaskgit.grading.confinement import Limits
+from minimaskgit.grading.protocol import ProtocolError
+from minimaskgit.grading.sandbox import FIRST_USER, Answers, JudgeError, Sandbox, StudentError
+from minimaskgit.grading.submissions import collect
+
+ROOT = Path(__file__).parents[1]
+HOSTILE = sorted((ROOT / "tests" / "hostile").glob("*.py"))
+HONEST = (ROOT / "tests" / "right_answers" / "lesson_5_thresholds.py").read_text()
+EXERCISE = ROOT / "lessons" / "exercises" / "lesson_5.py"
+
+
+# --- The wire ---
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text(max_size=3), inside, max_size=3),
+    max_leaves=9,
+)
+
+
+def there_and_back(value, resolve=None):
+    text, body = protocol.encode(value, lambda thing: None)
+    return protocol.decode(text.encode(), body, resolve or (lambda reference: None))
+
+
+@given(value=plain)
+def test_plain_values_arrive_as_they_were(value):
+    assert there_and_back({"a": value, "b": (value, 1)}) == {"a": value, "b": (value, 1)}
+
+
+@pytest.mark.parametrize("dtype", protocol.DTYPES.values(), ids=str)
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0, 3), (2, 3)])
+def test_arrays_arrive_with_their_bits_dtype_and_shape(dtype, shape):
+    tensor = (10 * torch.rand(shape)).to(dtype).T if len(shape) == 2 else (10 * torch.rand(shape)).to(dtype)
+    arrived = there_and_back([tensor])[0]
+    assert type(arrived) is torch.Tensor and arrived.dtype == dtype and arrived.shape == tensor.shape
+    assert arrived.equal(tensor)
+    if dtype != torch.bfloat16:
+        array = there_and_back(tensor.numpy())
+        assert isinstance(array, np.ndarray) and array.dtype == tensor.numpy().dtype and (array == tensor.numpy()).all()
+
+
+def test_a_generator_arrives_where_it_was():
+    generator = torch.Generator().manual_seed(5)
+    torch.rand(3, generator=generator)
+    arrived = there_and_back(generator)
+    assert torch.rand(9, generator=arrived).equal(torch.rand(9, generator=generator))
+
+
+@pytest.mark.parametrize("value", [object(), {1: 2}, b"bytes", 1j, torch.zeros(2, dtype=torch.cfloat), {1, 2}, print])
+def test_what_is_not_plain_is_refused(value):
+    with pytest.raises(protocol.NotPlain):
+        there_and_back(value)
+
+
+@given(text=st.binary(max_size=60) | plain.map(lambda value: json.dumps(value).encode()), body=st.binary(max_size=20))
+def test_whatever_is_written_on_the_wire_it_is_a_value_or_a_protocol_error(text, body):
+    with contextlib.suppress(ProtocolError):
+        protocol.decode(text, body, lambda reference: None)
+
+
+trees = plain | st.sampled_from(["array", "list", "tuple", "dict", "generator", "reference", "other"]).flatmap(
+    lambda kind: plain.map(lambda inside: {kind: inside})
+)
+
+
+@given(tree=trees, arrays=st.lists(st.tuples(st.sampled_from([*protocol.NAMES.values(), "object"]), plain, plain)))
+def test_messages_that_are_almost_right_are_values_or_protocol_errors_too(tree, arrays):
+    text = json.dumps({"tree": tree, "arrays": arrays}).encode()
+    with contextlib.suppress(ProtocolError):
+        protocol.decode(text, b"\0" * 64, lambda reference: None)
+
+
+def test_a_true_counts_as_one_whatever_its_byte_is():
+    text = json.dumps({"tree": {"array": 0}, "arrays": [["bool", [3], "tensor"]]}).encode()
+    assert protocol.decode(text, b"\xff\x02\x00", lambda reference: None).sum() == 2
+
+
+def test_an_array_has_as_many_bytes_as_its_shape_says():
+    for shape, body in ([[3], b"\0" * 11], [[3], b"\0" * 13], [[-3], b""], [[2**62, 4], b""], [[True], b"\0" * 4]):
+        text = json.dumps({"tree": {"array": 0}, "arrays": [["float32", shape, "tensor"]]}).encode()
+        with pytest.raises(ProtocolError):
+            protocol.decode(text, body, lambda reference: None)
+
+
+# --- The sandbox ---
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory):
+    folder = Path(tempfile.mkdtemp(prefix="sandbox-"))  # pytest's own folders are closed to other users
+    folder.chmod(0o777)
+    one = Sandbox(Limits(memory=512, seconds=20), folder, [ROOT])
+    yield one
+    one.close()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def unlocked():
+    """A sandbox as it is where there are no namespaces."""
+    if os.geteuid() != 0:
+        pytest.skip("an attack would run as the user who runs the tests")
+    folder = Path(tempfile.mkdtemp(prefix="sandbox-"))
+    folder.chmod(0o777)
+    one = Sandbox(Limits(memory=512, seconds=20), folder, [ROOT], namespaces=False)
+    yield one
+    one.close()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def locked(sandbox):
+    if not sandbox.protection["namespaces"]:
+        pytest.skip(f"no namespaces here: {sandbox.protection['why']}")
+
+
+def answers(sandbox: Sandbox, source: str, **options) -> Answers:
+    seconds = options.pop("seconds", (60.0, 3.0))
+    found = Answers("lesson_5.py", source, lent.lent_to(EXERCISE), sandbox, seconds, **options)
+    found.begin()
+    return found
+
+
+LAWS = cases(5)
+
+
+def earns(impl: Answers, exercise: str) -> bool:
+    """Whether all laws hold; what breaks one is the student's error, or what pytest takes for one."""
+    impl.begin()
+    try:
+        for law in LAWS[exercise]:
+            law(impl)
+    except JudgeError:
+        raise
+    except Exception:
+        return False
+    return True
+
+
+def test_right_answers_earn_their_exercises_through_the_sandbox(sandbox):
+    impl = answers(sandbox, HONEST, infinite=["confidence"])
+    assert all(earns(impl, name) for name in ("confidence", "num_to_mask", "remask"))
+
+
+def files_of_the_project() -> dict[Path, tuple[int, int]]:
+    folders = (ROOT / "minimaskgit", ROOT / "tests", ROOT / "lessons", Path(torch.__file__).parent)
+    files = [path for folder in folders for path in folder.glob("*") if path.name != "__pycache__"]
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attack", HOSTILE, ids=lambda path: path.stem)
+def test_an_attack_earns_nothing_and_the_honest_exercises_beside_it_keep_their_points(attack, sandbox, tmp_path):
+    if not (sandbox.protection["namespaces"] or sandbox.protection["user"]):
+        pytest.skip("here an attack would run as the user who runs the tests")
+    if attack.stem == "reads_the_reference" and not sandbox.protection["namespaces"]:
+        pytest.skip("without namespaces files can be read")
+    attack_with(attack, sandbox, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["os_exit", "infinite_loop", "memory_bomb", "fork_bomb", "daemon", "signals", "kills", "writes_files"]
+)
+def test_limits_and_the_watcher_hold_without_namespaces_too(name, unlocked, tmp_path):
+    assert not unlocked.protection["namespaces"]
+    attack_with(ROOT / "tests" / "hostile" / f"{name}.py", unlocked, tmp_path)
+
+
+def attack_with(attack: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The attack earns nothing, touches nothing and leaves nothing; the answers beside it are worth what they were."""
+    canary = tmp_path / "canary"
+    canary.write_text("untouched")
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        with contextlib.suppress(OSError):
+            folder.chmod(0o755)
+    before = files_of_the_project()
+    source = HONEST + attack.read_text().replace("{canary}", str(canary)).replace("{root}", str(ROOT))
+    impl = answers(sandbox, source, infinite=["confidence"])
+    began = time.monotonic()
+    assert not earns(impl, "remask"), "the attack was worth something"
+    assert time.monotonic() - began < 60, "it kept the judge busy"
+    assert earns(impl, "confidence") and earns(impl, "num_to_mask"), "an honest exercise lost its points"
+    impl.finish()
+    assert canary.read_text() == "untouched" and not list(tmp_path.glob("canary?*"))
+    assert files_of_the_project() == before
+    assert not strays(sandbox), "something is still running"
+
+
+def strays(sandbox: Sandbox) -> list[int]:
+    """Processes that came from the sandbox, or belong to its students' user."""
+    found = list(confinement.descendants(sandbox.process.pid))
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if folder.stat().st_uid == FIRST_USER + sandbox.process.pid:
+                found.append(int(folder.name))
+    return found
+
+
+PROBE = """
+import json, os, socket, sys
+
+def look(path):
+    try:
+        return sorted(os.listdir(path))[:9]
+    except OSError as error:
+        return type(error).__name__
+
+def remask(what):
+    if what == "environment":
+        return dict(os.environ)
+    if what == "folder":
+        return [os.getcwd(), look(".")]
+    if what == "root":
+        return look("/")
+    if what == "user":
+        return [os.getuid(), os.geteuid()]
+    if what == "write":
+        open("mine", "w").write("x")
+        return look(".")
+    if what.startswith("connect "):
+        socket.create_connection(("127.0.0.1", int(what.split()[1])), timeout=1)
+        return "connected"
+    return look(what)
+"""
+
+
+def test_a_student_s_process_has_no_environment_and_an_empty_folder_of_its_own(sandbox, monkeypatch):
+    impl = answers(sandbox, PROBE)
+    assert impl.remask("environment") == {}
+    assert impl.remask("folder")[1] == []
+    impl.begin()
+    assert "Errno" not in str(impl.remask("write"))
+
+
+def test_a_student_s_process_is_nobody(sandbox):
+    if os.geteuid() != 0 and not sandbox.protection["namespaces"]:
+        pytest.skip("without root or namespaces it is the user")
+    users = answers(sandbox, PROBE).remask("user")
+    assert 0 not in users and os.geteuid() not in users
+
+
+def test_a_student_s_process_sees_python_and_no_more(locked, sandbox):
+    impl = answers(sandbox, PROBE)
+    assert impl.remask(str(ROOT)) in ("FileNotFoundError", "PermissionError", [], [".venv"])
+    assert impl.remask(str(ROOT / "tests")) == "FileNotFoundError"
+    assert impl.remask(str(Path.home())) in ("FileNotFoundError", "PermissionError", [".pyenv"])
+    assert not {"old", "home", "proc", "etc", "root2"} & set(impl.remask("/"))
+
+
+def test_a_student_s_process_has_no_network(locked, sandbox):
+    refused = pytest.raises(StudentError, match=r"OSError|ConnectionRefused|unreachable")
+    with socket.create_server(("127.0.0.1", 0)) as server, refused:
+        answers(sandbox, PROBE).remask(f"connect {server.getsockname()[1]}")
+
+
+def test_a_model_that_a_student_calls_stays_with_the_judge(sandbox):
+    source = "def decode(model, labels):\n    return [model(model.mask_id + labels, labels)[0, 0], model.num_codes]\n"
+    model = FixedLogits(torch.randn(4, 6))
+    logits, codes = answers(sandbox, source).decode(model, torch.tensor([[2, 2, 2, 2]]))
+    assert logits.equal(model.answer[0]) and codes == 6
+    assert [seen.tolist() for seen in model.seen] == [[[11, 11, 11, 11]]]
+
+
+@pytest.mark.parametrize("asked", ["seen", "answer", "parameters()", "__dict__['seen']"])
+def test_a_student_gets_nothing_else_of_a_model(asked, sandbox):
+    impl = answers(sandbox, f"def decode(model):\n    return str(model.{asked})\n")
+    with pytest.raises(StudentError, match=r"AttributeError|KeyError"):
+        impl.decode(FixedLogits(torch.randn(4, 6)))
+
+
+def test_a_student_cannot_make_the_judge_s_model_work_on_more_than_a_megabyte(sandbox):
+    impl = answers(sandbox, "import torch\ndef decode(model):\n    return model(torch.zeros(10**6, 4), 0)\n")
+    with pytest.raises(StudentError, match="more than 1 MB"):
+        impl.decode(FixedLogits(torch.randn(4, 6)))
+
+
+def test_gradients_go_back_through_a_student_s_function_and_through_the_judge_s_model(sandbox):
+    source = "def f(model, x, y):\n    return (model(x) * y).sum()\ndef g(a, b):\n    return a * b.detach(), b\n"
+    model, x, y = torch.nn.Linear(3, 2), torch.randn(4, 3), torch.randn(4, 2)
+    impl = answers(sandbox, source)
+    weight, bias, at_x, at_y = impl.gradients("f", model, x, y)
+    x, y = x.requires_grad_(), y.requires_grad_()
+    expected = torch.autograd.grad((model(x) * y).sum(), [*model.parameters(), x, y])
+    assert all(found.allclose(right) for found, right in zip([weight, bias, at_x, at_y], expected))
+    a, b = torch.randn(3), torch.randn(3)
+    at_a, at_b = impl.gradients("g", a, b, output=0, upstream=torch.ones(3))
+    assert at_a.allclose(b) and at_b is None
+
+
+def test_what_a_function_writes_into_its_arguments_is_written_here_too(sandbox):
+    tokens = torch.zeros(3)
+    answers(sandbox, "def remask(tokens):\n    tokens[1] = 5.0\n").remask(tokens)
+    assert tokens.tolist() == [0, 5, 0]
+
+
+@pytest.mark.parametrize(("value", "said"), [("nan", "NaN"), ("inf", "infinite")])
+def test_an_answer_is_finite(value, said, sandbox):
+    source = f"import torch\ndef f(x):\n    return [x, torch.tensor([0.0, torch.{value}])]\n"
+    with pytest.raises(AssertionError, match=said):
+        answers(sandbox, source).f(1)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_every_exercise_begins_afresh(sandbox):
+    source = "import random, torch\nCOUNT = []\ndef f():\n    COUNT.append(0)\n"
+    source += "    return len(COUNT), random.random(), torch.rand(()).item()\n"
+    impl = answers(sandbox, source, seed=3)
+    first = impl.f()
+    impl.begin()
+    assert impl.f() == first and impl.f()[0] == 2
+
+
+def test_an_error_is_told_with_the_student_s_own_line_and_cannot_steer_a_terminal(sandbox):
+    source = 'def f(x):\n    raise ValueError("\\x1b[2J" + "a" * 999)\n'
+    with pytest.raises(StudentError, match=r"ValueError: \?\[2Ja{5,200}, in line 2: raise ValueError") as error:
+        answers(sandbox, source).f(1)
+    assert error.value.told.isprintable()
+
+
+# --- What is lent ---
+
+
+def test_a_file_may_import_what_its_exercise_imports_and_nothing_that_is_asked_for(sandbox):
+    source = "from minimaskgit.decoding import gumbel_noise, sample_categorical\n"
+    source += "from minimaskgit.schedules import Schedule, cosine\nfrom minimaskgit.transformer import Transformer\n"
+    source += "import torch\ndef f():\n    return cosine(torch.zeros(1), 4)\n"
+    assert answers(sandbox, source).f().tolist() == [1]
+    for wanted in ("decoding import remask", "decoding import decode_steps", "masking import random_mask"):
+        with pytest.raises(StudentError, match=r"ImportError|ModuleNotFoundError"):
+            answers(sandbox, f"from minimaskgit.{wanted}\ndef f():\n    return 1\n").f()
+
+
+@pytest.mark.parametrize("exercise", sorted(EXERCISE.parent.glob("lesson_*.py")), ids=lambda path: path.stem)
+def test_no_exercise_is_lent_its_own_answers(exercise):
+    defined = re.findall(r"^def (\w+)", exercise.read_text(), re.MULTILINE)
+    for text in lent.lent_to(exercise).values():
+        compile(text, exercise.name, "exec")
+        assert not any(f"def {name}(" in text for name in defined)
+
+
+# --- What is handed in ---
+
+
+def test_files_folders_and_zips_are_found_whatever_they_are_called(tmp_path):
+    (tmp_path / "Zoë 🎓 with spaces.py").write_text("a = 1")
+    (tmp_path / "Ben" / "deep").mkdir(parents=True)
+    (tmp_path / "Ben" / "deep" / "lesson_5.py").write_text("b = 1")
+    (tmp_path / "Ben" / "other.py").write_text("no")
+    with zipfile.ZipFile(tmp_path / "Cem.zip", "w") as archive:
+        archive.writestr("work/lesson_5.py", "c = 1")
+        archive.writestr("__MACOSX/work/lesson_5.py", "no")
+    (tmp_path / "notes.txt").write_text("not a student")
+    found = {one.student: one.source for one in collect(tmp_path, 5)}
+    assert found == {"Zoë 🎓 with spaces": "a = 1", "Ben": "b = 1", "Cem": "c = 1"}
+
+
+def test_an_export_of_a_learning_platform_is_a_student_a_folder(tmp_path):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("Ada Lovelace_123_assignsubmission_file/lesson_5.py", "a = 1")
+        archive.writestr("Ben/anything.py", "b = 1")
+    assert [(one.student, one.source) for one in collect(tmp_path / "all.zip", 5)] == [
+        ("Ada Lovelace", "a = 1"),
+        ("Ben", "b = 1"),
+    ]
+
+
+def test_what_cannot_be_graded_says_why_and_leads_nowhere(tmp_path):
+    folder = tmp_path / "all"
+    folder.mkdir()
+    (tmp_path / "secret.py").write_text("secret = 1")
+    (folder / "link.py").symlink_to(tmp_path / "secret.py")
+    (folder / "inside").mkdir()
+    (folder / "inside" / "lesson_5.py").symlink_to(tmp_path / "secret.py")
+    with zipfile.ZipFile(folder / "astray.zip", "w") as archive:
+        archive.writestr("../../lesson_5.py", "up = 1")
+        archive.writestr("/tmp/lesson_5.py", "absolute = 1")
+    (folder / "broken.zip").write_bytes(b"PK no zip")
+    (folder / "empty.py").write_text("")
+    (folder / "bytes.py").write_bytes(b"\xff\xfe\x00")
+    (folder / "two").mkdir()
+    (folder / "two" / "a.py").write_text("a = 1")
+    (folder / "two" / "b.py").write_text("b = 1")
+    found = {one.student: one for one in collect(folder, 5)}
+    assert not any(one.source for one in found.values()) and all(one.trouble for one in found.values())
+    assert "symbolic link" in found["link"].trouble and "symbolic link" in found["inside"].trouble
+    assert "no lesson_5.py" in found["astray"].trouble and "2 files" in found["two"].trouble
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all", "secret.py"]
+
+
+def test_nothing_handed_in_is_a_mistake_of_the_teacher(tmp_path):
+    for path in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(UserError, match=r"no submissions|no .*missing"):
+            collect(path, 5)
+
+
+def test_the_child_needs_nothing_of_the_package():
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import protocol, confinement\n"
+    program += "print('minimaskgit' in sys.modules)"
+    command = [sys.executable, "-I", "-c", program, str(ROOT / "minimaskgit" / "grading")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "False"
