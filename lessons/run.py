@@ -116,7 +116,13 @@ def tidy(notebook: NotebookNode) -> None:
     """Leave out what would differ from run to run without meaning anything: clock times and progress bars."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr" and not is_bar(output)]
+    notebook.metadata.pop("widgets", None)
+
+
+def is_bar(output: NotebookNode) -> bool:
+    """Whether an output is a progress bar: a widget, for the lessons' own sliders are pictures where nobody turns them."""
+    return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
 
 
 def to_html(notebook: NotebookNode, title: str) -> str:
