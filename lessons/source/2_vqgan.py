@@ -48,8 +48,8 @@ for name, answer in {"the one": here, "the other": there, "their mean": mean}.it
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
-# L2 pays for the blur. L1 is at least indifferent, and with more than two possibilities it takes the median, which is
-# no better looking. Neither asks what the answer looks like *as a picture*.
+# L2 rewards the blur: half the error of a sharp guess. L1 is indifferent between the three, and with more possibilities
+# it takes the median, pixel by pixel, which is no picture either. Neither asks what the answer looks like *as a whole*.
 #
 # ## How alike
 #
