@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Lesson 2: VQ-GAN
 #
-# The tokenizers of lesson 1 gave back pictures as if seen through a steamed window. That is not for lack of training:
-# it is what they were asked for. Here you ask for something better, by two critics: a network that says whether two
-# pictures *look* alike, and one that says whether a picture looks *real*, and learns its trade while you watch.
+# The tokenizers of lesson 1 gave back pictures as if seen through a steamed window. More training helps, but slowly,
+# for blur is what they were asked for. Here you ask for something better, by two critics: a network that says whether
+# two pictures *look* alike, and one that says whether a picture looks *real*, and learns its trade while you watch.
 #
 # *Paper: section 3, first stage; Esser et al. 2021 (VQ-GAN), section 3.1. Package: `adversary.py`, a page and a half.
 # Time: about an hour, of which the computer takes two minutes.*
@@ -131,9 +131,9 @@ def my_hinge_g_loss(fake):
 print(f"mine {my_hinge_g_loss(fake):.6f}, package {adversary.hinge_g_loss(fake):.6f}")
 scores = torch.linspace(-3, 3, 61)
 series = {
-    "critic, on a real patch": [(s.item(), F.relu(1 - s).item()) for s in scores],
-    "critic, on a fake patch": [(s.item(), F.relu(1 + s).item()) for s in scores],
-    "forger, on its fake patch": [(s.item(), my_hinge_g_loss(s).item()) for s in scores],
+    "critic on a real patch": [(s.item(), F.relu(1 - s).item()) for s in scores],
+    "critic on a fake patch": [(s.item(), F.relu(1 + s).item()) for s in scores],
+    "forger on its fake patch": [(s.item(), my_hinge_g_loss(s).item()) for s in scores],
 }
 show(figures.curves(series, "score", "loss"), width=600)
 
@@ -164,7 +164,8 @@ for name, f in {"mine": my_discriminator_loss, "package": adversary.discriminato
 #
 # > λ = |∇<sub>L</sub> reconstruction| / ( |∇<sub>L</sub> L<sub>G</sub>| + 10<sup>−6</sup> )
 #
-# With this weight both pull equally, however the critic's mood, and one fixed factor (0.1 here) says who leads.
+# With this weight both pull equally, however the critic's mood, and one fixed factor says who leads (GAN below; 0.1 in
+# the demo).
 
 
 # %%
@@ -270,10 +271,11 @@ rows = {"real": pictures[:8]} | row("L1", more) | row("L1, perceptual", perceptu
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
-# Judge by the pictures first. L1 alone wins at what it is asked for, or nearly so, and looks worst. The perceptual loss
-# makes shapes out of clouds. The discriminator brings the edges, up to where real pictures have them, and where the
-# tokens do not say what was there it makes something up: sharp, plausible and not always true. (This is a tokenizer of
-# some seconds; the one from the package, with the same losses and more time, is in lesson 1.)
+# Judge by the pictures first. L1 alone is best, or nearly so, at what it is asked for, and looks worst. Most of the
+# difference is the perceptual loss: it makes shapes out of clouds and brings back the edges, and pays for it in L1. The
+# discriminator adds less in so few steps, some crispness, some invention. Where the tokens do not say what was there,
+# both make something up: plausible and not always true. (The tokenizer in lesson 1's first picture had the same losses
+# and more time.)
 #
 # Now look at the game itself, step by step.
 
@@ -281,9 +283,10 @@ show(figures.labelled_rows(rows))
 show(figures.curves({f"{name} patches": record[name] for name in ("real", "fake")}, "step", "mean score"), width=600)
 
 # %% [markdown]
-# In a good game the critic stays a little ahead: real patches score higher than fake ones, but not by much. If the two
-# curves drift apart to +1 and −1 and beyond, the critic has won, its hinge is silent, and the forger learns from a
-# critic that has stopped learning.
+# In a good game the critic stays a little ahead: real patches score higher than fake ones, but not by much. Where the
+# two curves drift apart beyond +1 and −1 the critic has won: its hinge is silent, it learns no more, and it can hardly
+# tell a better fake from a worse one. Which of the two do you see? To tell blots from glyphs is easier than to draw
+# glyphs, and a critic that meets a weak forger mostly wins.
 #
 # And the balance: by how much was the forger's loss multiplied so that both pulled alike?
 
@@ -291,6 +294,8 @@ show(figures.curves({f"{name} patches": record[name] for name in ("real", "fake"
 show(figures.curves({"adaptive weight": record["weight"]}, "step", "λ"), width=600)
 
 # %% [markdown]
+# The surer the critic, the steeper its scores, the smaller λ. Without it a critic that wins would drown the picture.
+#
 # ## Break it: no detach
 #
 # Known bug 9 of this field: the critic's loss is not detached, and one `backward` does it all. The decoder then gets
@@ -303,8 +308,9 @@ leaking, leaks = learn(start, STEPS, perceptual=PERCEPTUAL, gan=GAN, detached=Fa
 show(figures.labelled_rows(row("as it should be", both) | row("not detached", leaking)))
 
 # %% [markdown]
-# It does not crash. The forger helps the critic: it is paid for being caught. How much that shows depends on which of
-# the two pulls is stronger, and that changes from run to run. Look at the scores: how far apart are real and fake now?
+# It does not crash. The forger now helps the critic, for it is paid for being caught: look for patterns that no picture
+# needs, and at the sharpness, which should be 1. How much shows depends on which of the two pulls is stronger, and that
+# changes from run to run. How far apart are the scores of real and fake now?
 
 # %%
 series = {"real, detached": record["real"], "fake, detached": record["fake"]}
@@ -319,20 +325,21 @@ for name, points in series.items():
 #
 # ## Break it: the critic from the first step
 #
-# VQ-GAN's discriminator joins late, when the tokenizer is good at what the other losses ask. Let it join at step 0, on
-# an untrained tokenizer, for as many steps as `start` had.
+# VQ-GAN's discriminator joins late, when the tokenizer is good at what the other losses ask. Let it join at step 0, and
+# beside it train a tokenizer for as many steps without it; all else is the same.
 #
-# **Predict before you run.** A critic against a beginner: who learns more from whom?
+# **Predict before you run.** A critic against a beginner: what will be wrong first, the shapes or the colours?
 
 # %%
-early, begun = learn(untrained, START, perceptual=PERCEPTUAL, gan=GAN)
-show(figures.labelled_rows(row("no critics yet\n(start)", start) | row("both critics\nfrom step 0", early)))
+calm, _ = learn(untrained, START, perceptual=PERCEPTUAL)
+early, _ = learn(untrained, START, perceptual=PERCEPTUAL, gan=GAN)
+show(figures.labelled_rows(row("no discriminator", calm) | row("one from step 0", early)))
 
 # %% [markdown]
-# Same steps, same seed, so compare the first numbers. At step 0 there is only fog to judge. To tell it from a picture
-# is no art, the critic is soon sure, and the decoder has to follow its whims while it has not learned yet what the
-# tokens mean, and the tokens not yet what to mean. So let it learn to say what is there before it learns to say it
-# well.
+# The two differ in nothing but the critic. Compare L1, and the colours of the backgrounds. At step 0 there is only fog
+# to judge, and to tell it from a picture is no art. The critic is soon sure, and the decoder has to follow its whims
+# while it has not yet learned what the tokens mean, nor the tokens what to mean. Learn to say what is there, then to
+# say it well.
 #
 # ## Exercises
 #

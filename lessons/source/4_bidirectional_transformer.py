@@ -57,7 +57,7 @@ pictures, labels = glyphs(100, seed=21)
 pictures = to_float(pictures)
 with torch.no_grad():
     tokens = tokenizer.encode(pictures)  # (B, N)
-N, K, grid, names = painter.num_tokens, painter.num_codes, tokenizer.grid, run.label_names
+N, K, grid = painter.num_tokens, painter.num_codes, tokenizer.grid
 print(f"{len(painter.blocks)} blocks of width D = {painter.width} with {painter.heads} heads, for N = {N} tokens")
 
 # %% [markdown]
@@ -243,7 +243,7 @@ cell = torch.zeros(grid, grid, dtype=torch.bool)
 cell.view(-1)[place] = True
 cell = cell.repeat_interleave(4 * scale, 0).repeat_interleave(4 * scale, 1)
 canvases = [figures.masked_canvas(pictures[:1], hidden, grid, scale) for hidden in (mask, mask & False)]
-show(figures.grid(outlined(torch.cat(canvases), cell), columns=2, scale=1, titles=["painter's canvas", "printer's"]))
+show(figures.grid(outlined(torch.cat(canvases), cell), columns=2, scale=1, titles=["painter", "printer"]))
 
 
 # %%
@@ -303,22 +303,26 @@ show(figures.grid(maps, columns=6, titles=[f"place {i}" for i in chosen]))
 # to one palette.
 
 # %%
-halves = {"upper half hidden": (0, 0, 32, 16), "lower half hidden": (0, 16, 32, 32)}
-for title, box in halves.items():
+rows = {}
+for title, box in {"upper half hidden": (0, 0, 32, 16), "lower half hidden": (0, 16, 32, 32)}.items():
     region = box_to_token_mask(box, 32, grid, dilate=0).expand(len(tokens), -1)
+    rows[title] = figures.masked_canvas(pictures[:8], region[:8], grid, scale=3).float() / 255
     with torch.no_grad():
         answers = {
             "painter": edit_tokens(painter, tokens, region, labels, temperature=2.0, generator=generator(0)),
             "printer": autoregressive_edit(printer, tokens, region, labels, generator(0)),
         }
-        rows = {title: figures.masked_canvas(pictures[:8], region[:8], grid, scale=3).float() / 255}
         for name, answer in answers.items():
             images = tokenizer.decode(answer)
-            rows[f"{name}\n{(palette_of(images) >= 0).double().mean():.0%} one palette"] = images[:8]
-    halves[title] = rows
-show(figures.labelled_rows(halves["upper half hidden"] | {k + " ": v for k, v in halves["lower half hidden"].items()}))
+            share = (palette_of(images) >= 0).double().mean()
+            rows[f"{name}\n{title}\n{share:.0%} one palette"] = images[:8]
+show(figures.labelled_rows(rows))
 
 # %% [markdown]
+# With the lower half hidden the printer is at home: all that is given lies before what it must choose. With the upper
+# half hidden it must choose before it has read a single token of what is given. The painter does not know such a
+# difference.
+#
 # ## Break it: no root
 #
 # Scores are sums of d products. If q and k have entries of size 1, their product has entries of size √d, and softmax of
