@@ -223,7 +223,7 @@ lessons.source(VectorQuantizer.forward)
 
 
 # %%
-def train(K, beta=0.25, losses=my_vq_losses, revive_after=30, steps=400, batch=32):
+def train(K, beta=0.25, losses=my_vq_losses, revive_after=30, steps=600, batch=32):
     """A small tokenizer, and the perplexity of its batches: (step, mean over 50 steps)."""
     torch.manual_seed(0)
     model = Tokenizer(32, width=32, multipliers=(1,), blocks=1, patch=4, num_codes=K, code_dim=8, l2_norm=False)
