@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -82,6 +82,10 @@ def run(path: Path, out: Path) -> float:
                 client.execute_cell(cell, index)
             except CellExecutionError as error:
                 raise Failed(explanation(cell.source, error)) from None
+            except CellTimeoutError:
+                raise Failed(f"FAILED\nthe cell took longer than {TIMEOUT} s:\n{cell.source}") from None
+            except DeadKernelError:
+                raise Failed(f"FAILED\nPython died, perhaps for want of memory, in the cell\n{cell.source}") from None
             print(f"{time.perf_counter() - cell_began:6.1f} s", flush=True)
         notebook.cells.append(new_code_cell(PEAK))
         client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1, store_history=False)
@@ -116,7 +120,13 @@ def tidy(notebook: NotebookNode) -> None:
     """Leave out what would differ from run to run without meaning anything: clock times and progress bars."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr" and not is_bar(output)]
+    notebook.metadata.pop("widgets", None)
+
+
+def is_bar(output: NotebookNode) -> bool:
+    """Whether an output is a progress bar, the only widget there is where nobody can turn the lessons' sliders."""
+    return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
 
 
 def to_html(notebook: NotebookNode, title: str) -> str:

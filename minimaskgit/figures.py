@@ -488,6 +488,28 @@ def schedule_plot(schedules: dict[str, Schedule], num_tokens: int, steps: int) -
     return rendered(figure)
 
 
+def planes(panels: dict[str, tuple[Tensor, Tensor, Tensor]]) -> Image.Image:
+    """Plot a panel for each key: vectors (M, 2), their codes (M,) as colours, and the codebook (K, 2) as crosses.
+
+    Entries that no vector has chosen are grey.
+    """
+    figure, axes = _figure(len(panels))
+    figure.set_size_inches(3 * len(panels), 3.2)
+    palette = [MASKGIT, AUTOREGRESSIVE, *OTHERS[:4]]
+    for panel, (title, (vectors, codes, codebook)) in zip(axes, panels.items()):
+        in_use = set(codes.tolist())
+        panel.scatter(*vectors.T, s=5, c=[palette[code % len(palette)] for code in codes.tolist()], alpha=0.6)
+        ink = [INK if code in in_use else OTHERS[4] for code in range(len(codebook))]
+        panel.scatter(*codebook.T, s=90, c=ink, marker="X", edgecolors=PAPER, linewidths=0.8)
+        panel.set_title(title, size=10, color=INK)
+        panel.set(xticks=[], yticks=[], aspect="equal")
+        panel.spines[:].set_visible(False)
+    for panel in axes[1:]:
+        panel.sharex(axes[0])
+        panel.sharey(axes[0])
+    return rendered(figure)
+
+
 def _figure(panels: int, heading: str | None = None) -> tuple[Figure, list[Axes]]:
     # A bare Figure, not pyplot's: nothing is registered, shown or left behind.
     figure = Figure(figsize=(9, 3.8), dpi=100, layout="constrained", facecolor=PAPER)

@@ -1,13 +1,15 @@
 """What the lessons' notebooks share: a trained run, the map of the course, pictures and sliders.
 
-    lessons/3_*.ipynb ──> trained_run(), road_map(3), show(picture), source(function), knob(draw, T=range(1, 65))
+    lessons/3_*.ipynb ──> trained_run(), road_map(3), show(picture), film(frames), source(function), knob(draw, T=[8])
 
 Only notebooks use it, and only it knows of notebooks.
 """
 
+import base64
 import inspect
 import io
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -79,6 +81,15 @@ def show(picture: Image.Image, width: int | None = None):
     return Shown(data.getvalue(), width=width)
 
 
+def film(frames: Sequence[Image.Image], seconds_per_frame: float = 0.15):
+    """Frames of one size as an animation that loops, resting on the last."""
+    from IPython.display import HTML  # an <img>, since pages made from notebooks know no image/gif
+
+    with tempfile.TemporaryDirectory() as folder:
+        data = figures.animation(frames, Path(folder) / "film.gif", seconds_per_frame, hold_last=3).read_bytes()
+    return HTML(f'<img alt="animation" src="data:image/gif;base64,{base64.b64encode(data).decode()}">')
+
+
 def source(*functions: Callable) -> None:
     """Print the package's own text of functions."""
     print("\n\n".join(inspect.getsource(function).rstrip() for function in functions))
@@ -102,8 +113,8 @@ def knob(draw: Callable[..., Image.Image], **values: Sequence):
 
 
 def road_map(lesson: int):
-    """The course up to a lesson, this one filled: where we are."""
-    there = {number: MAP[number] for number in range(1, lesson + 1)}
+    """The course up to a lesson, this one filled: where we are; of lesson 0 the whole course, none filled."""
+    there = {number: MAP[number] for number in range(1, (lesson or len(MAP)) + 1)}
     columns = 1 + max(place[0] for *_, place, _ in there.values())
     rows = [place[1] for *_, place, _ in there.values()]
     low, high = min(rows), max(rows)

@@ -1,5 +1,6 @@
 """The lessons: notebooks agree with their sources and have honest outputs; the runner says what happens."""
 
+import ast
 import importlib.util
 import json
 import re
@@ -46,18 +47,40 @@ def test_a_notebook_is_executed_in_order_without_error_and_small(source):
 
 
 @each_lesson
+def test_a_picture_is_the_last_thing_in_its_cell_for_else_jupyter_drops_it(source):
+    for cell in runner.from_source(source.read_text()).cells:
+        for statement in ast.parse(cell.source).body[:-1] if cell.cell_type == "code" else []:
+            called = ast.unparse(statement.value.func) if is_call(statement) else ""
+            assert called not in ("show", "lessons.road_map", "lessons.knob", "lessons.film"), ast.unparse(statement)
+
+
+def is_call(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
+
+
+@each_lesson
 def test_a_lesson_has_all_that_a_lesson_has(source):
     text = source.read_text()
-    for part in ("The idea", "Predict", "Break it", "Exercises", "What the paper did", "What to read next"):
-        assert part in text, part
     number = source.stem.split("_")[0]
-    assert f"lessons.road_map({number})" in text and f"make check-{number}" in text
+    for part in ("The idea", "Predict", "Break it", "What the paper did", "What to read next"):
+        assert part in text, part
+    assert f"lessons.road_map({number})" in text
+    if number == "0":
+        return  # one only looks: there are no exercises
+    assert "Exercises" in text and f"make check-{number}" in text
     stubs = (ROOT / "lessons" / "exercises" / f"lesson_{number}.py").read_text()
     named = set(re.findall(r"<summary><b>(\w+)</b>: the idea", text))
     assert named <= set(re.findall(r"^def (\w+)", stubs, re.MULTILINE)) and len(named) >= 3
 
 
-@pytest.mark.parametrize("number", range(1, 10))
+@each_lesson
+def test_the_laws_name_headings_that_the_lesson_has(source):
+    laws = ROOT / "tests" / "laws" / f"test_lesson_{source.stem.split('_')[0]}.py"
+    for heading in re.findall(r"\"lesson \d, '([^']+)'", laws.read_text() if laws.exists() else ""):
+        assert re.search(rf"^# ## {re.escape(heading)}$", source.read_text(), re.MULTILINE), heading
+
+
+@pytest.mark.parametrize("number", range(10))
 def test_the_map_has_a_place_for_every_lesson(number):
     assert len(lessons.road_map(number).data) > 1000
 
@@ -69,6 +92,17 @@ def test_text_becomes_cells():
     notebook = runner.from_source("# %% [markdown]\n# # Title\n#\n# - a\n\n# %%\nx = 1\n\n# %%\nx\n")
     assert [cell.source for cell in notebook.cells] == ["# Title\n\n- a", "x = 1", "x"]
     assert [cell.cell_type for cell in notebook.cells] == ["markdown", "code", "code"]
+
+
+def test_progress_bars_and_warnings_leave_no_trace_in_a_notebook():
+    notebook = runner.from_source("# %%\nx\n")
+    bar, picture = ({"application/vnd.jupyter.widget-view+json": {}, "text/plain": "0%"}, {"image/png": ""})
+    notebook.cells[0].outputs = [
+        nbformat.v4.new_output("stream", name="stderr", text="50%"),
+        *(nbformat.v4.new_output("display_data", data) for data in (bar, picture)),
+    ]
+    runner.tidy(notebook)
+    assert [output.data for output in notebook.cells[0].outputs] == [picture]
 
 
 @pytest.fixture
@@ -103,11 +137,13 @@ def test_a_lesson_is_run_to_a_notebook_and_a_page_that_needs_no_network(folder, 
 @pytest.mark.slow
 def test_a_failing_cell_is_shown_with_its_line_and_the_others_still_run(folder, monkeypatch, capsys):
     lesson(folder, 3, "# %%\nx = 1\ny = x / 0\n")
-    lesson(folder, 4, "# %%\nx = 1\n")
+    lesson(folder, 4, "# %%\nimport os\n\nos._exit(1)\n")
+    lesson(folder, 5, "# %%\nx = 1\n")
     assert run(monkeypatch) == 1
     shown = capsys.readouterr()
     assert "-->   2 y = x / 0" in shown.err and "line 2: ZeroDivisionError" in shown.err
-    assert "3_tried" in shown.out and "FAILED" in shown.out and "peak memory" in shown.out
+    assert "Python died" in shown.err and "os._exit" in shown.err
+    assert "5_tried.html" in shown.out and "FAILED" in shown.out and "peak memory" in shown.out
 
 
 def test_a_lesson_that_is_not_there_is_told_which_are(folder, monkeypatch, capsys):

@@ -36,8 +36,8 @@ lessons.road_map(3)
 # that gets a blank canvas has nothing to copy. Painting starts at the blank canvas and ends at the complete picture, so
 # the model must have met everything between.
 #
-# Here is what it will meet: pictures of which a share is hidden. The tokenizer is trained already; its 8 × 8 grid has
-# N = 64 tokens.
+# Here is what it will meet: pictures of which a share is hidden. The tokenizer is trained already; its 8 × 8 grid has N
+# = 64 tokens.
 
 # %%
 run = lessons.trained_run(train=False)  # True: train your own tokenizer and transformer first, some minutes
@@ -174,8 +174,7 @@ lessons.source(mvtm_loss)
 # ## Experiment: two schedules, two painters
 #
 # We train the same small transformer twice on three kinds of glyphs. Once with the cosine, once as BERT is trained,
-# with
-# 15 % of the tokens hidden, always. Everything else is the same: weights, batches, steps.
+# with 15 % of the tokens hidden, always. Everything else is the same: weights, batches, steps.
 #
 # **Predict before you run.**
 # 1. Which of the two ends with the lower training loss?
@@ -242,9 +241,9 @@ by_share = {name: loss_by_share(model) for name, model in models.items()}
 show(figures.curves(by_share, "hidden, % of the tokens", "loss on unseen pictures, nats"), width=600)
 
 # %% [markdown]
-# Where few tokens are missing the two are close. Towards the blank canvas BERT's model has never been, and there
-# it knows hardly more than one that guesses blindly: compare its loss at 100 % with log K above. But the blank canvas
-# is where painting starts. (How a canvas is filled in 8 steps is lesson 5; here it is a means of looking.)
+# Where few tokens are missing the two are close. Towards the blank canvas BERT's model has never been, and there it
+# knows hardly more than one that guesses blindly: compare its loss at 100 % with log K above. But the blank canvas is
+# where painting starts. (How a canvas is filled in 8 steps is lesson 5; here it is a means of looking.)
 
 # %%
 judge = lessons.trained_judge(run)
@@ -288,8 +287,8 @@ print(f"inverted  {(~upright).double().mean():.3f}   of whole canvases blank: {(
 # <details><summary><b>random_mask</b>: the idea</summary>The n smallest of N random scores are n positions at random.
 # <details><summary>the shape</summary>scores (B, N), ranks (B, N), counts (B,) → (B, 1) to compare them with.
 # <details><summary>pseudo-code</summary><pre>scores = uniform random (B, N), from the generator
-# ranks = where each score stands in its row's order masked where rank < the row's
-# count</pre></details></details></details>
+# ranks = where each score stands in its row's order
+# masked where rank &lt; the count of the row</pre></details></details></details>
 #
 # <details><summary><b>masked_cross_entropy</b>: the idea</summary>A loss for every position first; then the mean over
 # the masked ones.

@@ -219,10 +219,9 @@ show(figures.curves({"MaskGIT": points}, "decoding steps T", "pictures of the as
 
 # %% [markdown]
 # Most of the gain comes early, and what is left is bought by doubling the price each time. The paper finds a peak:
-# beyond
-# 8 to 12 steps its pictures get *worse* again (section 4.4 and figure 8 there), since with many small steps the surest
-# and dullest tokens win. Is there a peak in your curve? With 200 pictures, two curves that differ by less than some
-# four points do not differ.
+# beyond 8 to 12 steps its pictures get *worse* again (section 4.4 and figure 8 there), since with many small steps the
+# surest and dullest tokens win. Is there a peak in your curve? With 200 pictures, two curves that differ by less than
+# some four points do not differ.
 #
 # ## Experiment: which schedule?
 #

@@ -1,0 +1,263 @@
+# %% [markdown]
+# # Lesson 0: painter or printer?
+#
+# A printer makes a picture from the top left to the bottom right, dot after dot, and never looks back. A painter
+# sketches the whole canvas, keeps what is good, and goes over the rest again.
+#
+# For years machines that made pictures out of *tokens* were printers. In 2022 MaskGIT made one a painter, with the same
+# network. In this lesson you only watch and play: a race, an edit at which a printer fails, and at the end the map of
+# the nine lessons in which you build all of it yourself.
+#
+# *Paper: Chang et al. 2022, "MaskGIT: Masked Generative Image Transformer", section 1 and figures 1 and 2. Time: twenty
+# minutes, of which the computer takes one.*
+
+# %%
+import torch
+
+from minimaskgit import figures, lessons
+from minimaskgit.autoregressive import raster_steps
+from minimaskgit.classifier import class_accuracy
+from minimaskgit.compare import contestants, measure, table
+from minimaskgit.data import to_float
+from minimaskgit.decoding import decode, decode_steps
+from minimaskgit.edit import measure_class_edits, outlined
+from minimaskgit.editing import autoregressive_edit, box_to_mask, box_to_token_mask, composite, edit, edit_tokens
+from minimaskgit.glyphs import glyphs
+from minimaskgit.lessons import generator, show
+
+run = lessons.trained_run(train=False)  # True: train your own models first, some minutes
+tokenizer, painter, printer = run.tokenizer(), run.transformer(), run.autoregressive()
+judge, names = lessons.trained_judge(run), run.label_names
+
+# %% [markdown]
+# ## What they learned from
+#
+# Small pictures, drawn by the package itself: ten things in eight pairs of colours, a bit turned, shifted and scaled.
+# They train in minutes on a laptop, and, as you will see, they can be *checked*.
+
+# %%
+pictures, labels = glyphs(40, seed=3)
+pictures = to_float(pictures)
+show(figures.grid(pictures[:20], columns=10, titles=[names[label] for label in labels[:20]]))
+
+# %% [markdown]
+# ## The idea
+#
+# Neither of the two makes pixels. A *tokenizer* (lesson 1) turns a picture into a few numbers, its **tokens**, and
+# back; to make a picture is to choose its tokens. Here is one picture, its tokens, and what they alone give back.
+
+# %%
+with torch.no_grad():
+    tokens = tokenizer.encode(pictures[:1])
+    back = tokenizer.decode(tokens)
+print(f"{pictures[0].numel()} numbers of 0..255 became {tokens.numel()} of 0..{tokenizer.num_codes - 1}:")
+print("\n".join(" ".join(f"{token:3}" for token in row) for row in tokens.view(tokenizer.grid, -1).tolist()))
+show(figures.grid(torch.cat([pictures[:1], back]), columns=2, titles=["picture", "back from its tokens"]))
+
+# %% [markdown]
+# Two transformers of the same size learned to choose tokens, from the same pictures, for as long.
+#
+# - The **printer** (*autoregressive*, as in GPT) asks: what is the *next* token, given all before it? One network pass,
+#   one token.
+# - The **painter** (*MaskGIT*) asks: what is *every* missing token, given all that are there, wherever they are? One
+#   pass, all tokens. It keeps those it is surest of and asks again.
+#
+# **Predict before you run.** Both have the same number of tokens to choose. The painter is given 8 passes. When it has
+# finished, what does the printer's canvas show?
+
+# %%
+four = torch.tensor([names.index(name) for name in ("umbrella", "star", "anchor", "heart")])
+painted = list(decode_steps(painter, four, steps=8, temperature=2.0, generator=generator(4)))
+printed = list(raster_steps(printer, four, generator=generator(2)))
+N = painter.num_tokens
+
+
+@torch.no_grad()
+def race(stride):
+    """Frames: the canvases of both after each pass, unknown tokens grey."""
+    left = torch.stack([tokenizer.decode(step.sampled) for step in painted])  # (T, B, 3, H, W)
+    right = tokenizer.decode(printed[-1]).expand(N, -1, -1, -1, -1)  # (N, B, 3, H, W)
+    not_yet = torch.arange(N) >= torch.arange(1, N + 1)[:, None]  # (N, N): after pass k the first k are there
+    masks = torch.stack([step.masked for step in painted]), not_yet[:, None].expand(-1, len(four), -1)
+    return figures.race(left, masks[0], right, masks[1], tokenizer.grid, stride)
+
+
+lessons.film(race(stride=2))
+
+# %% [markdown]
+# If your reader does not show moving pictures, here is the moment when the painter has finished.
+
+# %%
+show(race(stride=8)[0])
+
+# %% [markdown]
+# ## But is it faster?
+#
+# A pass is not a second. The printer has a trick, a *cache*: it remembers what it computed for the earlier tokens, so
+# that a pass costs it one token and not all. The painter cannot use it, for every token may still change all others.
+#
+# **Predict before you run.** One picture at a time (batch 1), and 16 at a time: who wins, with the cache and without?
+
+# %%
+rows = measure(run, contestants(run, painter, printer, run.config.decoding), batches=(1, 16), repeats=3)
+print(table(rows))
+
+# %% [markdown]
+# The factors (x) are relative to the painter. Two things to look for. For a single picture what counts is the number of
+# passes, since a small pass leaves most of a machine idle: there the painter should be ahead, and the further, the more
+# the machine can do at once. In large batches nothing is idle, what counts is arithmetic, and the printer with a cache
+# does less of it: it catches up, and for long sequences on few cores it wins. Lesson 6 measures this properly; the
+# paper's "up to 64 times faster" is for many tokens on a parallel machine.
+#
+# And are the pictures any good? We ask a *judge*, a classifier that has seen only real pictures: does it see what was
+# asked for?
+
+# %%
+asked = torch.arange(10).repeat_interleave(20)  # 20 of each class
+with torch.no_grad():
+    by_painter = tokenizer.decode(decode(painter, asked, steps=8, temperature=2.0, generator=generator(0)))
+    for by_printer in raster_steps(printer, asked, generator=generator(0)):  # noqa: B007
+        pass
+    by_printer = tokenizer.decode(by_printer)
+rows = {
+    f"{who}, {class_accuracy(judge, images, asked):.0%} of {len(asked)} as asked": images[::10]
+    for who, images in {"MaskGIT": by_painter, "autoregressive": by_printer}.items()
+}
+show(figures.comparison(rows, columns=10))
+
+# %% [markdown]
+# ## Filling holes
+#
+# A printer knows what lies *before* a token, a painter what lies *around* it. Take a picture, cut a hole, and ask for
+# something else in the hole. Nothing is trained for this; the painter only ever fills in what is missing.
+#
+# **Predict before you run.** Nobody tells the painter any colours: it gets the rim of the picture and one word, such as
+# "knight". Which colours will the knight have?
+
+# %%
+chosen = [next(i for i, label in enumerate(labels) if names[label] == name) for name in ("heart", "telephone", "sun")]
+box = box_to_mask((4, 4, 28, 28), 32, 32)  # the middle; what stays is a rim of one token
+ten = torch.arange(10)
+rows = []
+for number, i in enumerate(chosen):
+    ten_times = pictures[i].expand(10, -1, -1, -1)
+    edited = edit(tokenizer, painter, ten_times, box, ten, dilate=0, temperature=2.0, generator=generator(number))
+    kept = figures.masked_canvas(pictures[i][None], edited.region[:1], tokenizer.grid, scale=3)
+    rows += [figures.masked_canvas(pictures[i][None], edited.region[:1] & False, tokenizer.grid, scale=3), kept]
+    rows += figures.masked_canvas(edited.images, edited.region & False, tokenizer.grid, scale=3).split(1)
+show(figures.grid(torch.cat(rows), columns=12, titles=["before", "what it sees", *names] * 3), width=1000)
+
+# %% [markdown]
+# The first column is the picture, the second all that the painter was shown of it, and then come its ten answers.
+#
+# The printer can be made to do the same: force the known tokens, let it choose the others. But when it chooses, all
+# that lies below and to the right is hidden from it. How often do the two give the thing asked for, in the picture's
+# own pair of colours?
+
+# %%
+for who, score in measure_class_edits(run, judge, count=200).items():
+    print(f"{who:15} the asked class {score['asked_class']:.0%}   the picture's colours {score['kept_palette']:.0%}")
+
+# %% [markdown]
+# Here the printer still gets a good look: the top rim is before everything. So make it harder, and show only the lower
+# half.
+#
+# **Predict before you run.** The upper half is hidden, the class is told. Whose halves will fit together?
+
+# %%
+upper = box_to_token_mask((0, 0, 32, 16), 32, tokenizer.grid, dilate=0)
+i = chosen[0]
+with torch.no_grad():
+    known, label = tokenizer.encode(pictures[i][None]).expand(6, -1), labels[i].repeat(6)
+    answers = {
+        "MaskGIT": edit_tokens(painter, known, upper.expand(6, -1), label, temperature=2.0, generator=generator(0)),
+        "autoregressive": autoregressive_edit(printer, known, upper.expand(6, -1), label, generator(0)),
+    }
+    shown = figures.masked_canvas(pictures[i][None], upper[None], tokenizer.grid, scale=3).float() / 255
+    rows = {"what they see": shown} | {
+        who: composite(tokenizer, pictures[i].expand(6, -1, -1, -1), answer, upper[None])
+        for who, answer in answers.items()
+    }
+show(figures.labelled_rows(rows))
+
+# %% [markdown]
+# Six tries each. The printer begins at the top, before it has read a single token of the half that is given: it has to
+# guess, and then the lower half comes as a surprise.
+#
+# Now it is your turn: which picture, where the hole is, and what shall be in it. (In JupyterLab there are sliders; on
+# the web you see one setting.)
+
+
+# %%
+def cut(picture, left, top, side, thing):
+    """A square hole in a picture, filled as `thing`."""
+    hole = box_to_mask((left, top, left + side, top + side), 32, 32)
+    label = torch.tensor([names.index(thing)])
+    done = edit(tokenizer, painter, pictures[picture][None], hole, label, dilate=0, generator=generator(0))
+    whole = figures.masked_canvas(pictures[picture][None], done.region & False, tokenizer.grid, scale=6)
+    shown = figures.masked_canvas(pictures[picture][None], done.region, tokenizer.grid, scale=6)
+    after = figures.masked_canvas(done.images, done.region & False, tokenizer.grid, scale=6)
+    before = outlined(whole, hole.repeat_interleave(6, 0).repeat_interleave(6, 1))
+    titles = ["before", "what it sees", f"after: {thing}"]
+    return figures.grid(torch.cat([before, shown, after]), columns=3, titles=titles, scale=1)
+
+
+lessons.knob(cut, picture=range(20), left=range(0, 9, 4), top=range(0, 9, 4), side=[8, 16, 24, 32], thing=names)
+
+# %% [markdown]
+# ## Break it
+#
+# If one pass can answer for all tokens, why eight? Because an answer to each question alone is no answer to all of them
+# together.
+#
+# **Predict before you run.** One pass, two, four, eight. What exactly will be wrong with the pictures of one pass?
+
+# %%
+rows = {}
+for steps in (1, 2, 4, 8):
+    with torch.no_grad():
+        images = tokenizer.decode(decode(painter, asked, steps=steps, temperature=2.0, generator=generator(0)))
+    title = f"{steps} pass{'es' * (steps > 1)}\n{class_accuracy(judge, images, asked):.0%} as asked"
+    rows[title] = images[::20]
+show(figures.labelled_rows(rows), width=900)
+
+# %% [markdown]
+# With one pass each token is likely, and they contradict each other: an umbrella in five pairs of colours at once. How
+# to let them agree, in how few passes, and which to keep each time: that is the heart of this course.
+#
+# ## Where the course goes
+
+# %%
+lessons.road_map(0)
+
+# %% [markdown]
+# | lesson | the question | what you build |
+# | --- | --- | --- |
+# | 1 | How does a picture become numbers? | the codebook and its gradient through a choice |
+# | 2 | Why are its pictures not blurred? | critics: a perceptual loss and a discriminator |
+# | 3 | How does one teach a painter? | mask schedules, masks and the loss on what is hidden |
+# | 4 | How does every token see every other? | attention and the transformer's block |
+# | 5 | How does it paint in 8 passes? | confidence, re-masking, the whole loop |
+# | 6 | And its rival? | sampling token by token, the cache, a fair race |
+# | 7 | How does one edit? | from a box in pixels to tokens and back |
+# | 8 | How good is it, against whom? | Fréchet distance, precision, recall; a GAN and a diffusion model |
+# | 9 | And photographs? | the arithmetic of training, a real run, the recipe for a GPU |
+#
+# Each lesson shows the idea, builds it in a few lines, compares it with the package's, lets you predict an experiment
+# and breaks the idea on purpose. At its end are exercises with hints; `make check-3` says which law your answer breaks.
+# Nothing needs a GPU or a network.
+#
+# ## What the paper did
+#
+# - Section 1 and figure 2: the printer needs one pass a token, 64 here and 256 on ImageNet; the painter about 8 either
+#   way.
+# - Table 1, ImageNet 256 × 256: FID 6.18 in 8 passes, against 18.65 in 256 passes for a printer with the same tokens.
+#   On glyphs, which are easy, you will not find such a distance: look at the judge's numbers above, whoever is ahead.
+# - Section 4.3: class-conditional edits, inpainting and outpainting, with nothing trained for them.
+#
+# ## What to read next
+#
+# - Figures 1, 2 and 5 of the paper, before any of its text.
+# - Esser et al. 2021, *Taming Transformers*: the printer that MaskGIT set out to beat.
+#
+# Next is lesson 1, `make lab-1`: how a picture becomes 64 numbers.

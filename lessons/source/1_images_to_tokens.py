@@ -1,0 +1,383 @@
+# %% [markdown]
+# # Lesson 1: images to tokens
+#
+# A transformer reads and writes rows of whole numbers. A picture is thousands of pixels. Between the two stands the
+# **tokenizer**: it turns a picture into a small grid of numbers, each the name of an entry in a *codebook*, and turns
+# such numbers back into a picture. Whatever comes later in this course is painted in these numbers.
+#
+# Here you build its heart, the *vector quantizer*: four functions of one or two lines each. Then you train tokenizers
+# in seconds, and kill one in two ways.
+#
+# *Paper: section 3, first stage; van den Oord et al. 2017 (VQ-VAE), section 3. Package: `tokenizer.py`. Time: about an
+# hour, of which the computer takes two minutes.*
+
+# %%
+import math
+
+import torch
+import torch.nn.functional as F
+
+from minimaskgit import figures, lessons
+from minimaskgit.data import to_float
+from minimaskgit.glyphs import glyphs
+from minimaskgit.lessons import generator, show
+from minimaskgit.tokenizer import (
+    Tokenizer,
+    VectorQuantizer,
+    code_perplexity,
+    nearest_codes,
+    straight_through,
+    vq_losses,
+)
+
+lessons.road_map(1)
+
+# %% [markdown]
+# ## The idea
+#
+# > picture → **encoder** → a vector z for each patch → the *nearest* entry of the codebook, its number is the token →
+# > that entry, z<sub>q</sub> → **decoder** → picture
+#
+# Watch a trained one at work. The grey row is what is handed on: not colours, only names.
+
+# %%
+run = lessons.trained_run(train=False)  # True: train your own first, some minutes
+trained = run.tokenizer()
+pictures = to_float(glyphs(400, seed=11)[0])
+with torch.no_grad():
+    tokens = trained.encode(pictures)  # (B, N)
+    back = trained.decode(tokens)
+grid, K = trained.grid, trained.num_codes
+as_grey = (tokens.view(-1, 1, grid, grid) / (K - 1)).expand(-1, 3, -1, -1)  # the number as a shade
+rows = {"picture": pictures[:8], f"tokens\n{grid} x {grid} numbers": as_grey[:8], "back from\nthe tokens": back[:8]}
+bits = trained.num_tokens * math.log2(K)
+print(f"{pictures[0].numel() * 8} bits became {trained.num_tokens} tokens of {math.log2(K):.0f} bits: {bits:.0f}")
+show(figures.labelled_rows(rows))
+
+# %% [markdown]
+# **Predict before you run.** We change *one* token of a picture, the one in the middle, to another entry. How much of
+# the picture changes: its patch of 4 × 4 pixels, the patch and its surroundings, or everything?
+
+# %%
+middle = grid // 2 * grid + grid // 2
+changed = tokens[:8].clone()
+changed[:, middle] = tokens[8:16, 0]  # the corner of another picture
+with torch.no_grad():
+    other = trained.decode(changed)
+difference = 3 * (other - back[:8]).abs().amax(1, keepdim=True).expand(-1, 3, -1, -1)
+show(figures.labelled_rows({"as it was": back[:8], "one token\nexchanged": other, "difference\n3 times": difference}))
+
+# %% [markdown]
+# A token is local, but not sealed: the decoder's convolutions look at the neighbours too. So a token does not mean a
+# fixed patch of pixels. It means "here, among those neighbours, something like this".
+#
+# ## Looking up
+#
+# The encoder gives a vector z of width D for each of the N places, and the codebook has K entries e<sub>k</sub> of the
+# same width. The token is the number of the nearest:
+#
+# > code = argmin over k of |z − e<sub>k</sub>|² = argmin over k of ( |z|² − 2 z·e<sub>k</sub> + |e<sub>k</sub>|² )
+#
+# The second form needs one matrix product for all distances at once, and |z|², which is the same for every k, can be
+# left out.
+
+
+# %%
+def my_nearest_codes(z, codebook):
+    distances = codebook.square().sum(-1) - 2 * (z @ codebook.T)  # (..., K), each less by the same |z|^2
+    return distances.argmin(-1)
+
+
+with torch.no_grad():
+    z = trained.encoder(pictures).movedim(1, -1)  # (B, h, w, D)
+    codebook = trained.quantizer.entries()  # (K, D)
+print(f"z {tuple(z.shape)}, codebook {tuple(codebook.shape)}")
+print("the same as the package's:", my_nearest_codes(z, codebook).equal(nearest_codes(z, codebook)))
+print("the same as the slow way: ", my_nearest_codes(z[0], codebook).equal(torch.cdist(z[0], codebook).argmin(-1)))
+
+# %% [markdown]
+# Sixteen dimensions cannot be drawn, but two can. Here are 600 vectors in four clouds and a codebook of six entries
+# (crosses) that starts at random. Every vector has the colour of its nearest entry; an entry that nobody chose is grey.
+
+# %%
+centres = torch.tensor([[-2.0, -1.0], [-1.5, 1.5], [1.5, 1.2], [2.0, -1.5]])
+cloud = (centres[:, None] + 0.35 * torch.randn(4, 150, 2, generator=generator(0))).flatten(0, 1)  # (600, 2)
+start = torch.randn(6, 2, generator=generator(5))
+show(figures.planes({"a random codebook": (cloud, my_nearest_codes(cloud, start), start)}), width=500)
+
+# %% [markdown]
+# ## A choice has no gradient
+#
+# The decoder should teach the encoder: "had z been a little more like this, the picture would have been better". But
+# between them sits argmin, a choice. Move z a little and the entry stays the same: the gradient is zero, wherever it
+# exists. VQ-VAE's trick is to lie: forwards hand on the entry, backwards pretend it was z.
+#
+# > out = z + sg(z<sub>q</sub> − z)
+#
+# sg, *stop gradient*, is `.detach()`: its value counts, its gradient does not. The value of the sum is z<sub>q</sub>,
+# its gradient is that of z.
+
+
+# %%
+def my_straight_through(z, z_q):
+    return z + (z_q - z).detach()
+
+
+entries = torch.tensor([[0.0], [1.0]])
+for name, through in {"without": lambda z, z_q: z_q, "mine": my_straight_through, "package": straight_through}.items():
+    z = torch.tensor([0.8], requires_grad=True)
+    out = through(z, entries[my_nearest_codes(z, entries)])
+    loss = (out - 3) ** 2  # some decoder that would like a 3
+    gradient = torch.autograd.grad(loss, z)[0].item() if loss.requires_grad else "none: nothing flows back"
+    print(f"{name:8} z = {z.item():.1f} is handed on as {out.item():.1f}; gradient at z: {gradient}")
+
+# %% [markdown]
+# ## Who moves
+#
+# Straight-through is only a good lie while z and its entry lie close together. Two losses see to that, both the same
+# distance, and they differ only in who is told to move (VQ-VAE equation 3):
+#
+# > codebook loss = |sg(z) − z<sub>q</sub>|² (the entry moves to the vectors that chose it)<br>
+# > commitment loss = β |z − sg(z<sub>q</sub>)|² (the vector moves to its entry, β = 0.25 as eagerly)
+#
+# The entries have no other teacher, so they must follow fast. The encoder has one, the decoder; it shall be held, not
+# nailed down. So β stands on the *encoder's* side.
+
+
+# %%
+def my_vq_losses(z, z_q, beta):
+    return F.mse_loss(z_q, z.detach()), beta * F.mse_loss(z, z_q.detach())
+
+
+z, z_q = torch.tensor([1.0], requires_grad=True), torch.tensor([3.0], requires_grad=True)
+for name, losses in {"mine": my_vq_losses, "package": vq_losses}.items():
+    for what, loss in zip(("codebook loss", "commitment loss"), losses(z, z_q, 0.25)):
+        at_z, at_entry = torch.autograd.grad(loss, (z, z_q), allow_unused=True, materialize_grads=True)
+        pulls = 0 - at_z.item(), 0 - at_entry.item()
+        print(f"{name:8} {what:16} {loss.item():.2f}: pulls z by {pulls[0]:+.2f}, the entry by {pulls[1]:+.2f}")
+
+# %% [markdown]
+# **Predict before you run.** The codebook loss alone, on the clouds above, for 200 steps. Where do the six entries end?
+# Do all four clouds get one?
+
+
+# %%
+def learn(codebook, steps, revive_after=0):
+    """Move the entries by gradient; those idle for `revive_after` steps restart at a random vector."""
+    codebook, idle, draw = codebook.clone().requires_grad_(), torch.zeros(len(codebook)), generator(2)
+    for _ in range(steps):
+        codes = my_nearest_codes(cloud, codebook.detach())
+        my_vq_losses(cloud, codebook[codes], beta=0.0)[0].backward()
+        with torch.no_grad():
+            codebook -= codebook.grad
+            codebook.grad = None
+            idle = torch.where(torch.bincount(codes, minlength=len(codebook)) > 0, 0, idle + 1)
+            if revive_after:
+                dead = idle >= revive_after
+                codebook[dead] = cloud[torch.randint(len(cloud), (int(dead.sum()),), generator=draw)]
+                idle[dead] = 0
+    return cloud, my_nearest_codes(cloud, codebook.detach()), codebook.detach()
+
+
+panels = {"at the start": learn(start, 0), "after 200 steps": learn(start, 200)}
+panels["the same, dead ones revived"] = learn(start, 200, revive_after=20)
+show(figures.planes(panels))
+
+# %% [markdown]
+# Look at the grey crosses. Entries learn only from vectors that chose them. One that nobody chooses gets no gradient,
+# does not move, and so is not chosen the next time either: it is **dead**. The remedy is as crude as it is good: put
+# entries that have been idle for a while on top of some vector, where they will be chosen (third panel).
+#
+# ## How many codes are in use
+#
+# A codebook of K entries of which most are dead is a small codebook. To count those ever used is too kind: once is
+# enough. Better the **perplexity**, the exponential of the entropy of their frequencies p<sub>k</sub>:
+#
+# > perplexity = exp( − sum over k of p<sub>k</sub> log p<sub>k</sub> )
+#
+# It is K if all are used alike and 1 if only one is.
+
+
+# %%
+def my_code_perplexity(codes, num_codes):
+    p = torch.bincount(codes.flatten(), minlength=num_codes) / codes.numel()
+    p = p[p > 0]  # 0 log 0 is 0
+    return torch.exp(-(p * p.log()).sum())
+
+
+print("mine   ", my_code_perplexity(tokens, K).item())
+print("package", code_perplexity(tokens, K).item())
+print("in use ", len(tokens.unique()), "of", K, "codes at least once in", len(tokens), "pictures")
+
+# %% [markdown]
+# You have built all of the package's quantizer. Read it; what it does more is to look up on the unit sphere (`l2_norm`)
+# and to let entries follow by a running mean (`ema`), if it is asked to.
+
+# %%
+lessons.source(VectorQuantizer.forward)
+
+# %% [markdown]
+# ## Experiment: how large a codebook?
+#
+# Now whole tokenizers, with your functions inside. Encoder and decoder are the package's, small ones.
+
+
+# %%
+def train(K, beta=0.25, losses=my_vq_losses, revive_after=30, steps=600, batch=32):
+    """A small tokenizer, and the perplexity of its batches: (step, mean over 50 steps)."""
+    torch.manual_seed(0)
+    model = Tokenizer(32, width=32, multipliers=(1,), blocks=1, patch=4, num_codes=K, code_dim=8, l2_norm=False)
+    codebook, idle = model.quantizer.codebook, torch.zeros(K)  # (K, D)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99))
+    curve, used = [], []
+    for step in range(steps):
+        images = train_pictures[torch.randint(len(train_pictures), (batch,))]
+        z = model.encoder(images).movedim(1, -1)  # (B, h, w, D)
+        codes = my_nearest_codes(z.detach(), codebook.detach())
+        z_q = codebook[codes]
+        out = model.decoder(my_straight_through(z, z_q).movedim(-1, 1))
+        loss = F.l1_loss(out, images) + sum(losses(z, z_q, beta))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.param_groups[0]["lr"] = 4e-3 * min(1, 2 * (1 - step / steps))  # falls over the second half
+        optimizer.step()
+        idle = torch.where(torch.bincount(codes.flatten(), minlength=K) > 0, 0, idle + 1)
+        if revive_after and (dead := idle >= revive_after).any():
+            vectors = z.detach().flatten(0, 2)
+            codebook.data[dead] = vectors[torch.randint(len(vectors), (int(dead.sum()),))]
+            idle[dead] = 0
+        used.append(my_code_perplexity(codes, K).item())
+        if (step + 1) % 50 == 0:
+            curve.append((step + 1, sum(used[-50:]) / 50))
+    return model.eval(), curve
+
+
+@torch.no_grad()
+def measured(model):
+    """Reconstructions of unseen pictures, and numbers: PSNR in dB, perplexity, length of z, its distance to z_q."""
+    z = model.encoder(pictures).movedim(1, -1)
+    codes = my_nearest_codes(z, model.quantizer.codebook)
+    images = model.decode(codes.flatten(1))
+    psnr = -10 * F.mse_loss(images, pictures).log10().item()
+    apart = (z - model.quantizer.codebook[codes]).norm(dim=-1).mean().item()
+    return images, psnr, code_perplexity(codes, model.num_codes).item(), z.norm(dim=-1).mean().item(), apart
+
+
+train_pictures = to_float(glyphs(4000, seed=12)[0])
+
+# %% [markdown]
+# **Predict before you run.** Tokenizers with K = 2, 16 and 128 codes, the grid being 8 × 8 each time: 64, 256 and 448
+# bits a picture. Can anything be recognised with K = 2, black or white, 64 times?
+
+# %%
+rows, sizes = {"picture": pictures[:8]}, {}
+for K in (2, 16, 128):
+    model, sizes[K] = train(K)
+    images, psnr, perplexity, *_ = measured(model)
+    rows[f"K = {K}\n{psnr:.1f} dB, perplexity {perplexity:.0f}"] = images[:8]
+show(figures.labelled_rows(rows))
+
+# %% [markdown]
+# (PSNR is −10 log<sub>10</sub> of the mean squared error, in decibels: 10 more is a tenth of the error. The trained
+# tokenizer above had longer and is wider.) Even two codes say a good deal, since their neighbours help them. More codes
+# make better pictures, and a harder life for the transformer that must predict them: K is a compromise, 1024 in the
+# paper.
+#
+# ## Break it: let the dead lie
+#
+# **Predict before you run.** K = 128 without revival. How many of the 128 are in use at the end, and how much worse are
+# the pictures?
+
+# %%
+model, alone = train(128, revive_after=0)
+_, psnr, perplexity, *_ = measured(model)
+print(f"without revival: {psnr:.1f} dB, perplexity {perplexity:.0f} on unseen pictures")
+show(figures.curves({"dead codes revived": sizes[128], "not revived": alone}, "step", "perplexity, of 128"), width=600)
+
+# %% [markdown]
+# A good part of the codebook never wakes up, though the pictures hardly tell: they are small, and the codes that live
+# make up for it. On photographs, with a large K, the loss is dear: the authors' own ImageNet tokenizer uses less than
+# half of its 1024 codes.
+#
+# ## Break it: beta on the wrong side
+#
+# Known bug 8 of this field: β multiplies the codebook loss. Nothing crashes.
+#
+# **Predict before you run.** β = 0.25 on the right side and on the wrong one: how many decibels does the bug cost? And
+# then β = 0 on both sides. On the right side nobody holds the encoder; on the wrong one nobody teaches the entries.
+
+
+# %%
+def wrong_vq_losses(z, z_q, beta):
+    return beta * F.mse_loss(z_q, z.detach()), F.mse_loss(z, z_q.detach())
+
+
+print(f"{'':24} PSNR dB   perplexity   length of z   distance to its entry")
+rows = {}
+for beta in (0.25, 0.0):
+    for side, losses in {"right": my_vq_losses, "wrong": wrong_vq_losses}.items():
+        images, *numbers = measured(train(128, beta, losses)[0])
+        print(f"beta {beta:4}, {side} side{numbers[0]:13.1f}{numbers[1]:13.0f}{numbers[2]:14.2f}{numbers[3]:15.2f}")
+        rows[f"beta {beta}\non the {side} side"] = images[:8]
+show(figures.labelled_rows(rows))
+
+# %% [markdown]
+# Be honest with the first two rows: the bug hardly costs anything here, and *that* is why it lives in so much public
+# code. What it does change is the third and fourth number: an encoder that is pulled at full strength stays close to
+# its entries and makes its vectors short.
+#
+# The other two rows tell the losses apart. Without commitment the encoder runs: it can please the decoder by longer and
+# longer vectors, the entries chase after it, and the straight-through lie becomes a big one. Without codebook loss the
+# entries stand where they were thrown, and all that brings them to the vectors is revival.
+#
+# You cannot see such a bug in a picture. You see it in a gradient, and so the test of this lesson asks: which loss
+# moves whom, and by how much?
+#
+# ## Exercises
+#
+# Open `lessons/exercises/lesson_1.py`, write the functions, and run `make check-1` as often as you like. It says which
+# law broke, with the smallest input that breaks it. The package's answers are in `tokenizer.py`; look there when you
+# have a version of your own that passes, or have been stuck for a quarter of an hour.
+#
+# <details><summary><b>nearest_codes</b>: the idea</summary>All distances at once, then the position of the least.
+# <details><summary>the shape</summary>z (..., D) and codebook (K, D) → distances (..., K) → int64 (...).
+# <details><summary>pseudo-code</summary><pre>distances = |e|^2 - 2 z e^T      (one matrix product)
+# argmin over the last dimension</pre></details></details></details>
+#
+# <details><summary><b>straight_through</b>: the idea</summary>Add to z something whose value is z_q − z and whose
+# gradient is nothing.
+# <details><summary>the shape</summary>Both (...), and so is the result.
+# <details><summary>pseudo-code</summary><pre>z + stop gradient(z_q - z)</pre></details></details></details>
+#
+# <details><summary><b>vq_losses</b>: the idea</summary>The same mean square twice, with the other one detached.
+# <details><summary>the shape</summary>Two tensors (..., D) → two scalars.
+# <details><summary>pseudo-code</summary><pre>mean square of z_q - stop gradient(z)          moves the entries
+# beta * mean square of z - stop gradient(z_q)    moves the encoder</pre></details></details></details>
+#
+# <details><summary><b>code_perplexity</b>: the idea</summary>Count, divide, entropy, exponential. Mind codes that never
+# occur: 0 log 0 is 0 and not nan.
+# <details><summary>the shape</summary>codes of any shape → counts (K,) → p (K,) → a scalar between 1 and K.
+# <details><summary>pseudo-code</summary><pre>p = how often each of 0..K-1 occurs / how many there are
+# exp(- sum of p log p, zeros left out)</pre></details></details></details>
+#
+# Further, without a check:
+# 1. Which pixels does one token see? Change one pixel of a picture and count the tokens that change.
+# 2. Train with `patch=8`, a grid of 4 × 4. How large must K be to match 8 × 8 with K = 16, if it can at all?
+# 3. Normalise z and the entries to length 1 before looking up (the package's `l2_norm`). What happens to the dead?
+#
+# ## What the paper did
+#
+# - Section 3: a VQ-GAN as the first stage, left as it is; all that is new comes after it. Section 4.1: one tokenizer,
+#   of 1024 codes, that makes 16 × 16 tokens of 256 × 256 pixels.
+# - The authors' released tokenizer: only convolutions, GroupNorm and swish, latent width 256, inputs in [0, 1].
+# - The sum of the two losses, with β = 0.25 on the encoder's side, is VQ-VAE's.
+#
+# ## What to read next
+#
+# - Van den Oord et al. 2017, *Neural Discrete Representation Learning* (VQ-VAE), section 3 and appendix A.1: the
+#   losses, and the running mean in place of the codebook loss.
+# - Yu et al. 2021, *Vector-quantized Image Modeling with Improved VQGAN*: narrow codes on the unit sphere, hardly any
+#   dead.
+# - Mentzer et al. 2023, *Finite Scalar Quantization*: no codebook at all, and none of this lesson's troubles.
+#
+# Next is lesson 2: why the pictures that come back are blurred, and the critics that mend it.

@@ -1,0 +1,396 @@
+# %% [markdown]
+# # Lesson 2: VQ-GAN
+#
+# The tokenizers of lesson 1 gave back pictures as if seen through a steamed window. More training helps, but slowly,
+# for blur is what they were asked for. Here you ask for something better, by two critics: a network that says whether
+# two pictures *look* alike, and one that says whether a picture looks *real*, and learns its trade while you watch.
+#
+# *Paper: section 3, first stage; Esser et al. 2021 (VQ-GAN), section 3.1. Package: `adversary.py`, a page and a half.
+# Time: about an hour, of which the computer takes two minutes.*
+
+# %%
+import copy
+
+import torch
+import torch.nn.functional as F
+
+from minimaskgit import adversary, figures, lessons
+from minimaskgit.adversary import PatchDiscriminator
+from minimaskgit.checkpoint import load_model
+from minimaskgit.classifier import Classifier
+from minimaskgit.data import to_float
+from minimaskgit.glyphs import glyphs
+from minimaskgit.lessons import generator, show
+from minimaskgit.tokenizer import Tokenizer
+
+lessons.road_map(2)
+
+# %% [markdown]
+# ## The idea
+#
+# A tokenizer has few bits, so it does not know everything: was the edge here, or one pixel further? The loss
+# |x − x̂|, averaged over pixels, has a clear opinion on what to do in doubt: *hedge*. Take two sharp pictures that are
+# equally likely, and three possible answers.
+#
+# **Predict before you run.** Which of the answers has the smallest error on average: the one picture, the other, or the
+# blurred mean of both? And which would you choose?
+
+# %%
+pictures, labels = glyphs(400, seed=21)
+pictures = to_float(pictures)
+here, there = pictures[:8], pictures[:8].roll(2, dims=-1)  # the same, two pixels to the right
+mean = (here + there) / 2
+rows = {}
+for name, answer in {"the one": here, "the other": there, "their mean": mean}.items():
+    l1 = [F.l1_loss(answer, truth).item() for truth in (here, there)]
+    l2 = [F.mse_loss(answer, truth).item() for truth in (here, there)]
+    rows[f"{name}\nL1 {sum(l1) / 2:.4f}, L2 {sum(l2) / 2:.4f}"] = answer
+show(figures.labelled_rows(rows))
+
+# %% [markdown]
+# L2 rewards the blur: half the error of a sharp guess. L1 is indifferent between the three, and with more possibilities
+# it takes the median, pixel by pixel, which is no picture either. Neither asks what the answer looks like *as a whole*.
+#
+# ## How alike
+#
+# So compare not pixels but what a network sees in them. The network here is a small classifier of glyphs, trained by
+# the package; its feature maps are edges and corners in the first layer, parts of things further up. (The paper's is a
+# VGG trained on ImageNet.)
+#
+# > perceptual loss = mean over layers of mean |φ<sub>l</sub>(x) − φ<sub>l</sub>(x̂)|²
+
+
+# %%
+def my_perceptual_loss(features_a, features_b):
+    return sum((a - b).square().mean() for a, b in zip(features_a, features_b, strict=True)) / len(features_a)
+
+
+run = lessons.trained_run(train=False)  # True: train your own first, some minutes
+network = load_model(Classifier, run.folder / "classifier").requires_grad_(False)
+judge = lessons.trained_judge(run)  # another one, trained apart, for measuring
+features = network.features(here)
+print("feature maps:", [tuple(layer.shape[1:]) for layer in features])
+mine, package = (f(features, network.features(mean)) for f in (my_perceptual_loss, adversary.perceptual_loss))
+print(f"mine {mine:.6f}, package {package:.6f}")
+
+# %% [markdown]
+# **Predict before you run.** Four ways to damage a picture: blur it, shift it by a pixel, make it a little darker, add
+# noise. Which hurts L1 most, and which the perceptual loss?
+
+# %%
+damaged = {
+    "blurred": F.avg_pool2d(F.pad(here, [1] * 4, mode="replicate"), 3, stride=1),
+    "shifted": here.roll(1, dims=-1),
+    "darker": 0.85 * here,
+    "noisy": (here + 0.1 * torch.randn(here.shape, generator=generator(0))).clamp(0, 1),
+}
+rows = {"as it was": here}
+for name, answer in damaged.items():
+    l1 = F.l1_loss(answer, here)
+    alike = my_perceptual_loss(network.features(answer), features)
+    rows[f"{name}\nL1 {l1:.3f}, perceptual {alike:.3f}"] = answer
+show(figures.labelled_rows(rows))
+
+# %% [markdown]
+# The two do not order the damages in the same way, and neither is *right*: a network that was trained to name things
+# cares for what things are named by. It is an opinion, but a better one than "pixels count one by one".
+#
+# ## The critic
+#
+# A fixed network can be pleased by tricks. A *discriminator* D learns to see through them. It gives a score to each
+# patch of a picture, high for real, low for made up; `PatchDiscriminator` is a few strided convolutions. Its loss is
+# the hinge: real scores shall be above 1, fake ones below −1, and what is beyond costs nothing and teaches nothing.
+#
+# > L<sub>D</sub> = ½ mean max(0, 1 − D(x)) + ½ mean max(0, 1 + D(x̂))
+
+
+# %%
+def my_hinge_d_loss(real, fake):
+    return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
+
+
+torch.manual_seed(0)
+discriminator = PatchDiscriminator(width=16, layers=2)
+real, fake = discriminator(here), discriminator(mean)
+print(f"scores {tuple(real.shape)}: {real.shape[-1]} x {real.shape[-1]} patches, before any training")
+print(f"mine {my_hinge_d_loss(real, fake):.6f}, package {adversary.hinge_d_loss(real, fake):.6f}")
+
+# %% [markdown]
+# ## The forger
+#
+# The tokenizer wants the opposite, that its pictures score high. There is no hinge: it is never satisfied.
+#
+# > L<sub>G</sub> = − mean D(x̂)
+
+
+# %%
+def my_hinge_g_loss(fake):
+    return -fake.mean()
+
+
+print(f"mine {my_hinge_g_loss(fake):.6f}, package {adversary.hinge_g_loss(fake):.6f}")
+scores = torch.linspace(-3, 3, 61)
+series = {
+    "critic on a real patch": [(s.item(), F.relu(1 - s).item()) for s in scores],
+    "critic on a fake patch": [(s.item(), F.relu(1 + s).item()) for s in scores],
+    "forger on its fake patch": [(s.item(), my_hinge_g_loss(s).item()) for s in scores],
+}
+show(figures.curves(series, "score", "loss"), width=600)
+
+# %% [markdown]
+# ## Whose step is it
+#
+# Two players, two losses, one chain: picture → encoder → codes → decoder → x̂ → D. Each loss must move its own player
+# only. In the critic's step the fakes are *detached*: they are pictures, no matter where from. In the forger's step the
+# critic's weights stand still.
+
+
+# %%
+def my_discriminator_loss(discriminator, real, fake):
+    return my_hinge_d_loss(discriminator(real), discriminator(fake.detach()))
+
+
+fake = mean.clone().requires_grad_()  # stands for what a decoder made
+for name, f in {"mine": my_discriminator_loss, "package": adversary.discriminator_loss}.items():
+    loss = f(discriminator, here, fake)
+    loss.backward()
+    print(f"{name:8} {loss.item():.6f}, gradient at the fakes: {fake.grad}")
+
+# %% [markdown]
+# ## Two losses in balance
+#
+# How much weight shall the forger's loss have beside the reconstruction's? Scores have no unit, and the critic changes
+# all the time. VQ-GAN measures: how strongly does either pull at the decoder's last layer, where all gradients pass?
+#
+# > λ = |∇<sub>L</sub> reconstruction| / ( |∇<sub>L</sub> L<sub>G</sub>| + 10<sup>−6</sup> )
+#
+# With this weight both pull equally, however the critic's mood, and one fixed factor says who leads (GAN below; 0.1 in
+# the demo).
+
+
+# %%
+def my_adaptive_weight(rec_grad, gan_grad):
+    return (rec_grad.norm() / (gan_grad.norm() + 1e-6)).clamp(max=1e4).detach()
+
+
+rec_grad, gan_grad = torch.randn(2, 50, generator=generator(1))
+for scale in (1.0, 0.01, 0.0):
+    mine, package = (f(rec_grad, scale * gan_grad).item() for f in (my_adaptive_weight, adversary.adaptive_weight))
+    print(f"the critic's pull times {scale:4}: mine {mine:.2f}, package {package:.2f}")
+
+# %% [markdown]
+# ## Experiment: three tokenizers
+#
+# One small tokenizer is trained on L1 alone. Then it is trained on, three times from the same weights for the same
+# number of steps: with L1 as before; with the perceptual loss too; and with the discriminator on top. Everything you
+# wrote is in this one function. The last two arguments are there to be abused.
+
+# %%
+train_pictures = to_float(glyphs(4000, seed=22)[0])
+PERCEPTUAL, GAN = 0.3, 0.3  # the weights
+START, STEPS = 500, 250  # training steps without critics, and then with them
+
+
+def learn(model, steps, perceptual=0.0, gan=0.0, balanced=True, detached=True):
+    """Train a copy of a tokenizer on; gives it and a record of (step, value) curves."""
+    torch.manual_seed(0)
+    model, critic = copy.deepcopy(model).train(), PatchDiscriminator(width=16, layers=2)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99))
+    critic_optimizer = torch.optim.AdamW(critic.parameters(), 1e-3, betas=(0.5, 0.9))
+    record = {"real": [], "fake": [], "weight": []}
+    for step in range(steps):
+        real = train_pictures[torch.randint(len(train_pictures), (32,))]
+        fake, quantized = model(real)
+        reconstruction = F.l1_loss(fake, real)
+        if perceptual:
+            alike = my_perceptual_loss(network.features(fake), network.features(real))
+            reconstruction = reconstruction + perceptual * alike
+        loss = reconstruction + quantized.codebook_loss + quantized.commitment_loss
+        optimizer.zero_grad()
+        if gan:
+            critic.requires_grad_(False)  # the forger's step
+            forged = my_hinge_g_loss(critic(fake))
+            pulls = (
+                torch.autograd.grad(term, model.decoder.last_layer, retain_graph=True)[0]
+                for term in (reconstruction, forged)
+            )
+            weight = my_adaptive_weight(*pulls) if balanced else torch.ones(())
+            loss = loss + gan * weight * forged
+            critic.requires_grad_(True)  # the critic's step
+            critic_optimizer.zero_grad()
+            if detached:
+                my_discriminator_loss(critic, real, fake).backward()
+            else:
+                loss = loss + my_hinge_d_loss(critic(real), critic(fake))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.param_groups[0]["lr"] = 4e-3 * min(1, 2 * (1 - step / steps))  # falls over the second half
+        optimizer.step()
+        if gan:
+            critic_optimizer.step()
+            if (step + 1) % 10 == 0:
+                with torch.no_grad():
+                    values = critic(real).mean().item(), critic(fake).mean().item(), weight.item()
+                for name, value in zip(record, values):
+                    record[name].append((step + 1, value))
+    return model.eval(), record
+
+
+torch.manual_seed(0)
+untrained = Tokenizer(
+    32, width=32, multipliers=(1,), blocks=1, patch=4, num_codes=128, code_dim=8, l2_norm=False, revive_after=30
+)
+start, _ = learn(untrained, START)
+
+# %% [markdown]
+# How blurred is a picture? We take the mean difference of neighbouring pixels, divided by that of the real pictures: 1
+# is as sharp as real, less is blurred, more is noise. And how alike says a network that took no part in training.
+#
+# **Predict before you run.** Who wins in L1? Who in sharpness?
+
+
+# %%
+def edges(images):
+    return (images.diff(dim=-1).abs().mean() + images.diff(dim=-2).abs().mean()).item()
+
+
+@torch.no_grad()
+def row(name, model):
+    """A line of pictures with its numbers."""
+    images = model.decode(model.encode(pictures))
+    l1 = F.l1_loss(images, pictures).item()
+    alike = my_perceptual_loss(judge.features(images), judge.features(pictures)).item()
+    sharp = edges(images) / edges(pictures)
+    return {f"{name}\nL1 {l1:.3f}\nunlike {alike:.3f}\nsharp {sharp:.2f}": images[:8]}
+
+
+more, _ = learn(start, STEPS)
+perceptual, _ = learn(start, STEPS, perceptual=PERCEPTUAL)
+both, record = learn(start, STEPS, perceptual=PERCEPTUAL, gan=GAN)
+rows = {"real": pictures[:8]} | row("L1", more) | row("L1, perceptual", perceptual) | row("L1, both critics", both)
+show(figures.labelled_rows(rows))
+
+# %% [markdown]
+# Judge by the pictures first. L1 alone is best, or nearly so, at what it is asked for, and looks worst. Most of the
+# difference is the perceptual loss: it makes shapes out of clouds and brings back the edges, and pays for it in L1. The
+# discriminator adds less in so few steps, some crispness, some invention. Where the tokens do not say what was there,
+# both make something up: plausible and not always true. (The tokenizer in lesson 1's first picture had the same losses
+# and more time.)
+#
+# Now look at the game itself, step by step.
+
+# %%
+show(figures.curves({f"{name} patches": record[name] for name in ("real", "fake")}, "step", "mean score"), width=600)
+
+# %% [markdown]
+# In a good game the critic stays a little ahead: real patches score higher than fake ones, but not by much. Where the
+# two curves drift apart beyond +1 and −1 the critic has won: its hinge is silent, it learns no more, and it can hardly
+# tell a better fake from a worse one. Which of the two do you see? To tell blots from glyphs is easier than to draw
+# glyphs, and a critic that meets a weak forger mostly wins.
+#
+# And the balance: by how much was the forger's loss multiplied so that both pulled alike?
+
+# %%
+show(figures.curves({"adaptive weight": record["weight"]}, "step", "λ"), width=600)
+
+# %% [markdown]
+# The surer the critic, the steeper its scores, the smaller λ. Without it a critic that wins would drown the picture.
+#
+# ## Break it: no detach
+#
+# Known bug 9 of this field: the critic's loss is not detached, and one `backward` does it all. The decoder then gets
+# the gradient of *both* losses of the game: one asks it to make D(x̂) high, the other to make D(x̂) low.
+#
+# **Predict before you run.** Does it crash? Will the reconstruction loss tell you? And the pictures?
+
+# %%
+leaking, leaks = learn(start, STEPS, perceptual=PERCEPTUAL, gan=GAN, detached=False)
+show(figures.labelled_rows(row("as it should be", both) | row("not detached", leaking)))
+
+# %% [markdown]
+# It does not crash. The forger now helps the critic, for it is paid for being caught: look for patterns that no picture
+# needs, and at the sharpness, which should be 1. How much shows depends on which of the two pulls is stronger, and that
+# changes from run to run. How far apart are the scores of real and fake now?
+
+# %%
+series = {"real, detached": record["real"], "fake, detached": record["fake"]}
+series |= {"real, not detached": leaks["real"], "fake, not detached": leaks["fake"]}
+for name, points in series.items():
+    late = [value for _, value in points[len(points) // 2 :]]
+    print(f"{name:20} mean score over the second half {sum(late) / len(late):+.2f}")
+
+# %% [markdown]
+# A picture is no proof, and neither is a loss curve. One line is: after the critic's `backward`, the fakes have no
+# gradient. It is the test of this lesson.
+#
+# ## Break it: the critic from the first step
+#
+# VQ-GAN's discriminator joins late, when the tokenizer is good at what the other losses ask. Let it join at step 0, and
+# beside it train a tokenizer for as many steps without it; all else is the same.
+#
+# **Predict before you run.** A critic against a beginner: what will be wrong first, the shapes or the colours?
+
+# %%
+calm, _ = learn(untrained, START, perceptual=PERCEPTUAL)
+early, _ = learn(untrained, START, perceptual=PERCEPTUAL, gan=GAN)
+show(figures.labelled_rows(row("no discriminator", calm) | row("one from step 0", early)))
+
+# %% [markdown]
+# The two differ in nothing but the critic. Compare L1, and the colours of the backgrounds. At step 0 there is only fog
+# to judge, and to tell it from a picture is no art. The critic is soon sure, and the decoder has to follow its whims
+# while it has not yet learned what the tokens mean, nor the tokens what to mean. Learn to say what is there, then to
+# say it well.
+#
+# ## Exercises
+#
+# Open `lessons/exercises/lesson_2.py`, write the functions, and run `make check-2` as often as you like. It says which
+# law broke, with the smallest input that breaks it. The package's answers are in `adversary.py`; look there when you
+# have a version of your own that passes, or have been stuck for a quarter of an hour.
+#
+# <details><summary><b>perceptual_loss</b>: the idea</summary>A mean square for each layer, then the mean over the
+# layers, so that large maps do not outvote small ones.
+# <details><summary>the shape</summary>Two lists of (B, channels, h, w), other sizes in each layer → a scalar.
+# <details><summary>pseudo-code</summary><pre>for each layer: mean of (a - b)^2
+# the mean of these</pre></details></details></details>
+#
+# <details><summary><b>hinge_d_loss</b>: the idea</summary>Being right by more than 1 costs nothing.
+# <details><summary>the shape</summary>Scores of any two shapes → a mean each → a scalar.
+# <details><summary>pseudo-code</summary><pre>half of the mean of max(0, 1 - real)
+# and half of the mean of max(0, 1 + fake)</pre></details></details></details>
+#
+# <details><summary><b>hinge_g_loss</b>: the idea</summary>High scores, low loss; no hinge.
+# <details><summary>the shape</summary>Scores of any shape → a scalar.
+# <details><summary>pseudo-code</summary><pre>minus the mean</pre></details></details></details>
+#
+# <details><summary><b>discriminator_loss</b>: the idea</summary>`hinge_d_loss` of two batches of pictures, of which one
+# must not remember where it came from.
+# <details><summary>the shape</summary>Pictures (B, 3, H, W), twice → scores (B, 1, h, w), twice → a scalar.
+# <details><summary>pseudo-code</summary><pre>hinge of
+# D(real) and D(stop gradient(fake))</pre></details></details></details>
+#
+# <details><summary><b>adaptive_weight</b>: the idea</summary>How strong one pull is, divided by the other.
+# <details><summary>the shape</summary>Two gradients of one shape → two norms → a scalar that has no gradient itself.
+# <details><summary>pseudo-code</summary><pre>norm of rec_grad / (norm of gan_grad + 1e-6)
+# at most 10,000, detached</pre></details></details></details>
+#
+# Further, without a check:
+# 1. Train with `balanced=False` and `gan=1.0`, then 0.01. How wide is the range that works, compared with λ?
+# 2. Raise PERCEPTUAL to 10. What does a picture look like whose features are right and whose pixels are not asked for?
+# 3. Write the non-saturating loss of the authors' code, softplus(−D(x)) + softplus(D(x̂)) and softplus(−D(x̂)).
+#
+# ## What the paper did
+#
+# - Section 3: the tokenizer is a VQ-GAN, trained as Esser et al. did; MaskGIT changes nothing in it.
+# - The authors' code has the non-saturating loss with an R1 penalty of weight 10, a perceptual weight of 0.1, an
+#   adversarial weight of 0.1 and an entropy term of 0.1. This package keeps VQ-GAN's hinge and λ.
+# - VQ-GAN section 3.1 and equation 7: λ at the decoder's last layer, with 10<sup>−6</sup> for stability; the
+#   adversarial term starts after a warm-up.
+#
+# ## What to read next
+#
+# - Esser et al. 2021, *Taming Transformers for High-Resolution Image Synthesis*, section 3.1.
+# - Zhang et al. 2018, *The Unreasonable Effectiveness of Deep Features as a Perceptual Metric*: LPIPS, and how far one
+#   may trust it.
+# - Isola et al. 2017, *Image-to-Image Translation*, section 3.2.2: why a critic of patches is enough.
+#
+# Next is lesson 3: the tokenizer is done and frozen, and the painter goes to school.

@@ -1,0 +1,478 @@
+# %% [markdown]
+# # Lesson 4: the bidirectional transformer
+#
+# In lesson 3 you asked questions: here is a canvas with holes, what was in them? Now you build who answers. Every
+# token, hidden or not, looks at every other, takes from each what it needs, and does so again a few times. There is no
+# first and no last.
+#
+# You write attention, heads and the block, about twenty lines in all, and put them into a trained model without its
+# noticing. Then you look over its shoulder: who sees whom, and where does it look?
+#
+# *Paper: section 3.1 and its appendix; Vaswani et al. 2017, section 3.2. Package: `transformer.py`. Time: about an
+# hour, of which the computer takes two minutes.*
+
+# %%
+import copy
+
+import torch
+import torch.nn.functional as F
+
+from minimaskgit import figures, lessons
+from minimaskgit.classifier import class_accuracy
+from minimaskgit.config import TransformerTraining
+from minimaskgit.data import to_float
+from minimaskgit.decoding import decode
+from minimaskgit.edit import outlined
+from minimaskgit.editing import autoregressive_edit, box_to_token_mask, edit_tokens
+from minimaskgit.glyphs import glyphs, palette_of
+from minimaskgit.lessons import generator, show
+from minimaskgit.masking import mvtm_loss, random_mask
+from minimaskgit.schedules import cosine
+from minimaskgit.train import make_optimizers
+from minimaskgit.transformer import Transformer, attention, merge_heads, split_heads
+
+lessons.road_map(4)
+
+# %% [markdown]
+# ## The idea
+#
+# A hidden token knows its place and nothing else. To guess what it was it must ask around. In *attention* every
+# position sends out three vectors, made from its own x by three matrices:
+#
+# - a **query** q: what do I want to know?
+# - a **key** k: what do I have to tell?
+# - a **value** v: and this is it.
+#
+# Where q of one fits k of another, v of the other flows to the one. All of it at once, for all positions: two matrix
+# products and a softmax. What each has gathered is added to its x, a small network digests it, and that is one *block*.
+#
+# Two trained models wait for us: the painter, whose positions see all others, and its twin, the printer of lesson 6,
+# whose positions see only what lies before them. Same blocks, same size.
+
+# %%
+run = lessons.trained_run(train=False)  # True: train your own first, some minutes
+tokenizer, judge = run.tokenizer(), lessons.trained_judge(run)
+painter, printer = run.transformer(), run.autoregressive()
+pictures, labels = glyphs(100, seed=21)
+pictures = to_float(pictures)
+with torch.no_grad():
+    tokens = tokenizer.encode(pictures)  # (B, N)
+N, K, grid = painter.num_tokens, painter.num_codes, tokenizer.grid
+print(f"{len(painter.blocks)} blocks of width D = {painter.width} with {painter.heads} heads, for N = {N} tokens")
+
+# %% [markdown]
+# ## Attention
+#
+# > attention(q, k, v) = softmax( q k<sup>T</sup> / √d ) v
+#
+# q k<sup>T</sup> has a score for each pair: how well does the query of position i fit the key of position j? Softmax
+# turns a row of scores into weights that sum to 1, and the answer is the mean of the values with these weights. d is
+# the width of q and k; what the root is good for you will see when you leave it out.
+#
+# *Causal* attention, the printer's, sets the scores of everything that lies ahead to −∞, and so the weights to 0.
+
+
+# %%
+def my_attention(q, k, v, causal):
+    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5  # (B, heads, S, S')
+    if causal:
+        ahead = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)  # (S, S'): True where j > i
+        scores = scores.masked_fill(ahead, -torch.inf)
+    return scores.softmax(-1) @ v
+
+
+q, k, v = torch.randn(3, 2, 4, 10, 8, generator=generator(0))  # each (B, heads, S, d)
+for causal in (False, True):
+    difference = (my_attention(q, k, v, causal) - attention(q, k, v, causal)).abs().max().item()
+    print(f"causal {causal!s:5}: largest difference from the package's {difference:.1e}")
+
+# %% [markdown]
+# ## Several heads
+#
+# One softmax can point in one direction. So the width is cut into slices, and each slice, a **head**, does its own
+# attention: one may look to the left, another for things of the same colour. Cutting and putting together is only a
+# matter of shapes.
+
+
+# %%
+def my_split_heads(x, heads):
+    B, S, D = x.shape
+    return x.view(B, S, heads, D // heads).transpose(1, 2)  # (B, heads, S, d)
+
+
+def my_merge_heads(x):
+    B, heads, S, d = x.shape
+    return x.transpose(1, 2).reshape(B, S, heads * d)
+
+
+x = torch.randn(2, 10, 32, generator=generator(1))
+print("split as the package's:", my_split_heads(x, 4).equal(split_heads(x, 4)))
+print("merged as the package's:", my_merge_heads(my_split_heads(x, 4)).equal(merge_heads(split_heads(x, 4))))
+print("and merging undoes splitting:", my_merge_heads(my_split_heads(x, 4)).equal(x))
+
+# %% [markdown]
+# ## The block
+#
+# Attention moves things between positions; then an MLP of two layers works at each position by itself. Both *add* to x,
+# so that a block can leave alone what it does not understand, and a LayerNorm keeps the sums in bounds. Where it stands
+# is a matter of taste with consequences:
+#
+# > BERT's order, and the paper's: x ← norm<sub>1</sub>(x + attend(x)), then x ← norm<sub>2</sub>(x + mlp(x))<br>
+# > pre-norm, easier to train: x ← x + attend(norm<sub>1</sub>(x)), then x ← x + mlp(norm<sub>2</sub>(x))
+
+
+# %%
+def my_block(block, x):
+    def attend(x):
+        q, k, v = (my_split_heads(part, block.heads) for part in block.qkv(x).chunk(3, dim=-1))
+        return block.out(my_merge_heads(my_attention(q, k, v, block.causal)))
+
+    def mlp(x):
+        return block.down(F.gelu(block.up(x)))
+
+    if block.pre_norm:
+        x = x + attend(block.norm1(x))
+        return x + mlp(block.norm2(x))
+    x = block.norm1(x + attend(x))
+    return block.norm2(x + mlp(x))
+
+
+def my_trunk(model, ids, each=lambda block, x: None):
+    """All blocks on ids (B, S), the class token first; calls `each` before every block."""
+    x = model.embedding(ids) + model.positions[: ids.shape[1]]
+    x = x if model.pre_norm else model.norm(x)
+    for block in model.blocks:
+        each(block, x)
+        x = my_block(block, x)
+    return model.norm(x) if model.pre_norm else x
+
+
+ids = torch.cat([K + labels[:, None], tokens], dim=1)  # (B, N + 1): the class has an id of its own, after the codes
+with torch.no_grad():
+    for name, model in {"painter": painter, "printer": printer}.items():
+        difference = (my_trunk(model, ids[:8, :N]) - model.trunk(ids[:8, :N])).abs().max().item()
+        print(f"{name}: largest difference from the package's after {len(model.blocks)} blocks {difference:.1e}")
+
+# %% [markdown]
+# With what you know you can count its weights. With D the width and M that of the MLP, a block has 4 D² + 2 D M in its
+# matrices, and some vectors. For the paper's model:
+
+
+# %%
+def my_count(K, C, N, D, L, M):
+    block = (4 * D * D + 4 * D) + (2 * D * M + M + D) + 4 * D  # qkv and out, up and down, two norms
+    table = (K + C + 1) * D + (N + 1) * D + 2 * D  # embeddings of ids and places, one norm
+    head = (D * D + D) + 2 * D + (K + C + 1)  # a dense layer, a norm, a bias a word; the table is used again
+    return table + L * block + head
+
+
+with torch.device("meta"):  # shapes without memory
+    paper = Transformer()
+print(f"mine     {my_count(1024, 1000, 256, 768, 24, 3072):,}")
+print(f"package  {sum(p.numel() for p in paper.parameters()):,}")
+
+# %% [markdown]
+# ## Who sees whom
+#
+# Take a picture's tokens, exchange token j, and look at which answers change, for every j.
+#
+# **Predict before you run.** Draw it: rows i are the answers, columns j the token exchanged, white where something
+# changes. What does the painter's square look like, and what the printer's?
+
+
+# %%
+@torch.no_grad()
+def influence(model, tokens, label):
+    """How much answer i changes when token j is exchanged, (N, N) of i and j: half the sum of |p - p'|, 0..1."""
+    exchanged = tokens.repeat(N, 1)
+    exchanged[range(N), range(N)] = (tokens + K // 2) % K
+    before, after = model(tokens[None], label).softmax(-1), model(exchanged, label.expand(N)).softmax(-1)  # (j, i, K)
+    return (before - after).abs().sum(-1).T / 2
+
+
+both = {"painter": painter, "printer": printer}
+squares = {name: influence(model, tokens[0], labels[:1]) for name, model in both.items()}
+for name, square in squares.items():
+    print(f"{name}: {(square > 0).double().mean():.0%} of all pairs (i, j) see each other")
+shades = torch.stack([square.sqrt().expand(3, N, N) for square in squares.values()])
+show(figures.grid(shades, columns=2, scale=5, titles=list(squares)))
+
+# %% [markdown]
+# The printer's answer i is blind for token i and all after it: a triangle. That is what makes it a printer: it can be
+# trained on all N answers at once, since none can peep at its own. The painter peeps at everything; it is [MASK] that
+# keeps it honest.
+#
+# The stripes beside the diagonal are the grid: the token above is one row, 8 places, further back. Nobody told the
+# models that these N tokens form a square.
+#
+# ## Where it looks
+#
+# We hide two thirds of a picture, choose a hidden position (outlined), and draw the weights with which it looks at the
+# others, white for much: a row for each block, a column for each head, and one small 8 × 8 map in each.
+#
+# **Predict before you run.** Does it look at its neighbours? At hidden positions, where nothing is to be seen? And the
+# printer, at the same place, with the whole picture in front of it?
+
+
+# %%
+@torch.no_grad()
+def looks(model, ids):
+    """The attention weights of every block, (L, heads, S, S), for ids (1, S)."""
+    weights = []
+
+    def each(block, x):
+        q, k, _ = block.qkv(block.norm1(x) if block.pre_norm else x).chunk(3, dim=-1)
+        q, k = my_split_heads(q, block.heads), my_split_heads(k, block.heads)
+        positions = torch.eye(q.shape[2]).expand(1, block.heads, -1, -1)  # as values: what comes out are the weights
+        weights.append(my_attention(q, k, positions, block.causal)[0])
+
+    my_trunk(model, ids, each)
+    return torch.stack(weights)
+
+
+place = 3 * grid + 3
+mask = random_mask(torch.tensor([2 * N // 3]), N, generator(4))
+mask[0, place] = True
+seen = ids[:1].clone()
+seen[:, 1:][mask] = painter.mask_id
+of_painter = looks(painter, seen)[:, :, place + 1, 1:]  # (L, heads, N); row 0 and column 0 are the class token
+of_printer = F.pad(looks(printer, ids[:1, :N])[:, :, place, 1:], (0, 1))  # it reads one place to the left
+
+scale = 3
+cell = torch.zeros(grid, grid, dtype=torch.bool)
+cell.view(-1)[place] = True
+cell = cell.repeat_interleave(4 * scale, 0).repeat_interleave(4 * scale, 1)
+canvases = [figures.masked_canvas(pictures[:1], hidden, grid, scale) for hidden in (mask, mask & False)]
+show(figures.grid(outlined(torch.cat(canvases), cell), columns=2, scale=1, titles=["painter", "printer"]))
+
+
+# %%
+def as_maps(weights):
+    """(heads, N) as small pictures (heads, 3, grid, grid), each scaled to its largest weight."""
+    return (weights / weights.amax(-1, keepdim=True)).view(-1, 1, grid, grid).expand(-1, 3, -1, -1)
+
+
+gap = torch.ones(1, 3, grid, grid)
+rows = {
+    f"block {layer}\npainter | printer": torch.cat([as_maps(left), gap, as_maps(right)])
+    for layer, (left, right) in enumerate(zip(of_painter, of_printer), 1)
+}
+show(figures.labelled_rows(rows), width=900)
+
+# %% [markdown]
+# The printer's maps are black from its own place on: that half of the world does not exist for it. The painter's heads
+# share the work, and differ from block to block. Numbers say it shorter: where does the weight of all hidden positions
+# go?
+
+# %%
+weights = looks(painter, seen)[:, :, 1:][:, :, mask[0]].mean((1, 2))  # (L, N + 1), mean over heads and hidden places
+print(f"{(~mask).double().mean():.0%} of the tokens are known. Weight on")
+print("block   the class   known tokens   hidden ones")
+for layer, row in enumerate(weights, 1):
+    print(f"{layer:5} {row[0]:11.2f} {row[1:][~mask[0]].sum():14.2f} {row[1:][mask[0]].sum():13.2f}")
+
+# %% [markdown]
+# Hidden positions are not useless to look at: after the first block they hold what they have gathered so far. They are
+# where the model keeps its sketch.
+#
+# ## Where am I?
+#
+# Attention does not know what "left" is. It sees a *set* of vectors: shuffle the tokens and the answers are shuffled
+# the same way, nothing else. What place a token has, it can know only from the vector that is added to it, one for each
+# place, learned. Here is how alike these vectors are: each small map shows one place's vector against all others.
+
+# %%
+vectors = painter.positions[1:].detach()  # (N, D), without the class token's
+vectors = F.normalize(vectors - vectors.mean(0), dim=-1)
+chosen = [0, 3, 2 * grid + 2, 3 * grid + 4, 5 * grid + 6, N - 1]
+alike = (vectors @ vectors.T)[chosen].clamp(0, 1)  # (6, N), cosines
+maps = alike.view(-1, 1, grid, grid).expand(-1, 3, -1, -1)
+show(figures.grid(maps, columns=6, titles=[f"place {i}" for i in chosen]))
+
+# %% [markdown]
+# Where a map is bright around its own place, and along its row and column, the model has found out that the places form
+# a grid. They began as random numbers.
+#
+# ## Experiment: half a picture
+#
+# Being bidirectional is not a matter of taste. Take away the upper or the lower half of a picture and let both models
+# complete it, its class being told. (How an edit works is lesson 7; the printer is forced through the tokens it is
+# given.)
+#
+# **Predict before you run.** In which of the four cases will the halves not fit together? We count pictures that keep
+# to one palette.
+
+# %%
+rows = {}
+for title, box in {"upper half hidden": (0, 0, 32, 16), "lower half hidden": (0, 16, 32, 32)}.items():
+    region = box_to_token_mask(box, 32, grid, dilate=0).expand(len(tokens), -1)
+    rows[title] = figures.masked_canvas(pictures[:8], region[:8], grid, scale=3).float() / 255
+    with torch.no_grad():
+        answers = {
+            "painter": edit_tokens(painter, tokens, region, labels, temperature=2.0, generator=generator(0)),
+            "printer": autoregressive_edit(printer, tokens, region, labels, generator(0)),
+        }
+        for name, answer in answers.items():
+            images = tokenizer.decode(answer)
+            share = (palette_of(images) >= 0).double().mean()
+            rows[f"{name}\n{title}\n{share:.0%} one palette"] = images[:8]
+show(figures.labelled_rows(rows))
+
+# %% [markdown]
+# With the lower half hidden the printer is at home: all that is given lies before what it must choose. With the upper
+# half hidden it must choose before it has read a single token of what is given. The painter does not know such a
+# difference.
+#
+# ## Break it: no root
+#
+# Scores are sums of d products. If q and k have entries of size 1, their product has entries of size √d, and softmax of
+# large numbers is a maximum: one weight near 1, the others near 0, and a gradient near 0 too.
+#
+# **Predict before you run.** 64 random keys, one random query. How large is the largest weight, with and without the
+# root, as d grows?
+
+# %%
+series = {"with the root": [], "without": []}
+for d in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+    q, k = torch.randn(200, 1, d, generator=generator(d)), torch.randn(200, 64, d, generator=generator(d + 1))
+    scores = (q @ k.transpose(-1, -2)).squeeze(1)  # (200, 64)
+    for name, scaled in {"with the root": scores / d**0.5, "without": scores}.items():
+        series[name].append((d, scaled.softmax(-1).amax(-1).mean().item()))
+show(figures.curves(series, "d, the width of a head", "largest of 64 weights, mean"), width=600)
+
+# %% [markdown]
+# ## Break it: a bag of tokens
+#
+# And without the places? We take the trained painter and break it in three ways: queries √d times as large, which
+# undoes the root; the vectors of places shuffled among them; all of them zero.
+#
+# **Predict before you run.** Which hurts least, and what do the pictures without places look like?
+
+# %%
+asked = torch.arange(10).repeat_interleave(10)
+
+
+def painted(model, labels=asked):
+    """Pictures, and the share that the judge finds right."""
+    with torch.no_grad():
+        images = tokenizer.decode(decode(model, labels, steps=8, temperature=2.0, generator=generator(0)))
+    return images, class_accuracy(judge, images, labels)
+
+
+broken = {name: copy.deepcopy(painter) for name in ("no root", "places\nshuffled", "places\nall zero")}
+with torch.no_grad():
+    for block in broken["no root"].blocks:
+        for part in (block.qkv.weight, block.qkv.bias):
+            part[: painter.width] *= (painter.width // painter.heads) ** 0.5  # the first third makes the queries
+    broken["places\nshuffled"].positions[1:] = painter.positions[1:][torch.randperm(N, generator=generator(0))]
+    broken["places\nall zero"].positions[1:] = 0
+rows = {}
+for name, model in {"as it is": painter, **broken}.items():
+    images, right = painted(model)
+    rows[f"{name}\n{right:.0%} right"] = images[::10]
+show(figures.labelled_rows(rows), width=900)
+
+# %% [markdown]
+# That was cruel: the model had learned to rely on places. So train two small ones from the start on three of the
+# classes, one of which never has any.
+#
+# **Predict before you run.** The one without places sees which tokens there are and how many, but not where. What can
+# it still get right: the shape, the colours, nothing?
+
+
+# %%
+def train(places, steps=200, batch=32):
+    """A small masked transformer, as in lesson 3, and its training loss (step, mean over 50 steps)."""
+    torch.manual_seed(0)
+    model = Transformer(K, 10, N, width=64, depth=3, heads=4, mlp_width=128, dropout=0.0, pre_norm=True)
+    if not places:
+        model.positions.data.zero_()
+        model.positions.requires_grad_(False)
+    optimizers = make_optimizers(TransformerTraining(muon_learning_rate=0.01), model).values()
+    curve, losses = [], []
+    for step in range(steps):
+        chosen = torch.randint(len(train_tokens), (batch,))
+        loss = mvtm_loss(model, train_tokens[chosen], train_labels[chosen], cosine)
+        loss.backward()
+        for optimizer, rate in optimizers:
+            optimizer.param_groups[0]["lr"] = rate * min(1, 2 * (1 - step / steps))  # falls over the second half
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(loss.item())
+        if (step + 1) % 50 == 0:
+            curve.append((step + 1, sum(losses[-50:]) / 50))
+    return model.eval(), curve
+
+
+train_pictures, train_labels = glyphs(6000, seed=0)
+train_pictures, train_labels = train_pictures[train_labels < 3], train_labels[train_labels < 3]
+with torch.no_grad():
+    train_tokens = torch.cat([tokenizer.encode(to_float(part)) for part in train_pictures.split(250)])
+three = torch.arange(3).repeat_interleave(40)
+rows, curves = {}, {}
+for name, places in {"with places": True, "without": False}.items():
+    model, curves[name] = train(places)
+    images, right = painted(model, three)
+    rows[f"{name}\n{right:.0%} right"] = images[[0, 1, 2, 40, 41, 42, 80, 81, 82]]
+show(figures.labelled_rows(rows, "Stars, hearts and umbrellas"))
+
+# %%
+show(figures.curves(curves, "step", "training loss, nats a hidden token"), width=600)
+
+# %% [markdown]
+# Without places the canvas is a *bag of tokens*. The colours can still agree, since a bag is enough for that. Where to
+# put them it cannot know: on a blank canvas all its answers are the same, at every place.
+#
+# ## Exercises
+#
+# Open `lessons/exercises/lesson_4.py`, write the functions, and run `make check-4` as often as you like. It says which
+# law broke, with the smallest input that breaks it. The package's answers are in `transformer.py`; look there when you
+# have a version of your own that passes, or have been stuck for a quarter of an hour.
+#
+# <details><summary><b>split_heads</b>: the idea</summary>Cut the last dimension in two, then move the heads forward.
+# <details><summary>the shape</summary>(B, S, D) → (B, S, heads, d) → (B, heads, S, d).
+# <details><summary>pseudo-code</summary><pre>unflatten the last dimension into heads and d
+# exchange dimensions 1 and 2</pre></details></details></details>
+#
+# <details><summary><b>merge_heads</b>: the idea</summary>The way back. Beware of `view` after an exchange of
+# dimensions: the memory is in the old order.
+# <details><summary>the shape</summary>(B, heads, S, d) → (B, S, heads, d) → (B, S, D).
+# <details><summary>pseudo-code</summary><pre>exchange dimensions 1 and 2
+# flatten the last two</pre></details></details></details>
+#
+# <details><summary><b>attention</b>: the idea</summary>Scores, perhaps −∞ for what lies ahead, softmax over the
+# keys, mean of the values.
+# <details><summary>the shape</summary>q (…, S, d), k (…, S', d) → scores and weights (…, S, S') → (…, S, d).
+# <details><summary>pseudo-code</summary><pre>scores = q times k transposed / sqrt(d)
+# if causal: -infinity where the key's number is greater than the query's
+# softmax over the last dimension, times v</pre></details></details></details>
+#
+# <details><summary><b>Block.forward</b>: the idea</summary>Two sublayers, each added to x; only the place of the
+# norm differs.
+# <details><summary>the shape</summary>x (B, S, D) → qkv (B, S, 3 D) → three times
+# (B, heads, S, d) → (B, S, D) → (B, S, D).
+# <details><summary>pseudo-code</summary><pre>attend(x): qkv, cut in three, split heads, attention, merge heads, out
+# mlp(x):    up, GELU, down
+# pre-norm:  x + f(norm(x)), for both in turn
+# else:      norm(x + f(x)), for both in turn</pre></details></details></details>
+#
+# Further, without a check:
+# 1. Draw `looks` for another picture and place, or with nothing hidden at all. Which heads change?
+# 2. Replace the learned places by sines and cosines of row and column. Does the small model learn faster?
+# 3. Train the small model with `causal=True` on the masked task (with `model.blocks` changed only). What does it lose?
+#
+# ## What the paper did
+#
+# - Section 3.1: BERT's architecture, bidirectional self-attention; section 4.1: 24 layers, 8 heads, width 768, MLP
+#   3072, learned places, LayerNorm, truncated normal initialisation, dropout 0.1. With the tokenizer, 227 million
+#   parameters.
+# - The class is one more token at the front. Output weights are the embedding's, used again.
+# - The released code has BERT's order, with the norm after the sum, and 16 heads, which changes no count.
+#
+# ## What to read next
+#
+# - Vaswani et al. 2017, *Attention Is All You Need*, section 3.2; footnote 4 there is this lesson's first break.
+# - Devlin et al. 2019, *BERT*, figure 3: one-eyed and two-eyed models side by side.
+# - Xiong et al. 2020, *On Layer Normalization in the Transformer Architecture*: why the place of the norm matters.
+#
+# Next is lesson 5: this model paints.
