@@ -23,6 +23,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
@@ -543,3 +544,29 @@ def _colours(names: Iterable[str]) -> dict[str, str]:
 
 def _family(name: str) -> str:
     return re.split("[,:]", name)[0]
+
+
+def clouds(
+    panels: dict[str, dict[str, Tensor]],
+    balls: dict[str, tuple[Tensor, Tensor]] | None = None,
+    heading: str | None = None,
+) -> Image.Image:
+    """Plot named clouds of points (N, 2) in a panel each, all panels on the same scale.
+
+    balls: centres (N, 2) and radii (N,) of circles to draw behind the points, by panel.
+    """
+    figure, axes = _figure(len(panels), heading)
+    colours = _colours(name for panel in panels.values() for name in panel)
+    points = torch.cat([cloud for panel in panels.values() for cloud in panel.values()])
+    low, high = points.amin(0), points.amax(0)
+    room = 0.08 * (high - low)
+    for (title, panel), place in zip(panels.items(), axes):
+        for centre, radius in zip(*(balls or {}).get(title, ((), ()))):
+            place.add_patch(Circle(centre.tolist(), float(radius), facecolor=TRACK, alpha=0.5, linewidth=0))
+        for name, cloud in panel.items():
+            place.plot(*cloud.T.tolist(), ".", color=colours[name], markersize=4, label=name)
+        (x0, y0), (x1, y1) = (low - room).tolist(), (high + room).tolist()
+        place.set(title=title, xlim=(x0, x1), ylim=(y0, y1), xticks=[], yticks=[])
+        place.grid(False)
+        place.legend(frameon=False, loc="upper right")
+    return rendered(figure)

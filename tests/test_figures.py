@@ -274,3 +274,13 @@ def test_plots_are_pictures_and_leave_no_global_state():
     pixels = np.asarray(plots[0]).reshape(-1, 3)
     assert (pixels == figures.ImageColor.getrgb(figures.MASKGIT)).all(-1).any()
     assert pyplot.get_fignums() == []
+
+
+def test_clouds_have_their_colours_and_balls_only_the_panel_that_has_some():
+    points = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    panels = {"left": {"MaskGIT": points}, "right": {"real": points}}
+    plain = np.asarray(figures.clouds(panels))
+    balls = np.asarray(figures.clouds(panels, {"right": (points, torch.tensor([0.2, 0.2]))}))
+    left, right = (plain != balls).any(-1)[:, :450], (plain != balls).any(-1)[:, 450:]
+    assert not left.any() and right.any()
+    assert (plain.reshape(-1, 3) == figures.ImageColor.getrgb(figures.MASKGIT)).all(-1).any()

@@ -1,0 +1,388 @@
+# %% [markdown]
+# # Lesson 8: measuring, and the rivals
+#
+# "Looks good" is no measurement. In this lesson you build the three that papers print, the Fréchet distance,
+# the inception score, precision and recall, each in a few lines. Then you try to *fool* them, on purpose: blurred
+# pictures, the same twenty over and over, copies of the training set. Each metric is blind to something.
+#
+# At the end come the rivals that MaskGIT is compared with, a GAN and a diffusion model, each with its idea.
+#
+# *Paper: sections 4.1 and 4.2, table 1. Package: `metrics.py`, two pages, and the commands `python -m
+# minimaskgit.evaluate` and `python -m minimaskgit.compare --showdown`. Time: about an hour, of which the computer takes
+# two minutes.*
+
+# %%
+import torch
+import torch.nn.functional as F
+
+from minimaskgit import figures, lessons
+from minimaskgit.autoregressive import generate
+from minimaskgit.classifier import Classifier
+from minimaskgit.data import to_float
+from minimaskgit.decoding import decode
+from minimaskgit.glyphs import glyphs
+from minimaskgit.lessons import generator, show
+from minimaskgit.metrics import (
+    feature_statistics,
+    frechet_distance,
+    inception_score,
+    neighbour_distances,
+    precision_recall,
+)
+from minimaskgit.rivals.diffusion import add_noise
+from minimaskgit.samplers import diffusion_sampler, gan_sampler
+
+lessons.road_map(8)
+
+# %% [markdown]
+# ## The idea
+#
+# No generated picture has a right answer to compare it with. So compare *crowds*: many real pictures against as many
+# generated ones. And not pixel by pixel, but by what a network sees in them: each picture becomes a vector of D
+# features, a set of pictures becomes a cloud of points, and the question becomes whether two clouds are alike.
+#
+# The network here is the package's judge, a classifier trained on real glyphs. (Papers take Inception, trained on
+# ImageNet; then the numbers below are called FID and IS.)
+
+# %%
+run = lessons.trained_run(train=False)  # True: train your own models first, some minutes
+tokenizer, model, judge = run.tokenizer(), run.transformer(), lessons.trained_judge(run)
+names, C = run.label_names, len(run.label_names)
+
+
+@torch.no_grad()
+def look(network, images):
+    """Features (N, D) and class probabilities (N, C) of pictures (N, 3, H, W)."""
+    features = torch.cat([network.features(part)[-1].mean((2, 3)) for part in images.split(250)])
+    return features, network.final(features).softmax(-1)
+
+
+@torch.no_grad()
+def painted(labels, seed=0):
+    """Pictures by MaskGIT, (N, 3, H, W)."""
+    how = {"steps": run.config.decoding.steps, "temperature": run.config.decoding.temperature}
+    draw = generator(seed)
+    parts = [tokenizer.decode(decode(model, part, generator=draw, **how)) for part in labels.split(100)]
+    return torch.cat(parts)
+
+
+COUNT = 1000
+reference, _ = glyphs(2 * COUNT, seed=81)  # real pictures; think of them as the training set
+held_out, true_labels = glyphs(COUNT, seed=83)  # others of the same kind
+reference, held_out = to_float(reference), to_float(held_out)
+asked = torch.arange(C).repeat(COUNT // C)
+made = painted(asked)
+target, real, fake = (look(judge, images)[0] for images in (reference, held_out, made))
+D = target.shape[1]
+
+axes = torch.linalg.eigh(feature_statistics(target)[1])[1][:, -2:].float()  # (D, 2), where it varies most
+flat = {name: features[:600] @ axes for name, features in {"real": target, "others": real, "MaskGIT": fake}.items()}
+panels = {f"real and {name}": {"real": flat["real"], name: cloud} for name, cloud in list(flat.items())[1:]}
+print(f"{D} features a picture, shown in the plane in which the real ones vary most; the lumps are classes")
+show(figures.clouds(panels), width=800)
+
+# %% [markdown]
+# ## Two clouds as two Gaussians: the Fréchet distance
+#
+# Describe each cloud by its mean μ and covariance Σ, and measure how far two Gaussians are apart (Heusel et al. 2017):
+#
+# > FD = |μ₁ − μ₂|² + Tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)<sup>½</sup>)
+#
+# On a line that is (μ₁ − μ₂)² + (σ₁ − σ₂)²: a difference of places and a difference of widths. In D dimensions one
+# needs the trace of a matrix root, and that is the sum of the roots of its eigenvalues.
+
+
+# %%
+def my_frechet_distance(mu1, sigma1, mu2, sigma2):
+    eigenvalues = torch.linalg.eigvals(sigma1.double() @ sigma2.double()).real  # none is below 0, but for rounding
+    overlap = eigenvalues.clamp(min=0).sqrt().sum()
+    shift = (mu1.double() - mu2.double()).square().sum()
+    return shift + sigma1.double().trace() + sigma2.double().trace() - 2 * overlap
+
+
+def fd(a, b):
+    return frechet_distance(*feature_statistics(a), *feature_statistics(b)).item()
+
+
+line = [torch.tensor(x) for x in ([1.0], [[4.0]], [3.0], [[9.0]])]  # means 1 and 3, widths 2 and 3
+print("on a line: mine", my_frechet_distance(*line).item(), "· by hand", (1 - 3) ** 2 + (2 - 3) ** 2)
+mine = my_frechet_distance(*feature_statistics(fake), *feature_statistics(target)).item()
+print(f"MaskGIT:   mine {mine:.4f} · package {fd(fake, target):.4f}")
+
+# %% [markdown]
+# **Predict before you run.** What is the Fréchet distance of *real* pictures from other real pictures? And why is it
+# not zero?
+
+# %%
+print(f"real, {COUNT} others:     {fd(real, target):.3f}   <- the floor: nobody can expect less")
+print(f"MaskGIT, {COUNT} samples: {fd(fake, target):.3f}")
+
+# %% [markdown]
+# ## Sure of each, and of all kinds: the inception score
+#
+# A classifier's opinion only, no real pictures needed (Salimans et al. 2016). Each picture should be surely of one
+# class: p(y|x) sharp. All together should be of all classes: p(y), their mean, flat.
+#
+# > IS = exp( mean over x of KL( p(y|x) ‖ p(y) ) ), from 1 to C
+
+
+# %%
+def my_inception_score(probs):
+    p = probs.double().clamp(min=1e-30)  # (N, C)
+    marginal = p.mean(0)  # (C,)
+    return (p * (p / marginal).log()).sum(1).mean().exp()
+
+
+probs = look(judge, made)[1]
+print(f"MaskGIT: mine {my_inception_score(probs):.4f} · package {inception_score(probs)[0]:.4f} · at most {C}")
+
+# %% [markdown]
+# ## Two questions in place of one: precision and recall
+#
+# A distance mixes up two failures: pictures that look wrong, and pictures that are missing. So ask twice (Kynkäänniemi
+# et al. 2019). Around each real point draw a ball that reaches to its k-th neighbour; all balls together are "where
+# real pictures are". **Precision**: how many fakes lie in there? Then swap the roles. **Recall**: how many real ones
+# lie in the balls of the fakes?
+
+
+# %%
+def my_precision_recall(real, fake, k=3):
+    def distances(a, b):
+        return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")  # the fast way rounds 0 to 0.001
+
+    def share_inside(points, centres):
+        radii = distances(centres, centres).kthvalue(k + 1, dim=1).values  # the nearest is the point itself
+        return (distances(points, centres) <= radii).any(1).double().mean()
+
+    return share_inside(fake, real), share_inside(real, fake)
+
+
+print("mine   ", [round(x.item(), 4) for x in my_precision_recall(target[:COUNT], fake)])
+print("package", [round(x.item(), 4) for x in precision_recall(target[:COUNT], fake)])
+
+torch.manual_seed(0)
+angle = 6.28 * torch.rand(60)
+ring = torch.stack([angle.cos(), angle.sin()], dim=1) + 0.08 * torch.randn(60, 2)
+arc = ring[ring[:, 0] > 0] + 0.05 * torch.randn((ring[:, 0] > 0).sum(), 2)  # half of it
+blob = torch.cat([arc[:25], 0.25 * torch.randn(8, 2)])  # and some that lie nowhere
+panels = {"precision: fakes in real balls": {"real": ring, "fake": blob}}
+panels["recall: real ones in fake balls"] = panels["precision: fakes in real balls"]
+circles = {title: (c, neighbour_distances(c, 3)) for title, c in zip(panels, (ring, blob))}
+precision, recall = my_precision_recall(ring, blob)
+print(f"of the picture: precision {precision:.2f}, recall {recall:.2f}")
+show(figures.clouds(panels, circles), width=800)
+
+# %% [markdown]
+# At the right you see the weak side: a few lone fakes have balls so large that they "cover" what was never made.
+# (*Density* and *coverage*, in `metrics.py`, use real balls only and do not fall for it.)
+#
+# ## Experiment: fool the metrics
+#
+# Real pictures, MaskGIT's, what the tokenizer alone makes of real ones, and six sets that are wrong in one way each:
+
+# %%
+with torch.no_grad():
+    reconstructed = torch.cat([tokenizer.decode(tokenizer.encode(part)) for part in held_out.split(100)])
+blurred = F.avg_pool2d(F.pad(held_out, [1] * 4, mode="replicate"), 3, stride=1)
+side = held_out.shape[-1] // 4  # of a patch; 16 of them a picture
+patches = F.unfold(held_out, side, stride=side)  # (N, 3 * side * side, 16)
+order = torch.rand(COUNT, 1, 16, generator=generator(0)).argsort(-1).expand_as(patches)
+mixed = F.fold(patches.gather(-1, order), 4 * side, side, stride=side)
+few = torch.randint(0, 20, (COUNT,), generator=generator(0))
+known = (true_labels < C - 3).nonzero()[:, 0].repeat(2)[:COUNT]
+swapped = (true_labels + 1) % C
+sets = {  # pictures, and the classes that were asked for
+    "real, others": (held_out, true_labels),
+    "MaskGIT": (made, asked),
+    "through tokenizer": (reconstructed, true_labels),
+    "blurred": (blurred, true_labels),
+    "patches mixed up": (mixed, true_labels),
+    "the same 20": (held_out[few], true_labels[few]),
+    "3 classes missing": (held_out[known], true_labels[known]),
+    "wrong class": (held_out, swapped),
+    "training set copied": (reference[:COUNT], look(judge, reference[:COUNT])[1].argmax(1)),
+}
+show(figures.labelled_rows({name: images[:8] for name, (images, _) in sets.items()}), width=760)
+
+# %% [markdown]
+# **Predict before you run.** Six numbers for each set: FD, IS, precision, recall, the share that the judge takes for
+# the class asked for, and the pixel distance to the nearest training picture. For each row, write down which of them
+# will notice. Two questions to begin with: which row will precision praise although it is a fraud? Which row will *all*
+# of the first five praise?
+
+
+# %%
+def nearest(images):
+    """Median over pictures of the distance to the nearest training picture, per pixel."""
+    found = [torch.cdist(part.flatten(1), reference.flatten(1)).min(1).values for part in images.split(250)]
+    return torch.cat(found).median().item() / images[0].numel() ** 0.5
+
+
+seen = {name: look(judge, images) for name, (images, _) in sets.items()}
+lines = [f"{'':22}{'FD':>8}{'IS':>8}{'precision':>12}{'recall':>9}{'class':>9}{'nearest':>10}"]
+for name, (images, labels) in sets.items():
+    features, probs = seen[name]
+    precision, recall = precision_recall(target[:COUNT], features)
+    right = (probs.argmax(1) == labels).double().mean()
+    line = f"{name:<22}{fd(features, target):>8.2f}{inception_score(probs)[0]:>8.2f}{precision:>12.2f}"
+    lines.append(line + f"{recall:>9.2f}{right:>9.2f}{nearest(images):>10.3f}")
+print("\n".join(lines))
+
+# %% [markdown]
+# Read it by columns.
+# - **FD** notices nearly everything, and does not say what. It cannot tell "three classes missing" from "blurred".
+# - **IS** sees missing classes and mush. It is content with twenty pictures, if they are of many classes: it has never
+#   heard of variety within a class, nor of real pictures.
+# - **Precision** praises twenty good pictures, **recall** does not. Together they say *what* is wrong.
+# - Nobody but the **class** column knows what was *asked* for: right pictures on the wrong request are perfect crowds.
+# - And a thief, who copies the training set, beats everybody, MaskGIT and the real pictures included. Only the last
+#   column sees him: distance 0.
+#
+# And before you blame the transformer for MaskGIT's row, look at "through tokenizer": real pictures, only told in
+# tokens and back. No model of these tokens can hope for better.
+#
+# ## Experiment: how many pictures?
+#
+# **Predict before you run.** The same real pictures, the same generator, but we take 50, 100, ... 1000 of them. Does
+# the Fréchet distance go up, go down, or only scatter?
+
+# %%
+counts, curves = (50, 100, 200, 400, 1000), {"MaskGIT": [], "real: others": []}
+for count in counts:
+    for name, features in zip(curves, (fake, real)):
+        parts = [features[torch.randperm(COUNT, generator=generator(seed))[:count]] for seed in range(5)]
+        curves[name].append((1000 / count, sum(fd(part, target) for part in parts) / 5))
+for name, points in curves.items():
+    print(f"{name:14}" + "".join(f"{count:>6}: {value:6.2f}" for count, (_, value) in zip(counts, points)))
+show(figures.curves(curves, "1000 / number of pictures", "FD from the reference, mean of 5 draws"), width=600)
+
+# %% [markdown]
+# It falls, and nearly on a straight line over 1/n: with few points a covariance comes out wrong in one direction. So a
+# Fréchet distance without its number of pictures is no number. Papers use 50,000; compare equal counts only, and read
+# where the line meets the left edge (Chong and Forsyth 2020 make a metric of that).
+#
+# ## Break it: other eyes, fewer pictures
+#
+# **Predict before you run.** First, the same table's FD in the features of an *untrained* network, in multiples of what
+# real pictures score. Which crimes go unseen? Second, a race: 50 real pictures against 1000 of MaskGIT's. Who "wins"?
+
+# %%
+torch.manual_seed(0)
+untrained = Classifier(C, judge.stages[0][0].out_channels).eval()
+blind = look(untrained, reference)[0]
+scores = {
+    "trained judge": {name: fd(features, target) for name, (features, _) in seen.items()},
+    "untrained": {name: fd(look(untrained, images)[0], blind) for name, (images, _) in sets.items()},
+}
+print(f"{'FD, in multiples of real':<28}" + "".join(f"{who:>16}" for who in scores))
+for name in sets:
+    print(f"{name:<28}" + "".join(f"{by[name] / by['real, others']:>16.1f}" for by in scores.values()))
+rough = [fd(real[torch.randperm(COUNT, generator=generator(seed))[:50]], target) for seed in range(5)]
+print(f"\n50 real pictures: FD {min(rough):.2f} to {max(rough):.2f} · {COUNT} of MaskGIT's: {fd(fake, target):.2f}")
+
+# %% [markdown]
+# Even random features see colours and textures; that is why the untrained column is not flat. But they do not know what
+# a class is, and so three missing ones hardly count, and the *order* of the crimes is another one. A Fréchet distance
+# is always "as seen by": never compare two by different networks. And the race? What a few dozen real pictures score is
+# mostly their number, and varies with the draw.
+#
+# ## The rivals
+#
+# What MaskGIT was compared with in table 1, besides its autoregressive twin:
+#
+# **A GAN** (BigGAN): a generator turns noise z into a picture in *one* pass; a discriminator learns to tell fakes from
+# real pictures, and the generator learns to be taken for real. Fast, sharp, hard to train. Nothing in the game asks for
+# *all* kinds of pictures. Which column of the table would show that?
+#
+# **Diffusion** (ADM): drown pictures in noise, a little more with every t, and train a network to undo it; then start
+# from pure noise and go back in many small steps. Slow, stable, rich in variety. Here is the way into the noise,
+# x<sub>t</sub> = √a x₀ + √(1 − a) ε with a = ᾱ(t):
+
+# %%
+t = torch.linspace(0, 1, 9)
+x0 = (2 * held_out[3:4] - 1).expand(9, -1, -1, -1)
+noised = add_noise(x0, torch.randn(1, 3, *x0.shape[2:], generator=generator(0)).expand_as(x0), t)
+show(figures.grid(((noised + 1) / 2).clamp(0, 1), columns=9, titles=[f"t = {x:.2f}" for x in t.tolist()]), width=900)
+
+# %% [markdown]
+# Mask tokens, or add noise: see how near the two are? The share of masked tokens is to MaskGIT what t is to diffusion.
+# Both learn to repair what was destroyed to any degree, and both paint by going back in steps.
+#
+# All side by side, where this run has them trained. Ten classes, nobody's best pictures, the first ones:
+
+# %%
+ten, samplers = torch.arange(10), {}
+for kind, make in {"GAN": gan_sampler, "diffusion": lambda run: diffusion_sampler(run, 50)}.items():
+    if (run.folder / kind.lower() / "model.safetensors").exists():
+        samplers[kind] = make(run)
+    else:
+        print(
+            f"no {kind} in this run; to train it: python -m minimaskgit.train --stage {kind.lower()} --resume --out RUN"
+        )
+rows = {f"MaskGIT, passes: {run.config.decoding.steps}": made[:10]}
+rows[f"autoregressive, passes: {model.num_tokens}"] = tokenizer.decode(
+    generate(run.autoregressive(), ten, generator=generator(0))
+)
+for kind, sampler in samplers.items():
+    rows[f"{kind}, passes: {sampler.passes}"] = sampler.draw(ten, generator(0))
+rows["real"] = torch.stack([held_out[true_labels == c][0] for c in range(10)])
+show(figures.comparison(rows, columns=10), width=900)
+
+# %% [markdown]
+# To measure all of them, with time and every metric of this lesson, in one table:
+#
+#     python -m minimaskgit.compare --run runs/demo --showdown
+#
+# It trains what is missing (some minutes each) and takes equal counts, the same judge, the same classes. For one model
+# alone there is `python -m minimaskgit.evaluate --run runs/demo`, which adds CAS, the *classification accuracy score*:
+# a classifier learns from generated pictures only and is tested on real ones.
+#
+# ## Exercises
+#
+# Open `lessons/exercises/lesson_8.py`, write the functions, and run `make check-8` as often as you like. It says which
+# law broke, with the smallest input that breaks it. The package's answers are in `metrics.py`; look there when you have
+# a version of your own that passes, or have been stuck for a quarter of an hour.
+#
+# <details><summary><b>frechet_distance</b>: the idea</summary>Only the trace of the root is needed, so eigenvalues do.
+# <details><summary>the shape</summary>(D,), (D, D), twice → a scalar, in double precision.
+# <details><summary>pseudo-code</summary><pre>shift = squared length of mu1 - mu2
+# roots = square roots of the eigenvalues of sigma1 @ sigma2 (rounding may leave some a little
+#   below 0, or with an imaginary part that is none)
+# shift + trace + trace - 2 * sum of roots; safer: symmetric roots A, B of both, and the
+# singular values of A @ B</pre></details></details></details>
+#
+# <details><summary><b>inception_score</b>: the idea</summary>A Kullback-Leibler divergence a picture; their mean; exp.
+# <details><summary>the shape</summary>(N, C) in parts of about N / splits; each has its own p(y), (C,).
+# <details><summary>pseudo-code</summary><pre>for each part:
+#   q = mean of the rows
+#   kl = sum over classes of p log p - p log q, where 0 log 0 is 0
+#   score = exp(mean kl)
+# mean and standard deviation of the scores (of these, not an estimate: divide by splits)</pre></details></details>
+# </details>
+#
+# <details><summary><b>precision_recall</b>: the idea</summary>One function, called twice with the roles swapped.
+# <details><summary>the shape</summary>distances (M, N) against radii (N,) → inside any, (M,) → a share.
+# <details><summary>pseudo-code</summary><pre>radius of each centre = distance to its k-th nearest *other* centre
+# a point is inside if its distance to any centre is at most that centre's radius
+# precision: fakes in real balls; recall: real ones in fake balls</pre></details></details></details>
+#
+# Further, without a check:
+# 1. Make a set that precision praises and FD condemns, and one the other way round.
+# 2. Let MaskGIT paint with temperature 0 and with 20. Which of precision and recall moves?
+# 3. Show `judge` pictures of a class it never saw (draw letters with Pillow). What do all the numbers make of them?
+#
+# ## What the paper did
+#
+# - Section 4.1 and 4.2, table 1, ImageNet 256 × 256 (FID, IS, precision, recall, passes): MaskGIT 6.18, 182.1, .80,
+#   .51, 8; VQGAN 18.65, 80.4, .78, .26, 256; BigGAN-deep 6.95, 198.2, .87, .28, 1; ADM 10.94, 101.0, .69, .63, 250.
+#   Read it with the table above in mind: who is sharp, and who has variety?
+# - CAS (top 1): real 76.6, MaskGIT 63.14, VQGAN 53.10, BigGAN-deep 43.99.
+# - FID with Inception features of 50,000 pictures. Ours are of another network: not comparable.
+#
+# ## What to read next
+#
+# - Heusel et al. 2017 (FID), Salimans et al. 2016 (IS), Kynkäänniemi et al. 2019 (precision and recall): short papers.
+# - Barratt and Sharma 2018, *A Note on the Inception Score*: all that is wrong with it.
+# - Jayasumana et al. 2024, *Rethinking FID*: other features, and no Gaussians.
+#
+# Next is lesson 9: photographs, one GPU, and what it costs.

@@ -1,0 +1,467 @@
+# %% [markdown]
+# # Lesson 9: scale up
+#
+# Nothing new is needed for photographs: the same tokenizer, the same mask, the same loop, with larger numbers. What is
+# new is that a run takes days. So before you start one, you want to know what it costs; while it runs, whether it is
+# well; and when the power fails, that nothing is lost.
+#
+# Here you compute the cost of a training step, measure your own machine, train a miniature of the real thing from
+# pixels to samples, read its curves, kill a run and go on *to the bit*, and spoil a run by its learning rate.
+#
+# *Paper: section 4.1 and the appendix. Package: `estimate.py`, `training.py`, `checkpoint.py`, `train.py`, `config.py`.
+# Time: about an hour, of which the computer takes two or three minutes.*
+
+# %%
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch.utils.flop_counter import FlopCounterMode
+
+from minimaskgit import figures, lessons
+from minimaskgit.checkpoint import checkpoints
+from minimaskgit.config import PRESETS, ImagesConfig, TokenizerConfig, demo, save_config
+from minimaskgit.estimate import tokens_per_second, training_flops
+from minimaskgit.lessons import show
+from minimaskgit.masking import mvtm_loss
+from minimaskgit.schedules import cosine
+from minimaskgit.train import make_optimizers, train
+from minimaskgit.training import cosine_decay, fit, trapezoid
+from minimaskgit.transformer import Transformer
+
+lessons.road_map(9)
+
+# %% [markdown]
+# ## The idea
+#
+# A training step is multiplications and additions, nearly all of them in products of matrices. Count them once, and you
+# know every run's price in advance:
+#
+# > time = operations a step × steps / (what the machine can do × the share of it that you get)
+#
+# The presets of this package, from the course's glyphs to the paper's ImageNet. They differ in numbers only:
+
+# %%
+print(f"{'':10}{'pixels':>8}{'tokens N':>10}{'codes K':>9}{'blocks':>8}{'width':>7}{'parameters':>13}", end="")
+print(f"{'batch':>7}{'steps':>11}")
+shapes = {}
+for name in ("demo", "glyphs", "full", "paper"):
+    config = PRESETS[name]()
+    f = config.tokenizer.patch * 2 ** (len(config.tokenizer.multipliers) - 1)
+    N, K = (config.images.size // f) ** 2, config.tokenizer.num_codes
+    classes = {"full": 200, "paper": 1000}.get(name, 10)
+    with torch.device("meta"):  # shapes without memory
+        model = Transformer(K, classes, N, **asdict(config.transformer))
+    count, shape, training = sum(p.numel() for p in model.parameters()), config.transformer, config.transformer_training
+    shapes[name] = (shape, K, N, training, count)
+    print(f"{name:10}{config.images.size:>8}{N:>10}{K:>9}{shape.depth:>8}{shape.width:>7}{count:>13,}", end="")
+    print(f"{training.batch_size:>7}{training.steps:>11,}")
+
+# %% [markdown]
+# ## What a step costs
+#
+# A matrix of P parameters applied to one token takes P multiplications and P additions: 2 P. Backward takes twice that,
+# once for the gradient of the input, once for that of the weights. So **6 operations a parameter and token**. To this
+# comes attention: q kᵀ and the weighted sum of v, each S × S × D a layer, that is 4 S² D forward, 12 S² D in all.
+# Embeddings are looked up and norms are cheap; both are left out.
+
+
+# %%
+def my_training_flops(depth, width, mlp_width, num_codes, sequence, batch_size):
+    block = 4 * width**2 + 2 * width * mlp_width  # q, k, v, output; the MLP's two
+    head = width**2 + width * num_codes
+    products = 6 * (depth * block + head) * sequence
+    attention = 12 * depth * sequence**2 * width
+    return batch_size * (products + attention)
+
+
+shape, K, N, training, _ = shapes["demo"]
+numbers = (shape.depth, shape.width, shape.mlp_width, K, N + 1, training.batch_size)  # N tokens and the class
+print(f"mine    {my_training_flops(*numbers):,.0f}")
+print(f"package {training_flops(*numbers):,.0f}")
+
+model = Transformer(K, 10, N, **asdict(shape))
+tokens, labels = torch.randint(K, (training.batch_size, N)), torch.zeros(training.batch_size, dtype=torch.long)
+with FlopCounterMode(display=False) as counter:
+    mvtm_loss(model, tokens, labels, cosine).backward()
+print(f"counted {counter.get_total_flops():,} by PyTorch, while it ran one step")
+
+# %% [markdown]
+# (PyTorch's counter may not know the attention kernel of your processor; then it finds a little less.)
+#
+# ## How fast is this machine?
+#
+# **Predict before you run.** The machine's best is one large matrix product. Which share of that does a training step
+# reach: 90 %, 50 %, 10 %? (The number has a name, MFU, *model FLOPs utilisation*.)
+
+
+# %%
+def seconds_of(work, repeats):
+    """Seconds a repeat, after one to warm up."""
+    work()
+    began = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    return (time.perf_counter() - began) / repeats
+
+
+optimizers = make_optimizers(training, model).values()
+
+
+def step():
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = mvtm_loss(model, tokens, labels, cosine)
+    loss.backward()
+    for optimizer, _ in optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+side, steps = 1024, 10
+a = torch.randn(side, side, dtype=torch.bfloat16)
+best = 2 * side**3 / seconds_of(lambda: a @ a, steps)  # operations a second
+taken = seconds_of(step, steps)
+mine = training_flops(*numbers) / taken
+print(f"a matrix product {best / 1e9:8.1f} GFLOP/s")
+print(f"a training step  {mine / 1e9:8.1f} GFLOP/s, that is {mine / best:.0%} of it")
+print(f"tokens a second  {training.batch_size * N * steps / (taken * steps):8.0f}", end=" · package: ")
+print(round(tokens_per_second(training.batch_size, N, steps, taken * steps)))
+
+# %% [markdown]
+# With both numbers, the price list. What you know of a machine is its best, from its data sheet, and a guess of the
+# share; on good GPUs and large models 30 to 50 % is usual.
+
+# %%
+machines = {
+    "this machine, as measured": mine,
+    "a GPU of 100 TFLOP/s, 40 %": 0.4 * 100e12,
+    "one of 1000 TFLOP/s, 40 %": 0.4 * 1000e12,
+}
+print(f"{'transformer only':<30}" + "".join(f"{name:>14}" for name in shapes))
+work = {}
+for name, (shape, K, N, training, _) in shapes.items():
+    one = training_flops(shape.depth, shape.width, shape.mlp_width, K, N + 1, training.batch_size)
+    work[name] = one * training.steps
+print(f"{'operations':<30}" + "".join(f"{total:>14.1e}" for total in work.values()))
+for machine, rate in machines.items():
+    hours = [total / rate / 3600 for total in work.values()]
+    units = [("days", 1 / 24, 48), ("h", 1, 1), ("min", 60, 1 / 60), ("s", 3600, 0)]  # the first that is large enough
+    told = [next(f"{h * per:,.1f} {unit}" for unit, per, least in units if h > least) for h in hours]
+    print(f"{machine:<30}" + "".join(f"{text:>14}" for text in told))
+print(f"{'weights and AdamW, MB':<30}" + "".join(f"{16 * count / 1e6:>14,.0f}" for *_, count in shapes.values()))
+
+# %% [markdown]
+# (16 bytes a parameter: the weight, its gradient and AdamW's two averages, 4 bytes each. Activations come on top and
+# grow with the batch.) The paper's run is the reason why one estimates first.
+#
+# ## A real run in miniature
+#
+# Six classes of Tiny ImageNet at 32 × 32 pixels, a small tokenizer, a small transformer, some hundred steps each. That
+# is far too little for good pictures, and enough to see every stage work on photographs.
+#
+# The data are looked for in the folder that the environment variable `MINIMASKGIT_DATA` names, then in
+# `data/tiny-imagenet`. Without them the same run is made on glyphs.
+
+# %%
+place = Path(os.environ.get("MINIMASKGIT_DATA", lessons.ROOT / "data" / "tiny-imagenet"))
+photographs = any(place.glob("**/*.parquet"))
+if photographs:
+    print("Tiny ImageNet was found: a run on photographs")
+    classes = PRESETS["demo-real"]().images.classes
+else:
+    print("Tiny ImageNet was NOT found: a run on glyphs in its place. To change that: set MINIMASKGIT_DATA, or see")
+    print("the README on --data; nothing else in this lesson depends on it")
+    classes = ()
+
+config = replace(
+    demo(),
+    data=str(place) if photographs else "glyphs",
+    images=ImagesConfig(size=32, count=2000, classes=classes, flip=photographs),
+    tokenizer=TokenizerConfig(width=64, multipliers=(1,), blocks=1, patch=4, num_codes=256, code_dim=16),
+    tokenizer_training=replace(demo().tokenizer_training, steps=240, perceptual_weight=0.0, gan_weight=0.0),
+    transformer=replace(demo().transformer, width=64, depth=3, mlp_width=256),
+    transformer_training=replace(demo().transformer_training, steps=300),
+    report_every=10,
+)
+folder = Path("../runs/lessons/miniature")
+shutil.rmtree(folder, ignore_errors=True)
+train(config, folder, ("tokenizer", "transformer"), device="cpu")
+
+# %% [markdown]
+# What the tokenizer makes of pictures it has not seen:
+
+# %%
+show(Image.open(folder / "tokenizer" / "reconstructions.png"), width=760)
+
+# %% [markdown]
+# And what the transformer paints, a column a class:
+
+# %%
+show(Image.open(folder / "transformer" / "samples.png"), width=760)
+
+# %% [markdown]
+# ## Reading the curves
+#
+# A stage writes a line of means to `metrics.jsonl` every `report_every` steps. (`tensorboard --logdir runs` shows the
+# same.)
+#
+# **Predict before you run.** At which height does the transformer's loss begin? Then: a fast fall, and a long slope. Is
+# there a step at which you would have stopped the run as hopeless, wrongly?
+
+
+# %%
+def metric(stage, name):
+    """(step, value) of each line."""
+    lines = [json.loads(line) for line in (stage / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], line[name]) for line in lines if name in line]
+
+
+log_k = torch.tensor(float(config.tokenizer.num_codes)).log().item()
+loss = metric(folder / "transformer", "loss")
+print(f"log K is {log_k:.2f}; the first mean is {loss[0][1]:.2f}, the last {loss[-1][1]:.2f} nats a hidden token")
+usage, perplexity = metric(folder / "tokenizer", "usage"), metric(folder / "tokenizer", "perplexity")
+print(f"share of the codes in a batch: {usage[0][1]:.0%} at first, {usage[-1][1]:.0%} at last;", end=" ")
+print(f"as many as {perplexity[-1][1]:.0f} equally frequent ones")
+curves = {"loss": loss, "log K, knowing nothing": [(loss[0][0], log_k), (loss[-1][0], log_k)]}
+show(figures.curves(curves, "step", "masked loss, nats"), width=600)
+
+# %% [markdown]
+# What to look for, in this order:
+# - *The first value.* log K, or a little below. Far above: the initial weights are too large, or labels are wrong.
+# - *The early fall.* It learns which codes are frequent. That alone paints nothing.
+# - *The slope.* Each doubling of the steps buys about as much as the last. It looks flat and is not.
+# - *The end.* When the learning rate falls, the loss falls once more, quickly.
+# - *Steps up, teeth, NaN.* The learning rate, nearly always. (`grad_norm` in the same file tells it first.)
+# - *For the tokenizer*, the share of codes in use. A falling loss with dying codes is no progress (lesson 1).
+#
+# And keep in mind from lesson 3 that a lower loss is no better picture, if the question has changed.
+#
+# ## The learning rate's shape
+#
+# Up over the first steps (*warm-up*), level, down over the last part (*cooldown*): a trapezoid. While it is level, the
+# run can be made longer without a plan; only the descent needs to know the end.
+
+
+# %%
+def my_trapezoid(step, steps, warmup, cooldown):
+    rise = min(1.0, (step + 1) / max(1, warmup))
+    fall = min(1.0, (steps - step) / max(1, cooldown * steps))
+    return rise * fall
+
+
+same = [my_trapezoid(s, 500, 60, 0.4) == trapezoid(s, 500, 60, 0.4) for s in range(500)]
+print(f"the same as the package's at {sum(same)} of {len(same)} steps")
+shown = {"trapezoid": trapezoid, "half a cosine": lambda step, steps, warmup, _: cosine_decay(step, steps, warmup)}
+lines = {name: [(s, curve(s, 500, 60, 0.4)) for s in range(500)] for name, curve in shown.items()}
+show(figures.curves(lines, "step, of 500", "learning rate, of its peak"), width=600)
+
+# %% [markdown]
+# ## Kill it, and go on
+#
+# A run of days *will* be interrupted. So every `save_every` steps the whole state is written aside, forced to disk and
+# renamed. Whole means: weights, both of AdamW's averages, how many steps are done, and the sums of the next report. And
+# randomness? It is not saved, it is *computed*: everything random in step t is drawn after seeding with (run, stage,
+# t).
+#
+# We train a tiny tokenizer twice. Once in peace. Once in another process, which we kill like a power cut, with no
+# chance to save, and then go on.
+#
+# **Predict before you run.** How many of the final weights will differ in any bit?
+
+# %%
+tiny = replace(
+    demo(),
+    images=ImagesConfig(count=300),
+    tokenizer=TokenizerConfig(width=32, multipliers=(1,), blocks=1, patch=4, num_codes=64, code_dim=8),
+    tokenizer_training=replace(
+        demo().tokenizer_training, steps=200, batch_size=8, perceptual_weight=0.0, gan_weight=0.0
+    ),
+    save_every=20,
+)
+peaceful, killed = Path("../runs/lessons/peaceful"), Path("../runs/lessons/killed")
+for run in (peaceful, killed):
+    shutil.rmtree(run, ignore_errors=True)
+train(tiny, peaceful, ("tokenizer",), device="cpu")
+
+save_config(tiny, killed / "config.json")
+command = [sys.executable, "-m", "minimaskgit.train", "--resume", "--stage", "tokenizer", "--device", "cpu"]
+process = subprocess.Popen([*command, "--out", killed], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+while process.poll() is None and len(checkpoints(killed / "tokenizer")) < 2:
+    time.sleep(0.01)
+process.kill()  # SIGKILL: nobody can catch it
+process.wait()
+print("\nkilled; left on disk:", [path.name for path in checkpoints(killed / "tokenizer")])
+print("a finished model:", (killed / "tokenizer" / "model.safetensors").exists())
+
+# %%
+train(tiny, killed, ("tokenizer",), resume=True, device="cpu")
+for run in (peaceful, killed):
+    print(f"{run.name:10}", hashlib.sha256((run / "tokenizer" / "model.safetensors").read_bytes()).hexdigest())
+
+# %% [markdown]
+# The package's tests do that thirty times, at random moments of every stage. Now a checkpoint that forgets something.
+# A little model, a power cut in step 37 of 60; the last checkpoint is of step 30.
+
+
+# %%
+def session(folder, power_cut, forget):
+    """60 steps, or those that are left; the power is cut in that step, if any."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(8, 1)
+    optimizer = torch.optim.AdamW(model.parameters(), 0.05)
+
+    def step(step):
+        if step == power_cut:
+            raise InterruptedError
+        x = torch.randn(32, 8)  # drawn after seeding by the step
+        loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return {"loss": loss}
+
+    parts = {"model": model} if forget else {"model": model, "optimizer": optimizer}
+    fit(folder, 60, step, parts, save_every=10, report_every=10)
+    return model.weight.detach()
+
+
+def little_run(name, cut=None, forget=False):
+    """Weights after 60 steps; cut: the step of a power cut, after which it goes on; forget: AdamW's averages."""
+    folder = Path("../runs/lessons/little", name, "stage")  # its last name is part of the seed
+    shutil.rmtree(folder, ignore_errors=True)
+    if cut is not None:
+        with contextlib.suppress(InterruptedError):
+            session(folder, cut, forget)
+    return session(folder, None, forget)
+
+
+peace = little_run("peace")
+off = {
+    name: (little_run(name, cut=37, forget=forget) - peace).abs().max().item()
+    for name, forget in {"all saved": False, "AdamW forgotten": True}.items()
+}
+for name, difference in off.items():
+    print(f"cut and resumed, {name:16} largest difference from the uninterrupted run {difference:.2g}")
+
+# %% [markdown]
+# Not a catastrophe, and that is the trap: no error, a small bump in the curve, another model than the one you
+# described.
+#
+# ## Break it: the learning rate
+#
+# The miniature's tokens, the paper's order of norms (after the sums), AdamW, four runs of the same weights and batches.
+#
+# **Predict before you run.** A moderate and a 30 times higher peak, each with and without warm-up. Which of the four is
+# lost, and what does "lost" look like: NaN, a zigzag, or a flat line? What loss does a model reach that knows only how
+# frequent each code is?
+
+# %%
+cached = load_file(folder / "tokens.safetensors")
+train_tokens, train_labels = cached["tokens"].long(), cached["labels"]
+K, N = config.tokenizer.num_codes, train_tokens.shape[1]
+
+
+def descend(peak, warmup, steps=200, batch=16):
+    """The training loss, (step, mean over 10 steps)."""
+    torch.manual_seed(0)
+    model = Transformer(K, 10, N, width=64, depth=4, heads=4, mlp_width=256, dropout=0.0, pre_norm=False)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.96))
+    losses = []
+    for step in range(steps):
+        chosen = torch.randint(len(train_tokens), (batch,))
+        optimizer.param_groups[0]["lr"] = peak * trapezoid(step, steps, warmup, 0.4)
+        loss = mvtm_loss(model, train_tokens[chosen], train_labels[chosen], cosine)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return [(end, sum(losses[end - 10 : end]) / 10) for end in range(10, steps + 1, 10)]
+
+
+runs = {f"{peak:g}; {f'warm-up {w}' if w else 'no warm-up'}": (peak, w) for peak in (0.001, 0.03) for w in (50, 0)}
+curves = {name: descend(*settings) for name, settings in runs.items()}
+for name, points in curves.items():
+    print(f"{name:20} last mean {points[-1][1]:.3f}")
+frequency = torch.bincount(train_tokens.flatten(), minlength=K) / train_tokens.numel()
+print(f"{'frequencies only':20} {-torch.special.xlogy(frequency, frequency).sum():.3f}")
+show(figures.curves(curves, "step", "masked loss, nats"), width=600)
+
+# %% [markdown]
+# A rate that is too high need not explode. Often the first steps throw the weights somewhere from which there is no way
+# back, and the model says for ever how frequent each code is: a flat line at "frequencies only". Such a run looks
+# healthy to whoever watches for NaN alone. Did warm-up save it here? Read it from the figure. On so small a model it
+# costs a few steps and gives little; at 24 layers with norms after the sums it is what makes training possible (Xiong
+# et al. 2020), and the norm *before* each sublayer (`pre_norm`, this package's default) makes it less needed. If a loss
+# becomes NaN, the package stops with its step, and `nan.json` has the numbers of the samples that it came from.
+#
+# ## The recipe for a GPU
+#
+# The same commands, other presets. Tiny ImageNet at 64 × 64 on one GPU:
+#
+#     python -m minimaskgit.train --full --data FOLDER --out runs/full
+#     tensorboard --logdir runs/full
+#     python -m minimaskgit.train --resume --out runs/full            after whatever happened
+#     python -m minimaskgit.evaluate --run runs/full                  lesson 8's numbers
+#
+# - *Precision.* bf16 (the default) halves the memory of activations and is several times faster; weights stay float32.
+# - *Memory is short?* `--accumulate 2` takes each batch in two parts; the result is that of the whole batch.
+# - *Several GPUs.* `torchrun --nproc-per-node 8 -m minimaskgit.train` and the rest as above: each has a copy of the
+#   model, the batch is shared. `batch_size` is always that of the whole step, so nothing else changes.
+# - *Before the days begin*: `--max-steps 50` sends the whole of it through every stage; look at the pictures.
+# - *One number to watch*: tokens a second. If it falls, the data or another user of the machine is to blame.
+#
+# ## Exercises
+#
+# Open `lessons/exercises/lesson_9.py`, write the functions, and run `make check-9` as often as you like. It says which
+# law broke, with the smallest input that breaks it. The package's answers are in `estimate.py` and `training.py`; look
+# there when you have a version of your own that passes, or have been stuck for a quarter of an hour.
+#
+# <details><summary><b>training_flops</b>: the idea</summary>Matrices cost 6 a parameter and token; attention grows with
+# the square of the sequence.
+# <details><summary>the shape</summary>Six whole numbers → one float, of the whole batch.
+# <details><summary>pseudo-code</summary><pre>a block: 4 matrices of width x width, 2 of width x mlp_width
+# the head: width x width and width x codes
+# 6 * (blocks + head) * sequence + 12 * depth * sequence^2 * width, for each sample
+# </pre></details></details></details>
+#
+# <details><summary><b>tokens_per_second</b>: the idea</summary>Everything trained on, over the time it took.
+# <details><summary>the shape</summary>Four numbers → one.
+# <details><summary>pseudo-code</summary><pre>samples a step * tokens a sample * steps /
+# seconds</pre></details></details></details>
+#
+# <details><summary><b>trapezoid</b>: the idea</summary>A rise and a fall, each at most 1, multiplied.
+# <details><summary>the shape</summary>step in 0..steps−1 → a fraction, more than 0 and at most 1.
+# <details><summary>pseudo-code</summary><pre>rise = (step + 1) / warmup, at most 1, and 1 without warm-up
+# fall = (steps - step) / (cooldown * steps), at most 1, and 1 without cooldown
+# rise * fall</pre></details></details></details>
+#
+# Further, without a check:
+# 1. How many steps of the `full` preset does your machine make in a night? Which preset of your own would fit?
+# 2. Double the batch, halve the steps. Which of the estimates change? Train the miniature so: does the loss agree?
+# 3. Flip one bit of a checkpoint and resume. What does the package say, and what does it do?
+#
+# ## What the paper did
+#
+# - Section 4.1: one configuration for everything, 24 layers, 8 heads, width 768, MLP 3072; Adam with β = 0.9, 0.96,
+#   dropout 0.1, label smoothing 0.1, batch 256, on 4 × 4 TPU chips; 300 epochs on ImageNet, 200 on Places2.
+# - Released code: learning rate 1e-4, weight decay 0.045, warm-up of 5,000 steps, norm after each sum.
+# - 227 million parameters are both stages together. This package's `paper` preset has the same, counted by its tests.
+#
+# ## What to read next
+#
+# - Kaplan et al. 2020 and Hoffmann et al. 2022 (*Chinchilla*): how much model, how much data, for a given price.
+# - Hägele et al. 2024, *Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations*: why the trapezoid.
+# - Chang et al. 2023, *Muse*: this recipe at 3 billion parameters.
+#
+# This was the last lesson. You have rebuilt the whole: tokens, masks, transformer, decoding, rival, editing, measures,
+# scale. Now change one thing that nobody has tried.
