@@ -84,10 +84,11 @@ full: $(READY) ## Tiny ImageNet on one GPU, half an hour: train, compare, export
 ablate: $(READY) ## compare the mask schedules on runs/demo (table 3); ARGS=--quick takes minutes
 	@$(PY) -m minimaskgit.ablate --run runs/demo $(ARGS)
 
-results: $(READY) ## keep what demo, compare and bench measured on this machine in data/results, and in the README
-	@mkdir -p data/results/demo data/results/showdown
+results: $(READY) ## keep what demo, compare, ablate --quick and bench measured on this machine in data/results, and in the README
+	@mkdir -p data/results/demo data/results/showdown data/results/ablation
 	@cp runs/demo/config.json runs/demo/report.json runs/demo/samples.png runs/demo/compare/* data/results/demo/
 	@cp runs/demo/showdown/compare.json runs/demo/showdown/showdown.png runs/demo/showdown/quality.png data/results/showdown/
+	@cp runs/demo/ablation-quick/ablation.json runs/demo/ablation-quick/ablation.png data/results/ablation/
 	@cp runs/bench.json data/results/
 	@$(PY) tests/test_readme.py
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minimaskgit import bench, compare, demo, showdown
+from minimaskgit import ablate, bench, compare, demo, showdown
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -28,6 +28,7 @@ BLOCKS = {
     ),
     "claims": lambda: showdown.claims_table(showdown.claims(showdown.load(RESULTS / "showdown/compare.json"))),
     "showdown": lambda: code(showdown.table(showdown.load(RESULTS / "showdown/compare.json"))),
+    "ablation": lambda: code(ablate.table(results("ablation/ablation.json"))),
     "bench": lambda: code(bench.report(results("bench.json"))),
 }
 
