@@ -323,6 +323,8 @@ def check(config: Config) -> None:
             f"--images.size {image} is not a multiple of the downsampling {f},"
             " which is --tokenizer.patch times 2 for each of --tokenizer.multipliers but the first"
         )
+    if config.images.crop >= image:
+        raise UserError(f"--images.crop {config.images.crop}: expected less than --images.size {image}")
     gan = config.tokenizer_training
     if gan.gan_weight and image < 3 * 2**gan.gan_layers:
         raise UserError(

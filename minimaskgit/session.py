@@ -4,6 +4,8 @@ config, folder ──start_session──> Session ──parts(step)──> image
                                      └──fit──> training.fit: report, checkpoint, stop, go on
 """
 
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -26,6 +28,7 @@ from minimaskgit.timing import peak_flops, peak_memory
 from minimaskgit.training import Ahead, batch_indices, fit, parts_of_batch
 
 ONE_PROCESS = ("gan", "diffusion")  # stages that are not shared between processes
+COMPILERS = (os.environ.get("CXX", "c++"), "g++", "clang++")
 COPIES = (DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)  # each process has all weights (DDP)
 
 
@@ -137,6 +140,8 @@ def start_session(config: Config, folder: Path, device: str = "auto", stages: Se
     if accelerator.distributed_type not in (DistributedType.NO, *COPIES):
         raise UserError(f"{accelerator.distributed_type.value}: expected one copy of the model a process; use torchrun")
     check_shares(config, stages, accelerator)
+    if config.compile and not any(map(shutil.which, COMPILERS)):
+        raise UserError(f"--compile needs a C++ compiler, one of {', '.join(COMPILERS)}; install one, or leave it out")
     images = config.images
     columns = {"image_column": images.image_column, "label_column": images.label_column}
     train_data, valid_data = (

@@ -171,6 +171,7 @@ def test_the_full_preset_starts_on_a_cpu_and_says_how_long_the_whole_would_take(
         (["--transformer.heads", "5"], "not a multiple"),
         (["--images.classes", "hart"], "heart"),
         (["--images.count", "0"], "expected 1 or more"),
+        (["--images.crop", "32"], "expected less than --images.size 32"),
         (["--tokenizer-training.steps", "0"], "expected 1 or more"),
         (["--transformer-training.batch-size", "0"], "expected 1 or more"),
         (["--transformer-training.learning-rate", "-1"], "expected"),

@@ -16,6 +16,7 @@ from torch import nn
 from minimaskgit import estimate, timing, train
 from minimaskgit.config import Config, TransformerConfig, TransformerTraining, full, paper
 from minimaskgit.data import ImageData, shift
+from minimaskgit.errors import UserError
 from minimaskgit.estimate import Cost, cost, estimates, tokens_per_second, training_flops, transformer_flops
 from minimaskgit.training import Ahead, parts_of_batch
 from minimaskgit.transformer import Transformer
@@ -193,3 +194,10 @@ def test_a_tokenizer_s_cost_grows_with_its_pictures():
         models = [tiny_tokenizer().eval() for _ in range(2)]
     one, two = (cost(Config(), model, (count, 3, 8, 8)) for count, model in enumerate(models, 1))
     assert two.flops == 2 * one.flops > 0
+
+
+@pytest.mark.usefixtures("own_accelerator")
+def test_compiling_without_a_compiler_is_told_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("minimaskgit.session.shutil.which", lambda name: None)
+    with pytest.raises(UserError, match=r"--compile needs a C\+\+ compiler"):
+        tiny_session(tmp_path, compile=True)
