@@ -51,6 +51,12 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "label_smoothing=label_smoothing)",
     ): PROMOTED,
     ("masked_cross_entropy", "weights = mask.flatten()"): PROMOTED,
+    ("nearest_codes", "distances = codebook.square().sum(1) - 2 * (z @ codebook.T)"): LAST,
+    ("code_perplexity", "p = torch.bincount(codes.flatten(), minlength=num_codes) / codes.numel()"): PROMOTED,
+    (
+        "code_perplexity",
+        "p = torch.bincount(codes.flatten()).float() / codes.numel()",
+    ): "a code not in use adds nothing",
 }
 
 
@@ -97,8 +103,13 @@ def _of_a_call(node: ast.Call) -> Iterator[ast.AST]:
     for number, word in enumerate(node.keywords):
         if word.arg != "device":  # there is but one here
             yield _with(node, keywords=[keyword for at, keyword in enumerate(node.keywords) if at != number])
-    if len(node.args) == 2:
+    if len(node.args) == 2 and not _symmetric(node):
         yield _with(node, args=node.args[::-1])
+
+
+def _symmetric(node: ast.Call) -> bool:
+    name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+    return name in ("min", "max", "minimum", "maximum", "mse_loss") or ast.dump(node.args[0]) == ast.dump(node.args[1])
 
 
 def _with(node: ast.AST, **fields) -> ast.AST:
