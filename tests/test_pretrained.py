@@ -1,0 +1,60 @@
+"""The weights that come along: small, in the documented shape, and as good as their card says (lesson 0)."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from minimaskgit import generate
+from minimaskgit.config import PRESETS, first_difference, load_config
+from minimaskgit.evaluate import picture_scores, sample
+from minimaskgit.generate import choose_labels
+from minimaskgit.judge import load_judge
+from minimaskgit.runs import PRETRAINED, open_run
+from minimaskgit.samplers import autoregressive_sampler, maskgit_sampler
+from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.transformer import Transformer
+
+GLYPHS = PRETRAINED / "glyphs"
+
+
+def test_the_weights_are_small_and_of_the_preset_in_their_card():
+    assert sum(path.stat().st_size for path in GLYPHS.rglob("*")) < 10e6
+    assert first_difference(load_config(GLYPHS / "config.json"), PRESETS["glyphs"]()) is None
+    assert "--preset glyphs" in (GLYPHS / "README.md").read_text()
+
+
+def test_models_load_from_their_folders():
+    tokenizer = Tokenizer.from_pretrained(GLYPHS / "tokenizer")
+    for name, causal in {"transformer": False, "autoregressive": True}.items():
+        model = Transformer.from_pretrained(GLYPHS / name)
+        assert model.causal == causal and model.num_tokens == tokenizer.num_tokens
+
+
+def test_what_was_measured_of_them_is_what_was_asked_for():
+    masked, causal = json.loads((GLYPHS / "evaluation.json").read_text())
+    assert masked["decoding"]["steps"] == 8
+    for result in (masked, causal):
+        assert result["metrics"]["class_accuracy"]["value"] >= 0.97
+        assert result["metrics"]["palette_accuracy"]["value"] >= 0.98
+
+
+@pytest.mark.parametrize("sampler", [maskgit_sampler, autoregressive_sampler])
+def test_they_draw_what_they_are_asked_for(sampler):
+    run = open_run(GLYPHS, "cpu")
+    pictures = sample(run, sampler(run).draw, choose_labels(run, None, 60), seed=1, quiet=True)
+    scores = picture_scores(run, ("class", "palette"), load_judge(run), pictures)
+    assert scores["class_accuracy"] >= 0.95 and scores["palette_accuracy"] >= 0.95  # 3 of 60 may be bad luck
+
+
+def test_generate_takes_them_by_name(tmp_path):
+    generate.main(["--pretrained", "glyphs", "--label", "star", "--count", "4", "--out", str(tmp_path / "stars.png")])
+    assert Image.open(tmp_path / "stars.png").size > (64, 32)
+
+
+def test_the_weights_are_bfloat16_on_disk():
+    for path in GLYPHS.rglob("model.safetensors"):
+        floats = [value for value in load_file(path).values() if value.is_floating_point()]
+        assert floats and all(value.dtype == torch.bfloat16 for value in floats)
