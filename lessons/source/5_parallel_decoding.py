@@ -22,6 +22,7 @@ from minimaskgit.decoding import (
     gumbel_noise,
     mask_plan,
     num_to_mask,
+    refine,
     remask,
     sample_categorical,
 )
@@ -196,7 +197,7 @@ for name, paint in {"mine": my_decode, "package": decode}.items():
 # compute only what is needed: logits at unknown positions, and the first pass once a class.
 
 # %%
-lessons.source(decode_steps)
+lessons.source(decode_steps, refine)
 
 # %% [markdown]
 # ## Experiment: how many steps?
