@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from minimaskgit import estimate, training
 
-FLOPS = "lesson 9, 'How much work is it': 6 operations a parameter and token, and 12 S^2 width a layer for attention"
-SPEED = "lesson 9, 'How fast does it go': all tokens of all samples of all steps, over the seconds"
-RATE = "lesson 9, 'The learning rate': a linear rise, a plateau, a linear fall over the last part"
+FLOPS = "lesson 9, 'What a step costs': 6 operations a parameter and token, and 12 S^2 width a layer for attention"
+SPEED = "lesson 9, 'How fast is this machine?': all tokens of all samples of all steps, over the seconds"
+RATE = "lesson 9, 'The learning rate's shape': a linear rise, a plateau, a linear fall over the last part"
 
 LESSON = {
     "training_flops": (estimate, FLOPS),
