@@ -10,9 +10,7 @@ from tiny import cache_after, generator, tiny_transformer
 
 from minimaskgit import autoregressive, transformer
 
-SHIFT = (
-    "lesson 6, 'What it reads: one to the right': row i reads the start and all before token i, never token i itself"
-)
+SHIFT = "lesson 6, 'What it reads: one to the right': row i reads the start and all before token i, not token i"
 NEXT = "lesson 6, 'Drawing': drawn with the probabilities of softmax(logits), not the likeliest"
 CACHE = "lesson 6, 'The cache': keys and values of the earlier positions stay as they are"
 

@@ -13,9 +13,18 @@ from tiny import generator
 
 from minimaskgit import metrics
 
-FRECHET = "lesson 8, 'Two clouds as two Gaussians: the Fréchet distance': |mu1 - mu2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)), the root of a matrix (Heusel 2017)"
-SCORE = "lesson 8, 'Sure of each, and of all kinds: the inception score's opinion': exp of the mean KL(p(y|x) || p(y)), p(y) the mean over pictures"
-BALLS = "lesson 8, 'Two questions in place of one: precision and recall': precision asks of fakes, recall of real ones (Kynkäänniemi 2019)"
+FRECHET = (
+    "lesson 8, 'Two clouds as two Gaussians: the Fréchet distance':"
+    " |mu1 - mu2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)), the root of a matrix (Heusel 2017)"
+)
+SCORE = (
+    "lesson 8, 'Sure of each, and of all kinds: the inception score':"
+    " exp of the mean KL(p(y|x) || p(y)), p(y) the mean over pictures"
+)
+BALLS = (
+    "lesson 8, 'Two questions in place of one: precision and recall':"
+    " precision asks of fakes, recall of real ones (Kynkäänniemi 2019)"
+)
 
 LESSON = {
     "frechet_distance": (metrics, FRECHET),
