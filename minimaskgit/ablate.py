@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from minimaskgit import ablation_plot, cli, figures
 from minimaskgit.checkpoint import load_model
 from minimaskgit.classifier import Classifier
-from minimaskgit.config import Config
+from minimaskgit.config import Config, decoding_arguments
 from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
 from minimaskgit.evaluate import (
@@ -296,8 +296,7 @@ def measure(run: Run, name: str, options: Options, yardstick: Yardstick, bar: tq
 
 def quality(run: Run, model: Transformer, name: str, steps: int, options: Options, yardstick: Yardstick) -> dict:
     """FD, FD from the real images, and class accuracy of images decoded in T = `steps` steps."""
-    settings = {"temperature": run.config.decoding.temperature, "guidance": run.config.decoding.guidance}
-    settings |= {"steps": steps, "schedule": SCHEDULES[decoding_schedule(name)]}
+    settings = decoding_arguments(replace(run.config.decoding, steps=steps, schedule=decoding_schedule(name)))
 
     def sampler(labels: Tensor, generator: torch.Generator) -> Tensor:
         return yardstick.tokenizer.decode(decode(model, labels, generator=generator, **settings))

@@ -23,7 +23,7 @@ from minimaskgit.graphed import GraphedDecoder
 from minimaskgit.masking import mvtm_loss
 from minimaskgit.runs import pick_device
 from minimaskgit.schedules import cosine
-from minimaskgit.timing import interleaved, machine, matmul_flops, matmul_work, peak_flops
+from minimaskgit.timing import interleaved, machine, matmul_flops, matmul_work, published_peak
 from minimaskgit.train import make_optimizers
 from minimaskgit.transformer import Transformer
 
@@ -97,7 +97,7 @@ def measure(shape: Shape, options: Options, device: torch.device, precision: str
     work["training"] = training_work(masked, shape, options, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         seconds = interleaved(work, options.repeats, device, name)
-    return rates(seconds, masked, shape, options, peak_flops(device, precision))
+    return rates(seconds, masked, shape, options, published_peak(device, precision))
 
 
 def decoding_work(
@@ -152,7 +152,9 @@ def training_work(model: Transformer, shape: Shape, options: Options, device: to
     return step
 
 
-def rates(seconds: dict[str, list[float]], model: Transformer, shape: Shape, options: Options, peak: float) -> dict:
+def rates(
+    seconds: dict[str, list[float]], model: Transformer, shape: Shape, options: Options, published: float | None
+) -> dict:
     """Medians turned into images and operations a second, and into ratios to the bare passes of the same round."""
     median = {key: statistics.median(values) for key, values in seconds.items()}
     decoding = {}
@@ -168,6 +170,7 @@ def rates(seconds: dict[str, list[float]], model: Transformer, shape: Shape, opt
             "images_per_second": {kind: batch / median[f"{kind} {batch}"] for kind in kinds},
         }
     flops = transformer_flops(model, options.train_batch)
+    matmul = matmul_flops(model.bias.device) / median["matmul"]
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "tokens": shape.num_tokens,
@@ -177,9 +180,9 @@ def rates(seconds: dict[str, list[float]], model: Transformer, shape: Shape, opt
         "training": {
             "images_per_second": options.train_batch / median["training"],
             "gflops_per_second": flops / median["training"] / 1e9,
-            "mfu": flops / median["training"] / peak,
+            "mfu": flops / median["training"] / (published or matmul),
         },
-        "matmul_gflops_per_second": matmul_flops(model.bias.device) / median["matmul"] / 1e9,
+        "matmul_gflops_per_second": matmul / 1e9,
     }
 
 

@@ -16,13 +16,12 @@ import torch
 from torch import Tensor
 
 from minimaskgit import autoregressive, cli, figures, showdown
-from minimaskgit.config import DecodingConfig
+from minimaskgit.config import DecodingConfig, decoding_arguments
 from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
 from minimaskgit.files import write_json
 from minimaskgit.generate import check_steps, choose_labels, generate
 from minimaskgit.runs import Run, open_run
-from minimaskgit.schedules import SCHEDULES
 from minimaskgit.timing import interleaved, machine
 from minimaskgit.transformer import Transformer
 
@@ -95,10 +94,9 @@ def contestants(
     run: Run, masked: Transformer, causal: Transformer, settings: DecodingConfig
 ) -> dict[str, tuple[int, Decoder]]:
     """The decoders by name, each with its number of forward passes."""
-    schedule = SCHEDULES[settings.schedule]
-    options = {"steps": settings.steps, "temperature": settings.temperature, "guidance": settings.guidance}
+    options = decoding_arguments(settings)
     return {
-        "MaskGIT": (settings.steps, lambda labels: decode(masked, labels, schedule=schedule, **options)),
+        "MaskGIT": (settings.steps, lambda labels: decode(masked, labels, **options)),
         "autoregressive, cache": (causal.num_tokens, lambda labels: autoregressive.generate(causal, labels)),
         "autoregressive, no cache": (
             causal.num_tokens,

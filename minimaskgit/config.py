@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from minimaskgit.errors import UserError
 from minimaskgit.files import write_json
+from minimaskgit.schedules import SCHEDULES
 
 ScheduleName = Literal["cosine", "linear", "square", "cubic", "exponential", "square_root", "logarithmic", "bert"]
 
@@ -169,6 +170,11 @@ class DecodingConfig:
     schedule: ScheduleName = "cosine"  # mask schedule
     temperature: float = 4.5  # of the choice noise, annealed to zero
     guidance: float = 0.0  # classifier-free guidance weight; the paper has none
+
+
+def decoding_arguments(settings: DecodingConfig) -> dict[str, Any]:
+    """The settings as arguments of `decoding.decode_steps`: the schedule itself in place of its name."""
+    return dataclasses.asdict(settings) | {"schedule": SCHEDULES[settings.schedule]}
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,8 @@ BATCH = 100  # samples decoded at once
 class Options:
     """What the demo trains on, and where to; every setting of training can be given too."""
 
-    preset: Literal["demo", "glyphs", "demo-real", "tiny-imagenet", "full", "paper"] = (
-        "demo"  # where all other settings start from
-    )
+    # Where all other settings start from.
+    preset: Literal["demo", "glyphs", "demo-real", "tiny-imagenet", "full", "paper"] = "demo"
     out: Path | None = None  # run folder; default runs/PRESET; a demo stopped there is gone on with
     device: str = "auto"  # auto, cpu, cuda or mps
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from minimaskgit import cli, figures
 from minimaskgit.classifier import Classifier, class_accuracy
-from minimaskgit.config import DecodingConfig, ScheduleName
+from minimaskgit.config import DecodingConfig, ScheduleName, decoding_arguments
 from minimaskgit.data import find_classes, load_data, square, to_float
 from minimaskgit.editing import (
     DILATE,
@@ -43,7 +43,6 @@ from minimaskgit.errors import UserError
 from minimaskgit.generate import check_steps, decoding_settings
 from minimaskgit.glyphs import palette_of
 from minimaskgit.runs import Run, chosen_run
-from minimaskgit.schedules import SCHEDULES
 from minimaskgit.tokenizer import Tokenizer
 
 CELL = 128  # pixels; a picture takes at least so many on the sheet
@@ -161,13 +160,7 @@ def check(options: Options) -> None:
 
 def decoding_options(run: Run, settings: DecodingConfig, seed: int) -> dict:
     """Settings and seed as the arguments of `decode_steps`."""
-    return {
-        "steps": settings.steps,
-        "schedule": SCHEDULES[settings.schedule],
-        "temperature": settings.temperature,
-        "guidance": settings.guidance,
-        "generator": torch.Generator(run.device).manual_seed(seed),
-    }
+    return decoding_arguments(settings) | {"generator": torch.Generator(run.device).manual_seed(seed)}
 
 
 # --- Reading what the user gave ---

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from minimaskgit import cli, figures
-from minimaskgit.config import DecodingConfig, ScheduleName
+from minimaskgit.config import DecodingConfig, ScheduleName, decoding_arguments
 from minimaskgit.data import find_classes
 from minimaskgit.decoding import Step, decode_steps
 from minimaskgit.errors import UserError
 from minimaskgit.runs import Run, chosen_run
-from minimaskgit.schedules import SCHEDULES
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
 
@@ -86,17 +85,7 @@ def generate(
     """All decoding steps and the final images (B, 3, H, W)."""
     generator = torch.Generator(run.device).manual_seed(seed)
     with run.autocast():
-        steps = list(
-            decode_steps(
-                model,
-                labels,
-                steps=settings.steps,
-                schedule=SCHEDULES[settings.schedule],
-                temperature=settings.temperature,
-                guidance=settings.guidance,
-                generator=generator,
-            )
-        )
+        steps = list(decode_steps(model, labels, **decoding_arguments(settings), generator=generator))
         return steps, tokenizer.decode(steps[-1].tokens)
 
 

@@ -15,13 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from minimaskgit import autoregressive
-from minimaskgit.config import DecodingConfig
+from minimaskgit.config import DecodingConfig, decoding_arguments
 from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
 from minimaskgit.generate import check_steps
 from minimaskgit.rivals import diffusion, gan
 from minimaskgit.runs import Run
-from minimaskgit.schedules import SCHEDULES
 
 # The stages that each way of making pictures stands on.
 NEEDS = {
@@ -53,10 +52,10 @@ def maskgit_sampler(run: Run, settings: DecodingConfig) -> Sampler:
     """Parallel decoding; UserError for more steps than tokens."""
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(settings.steps, model.num_tokens)
-    how = asdict(settings)
-    make = partial(decode, model, **how | {"schedule": SCHEDULES[settings.schedule]})
+    make = partial(decode, model, **decoding_arguments(settings))
     draw = lambda labels, generator: tokenizer.decode(make(labels, generator=generator))
-    return _sampler(run, "maskgit", settings.steps, how, [model, tokenizer.quantizer, tokenizer.decoder], draw)
+    parts = [model, tokenizer.quantizer, tokenizer.decoder]
+    return _sampler(run, "maskgit", settings.steps, asdict(settings), parts, draw)
 
 
 def autoregressive_sampler(run: Run, cache: bool = True) -> Sampler:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -41,12 +41,16 @@ class Session:
     accelerator: Accelerator
     train: ImageData
     valid: ImageData
-    peak: float  # operations a second of a plain matrix product on the device
     readers: dict[int, Ahead] = field(default_factory=dict)  # of images, by batch size
 
     @property
     def device(self) -> torch.device:
         return self.accelerator.device
+
+    @cached_property
+    def peak(self) -> float:
+        """Operations a second of a plain matrix product on the device; where it is measured, that takes a moment."""
+        return peak_flops(self.device, self.config.precision)
 
     def images(self, step: int, batch_size: int, seed: int) -> tuple[Tensor, Tensor]:
         """The step's training images, floats (B, 3, S, S) in [0, 1], and labels (B,), on the device."""
@@ -94,10 +98,12 @@ class Session:
     def speed(self, batch_size: int, flops: float = 0.0) -> Callable[[float], dict[str, float]]:
         """What the seconds of a step over `batch_size` images of `flops` operations come to."""
 
+        peak = self.peak * self.accelerator.num_processes if flops else 0.0  # now, not within the first report
+
         def told(seconds: float) -> dict[str, float]:
             values = {"images_per_second": batch_size / seconds, "peak_memory_gb": peak_memory(self.device) / 2**30}
             if flops:
-                values["mfu"] = flops / seconds / (self.peak * self.accelerator.num_processes)
+                values["mfu"] = flops / seconds / peak
             return values
 
         return told
@@ -159,8 +165,7 @@ def start_session(config: Config, folder: Path, device: str = "auto", stages: Se
     if accelerator.is_main_process:
         save_config(config, folder / "config.json")
         write_json(folder / "labels.json", train_data.label_names)
-    peak = peak_flops(accelerator.device, config.precision)
-    return Session(config, folder, accelerator, train_data, valid_data, peak)
+    return Session(config, folder, accelerator, train_data, valid_data)
 
 
 def check_shares(config: Config, stages: Sequence[str], accelerator: Accelerator) -> None:

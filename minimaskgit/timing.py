@@ -53,13 +53,19 @@ MATMUL_SIDE = {"cpu": 2048, "mps": 4096, "cuda": 8192}
 
 def peak_flops(device: torch.device, precision: str) -> float:
     """Operations a second of a plain matrix product: as published for the device, or measured in a moment."""
-    if device.type == "cuda" and precision == "bf16":
-        name = torch.cuda.get_device_name(device)
-        if published := next((peak for key, peak in PUBLISHED_PEAKS.items() if key in name), None):
-            return published
+    if published := published_peak(device, precision):
+        return published
     work = matmul_work(device, precision)
     work()  # warms up
     return matmul_flops(device) / min(timed(work, device) for _ in range(3))
+
+
+def published_peak(device: torch.device, precision: str) -> float | None:
+    """Operations a second of a GPU that is known here, in bfloat16; None otherwise."""
+    if device.type != "cuda" or precision != "bf16":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for key, peak in PUBLISHED_PEAKS.items() if key in name), None)
 
 
 def matmul_work(device: torch.device, precision: str) -> Callable[[], object]:

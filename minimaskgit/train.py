@@ -35,6 +35,7 @@ from minimaskgit.config import (
     Config,
     TransformerTraining,
     check,
+    decoding_arguments,
     first_difference,
     load_config,
 )
@@ -68,9 +69,8 @@ RIVALS = {"gan": train_gan, "diffusion": train_diffusion}
 class Options:
     """What to train, and where to."""
 
-    preset: Literal["demo", "glyphs", "demo-real", "tiny-imagenet", "full", "paper"] = (
-        "demo"  # where all other settings start from
-    )
+    # Where all other settings start from.
+    preset: Literal["demo", "glyphs", "demo-real", "tiny-imagenet", "full", "paper"] = "demo"
     full: bool = False  # short for --preset full
     # Which model to train; all: the first three, without the rivals.
     stage: Literal["tokenizer", "transformer", "autoregressive", "gan", "diffusion", "all"] = "all"
@@ -402,15 +402,7 @@ def sample_sheet(session: Session, model: Transformer, tokenizer: Tokenizer, hea
         if model.causal:
             tokens = autoregressive.generate(model, labels, generator=generator)
         else:
-            tokens = decode(
-                model,
-                labels,
-                steps=settings.steps,
-                schedule=SCHEDULES[settings.schedule],
-                temperature=settings.temperature,
-                guidance=settings.guidance,
-                generator=generator,
-            )
+            tokens = decode(model, labels, **decoding_arguments(settings), generator=generator)
         images = tokenizer.decode(tokens)
     model.train(training)
     return figures.save_png(figures.grid(images, columns=len(names), heading=heading), path)
