@@ -1,6 +1,7 @@
 """What the lessons' notebooks share: a trained run, the map of the course, pictures and sliders.
 
-    lessons/3_*.ipynb ──> trained_run(), road_map(3), show(picture), film(frames), source(function), knob(draw, T=[8])
+    lessons/3_*.ipynb ──> trained_run(), learn(model, loss, ...)
+                          road_map(3), show(picture), film(frames), source(function), knob(draw, T=[8])
 
 Only notebooks use it, and only it knows of notebooks.
 """
@@ -18,11 +19,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from PIL import Image
+from torch import Tensor
 
 from minimaskgit import figures
 from minimaskgit.checkpoint import load_model
 from minimaskgit.classifier import Classifier
+from minimaskgit.data import to_float
+from minimaskgit.glyphs import glyphs
 from minimaskgit.runs import Run, open_run
+from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.transformer import Transformer
 
 ROOT = Path(__file__).parents[1]
 PRETRAINED, DEMO, OWN = ROOT / "data/pretrained/glyphs", ROOT / "runs/demo", ROOT / "runs/lessons/own"
@@ -67,6 +73,47 @@ def trained_judge(run: Run) -> Classifier:
     """A classifier that saw real pictures only: the run's judge, else its perceptual network."""
     apart = run.folder / "judge" / "classifier"
     return load_model(Classifier, apart if apart.exists() else run.folder / "classifier")
+
+
+# --- Small experiments ---
+
+
+@torch.no_grad()
+def three_classes(tokenizer: Tokenizer, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Tokens (M, N) and labels (M,) of the stars, hearts and umbrellas among `count` glyphs."""
+    pictures, labels = glyphs(count, seed)
+    pictures, labels = pictures[labels < 3], labels[labels < 3]
+    return torch.cat([tokenizer.encode(to_float(part)) for part in pictures.split(250)]), labels
+
+
+def learn(
+    model: Transformer,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    tokens: Tensor,
+    labels: Tensor,
+    steps: int = 400,
+    batch: int = 32,
+    every: int = 50,
+) -> list[tuple[int, float]]:
+    """Train a small transformer by `loss` of tokens (B, N) and labels (B,); gives (step, mean of the last `every`)."""
+    from minimaskgit.config import TransformerTraining  # training needs far more imports than reading
+    from minimaskgit.train import make_optimizers
+
+    optimizers = make_optimizers(TransformerTraining(muon_learning_rate=0.01), model).values()
+    curve, losses = [], []
+    for step in range(steps):
+        chosen = torch.randint(len(tokens), (batch,))
+        value = loss(tokens[chosen], labels[chosen])
+        value.backward()
+        for optimizer, rate in optimizers:
+            optimizer.param_groups[0]["lr"] = rate * min(1, 2 * (1 - step / steps))  # falls over the second half
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(value.item())
+        if (step + 1) % every == 0:
+            curve.append((step + 1, sum(losses[-every:]) / every))
+    model.eval()
+    return curve
 
 
 # --- What a notebook shows ---
@@ -136,10 +183,7 @@ def road_map(lesson: int):
             dx, dy = (0.38 * (x > x0), 0.32 * ((y > y0) - (y < y0)) * (x == x0))
             arrow = {"arrowstyle": "-|>", "color": figures.MUTED, "shrinkA": 0, "shrinkB": 0}
             axes.annotate("", (x - dx, y - dy), (x0 + dx, y0 + dy), arrowprops=arrow)
-    figure.canvas.draw()
-    width, height = figure.canvas.get_width_height()
-    pixels = Image.frombytes("RGBA", (width, height), bytes(figure.canvas.buffer_rgba()))
-    return show(pixels.convert("RGB"))
+    return show(figures.rendered(figure))
 
 
 def generator(seed: int) -> torch.Generator:

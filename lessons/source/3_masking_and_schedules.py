@@ -17,14 +17,12 @@ import torch
 
 from minimaskgit import figures, lessons
 from minimaskgit.classifier import class_accuracy
-from minimaskgit.config import TransformerTraining
 from minimaskgit.data import to_float
 from minimaskgit.decoding import decode
 from minimaskgit.glyphs import glyphs
 from minimaskgit.lessons import generator, show
 from minimaskgit.masking import mask_counts, masked_cross_entropy, mvtm_loss, random_mask
 from minimaskgit.schedules import SCHEDULES, bert, cosine
-from minimaskgit.train import make_optimizers
 from minimaskgit.transformer import Transformer
 
 lessons.road_map(3)
@@ -183,37 +181,18 @@ lessons.source(mvtm_loss)
 
 
 # %%
-def tokens_of(count, seed):
-    """Tokens and labels of stars, hearts and umbrellas."""
-    pictures, labels = glyphs(count, seed)
-    pictures, labels = pictures[labels < 3], labels[labels < 3]
-    with torch.no_grad():
-        return torch.cat([tokenizer.encode(to_float(part)) for part in pictures.split(250)]), labels
-
-
-def train(schedule, steps=400, batch=32):
+def train(schedule):
     """A small masked transformer, and its training loss (step, mean over 50 steps)."""
     torch.manual_seed(0)
     model = Transformer(256, 10, 64, width=64, depth=3, heads=4, mlp_width=128, dropout=0.0, pre_norm=True)
-    optimizers = make_optimizers(TransformerTraining(muon_learning_rate=0.01), model).values()
-    curve, losses = [], []
-    for step in range(steps):
-        chosen = torch.randint(len(train_tokens), (batch,))
-        loss = mvtm_loss(model, train_tokens[chosen], train_labels[chosen], schedule)
-        loss.backward()
-        for optimizer, rate in optimizers:
-            optimizer.param_groups[0]["lr"] = rate * min(1, 2 * (1 - step / steps))  # falls over the second half
-            optimizer.step()
-            optimizer.zero_grad()
-        losses.append(loss.item())
-        if (step + 1) % 50 == 0:
-            curve.append((step + 1, sum(losses[-50:]) / 50))
-    return model.eval(), curve
+    loss = lambda tokens, labels: mvtm_loss(model, tokens, labels, schedule)
+    return model, lessons.learn(model, loss, train_tokens, train_labels)
 
 
-train_tokens, train_labels = tokens_of(6000, seed=0)
-test_tokens, test_labels = tokens_of(600, seed=1)
+train_tokens, train_labels = lessons.three_classes(tokenizer, 6000, seed=0)
+test_tokens, test_labels = lessons.three_classes(tokenizer, 600, seed=1)
 print(f"{len(train_tokens)} pictures to learn from, {len(test_tokens)} to test with")
+lessons.source(lessons.learn)  # the plain loop; nothing in it knows of masks
 
 # %%
 models, curves = {}, {}

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 
 from minimaskgit import figures, lessons
 from minimaskgit.classifier import class_accuracy
-from minimaskgit.config import TransformerTraining
 from minimaskgit.data import to_float
 from minimaskgit.decoding import decode
 from minimaskgit.edit import outlined
@@ -28,7 +27,6 @@ from minimaskgit.glyphs import glyphs, palette_of
 from minimaskgit.lessons import generator, show
 from minimaskgit.masking import mvtm_loss, random_mask
 from minimaskgit.schedules import cosine
-from minimaskgit.train import make_optimizers
 from minimaskgit.transformer import Transformer, attention, merge_heads, split_heads
 
 lessons.road_map(4)
@@ -381,33 +379,17 @@ show(figures.labelled_rows(rows), width=900)
 
 
 # %%
-def train(places, steps=200, batch=32):
+def train(places):
     """A small masked transformer, as in lesson 3, and its training loss (step, mean over 50 steps)."""
     torch.manual_seed(0)
     model = Transformer(K, 10, N, width=64, depth=3, heads=4, mlp_width=128, dropout=0.0, pre_norm=True)
     if not places:
         model.positions.data.zero_()
         model.positions.requires_grad_(False)
-    optimizers = make_optimizers(TransformerTraining(muon_learning_rate=0.01), model).values()
-    curve, losses = [], []
-    for step in range(steps):
-        chosen = torch.randint(len(train_tokens), (batch,))
-        loss = mvtm_loss(model, train_tokens[chosen], train_labels[chosen], cosine)
-        loss.backward()
-        for optimizer, rate in optimizers:
-            optimizer.param_groups[0]["lr"] = rate * min(1, 2 * (1 - step / steps))  # falls over the second half
-            optimizer.step()
-            optimizer.zero_grad()
-        losses.append(loss.item())
-        if (step + 1) % 50 == 0:
-            curve.append((step + 1, sum(losses[-50:]) / 50))
-    return model.eval(), curve
+    loss = lambda tokens, labels: mvtm_loss(model, tokens, labels, cosine)
+    return model, lessons.learn(model, loss, *lessons.three_classes(tokenizer, 6000, seed=0), steps=200)
 
 
-train_pictures, train_labels = glyphs(6000, seed=0)
-train_pictures, train_labels = train_pictures[train_labels < 3], train_labels[train_labels < 3]
-with torch.no_grad():
-    train_tokens = torch.cat([tokenizer.encode(to_float(part)) for part in train_pictures.split(250)])
 three = torch.arange(3).repeat_interleave(40)
 rows, curves = {}, {}
 for name, places in {"with places": True, "without": False}.items():

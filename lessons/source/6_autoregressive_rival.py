@@ -18,12 +18,10 @@ import torch
 from minimaskgit import compare, figures, lessons
 from minimaskgit.autoregressive import generate, next_token_loss, raster_steps, sample_next
 from minimaskgit.classifier import class_accuracy
-from minimaskgit.config import TransformerTraining
 from minimaskgit.data import to_float
 from minimaskgit.decoding import decode, decode_steps
 from minimaskgit.glyphs import glyphs, palette_of
 from minimaskgit.lessons import generator, show
-from minimaskgit.train import make_optimizers
 from minimaskgit.transformer import KVCache, Transformer, shift_right
 
 lessons.road_map(6)
@@ -329,38 +327,18 @@ show(figures.comparison(rows, columns=10), width=900)
 
 
 # %%
-def tokens_of(count, seed):
-    """Tokens and labels of stars, hearts and umbrellas."""
-    pictures, labels = glyphs(count, seed)
-    pictures, labels = pictures[labels < 3], labels[labels < 3]
-    with torch.no_grad():
-        return torch.cat([tokenizer.encode(to_float(part)) for part in pictures.split(250)]), labels
-
-
-def train(leak, steps=400, batch=32):
+def train(leak):
     """A small causal transformer, and its training loss (step, mean over 20 steps)."""
     torch.manual_seed(0)
     shape = {"width": 64, "depth": 3, "heads": 4, "mlp_width": 128, "dropout": 0.0, "pre_norm": True}
     model = Transformer(K, 10, N, causal=True, **shape)
     for block in model.blocks:
         block.causal = not leak  # the one line
-    optimizers = make_optimizers(TransformerTraining(muon_learning_rate=0.01), model).values()
-    curve, losses = [], []
-    for step in range(steps):
-        chosen = torch.randint(len(train_tokens), (batch,))
-        loss = next_token_loss(model, train_tokens[chosen], train_labels[chosen])
-        loss.backward()
-        for optimizer, rate in optimizers:
-            optimizer.param_groups[0]["lr"] = rate * min(1, 2 * (1 - step / steps))  # falls over the second half
-            optimizer.step()
-            optimizer.zero_grad()
-        losses.append(loss.item())
-        if (step + 1) % 20 == 0:
-            curve.append((step + 1, sum(losses[-20:]) / 20))
-    return model.eval(), curve
+    loss = lambda tokens, labels: next_token_loss(model, tokens, labels)
+    return model, lessons.learn(model, loss, train_tokens, train_labels, every=20)
 
 
-train_tokens, train_labels = tokens_of(6000, seed=0)
+train_tokens, train_labels = lessons.three_classes(tokenizer, 6000, seed=0)
 models, curves = {}, {}
 for name, leak in {"causal": False, "leaking": True}.items():
     models[name], curves[name] = train(leak)
