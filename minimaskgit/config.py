@@ -190,7 +190,8 @@ class Config:
     keep_checkpoints: int = 2  # how many of the newest are kept while a stage trains, beside the best
     compile: bool = False  # compile the transformers: half a minute before the first step, then faster steps
     recompute: bool = False  # compute the transformers' activations again for the backward pass: less memory, slower
-    accumulate: int = 1  # parts in which each process takes its share of a batch; more of them need less memory
+    # Parts in which each process takes its share of a batch; more where too little memory is free.
+    accumulate: int = 1
     images: ImagesConfig = field(default_factory=ImagesConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)

@@ -60,8 +60,14 @@ class Estimate:
     stage: str
     parameters: int  # of all networks that learn
     steps: int
+    batch_size: int  # over all processes
     flops: float  # operations a step, over all processes
-    memory: float  # bytes: weights, gradients, optimizer state and activations
+    state: float  # bytes of weights, gradients and optimizer state
+    activations: float  # bytes kept for the backward pass of one process's part of a batch
+
+    @property
+    def memory(self) -> float:
+        return self.state + self.activations
 
 
 class Cost(NamedTuple):
@@ -115,9 +121,10 @@ def tokenizer_estimates(config: Config, num_classes: int, processes: int) -> lis
     painting, looking, judging = (cost(config, network, (1, 3, size, size)) for network in networks)
     found = []
     if settings.perceptual_weight:
-        memory = state(classifier) + activations(config, looking.kept, looks.batch_size, processes)
         flops = 3 * looks.batch_size * looking.flops
-        found.append(Estimate("classifier", parameters(classifier), looks.steps, flops, memory))
+        kept = activations(config, looking.kept, looks.batch_size, processes)
+        shape = (parameters(classifier), looks.steps, looks.batch_size)
+        found.append(Estimate("classifier", *shape, flops, state(classifier), kept))
     # Forward and backward cost 3 forwards. The critics: forward on both pictures, backward to the painted one; the
     # discriminator's own lesson is another forward and backward on both.
     flops, kept, learning = 3 * painting.flops, painting.kept, [generator]
@@ -127,9 +134,9 @@ def tokenizer_estimates(config: Config, num_classes: int, processes: int) -> lis
         flops += (1 - settings.gan_start) * 8 * judging.flops
         kept += 2 * judging.kept
         learning.append(discriminator)
-    memory = sum(map(state, learning)) + activations(config, kept, settings.batch_size, processes)
-    total = settings.batch_size * flops
-    return [*found, Estimate("tokenizer", sum(map(parameters, learning)), settings.steps, total, memory)]
+    kept = activations(config, kept, settings.batch_size, processes)
+    shape = (sum(map(parameters, learning)), settings.steps, settings.batch_size)
+    return [*found, Estimate("tokenizer", *shape, settings.batch_size * flops, sum(map(state, learning)), kept)]
 
 
 def transformer_estimate(config: Config, num_classes: int, stage: str, processes: int) -> Estimate:
@@ -142,9 +149,10 @@ def transformer_estimate(config: Config, num_classes: int, stage: str, processes
     kept = cost(config, model, (1, num_tokens), (1,)).kept
     if config.recompute:  # of each block its input alone, and one block at a time in full
         kept = kept / len(model.blocks) + 4 * len(model.blocks) * (num_tokens + 1) * model.width
-    memory = state(model, bool(settings.ema_decay)) + activations(config, kept, settings.batch_size, processes)
+    kept = activations(config, kept, settings.batch_size, processes)
     flops = transformer_flops(model, settings.batch_size)
-    return Estimate(stage, parameters(model), settings.steps, flops, memory)
+    shape = (parameters(model), settings.steps, settings.batch_size)
+    return Estimate(stage, *shape, flops, state(model, bool(settings.ema_decay)), kept)
 
 
 def parameters(model: nn.Module) -> int:
@@ -159,6 +167,20 @@ def state(model: nn.Module, ema: bool = False) -> float:
 def activations(config: Config, kept: float, batch_size: int, processes: int) -> float:
     """Bytes kept of one process's part of a batch, from those of one sample."""
     return kept * batch_size / (processes * config.accumulate)
+
+
+def cuts_to_fit(found: Sequence[Estimate], free: float, shares: int = 1) -> int:
+    """Into how many pieces to cut each part of a batch, a power of two, for every stage to fit into `free` bytes.
+
+    shares: parts that a batch has already, over all processes. The most pieces that batches can be cut into evenly,
+    if even those do not fit.
+    """
+    cuts = 1
+    while any(e.state + e.activations / cuts > free for e in found):
+        if any(e.batch_size % (2 * cuts * shares) for e in found):
+            break
+        cuts *= 2
+    return cuts
 
 
 # --- What is told ---

@@ -7,7 +7,7 @@ config, folder ──start_session──> Session ──parts(step)──> image
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,13 +22,15 @@ from minimaskgit.checkpoint import delete_checkpoints, save_model
 from minimaskgit.config import Config, save_config
 from minimaskgit.data import ImageData, flip, load_data, mirror, shift, to_float
 from minimaskgit.errors import UserError
+from minimaskgit.estimate import Estimate, cuts_to_fit
 from minimaskgit.files import write_json
 from minimaskgit.runs import pick_device
-from minimaskgit.timing import peak_flops, peak_memory
+from minimaskgit.timing import free_memory, peak_flops, peak_memory
 from minimaskgit.training import Ahead, batch_indices, fit, parts_of_batch
 
 ONE_PROCESS = ("gan", "diffusion")  # stages that are not shared between processes
 COMPILERS = (os.environ.get("CXX", "c++"), "g++", "clang++")
+ROOM = 0.8  # of the free memory that an estimate may take: it counts tensors alone
 COPIES = (DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)  # each process has all weights (DDP)
 
 
@@ -181,6 +183,31 @@ def check_shares(config: Config, stages: Sequence[str], accelerator: Accelerator
                     f"--{name.replace('_', '-')}.batch-size {batch_size} is over all processes: expected a multiple of"
                     f" {processes * parts}, for {processes} processes and --accumulate {parts}"
                 )
+
+
+def fit_into_memory(session: Session, found: Sequence[Estimate]) -> Session:
+    """The session with batches cut into so many parts that the stages' estimated memory is there; tells what it did."""
+    config, accelerator = session.config, session.accelerator
+    # Of a GPU each process has its own; the machine's is for all that run on it.
+    sharing = 1 if session.device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    here = torch.tensor([free_memory(session.device) / sharing], device=session.device)
+    free = ROOM * float(accelerator.gather(here).min())
+    cuts = cuts_to_fit(found, free, accelerator.num_processes * config.accumulate)
+    config = replace(config, accumulate=cuts * config.accumulate)
+    needed, largest = max((e.state + e.activations / cuts, e.stage) for e in found)
+    parts = f"{config.accumulate} parts (--accumulate {config.accumulate})"
+    needs, room = (f"{size / 2**30:.1f} GB" for size in (needed, free))
+    if needed > free:
+        accelerator.print(
+            f"warning: {largest} needs {needs} by the estimate, even with each batch in {parts}; about {room} can be"
+            " had here: try --recompute, a smaller width, or another machine"
+        )
+    elif cuts > 1:
+        accelerator.print(f"  about {room} can be had here: each batch in {parts} is the same training in {needs}")
+    accelerator.gradient_accumulation_steps = config.accumulate
+    if accelerator.is_main_process:
+        save_config(config, session.folder / "config.json")
+    return replace(session, config=config)
 
 
 def finished(session: Session, folder: Path) -> bool:

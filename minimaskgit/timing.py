@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import TypeVar
 
+import psutil
 import torch
 from tqdm.auto import tqdm
 
@@ -86,6 +87,11 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be taken: of a GPU's memory, elsewhere of the machine's."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 def duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ images and their mirror images ──frozen tokenizer──> tokens int32 (M, N)
 """
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,7 +26,8 @@ def all_tokens(session: Session, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
     """
     path = session.folder / "tokens.safetensors"
     weights = (session.folder / "tokenizer" / "model.safetensors").read_bytes()
-    key = hashlib.sha256(weights + repr((session.config.data, session.config.images)).encode()).hexdigest()
+    whole = replace(session.config.images, crop=0)  # tokens are those of uncropped images
+    key = hashlib.sha256(weights + repr((session.config.data, whole)).encode()).hexdigest()
     with session.accelerator.main_process_first():  # the others then find what it has written
         cached = cached_tokens(path, key)
         if cached is None:

@@ -46,7 +46,7 @@ from minimaskgit.masking import draw_masks, masked_loss
 from minimaskgit.rivals.diffusion import train_diffusion
 from minimaskgit.rivals.gan import smallest_side, train_gan
 from minimaskgit.schedules import SCHEDULES
-from minimaskgit.session import Session, finish, finished, start_session
+from minimaskgit.session import Session, finish, finished, fit_into_memory, start_session
 from minimaskgit.timing import duration
 from minimaskgit.tokenizer import Tokenizer, code_perplexity
 from minimaskgit.tokens import all_tokens
@@ -89,15 +89,22 @@ def train(
     device: str = "auto",
     estimate: bool = False,
 ) -> None:
-    """Train the stages one after another into a run folder; estimate: first tell what time and memory they take."""
+    """Train the stages one after another into a run folder.
+
+    estimate: first tell what time and memory they take, and cut a new run's batches into parts that fit into memory.
+    """
     check(config)
     for stage in set(stages) & set(RIVALS):
         check_rival(config, stage)
     check_folder(config, folder, stages, resume)
     session = start_session(config, folder, device, stages)
-    if estimate and session.accelerator.is_main_process and set(stages) - set(RIVALS):
+    if estimate and set(stages) - set(RIVALS):
         processes = session.accelerator.num_processes
-        print(table(estimates(config, session.train.num_classes, stages, processes), session.peak, processes))
+        found = estimates(config, session.train.num_classes, stages, processes)
+        if session.accelerator.is_main_process:
+            print(table(found, session.peak, processes))
+        if not resume:  # a run goes on as it began: other parts round otherwise
+            session = fit_into_memory(session, found)
     for stage in stages:
         if stage == "tokenizer":
             train_tokenizer(session)
@@ -115,7 +122,8 @@ def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: 
         raise UserError(f"--resume: there is no run in {folder}; leave --resume out to start one")
     if resume or not (folder / "config.json").exists():
         return
-    if difference := first_difference(load_config(folder / "config.json"), config):
+    there = replace(load_config(folder / "config.json"), accumulate=config.accumulate)  # may be what fits into memory
+    if difference := first_difference(there, config):
         raise UserError(
             f"{folder} holds another run ({difference}); --resume takes that run's settings, or choose another --out"
         )

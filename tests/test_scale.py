@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from accelerate.state import GradientState
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import seeds
@@ -14,10 +15,19 @@ from tiny import generator, tiny_tokenizer, tiny_transformer
 from torch import nn
 
 from minimaskgit import estimate, timing, train
-from minimaskgit.config import Config, TransformerConfig, TransformerTraining, full, paper
+from minimaskgit.config import Config, TransformerConfig, TransformerTraining, full, load_config, paper
 from minimaskgit.data import ImageData, shift
 from minimaskgit.errors import UserError
-from minimaskgit.estimate import Cost, cost, estimates, tokens_per_second, training_flops, transformer_flops
+from minimaskgit.estimate import (
+    Cost,
+    cost,
+    cuts_to_fit,
+    estimates,
+    tokens_per_second,
+    training_flops,
+    transformer_flops,
+)
+from minimaskgit.session import ROOM
 from minimaskgit.training import Ahead, parts_of_batch
 from minimaskgit.transformer import Transformer
 
@@ -75,7 +85,7 @@ def test_less_is_kept_of_more_processes_parts_and_recomputed_layers():
 
 
 def test_the_table_tells_the_time_at_the_speed_it_names():
-    found = [estimate.Estimate("transformer", 2_000_000, 1000, 3e12, 2**30)]
+    found = [estimate.Estimate("transformer", 2_000_000, 1000, 8, 3e12, 2**29, 2**29)]
     text = estimate.table(found, 1e12, processes=2)
     assert estimate.seconds(found[0], 1e12, 2) == pytest.approx(1000 * 3 / (2 * estimate.UTILISATION))
     assert "83 min" in text and "2 processes" in text and "3,000" in text
@@ -84,6 +94,62 @@ def test_the_table_tells_the_time_at_the_speed_it_names():
 @pytest.mark.parametrize("seconds, said", [(45, "45 s"), (720, "12 min"), (12_240, "3.4 h"), (1_036_800, "12 days")])
 def test_durations_are_said_as_people_say_them(seconds, said):
     assert timing.duration(seconds) == said
+
+
+@given(
+    state=st.floats(0, 100),
+    kept=st.floats(0, 100),
+    free=st.floats(0, 200),
+    batch=st.sampled_from([1, 6, 12, 16]),
+    shares=st.sampled_from([1, 2]),
+)
+def test_a_batch_is_cut_into_as_few_pieces_as_fit(state, kept, free, batch, shares):
+    batch *= shares
+    cuts = cuts_to_fit([estimate.Estimate("x", 1, 1, batch, 1.0, state, kept)], free, shares)
+    assert batch % (cuts * shares) == 0
+    if state + kept / cuts > free:  # then no more can be done
+        assert batch % (2 * cuts * shares)
+    if cuts > 1:
+        assert state + kept / (cuts // 2) > free
+
+
+def trained_with(folder, monkeypatch, free=None):
+    """Metrics of a tiny transformer trained by `train` where `free` bytes of memory are free, and its settings."""
+    if free is not None:
+        monkeypatch.setattr("minimaskgit.session.free_memory", lambda device: free)
+    torch.manual_seed(0)  # the same tokenizer
+    session = tiny_run(folder, transformer_training=TransformerTraining(steps=3, batch_size=8), precision="fp32")
+    train.train(session.config, folder, ["transformer"], estimate=True)
+    return (folder / "transformer/metrics.jsonl").read_text(), load_config(folder / "config.json")
+
+
+@pytest.mark.usefixtures("own_accelerator")
+def test_where_memory_is_short_the_batch_is_cut_and_the_training_the_same(tmp_path, monkeypatch, capsys):
+    whole, config = trained_with(tmp_path / "whole", monkeypatch)
+    assert config.accumulate == 1 and "--accumulate" not in capsys.readouterr().out
+    (found,) = estimates(config, 4, ["transformer"])
+    free = (found.state + 0.3 * found.activations) / ROOM  # room for a quarter
+    cut, config = trained_with(tmp_path / "cut", monkeypatch, free)
+    told = capsys.readouterr().out
+    assert config.accumulate == GradientState().num_steps == 4
+    assert "in 4 parts (--accumulate 4)" in told and "warning" not in told
+    for a, b in zip(whole.splitlines(), cut.splitlines(), strict=True):
+        assert json.loads(a) == pytest.approx(json.loads(b), rel=1e-3)
+    train.train(config, tmp_path / "cut", ["transformer"], resume=True)
+    assert load_config(tmp_path / "cut/config.json").accumulate == 4
+
+
+@pytest.mark.usefixtures("own_accelerator")
+def test_where_even_the_smallest_parts_do_not_fit_a_warning_comes_before_the_work(tmp_path, monkeypatch, capsys):
+    _, config = trained_with(tmp_path, monkeypatch, free=1000)
+    assert config.accumulate == 8
+    assert "warning: transformer needs" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("own_accelerator")
+def test_a_second_stage_may_be_cut_otherwise_than_the_first(tmp_path, monkeypatch):
+    _, config = trained_with(tmp_path, monkeypatch, free=1000)
+    train.train(replace(config, accumulate=1), tmp_path, ["autoregressive"])
 
 
 # --- Crops ---
