@@ -24,6 +24,7 @@ LESSONS = Path(__file__).parent
 OUT = LESSONS.parent / "runs" / "lessons"
 PEAK = "import resource, sys; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"  # KiB; on macOS bytes
 TIMEOUT = 300  # seconds a cell
+STYLE = ".highlight pre { white-space: pre-wrap !important; }"  # of the pages: long lines of code are not cut off
 
 
 class Failed(Exception):
@@ -132,6 +133,7 @@ def is_bar(output: NotebookNode) -> bool:
 def to_html(notebook: NotebookNode, title: str) -> str:
     """A page with everything in it: formulas are plain text, so that no script need be fetched."""
     page, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook, {"metadata": {"name": title}})
+    page = page.replace("</head>", f"<style>{STYLE}</style>\n</head>", 1)
     page = re.sub(r'<script[^>]*src="https?://[^>]*>\s*</script>', "", page)
     return re.sub(r"<script[^>]*>(?:(?!</script>).)*https?://.*?</script>", "", page, flags=re.DOTALL)
 
