@@ -203,7 +203,7 @@ def fit_into_memory(session: Session, found: Sequence[Estimate]) -> Session:
             " had here: try --recompute, a smaller width, or another machine"
         )
     elif cuts > 1:
-        accelerator.print(f"  about {room} can be had here: each batch in {parts} is the same training in {needs}")
+        accelerator.print(f"  about {room} can be had here: each batch in {parts} takes {needs}")
     accelerator.gradient_accumulation_steps = config.accumulate
     if accelerator.is_main_process:
         save_config(config, session.folder / "config.json")

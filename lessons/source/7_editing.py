@@ -281,8 +281,8 @@ strip = torch.cat([wide(states[i]) for i in chosen])
 show(figures.grid(strip, columns=3, titles=["at first", *(f"after step {i}" for i in chosen[1:])]))
 
 # %% [markdown]
-# To the left the background goes on; to the right there is a seam, and the colours of another pair. In all pictures that
-# it learned from a whole glyph stood in the middle. A window with half a glyph at its edge is nothing it has met, so it
+# To the left the background goes on; to the right there is a seam, and the colours of another pair. In every picture
+# that it learned from, a whole glyph stood in the middle. A window with half a glyph at its edge it has not met, and it
 # begins another. A model paints what it has seen; the paper's had seen landscapes.
 #
 # ## Break it: no dilation
