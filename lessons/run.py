@@ -20,6 +20,8 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from minimaskgit import cli
+
 LESSONS = Path(__file__).parent
 OUT = LESSONS.parent / "runs" / "lessons"
 PEAK = "import resource, sys; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"  # KiB; on macOS bytes
@@ -67,7 +69,7 @@ def run(path: Path, out: Path) -> float:
     options = {
         "timeout": TIMEOUT,
         "kernel_name": "python3",
-        "extra_arguments": ["--log-level=40"],
+        "extra_arguments": ["--log-level=50"],
         "resources": {"metadata": {"path": str(LESSONS)}},
     }
     client = NotebookClient(notebook, record_timing=False, **options)
@@ -157,4 +159,4 @@ def from_source(text: str) -> NotebookNode:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.run(lambda: sys.exit(main()))  # a tidy end on Ctrl-C
