@@ -25,7 +25,11 @@ def written_aside(path: Path) -> Iterator[Path]:
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            aside.unlink(missing_ok=True)  # of a run that was killed
+            aside.touch()
+            mode = aside.stat().st_mode
             yield aside
+            aside.chmod(mode)  # as any new file here; safetensors would let nobody else read it
             _force_to_disk(aside)
             aside.replace(path)
         except (OSError, SafetensorError):

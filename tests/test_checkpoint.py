@@ -221,6 +221,14 @@ def test_a_finished_model_is_two_files_of_which_the_weights_come_last(tmp_path, 
     assert final == ["config.json", "model.safetensors"] == sorted(os.listdir(tmp_path))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="files have no such modes here")
+def test_weights_and_checkpoints_may_be_read_by_whoever_may_read_other_new_files(tmp_path):
+    (tmp_path / "other").touch()
+    save_model(MODELS["transformer"][1], tmp_path)
+    save_checkpoint(tmp_path, 1, 0.0, {"model": torch.nn.Linear(1, 1)})
+    assert {path.stat().st_mode for path in tmp_path.iterdir()} == {(tmp_path / "other").stat().st_mode}
+
+
 def test_a_missing_model_is_told_with_what_to_do(tmp_path):
     with pytest.raises(UserError, match=r"no trained transformer in .*; train it with python -m minimaskgit.train"):
         load_model(Transformer, tmp_path)
