@@ -175,13 +175,13 @@ def check_shares(config: Config, stages: Sequence[str], accelerator: Accelerator
     processes, parts = accelerator.num_processes, config.accumulate
     for stage in stages:
         if stage in ONE_PROCESS and processes * parts > 1:
-            raise UserError(f"--stage {stage} with {processes} processes and --accumulate {parts}: expected 1 and 1")
+            raise UserError(f"--stage {stage}: processes are {processes} and --accumulate is {parts}; expected 1 and 1")
         trained = {"tokenizer": ("classifier", "tokenizer_training")}.get(stage, ("transformer_training",))
         for name in () if stage in ONE_PROCESS else trained:
             if (batch_size := getattr(config, name).batch_size) % (processes * parts):
                 raise UserError(
                     f"--{name.replace('_', '-')}.batch-size {batch_size} is over all processes: expected a multiple of"
-                    f" {processes * parts}, for {processes} processes and --accumulate {parts}"
+                    f" {processes * parts}, which is processes ({processes}) times --accumulate ({parts})"
                 )
 
 
