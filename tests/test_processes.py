@@ -57,7 +57,7 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(processes, accumulate, 
 
 def test_the_rivals_are_trained_by_one_process():
     check_shares(train.Config(), ["gan", "diffusion"], place(1))
-    with pytest.raises(UserError, match="--stage gan with 2 processes"):
+    with pytest.raises(UserError, match="--stage gan: processes are 2"):
         check_shares(train.Config(), ["gan"], place(2))
 
 
