@@ -236,12 +236,17 @@ def test_the_choice_temperature_falls_linearly_to_zero(impl, seed):
 
 
 @pytest.mark.law("decode")
-def test_every_sample_is_painted_as_its_own_class_asks(impl, seed):
-    # Sure of the code that has the class' own number.
-    model = FixedLogits(50 * torch.eye(C + 1, K)[:, None].expand(-1, N, -1), C)
-    labels = torch.tensor([2, 0, 2, 1])
-    decoded = impl.decode(model, labels, steps=3, generator=generator(seed))
-    assert decoded.equal(labels[:, None].expand(4, N)), f"classes {labels.tolist()} gave {decoded.tolist()}"
+@model_runs
+@given(tokens=known_regions, blank=st.booleans(), steps=step_counts, draw=seeds)
+def test_every_unknown_token_becomes_what_its_own_position_and_class_ask_for(impl, tokens, blank, steps, draw):
+    wanted = torch.randint(K, (C + 1, N), generator=generator(draw))
+    model = FixedLogits(50 * torch.eye(K)[wanted], C)  # sure of one code at each position of each class
+    labels = torch.arange(len(tokens)) // 2  # two samples of a class, with canvases of their own
+    canvas = torch.full_like(tokens, MODEL.mask_id) if blank else tokens
+    options = {"steps": steps, "generator": generator(draw)}
+    decoded = impl.decode(model, labels, None if blank else tokens, **options)
+    expected = torch.where(unknown(canvas), wanted[labels], canvas)
+    assert decoded.equal(expected), f"classes {labels.tolist()} gave {decoded.tolist()}, not {expected.tolist()}"
 
 
 @pytest.mark.law("decode")
