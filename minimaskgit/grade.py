@@ -29,7 +29,9 @@ from minimaskgit import cli
 from minimaskgit.errors import UserError
 from minimaskgit.files import write_json, write_text
 from minimaskgit.grading import report
+from minimaskgit.grading.confinement import Limits
 from minimaskgit.grading.report import Result
+from minimaskgit.grading.sandbox import JudgeError, Sandbox
 from minimaskgit.grading.submissions import Submission, collect
 
 ROOT = Path(__file__).parents[1]
@@ -97,16 +99,14 @@ def grade_all(found: list[Submission], exercises: list[str], options: Options) -
     """In the students' order; each result is kept when it is there, and a word about it printed."""
     folder = options.work / f"lesson_{options.lesson}"
     results: dict[str, Result] = {}
-    judges, said = Judges(), False
+    judges = Judges()
+    _say_protection(protection())
     with ThreadPoolExecutor(options.jobs) as pool:
         waiting = {pool.submit(_kept_or_graded, one, exercises, options, folder, judges): one for one in found}
         try:
             for done in as_completed(waiting):
                 one, result = waiting[done], done.result()
                 results[one.student] = result
-                if result.protection and not said:
-                    said = True
-                    _say_protection(result.protection)
                 _say(len(results), len(found), result)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -121,17 +121,31 @@ def _say(number: int, count: int, result: Result) -> None:
     print(f"[{number}/{count}] {report.clean(result.student)}: {what}", file=sys.stderr, flush=True)
 
 
-def _say_protection(protection: dict) -> None:
-    if protection["namespaces"]:
+def protection() -> dict:
+    """Which lock closes on this machine, tried before anybody's code runs. UserError if there is none at all."""
+    with tempfile.TemporaryDirectory(prefix="grading-") as folder:
+        try:
+            sandbox = Sandbox(Limits(), Path(folder), [ROOT])
+        except JudgeError as error:
+            raise UserError(f"nobody can be graded: {error}") from None
+        sandbox.close()
+        return sandbox.protection
+
+
+def _say_protection(lock: dict) -> None:
+    if lock["namespaces"]:
         print("protection: own file system, network and processes; limits; no privileges", file=sys.stderr)
     else:
         print(
-            f"warning: no namespaces here ({protection['why']}): students' code can read this machine's files and use "
+            f"warning: no namespaces here ({lock['why']}): students' code can read this machine's files and use "
             "its network; limits and a watcher are on. See lessons/grading.md",
             file=sys.stderr,
         )
-        if not protection["user"]:
-            print("warning: it runs as you, and can write where you can", file=sys.stderr)
+        if not lock["user"]:
+            print(
+                "warning: it runs as you: it can change and delete all that you can, grades too. Better stop here",
+                file=sys.stderr,
+            )
 
 
 def _kept_or_graded(one: Submission, exercises: list[str], options: Options, folder: Path, judges: "Judges") -> Result:

@@ -94,6 +94,7 @@ class NoJudge:
 @pytest.fixture
 def judge(monkeypatch):
     monkeypatch.setattr(grade, "grade", NoJudge())
+    monkeypatch.setattr(grade, "protection", lambda: {"namespaces": True})
     return grade.grade
 
 
@@ -119,6 +120,16 @@ def test_an_interrupted_run_goes_on_with_whoever_is_left(judge, tmp_path):
     judge.asked.clear()
     run(folder)
     assert sorted(judge.asked) == ["Ada", "Ben", "Go"]
+
+
+def test_what_is_not_locked_is_said_before_anybody_s_code_runs(judge, monkeypatch, tmp_path, capsys):
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "Stop.py").write_text("a = 1")
+    monkeypatch.setattr(grade, "protection", lambda: {"namespaces": False, "user": False, "why": "refused"})
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "class")
+    warned = capsys.readouterr().err
+    assert judge.asked == ["Stop"] and "no namespaces here (refused)" in warned and "it runs as you" in warned
 
 
 def test_a_file_that_is_no_python_earns_nothing_and_is_told_why(tmp_path, capsys):
