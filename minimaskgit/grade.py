@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -64,8 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = cli.parse(Options, "Grade a class by the laws of a lesson.", argv=argv)
     weights = exercise_weights(options.lesson)
     found = collect(options.submissions, options.lesson)
-    if options.jobs < 1 or options.timeout <= 0 or options.call_timeout <= 0:
-        raise UserError("--jobs, --timeout and --call-timeout must be positive")
+    check(options)
     results = grade_all(found, list(weights), options)
     print("\n".join(report.table(results, weights)))
     store(results, weights, options)
@@ -73,6 +73,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(3)
     if len(results) == 1 and not options.submissions.is_dir() and results[0].total(weights) < sum(weights.values()):
         sys.exit(1)
+
+
+def check(options: Options) -> None:
+    """UserError for numbers with which everybody would get a 0, or the grader itself would fail."""
+    for name in ("jobs", "timeout", "call_timeout", "memory"):
+        value = getattr(options, name)
+        if not 0 < value < math.inf:
+            raise UserError(f"--{name.replace('_', '-')} {value}: must be positive and finite")
+    if not 0 <= options.seed < 2**32:
+        raise UserError(f"--seed {options.seed}: expected 0 to {2**32 - 1}")
 
 
 def exercise_weights(lesson: int) -> dict[str, float]:

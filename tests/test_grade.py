@@ -172,7 +172,10 @@ def test_mistakes_of_the_teacher_are_told_in_one_line(tmp_path, capsys):
     assert "no laws of lesson 77; there are lessons 1" in error_line(capsys, grade, str(tmp_path), "--lesson", "77")
     assert "no submissions" in error_line(capsys, grade, str(tmp_path), "--lesson", "1").replace("holds no", "no")
     (tmp_path / "Ada.py").write_text("a = 1")
-    assert "must be positive" in error_line(capsys, grade, str(tmp_path), "--lesson", "1", "--jobs", "0")
+    for option in ("--jobs", "--timeout", "--call-timeout", "--memory"):
+        assert f"{option} 0" in error_line(capsys, grade, str(tmp_path), "--lesson", "1", option, "0")
+    assert "--timeout nan" in error_line(capsys, grade, str(tmp_path), "--lesson", "1", "--timeout", "nan")
+    assert "--seed -1" in error_line(capsys, grade, str(tmp_path), "--lesson", "1", "--seed", "-1")
 
 
 def test_weights_are_points_and_an_exercise_without_one_is_worth_1():

@@ -4,6 +4,7 @@ tests/hostile holds one attack a file: each redefines `remask` in a file whose o
 """
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -414,6 +415,34 @@ def test_what_cannot_be_graded_says_why_and_leads_nowhere(tmp_path):
     assert "symbolic link" in found["link"].trouble and "symbolic link" in found["inside"].trouble
     assert "no lesson_5.py" in found["astray"].trouble and "2 files" in found["two"].trouble
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all", "secret.py"]
+
+
+def test_a_damaged_or_empty_part_of_a_zip_is_the_trouble_of_that_student_alone(tmp_path):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("Ada/lesson_5.py", "a = 1\n" * 99)
+        archive.writestr("Ben/lesson_5.py", "b = 1")
+        archive.writestr("Cem/lesson_5.py", "")
+        archive.writestr("Dora/lesson_5.ipynb", "no Python")
+        archive.writestr("Emil.zip", b"PK no zip")
+        archive.writestr("Fay.zip", zipped("work/lesson_5.py", "f = 1"))
+        archive.writestr("__MACOSX/Ben/lesson_5.py", "no")
+    data = bytearray((tmp_path / "all.zip").read_bytes())
+    data[45:48] = b"\xff\xff\xff"  # in what Ada's file is packed into
+    (tmp_path / "all.zip").write_bytes(data)
+    found = {one.student: one for one in collect(tmp_path / "all.zip", 5)}
+    assert {name: one.source for name, one in found.items() if not one.trouble} == {"Ben": "b = 1", "Fay": "f = 1"}
+    assert sorted(found) == ["Ada", "Ben", "Cem", "Dora", "Emil", "Fay"]
+    assert found["Dora"].trouble == "no lesson_5.py" and "empty" in found["Cem"].trouble
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "Ada.zip").write_bytes(data)
+    assert "cannot be read" in collect(tmp_path / "one", 5)[0].trouble
+
+
+def zipped(name: str, text: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, text)
+    return file.getvalue()
 
 
 def test_nothing_handed_in_is_a_mistake_of_the_teacher(tmp_path):
