@@ -236,6 +236,19 @@ def test_the_choice_temperature_falls_linearly_to_zero(impl, seed):
 
 
 @pytest.mark.law("decode")
+def test_without_choice_noise_the_likelier_of_two_drawn_tokens_is_kept(impl, seed):
+    # The rare code is kept only where both positions have drawn it.
+    samples, rare = 4000, 0.4
+    model = FixedLogits(torch.tensor([rare, 1 - rare]).log().expand(2, 2))
+    options = {"steps": 2, "schedule": linear, "temperature": 0.0, "generator": generator(seed)}
+    canvas = torch.full((samples, 2), model.mask_id)
+    impl.decode(model, torch.zeros(samples, dtype=torch.long), canvas, **options)
+    kept_rare = (model.seen[1] == 0).any(1).sum().item()
+    pvalue = stats.binomtest(kept_rare, samples, rare**2).pvalue
+    assert pvalue > 1e-6, f"the rarer token is kept in {kept_rare / samples:.2f} of the samples, expected {rare**2:.2f}"
+
+
+@pytest.mark.law("decode")
 @model_runs
 @given(tokens=known_regions, blank=st.booleans(), steps=step_counts, draw=seeds)
 def test_every_unknown_token_becomes_what_its_own_position_and_class_ask_for(impl, tokens, blank, steps, draw):
