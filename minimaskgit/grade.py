@@ -32,11 +32,15 @@ from minimaskgit.files import write_json, write_text
 from minimaskgit.grading import report
 from minimaskgit.grading.confinement import Limits
 from minimaskgit.grading.report import Result
-from minimaskgit.grading.sandbox import JudgeError, Sandbox
+from minimaskgit.grading.sandbox import STARTING, Answers, JudgeError, Sandbox, StudentError
 from minimaskgit.grading.submissions import Submission, collect
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "lessons" / "weights.toml"
+# Must run in every sandbox.
+HONEST = "import numpy.random, torch\ndef one():\n    return torch.rand(9, 9).softmax(-1).sum() / 9\n"
+    "import numpy.random, torch\ndef one():\n    return torch.rand(9, 9).softmax(-1).sum() / 9\n"  # must run everywhere
+)
 PATIENCE = 12  # times the timeout, after which a judge is taken for dead
 
 
@@ -110,7 +114,7 @@ def grade_all(found: list[Submission], exercises: list[str], options: Options) -
     folder = options.work / f"lesson_{options.lesson}"
     results: dict[str, Result] = {}
     judges = Judges()
-    _say_protection(protection())
+    _say_protection(protection(options.memory))
     with ThreadPoolExecutor(options.jobs) as pool:
         waiting = {pool.submit(_kept_or_graded, one, exercises, options, folder, judges): one for one in found}
         try:
@@ -131,14 +135,20 @@ def _say(number: int, count: int, result: Result) -> None:
     print(f"[{number}/{count}] {report.clean(result.student)}: {what}", file=sys.stderr, flush=True)
 
 
-def protection() -> dict:
-    """Which lock closes on this machine, tried before anybody's code runs. UserError if there is none at all."""
+def protection(memory: int) -> dict:
+    """Which lock closes on this machine, tried before anybody's code runs. UserError if nothing can run in it."""
     with tempfile.TemporaryDirectory(prefix="grading-") as folder:
+        os.chmod(folder, 0o711)  # a student's process may be another user
         try:
-            sandbox = Sandbox(Limits(), Path(folder), [ROOT])
-        except JudgeError as error:
-            raise UserError(f"nobody can be graded: {error}") from None
-        sandbox.close()
+            sandbox = Sandbox(Limits(memory), Path(folder), [ROOT])
+            try:
+                honest = Answers("lesson_0.py", HONEST, {}, sandbox, (STARTING, STARTING))
+                honest.begin()
+                honest.one()
+            finally:
+                sandbox.close()
+        except (JudgeError, StudentError) as error:
+            raise UserError(f"nobody can be graded: in the sandbox, {error}") from None
         return sandbox.protection
 
 

@@ -94,7 +94,7 @@ class NoJudge:
 @pytest.fixture
 def judge(monkeypatch):
     monkeypatch.setattr(grade, "grade", NoJudge())
-    monkeypatch.setattr(grade, "protection", lambda: {"namespaces": True})
+    monkeypatch.setattr(grade, "protection", lambda memory: {"namespaces": True})
     return grade.grade
 
 
@@ -125,11 +125,18 @@ def test_an_interrupted_run_goes_on_with_whoever_is_left(judge, tmp_path):
 def test_what_is_not_locked_is_said_before_anybody_s_code_runs(judge, monkeypatch, tmp_path, capsys):
     (tmp_path / "class").mkdir()
     (tmp_path / "class" / "Stop.py").write_text("a = 1")
-    monkeypatch.setattr(grade, "protection", lambda: {"namespaces": False, "user": False, "why": "refused"})
+    monkeypatch.setattr(grade, "protection", lambda memory: {"namespaces": False, "user": False, "why": "refused"})
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "class")
     warned = capsys.readouterr().err
     assert judge.asked == ["Stop"] and "no namespaces here (refused)" in warned and "it runs as you" in warned
+
+
+def test_where_not_even_an_honest_function_runs_nobody_gets_a_zero(tmp_path, capsys):
+    (tmp_path / "Ada.py").write_text("a = 1")
+    arguments = [str(tmp_path), "--lesson", "1", "--work", str(tmp_path / "work"), "--memory", "1"]
+    assert "nobody can be graded: in the sandbox, " in error_line(capsys, grade, *arguments)
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_file_that_is_no_python_earns_nothing_and_is_told_why(tmp_path, capsys):

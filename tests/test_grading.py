@@ -278,6 +278,20 @@ def test_a_student_s_process_sees_python_and_no_more(locked, sandbox):
     assert not {"old", "home", "proc", "etc", "root2"} & set(impl.remask("/"))
 
 
+def test_a_python_that_is_reached_through_a_link_can_import_in_the_sandbox_too(locked, monkeypatch):
+    folder = Path(tempfile.mkdtemp(prefix="sandbox-"))
+    (folder / "empty").mkdir()
+    (folder / "venv").symlink_to(sys.prefix)
+    monkeypatch.setattr(sys, "executable", str(folder / "venv" / "bin" / "python"))
+    one = Sandbox(Limits(memory=512, seconds=20), folder / "empty", [ROOT])
+    try:
+        source = "def f():\n    import sys, numpy.random, torch.distributions\n    return sys.prefix\n"
+        assert answers(one, source).f() == str(folder / "venv")
+    finally:
+        one.close()
+        shutil.rmtree(folder)
+
+
 def test_a_student_s_process_has_no_network(locked, sandbox):
     refused = pytest.raises(StudentError, match=r"OSError|ConnectionRefused|unreachable")
     with socket.create_server(("127.0.0.1", 0)) as server, refused:
