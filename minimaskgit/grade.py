@@ -37,10 +37,8 @@ from minimaskgit.grading.submissions import Submission, collect
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "lessons" / "weights.toml"
-# Must run in every sandbox.
+# Runs wherever anything does.
 HONEST = "import numpy.random, torch\ndef one():\n    return torch.rand(9, 9).softmax(-1).sum() / 9\n"
-    "import numpy.random, torch\ndef one():\n    return torch.rand(9, 9).softmax(-1).sum() / 9\n"  # must run everywhere
-)
 PATIENCE = 12  # times the timeout, after which a judge is taken for dead
 
 
