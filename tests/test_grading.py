@@ -382,6 +382,14 @@ def test_no_exercise_is_lent_its_own_answers(exercise):
         assert not any(f"def {name}(" in text for name in defined)
 
 
+@pytest.mark.parametrize("wrong", sorted((ROOT / "tests" / "wrong_answers").glob("*.py")), ids=lambda path: path.stem)
+def test_a_wrong_answer_of_ours_runs_in_the_sandbox_when_everything_is_lent(wrong, sandbox):
+    impl = Answers(wrong.name, wrong.read_text(), lent.everything(wrong), sandbox, (60.0, 10.0))
+    impl.begin()
+    with pytest.raises(StudentError, match="there is no nothing in the file"):  # so its imports have been found
+        impl.nothing()
+
+
 # --- What is handed in ---
 
 
