@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -29,11 +30,15 @@ from minimaskgit import cli
 from minimaskgit.errors import UserError
 from minimaskgit.files import write_json, write_text
 from minimaskgit.grading import report
+from minimaskgit.grading.confinement import Limits
 from minimaskgit.grading.report import Result
+from minimaskgit.grading.sandbox import STARTING, Answers, JudgeError, Sandbox, StudentError
 from minimaskgit.grading.submissions import Submission, collect
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "lessons" / "weights.toml"
+# Runs wherever anything does.
+HONEST = "import numpy.random, torch\ndef one():\n    return torch.rand(9, 9).softmax(-1).sum() / 9\n"
 PATIENCE = 12  # times the timeout, after which a judge is taken for dead
 
 
@@ -62,8 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = cli.parse(Options, "Grade a class by the laws of a lesson.", argv=argv)
     weights = exercise_weights(options.lesson)
     found = collect(options.submissions, options.lesson)
-    if options.jobs < 1 or options.timeout <= 0 or options.call_timeout <= 0:
-        raise UserError("--jobs, --timeout and --call-timeout must be positive")
+    check(options)
     results = grade_all(found, list(weights), options)
     print("\n".join(report.table(results, weights)))
     store(results, weights, options)
@@ -71,6 +75,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(3)
     if len(results) == 1 and not options.submissions.is_dir() and results[0].total(weights) < sum(weights.values()):
         sys.exit(1)
+
+
+def check(options: Options) -> None:
+    """UserError for numbers with which everybody would get a 0, or the grader itself would fail."""
+    for name in ("jobs", "timeout", "call_timeout", "memory"):
+        value = getattr(options, name)
+        if not 0 < value < math.inf:
+            raise UserError(f"--{name.replace('_', '-')} {value}: must be positive and finite")
+    if not 0 <= options.seed < 2**32:
+        raise UserError(f"--seed {options.seed}: expected 0 to {2**32 - 1}")
 
 
 def exercise_weights(lesson: int) -> dict[str, float]:
@@ -97,16 +111,14 @@ def grade_all(found: list[Submission], exercises: list[str], options: Options) -
     """In the students' order; each result is kept when it is there, and a word about it printed."""
     folder = options.work / f"lesson_{options.lesson}"
     results: dict[str, Result] = {}
-    judges, said = Judges(), False
+    judges = Judges()
+    _say_protection(protection(options.memory))
     with ThreadPoolExecutor(options.jobs) as pool:
         waiting = {pool.submit(_kept_or_graded, one, exercises, options, folder, judges): one for one in found}
         try:
             for done in as_completed(waiting):
                 one, result = waiting[done], done.result()
                 results[one.student] = result
-                if result.protection and not said:
-                    said = True
-                    _say_protection(result.protection)
                 _say(len(results), len(found), result)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -121,17 +133,37 @@ def _say(number: int, count: int, result: Result) -> None:
     print(f"[{number}/{count}] {report.clean(result.student)}: {what}", file=sys.stderr, flush=True)
 
 
-def _say_protection(protection: dict) -> None:
-    if protection["namespaces"]:
+def protection(memory: int) -> dict:
+    """Which lock closes on this machine, tried before anybody's code runs. UserError if nothing can run in it."""
+    with tempfile.TemporaryDirectory(prefix="grading-") as folder:
+        os.chmod(folder, 0o711)  # a student's process may be another user
+        try:
+            sandbox = Sandbox(Limits(memory), Path(folder), [ROOT])
+            try:
+                honest = Answers("lesson_0.py", HONEST, {}, sandbox, (STARTING, STARTING))
+                honest.begin()
+                honest.one()
+            finally:
+                sandbox.close()
+        except (JudgeError, StudentError) as error:
+            raise UserError(f"nobody can be graded: in the sandbox, {error}") from None
+        return sandbox.protection
+
+
+def _say_protection(lock: dict) -> None:
+    if lock["namespaces"]:
         print("protection: own file system, network and processes; limits; no privileges", file=sys.stderr)
     else:
         print(
-            f"warning: no namespaces here ({protection['why']}): students' code can read this machine's files and use "
+            f"warning: no namespaces here ({lock['why']}): students' code can read this machine's files and use "
             "its network; limits and a watcher are on. See lessons/grading.md",
             file=sys.stderr,
         )
-        if not protection["user"]:
-            print("warning: it runs as you, and can write where you can", file=sys.stderr)
+        if not lock["user"]:
+            print(
+                "warning: it runs as you: it can change and delete all that you can, grades too. Better stop here",
+                file=sys.stderr,
+            )
 
 
 def _kept_or_graded(one: Submission, exercises: list[str], options: Options, folder: Path, judges: "Judges") -> Result:

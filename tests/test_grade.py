@@ -94,6 +94,7 @@ class NoJudge:
 @pytest.fixture
 def judge(monkeypatch):
     monkeypatch.setattr(grade, "grade", NoJudge())
+    monkeypatch.setattr(grade, "protection", lambda memory: {"namespaces": True})
     return grade.grade
 
 
@@ -119,6 +120,23 @@ def test_an_interrupted_run_goes_on_with_whoever_is_left(judge, tmp_path):
     judge.asked.clear()
     run(folder)
     assert sorted(judge.asked) == ["Ada", "Ben", "Go"]
+
+
+def test_what_is_not_locked_is_said_before_anybody_s_code_runs(judge, monkeypatch, tmp_path, capsys):
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "Stop.py").write_text("a = 1")
+    monkeypatch.setattr(grade, "protection", lambda memory: {"namespaces": False, "user": False, "why": "refused"})
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "class")
+    warned = capsys.readouterr().err
+    assert judge.asked == ["Stop"] and "no namespaces here (refused)" in warned and "it runs as you" in warned
+
+
+def test_where_not_even_an_honest_function_runs_nobody_gets_a_zero(tmp_path, capsys):
+    (tmp_path / "Ada.py").write_text("a = 1")
+    arguments = [str(tmp_path), "--lesson", "1", "--work", str(tmp_path / "work"), "--memory", "1"]
+    assert "nobody can be graded: in the sandbox, " in error_line(capsys, grade, *arguments)
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_file_that_is_no_python_earns_nothing_and_is_told_why(tmp_path, capsys):
@@ -161,7 +179,10 @@ def test_mistakes_of_the_teacher_are_told_in_one_line(tmp_path, capsys):
     assert "no laws of lesson 77; there are lessons 1" in error_line(capsys, grade, str(tmp_path), "--lesson", "77")
     assert "no submissions" in error_line(capsys, grade, str(tmp_path), "--lesson", "1").replace("holds no", "no")
     (tmp_path / "Ada.py").write_text("a = 1")
-    assert "must be positive" in error_line(capsys, grade, str(tmp_path), "--lesson", "1", "--jobs", "0")
+    for option in ("--jobs", "--timeout", "--call-timeout", "--memory"):
+        assert f"{option} 0" in error_line(capsys, grade, str(tmp_path), "--lesson", "1", option, "0")
+    assert "--timeout nan" in error_line(capsys, grade, str(tmp_path), "--lesson", "1", "--timeout", "nan")
+    assert "--seed -1" in error_line(capsys, grade, str(tmp_path), "--lesson", "1", "--seed", "-1")
 
 
 def test_weights_are_points_and_an_exercise_without_one_is_worth_1():

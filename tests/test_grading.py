@@ -4,6 +4,7 @@ tests/hostile holds one attack a file: each redefines `remask` in a file whose o
 """
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -277,6 +278,20 @@ def test_a_student_s_process_sees_python_and_no_more(locked, sandbox):
     assert not {"old", "home", "proc", "etc", "root2"} & set(impl.remask("/"))
 
 
+def test_a_python_that_is_reached_through_a_link_can_import_in_the_sandbox_too(locked, monkeypatch):
+    folder = Path(tempfile.mkdtemp(prefix="sandbox-"))
+    (folder / "empty").mkdir()
+    (folder / "venv").symlink_to(sys.prefix)
+    monkeypatch.setattr(sys, "executable", str(folder / "venv" / "bin" / "python"))
+    one = Sandbox(Limits(memory=512, seconds=20), folder / "empty", [ROOT])
+    try:
+        source = "def f():\n    import sys, numpy.random, torch.distributions\n    return sys.prefix\n"
+        assert answers(one, source).f() == str(folder / "venv")
+    finally:
+        one.close()
+        shutil.rmtree(folder)
+
+
 def test_a_student_s_process_has_no_network(locked, sandbox):
     refused = pytest.raises(StudentError, match=r"OSError|ConnectionRefused|unreachable")
     with socket.create_server(("127.0.0.1", 0)) as server, refused:
@@ -367,6 +382,14 @@ def test_no_exercise_is_lent_its_own_answers(exercise):
         assert not any(f"def {name}(" in text for name in defined)
 
 
+@pytest.mark.parametrize("wrong", sorted((ROOT / "tests" / "wrong_answers").glob("*.py")), ids=lambda path: path.stem)
+def test_a_wrong_answer_of_ours_runs_in_the_sandbox_when_everything_is_lent(wrong, sandbox):
+    impl = Answers(wrong.name, wrong.read_text(), lent.everything(wrong), sandbox, (60.0, 10.0))
+    impl.begin()
+    with pytest.raises(StudentError, match="there is no nothing in the file"):  # so its imports have been found
+        impl.nothing()
+
+
 # --- What is handed in ---
 
 
@@ -414,6 +437,34 @@ def test_what_cannot_be_graded_says_why_and_leads_nowhere(tmp_path):
     assert "symbolic link" in found["link"].trouble and "symbolic link" in found["inside"].trouble
     assert "no lesson_5.py" in found["astray"].trouble and "2 files" in found["two"].trouble
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all", "secret.py"]
+
+
+def test_a_damaged_or_empty_part_of_a_zip_is_the_trouble_of_that_student_alone(tmp_path):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("Ada/lesson_5.py", "a = 1\n" * 99)
+        archive.writestr("Ben/lesson_5.py", "b = 1")
+        archive.writestr("Cem/lesson_5.py", "")
+        archive.writestr("Dora/lesson_5.ipynb", "no Python")
+        archive.writestr("Emil.zip", b"PK no zip")
+        archive.writestr("Fay.zip", zipped("work/lesson_5.py", "f = 1"))
+        archive.writestr("__MACOSX/Ben/lesson_5.py", "no")
+    data = bytearray((tmp_path / "all.zip").read_bytes())
+    data[45:48] = b"\xff\xff\xff"  # in what Ada's file is packed into
+    (tmp_path / "all.zip").write_bytes(data)
+    found = {one.student: one for one in collect(tmp_path / "all.zip", 5)}
+    assert {name: one.source for name, one in found.items() if not one.trouble} == {"Ben": "b = 1", "Fay": "f = 1"}
+    assert sorted(found) == ["Ada", "Ben", "Cem", "Dora", "Emil", "Fay"]
+    assert found["Dora"].trouble == "no lesson_5.py" and "empty" in found["Cem"].trouble
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "Ada.zip").write_bytes(data)
+    assert "cannot be read" in collect(tmp_path / "one", 5)[0].trouble
+
+
+def zipped(name: str, text: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, text)
+    return file.getvalue()
 
 
 def test_nothing_handed_in_is_a_mistake_of_the_teacher(tmp_path):

@@ -356,7 +356,7 @@ def protection(limits: Limits, namespaces: bool, hidden: list[str], user: int) -
             theirs.close()
             return {"namespaces": True, "user": os.geteuid() == 0, "why": "", "ended": end(number)}
         except OSError as error:
-            why = str(error)
+            why = error.strerror or str(error)
         finally:
             ours.close()
     return {"namespaces": False, "user": os.geteuid() == 0, "why": why}

@@ -82,7 +82,8 @@ def own_files(hidden: list[str]) -> None:
 
     hidden: folders that are empty even where they lie within Python's, as the package itself may.
     """
-    python = {str(Path(path).resolve()) for path in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    python = {path: os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    python |= {path: path for path in python.values()}  # what Python calls it, which may be a link, and what it is
     _mount(None, "/", None, RECURSIVE | PRIVATE)
     _mount("tmpfs", "/tmp", "tmpfs", NO_SUID | NO_DEVICES, "size=1m,mode=755")
     os.mkdir("/tmp/old")
@@ -91,16 +92,16 @@ def own_files(hidden: list[str]) -> None:
         if os.path.islink(f"/old{path}"):
             os.symlink(os.readlink(f"/old{path}"), path)
         elif os.path.isdir(f"/old{path}"):
-            _show(path)
-    for path in sorted(python):
+            _show(path, path)
+    for path, real in sorted(python.items()):
         if not path.startswith("/usr/") and path != "/usr":
-            _show(path)
+            _show(path, real)
     for path in hidden:
         if os.path.isdir(path):
             _mount("tmpfs", path, "tmpfs", NO_SUID | NO_DEVICES, "size=64k,mode=755")
             for folder in python:
                 if Path(folder).is_relative_to(path):  # the project's folder, with .venv in it
-                    _show(folder)
+                    _show(folder, python[folder])
             _mount(None, path, None, REMOUNT | BIND | READ_ONLY | NO_SUID | NO_DEVICES)
     os.mkdir("/dev")
     for path in DEVICES:
@@ -121,10 +122,10 @@ def _pivot(root: str, old: str) -> None:
     os.chdir("/")
 
 
-def _show(path: str) -> None:
-    """Make a folder of the old file system visible at the same place, read-only with all that is mounted in it."""
+def _show(path: str, real: str) -> None:
+    """Make a folder of the old file system visible as `path`, read-only with all that is mounted in it."""
     os.makedirs(path, exist_ok=True)
-    _mount(f"/old{path}", path, None, BIND | RECURSIVE)
+    _mount(f"/old{real}", path, None, BIND | RECURSIVE)
     attributes = (ctypes.c_uint64 * 4)(READ_ONLY | NO_SUID | NO_DEVICES, 0, 0, 0)
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
     everything_in_it = 0x8000

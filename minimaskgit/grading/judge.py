@@ -30,7 +30,7 @@ def answers(config: pytest.Config, path: Path) -> Answers:
     limits = Limits(memory=settings["memory"], seconds=int(settings["seconds"]) + SPARE)
     sandbox = Sandbox(limits, Path(settings["folder"]), [ROOT, *map(Path, settings["hidden"])])
     exercise = ROOT / "lessons" / "exercises" / f"lesson_{settings['lesson']}.py"
-    texts = lent.everything() if settings["lend_everything"] else lent.lent_to(exercise)
+    texts = lent.everything(path) if settings["lend_everything"] else lent.lent_to(exercise)
     options = {"seed": settings["seed"], "infinite": settings["infinite"]}
     found = Answers(
         path.name, path.read_text(), texts, sandbox, (settings["seconds"], settings["call_seconds"]), **options

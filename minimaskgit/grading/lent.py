@@ -15,19 +15,21 @@ def lent_to(exercise: Path) -> dict[str, str]:
     """Sources by module."""
     tree = ast.parse(exercise.read_text())
     answers = {node.name: _methods(node) for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return _sources(tree, answers)
+
+
+def everything(answers: Path) -> dict[str, str]:
+    """All that a file imports, answers too: for answers of ours that are wrong in one place only."""
+    return _sources(ast.parse(answers.read_text()), {})
+
+
+def _sources(tree: ast.Module, answers: dict[str, set[str]]) -> dict[str, str]:
     modules: dict[str, dict[str, ast.stmt]] = {}
     for module, name in _imported(tree):
         names = [name] if name else sorted(_attributes(tree, module.rpartition(".")[2]))
         for wanted in names:
             _lend(module, wanted, answers, modules)
     return {module: "\n\n".join(ast.unparse(node) for node in nodes.values()) for module, nodes in modules.items()}
-
-
-def everything() -> dict[str, str]:
-    """The whole package but for its commands: for answers of ours that are wrong in one place only."""
-    names = ("errors", "files", "schedules", "masking", "transformer", "decoding", "autoregressive", "editing")
-    names += ("tokenizer", "adversary", "estimate", "metrics", "training")
-    return {f"minimaskgit.{name}": path.read_text() for name in names if (path := PACKAGE / f"{name}.py").exists()}
 
 
 def _imported(tree: ast.Module) -> list[tuple[str, str | None]]:

@@ -4,9 +4,11 @@ submissions/Ada.py, submissions/Ben/lesson_3.py, submissions/Cem.zip, submission
 """
 
 import io
+import lzma
 import re
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +16,8 @@ from pathlib import Path, PurePosixPath
 from minimaskgit.errors import UserError
 
 LARGEST = 2**20  # bytes of a file of answers
+# What a damaged, locked or strange file raises.
+UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,14 @@ def _entry(path: Path, lesson: int) -> Submission:
             return _folder(path, student, lesson)
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
-                return _one_of(student, _members(archive), lesson)
+                return _one_of(student, _members(archive, archive.infolist()), lesson)
         return Submission(student, _text(path.read_bytes() if path.stat().st_size <= LARGEST else b"", path.name))
-    except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        return Submission(student, trouble=f"cannot be read: {str(error).splitlines()[0] if str(error) else 'empty'}")
+    except UNREADABLE as error:
+        return _unreadable(student, error)
+
+
+def _unreadable(student: str, error: Exception) -> Submission:
+    return Submission(student, trouble=f"cannot be read: {str(error).splitlines()[0] if str(error) else 'damaged'}")
 
 
 def _folder(path: Path, student: str, lesson: int) -> Submission:
@@ -70,10 +78,10 @@ def _folder(path: Path, student: str, lesson: int) -> Submission:
     return _one_of(student, files, lesson)
 
 
-def _members(archive: zipfile.ZipFile) -> dict[str, bytes]:
-    """Python files of an archive, by name; read into memory, so that a name cannot lead anywhere."""
+def _members(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> dict[str, bytes]:
+    """Python files among members of an archive, by name; read into memory, so that a name cannot lead anywhere."""
     files = {}
-    for member in archive.infolist():
+    for member in members:
         path = PurePosixPath(member.filename.replace("\\", "/"))
         astray = path.is_absolute() or ".." in path.parts or stat.S_ISLNK(member.external_attr >> 16)
         if astray or path.suffix != ".py" or "__MACOSX" in path.parts or member.file_size > LARGEST:
@@ -106,32 +114,40 @@ def _platform_zip(path: Path, lesson: int) -> list[Submission]:
     """A zip of all: a folder a student, or a file or zip a student on the top."""
     try:
         with zipfile.ZipFile(path) as archive:
-            by_student: dict[str, dict[str, bytes]] = {}
-            zips = {}
+            by_student: dict[str, list[zipfile.ZipInfo]] = {}
             for member in archive.infolist():
-                name = PurePosixPath(member.filename.replace("\\", "/"))
-                if name.suffix == ".zip" and ".." not in name.parts and member.file_size <= 8 * LARGEST:
-                    zips[_student(name)] = archive.open(member).read(8 * LARGEST)
-            for name, data in _members(archive).items():
-                by_student.setdefault(_student(PurePosixPath(name)), {})[name] = data
-    except zipfile.BadZipFile as error:
+                if student := _student(member):
+                    by_student.setdefault(student, []).append(member)
+            return [_of_members(archive, student, members, lesson) for student, members in by_student.items()]
+    except UNREADABLE as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-    found = [_one_of(student, files, lesson) for student, files in by_student.items()]
-    return found + [_inner(student, data, lesson) for student, data in zips.items() if student not in by_student]
 
 
-def _inner(student: str, data: bytes, lesson: int) -> Submission:
+def _of_members(archive: zipfile.ZipFile, student: str, members: list[zipfile.ZipInfo], lesson: int) -> Submission:
+    """A student's part of a zip of all: Python files, or if there are none a zip of these."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return _one_of(student, _members(archive), lesson)
-    except (ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        return Submission(student, trouble=f"cannot be read: {error}")
+        files = _members(archive, members)
+        zips = [member for member in members if member.filename.endswith(".zip") and member.file_size <= 8 * LARGEST]
+        if not files and zips:
+            with archive.open(zips[-1]) as file, zipfile.ZipFile(io.BytesIO(file.read(8 * LARGEST))) as inner:
+                files = _members(inner, inner.infolist())
+        return _one_of(student, files, lesson)
+    except UNREADABLE as error:
+        return _unreadable(student, error)
 
 
-def _student(name: PurePosixPath) -> str:
-    """Moodle calls folders "Ada Lovelace_1234_assignsubmission_file_"; the name is what comes before."""
-    first = name.parts[0] if len(name.parts) > 1 else name.stem
-    return re.sub(r"(_\d+)?_assignsubmission.*", "", first)
+def _student(member: zipfile.ZipInfo) -> str:
+    """Whose a member of a zip of all is, or an empty string.
+
+    Moodle calls folders "Ada Lovelace_1234_assignsubmission_file_"; the name is what comes before.
+    """
+    name = PurePosixPath(member.filename.replace("\\", "/"))
+    if name.is_absolute() or ".." in name.parts or str(name).startswith((".", "__")):
+        return ""
+    in_a_folder = member.is_dir() or len(name.parts) > 1
+    if not in_a_folder and name.suffix not in (".py", ".zip"):
+        return ""
+    return re.sub(r"(_\d+)?_assignsubmission.*", "", name.parts[0] if in_a_folder else name.stem)
 
 
 def _distinct(found: list[Submission]) -> Iterator[Submission]:

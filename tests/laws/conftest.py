@@ -17,6 +17,9 @@ is not enough, and hand in only what plain data describe; anything else is refus
     what tiny.py makes: models, a discriminator,      its `described_by`: who makes it, and from what; besides, of
     a cache                                           modules their state_dict(). Of FixedLogits `seen`, of a KVCache
                                                       `length` come back
+
+The grader of a class (minimaskgit.grading) rebuilds none of these from what describes them: generators go over by their
+state, schedules and models stay with the judge, and the student's process calls back for each call of them.
 """
 
 import importlib.util

@@ -97,6 +97,14 @@ def test_attention_does_not_care_for_the_order_of_keys(impl, q, order, draw):
     assert one.allclose(other, atol=1e-5), "the same keys and values in another order gave something else"
 
 
+@pytest.mark.law("attention")
+def test_keys_that_all_fit_alike_give_the_mean_of_the_values_however_well_they_fit(impl):
+    q = torch.tensor([100.0, -100.0]).view(1, 1, 2, 1)
+    k, v = torch.full((1, 1, 4, 1), 100.0), torch.tensor([1.0, 2.0, 3.0, 6.0]).view(1, 1, 4, 1)
+    found = impl.attention(q, k, v, False).flatten().tolist()
+    assert found == pytest.approx([3, 3], 1e-4), f"scores of 10,000, or of -10,000, for all keys gave {found}, not 3"
+
+
 def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> np.ndarray:
     """softmax(q k^T / sqrt(d)) v in numpy."""
     q, k, v = (x.double().numpy() for x in (q, k, v))

@@ -37,6 +37,7 @@ MODEL = tiny_transformer()
 model_runs = settings(max_examples=20)
 step_counts = st.integers(1, N + 2)
 known_regions = canvases(K, N, MODEL.mask_id)
+few = st.integers(1, 9)
 
 
 def some_labels(tokens: torch.Tensor) -> torch.Tensor:
@@ -86,7 +87,9 @@ def test_confidence_is_log_probability_plus_noise_and_infinite_where_known(impl,
 @pytest.mark.law("num_to_mask")
 @given(
     name=schedule_names,
-    samples=st.lists(st.tuples(st.integers(1, 300), st.integers(0, 300)), min_size=1, max_size=5),
+    samples=st.lists(
+        st.tuples(few | st.integers(1, 300), st.just(0) | few | st.integers(1, 300)), min_size=1, max_size=5
+    ),
     progress=st.integers(1, 40).flatmap(lambda steps: st.tuples(st.integers(0, steps - 1), st.just(steps))),
 )
 def test_a_step_keeps_the_floor_of_u_gamma_masked_but_always_fixes_one_and_leaves_one(impl, name, samples, progress):
@@ -236,12 +239,30 @@ def test_the_choice_temperature_falls_linearly_to_zero(impl, seed):
 
 
 @pytest.mark.law("decode")
-def test_every_sample_is_painted_as_its_own_class_asks(impl, seed):
-    # Sure of the code that has the class' own number.
-    model = FixedLogits(50 * torch.eye(C + 1, K)[:, None].expand(-1, N, -1), C)
-    labels = torch.tensor([2, 0, 2, 1])
-    decoded = impl.decode(model, labels, steps=3, generator=generator(seed))
-    assert decoded.equal(labels[:, None].expand(4, N)), f"classes {labels.tolist()} gave {decoded.tolist()}"
+def test_without_choice_noise_the_likelier_of_two_drawn_tokens_is_kept(impl, seed):
+    # The rare code is kept only where both positions have drawn it.
+    samples, rare = 4000, 0.4
+    model = FixedLogits(torch.tensor([rare, 1 - rare]).log().expand(2, 2))
+    options = {"steps": 2, "schedule": linear, "temperature": 0.0, "generator": generator(seed)}
+    canvas = torch.full((samples, 2), model.mask_id)
+    impl.decode(model, torch.zeros(samples, dtype=torch.long), canvas, **options)
+    kept_rare = (model.seen[1] == 0).any(1).sum().item()
+    pvalue = stats.binomtest(kept_rare, samples, rare**2).pvalue
+    assert pvalue > 1e-6, f"the rarer token is kept in {kept_rare / samples:.2f} of the samples, expected {rare**2:.2f}"
+
+
+@pytest.mark.law("decode")
+@model_runs
+@given(tokens=known_regions, blank=st.booleans(), steps=step_counts, draw=seeds)
+def test_every_unknown_token_becomes_what_its_own_position_and_class_ask_for(impl, tokens, blank, steps, draw):
+    wanted = torch.randint(K, (C + 1, N), generator=generator(draw))
+    model = FixedLogits(50 * torch.eye(K)[wanted], C)  # sure of one code at each position of each class
+    labels = torch.arange(len(tokens)) // 2  # two samples of a class, with canvases of their own
+    canvas = torch.full_like(tokens, MODEL.mask_id) if blank else tokens
+    options = {"steps": steps, "generator": generator(draw)}
+    decoded = impl.decode(model, labels, None if blank else tokens, **options)
+    expected = torch.where(unknown(canvas), wanted[labels], canvas)
+    assert decoded.equal(expected), f"classes {labels.tolist()} gave {decoded.tolist()}, not {expected.tolist()}"
 
 
 @pytest.mark.law("decode")

@@ -59,6 +59,12 @@ def test_a_token_is_masked_if_a_pixel_of_the_box_lies_in_it_or_in_one_near_it(im
     assert_masked(impl, *drawn, dilate)
 
 
+@pytest.mark.law("box_to_token_mask")
+@pytest.mark.parametrize("dilate", [1, 2])
+def test_a_single_pixel_grows_by_as_many_tokens_on_every_side(impl, dilate):
+    assert_masked(impl, (10, 10, 11, 11), 21, 7, dilate)  # in the middle of 7 x 7 tokens, of 3 x 3 pixels each
+
+
 def assert_masked(impl, box: tuple[int, int, int, int], size: int, grid: int, dilate: int) -> None:
     f, (x0, y0, x1, y1) = size // grid, box
     expected = np.zeros((grid, grid), dtype=bool)

@@ -94,6 +94,15 @@ def test_the_frechet_distance_is_the_formula_with_the_root_of_the_product(impl, 
     assert found == pytest.approx(expected, 1e-3, abs=1e-3), f"the distance is {found:.4f}, not {expected:.4f}"
 
 
+@pytest.mark.law("frechet_distance")
+@given(one=gaussians(), other=gaussians())
+def test_the_frechet_distance_is_a_float64_also_of_statistics_in_float32(impl, one, other):
+    found, expected = impl.frechet_distance(*(x.float() for x in (*one, *other))), impl.frechet_distance(*one, *other)
+    assert found.dtype == torch.float64, f"the distance is {found.dtype}"
+    close = found.item() == pytest.approx(expected.item(), 1e-3, abs=1e-3)
+    assert close, f"the distance is {found.item():.4f}, not {expected.item():.4f}"
+
+
 # --- The inception score ---
 
 
