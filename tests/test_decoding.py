@@ -9,10 +9,11 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from canvas import MODEL, C, K, N, known_regions, some_labels, step_counts, unknown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from strategies import canvases, masks, normal, schedule_names, seeds
+from strategies import masks, normal, schedule_names, seeds
 from tiny import FixedLogits, generator, tiny_transformer
 
 from minimaskgit import decoding
@@ -26,20 +27,7 @@ from minimaskgit.decoding import (
 )
 from minimaskgit.schedules import SCHEDULES, cosine
 
-N, K, C = 9, 11, 3  # the tiny transformer's tokens, codes and classes
-MODEL = tiny_transformer()
-
 model_runs = settings(max_examples=30)
-step_counts = st.integers(1, N + 2)
-known_regions = canvases(K, N, MODEL.mask_id)
-
-
-def some_labels(tokens: torch.Tensor) -> torch.Tensor:
-    return torch.arange(len(tokens)) % (C + 1)
-
-
-def unknown(tokens: torch.Tensor) -> torch.Tensor:
-    return tokens == MODEL.mask_id
 
 
 def handed_to(function: str, run: Callable[[], object]) -> list[tuple]:

@@ -460,6 +460,24 @@ def test_a_damaged_or_empty_part_of_a_zip_is_the_trouble_of_that_student_alone(t
     assert "cannot be read" in collect(tmp_path / "one", 5)[0].trouble
 
 
+@pytest.mark.parametrize(
+    "names, students",
+    [
+        (["class/Ada/lesson_5.py", "class/Ben/src/lesson_5.py", "class/Cem.zip"], ["Ada", "Ben", "Cem"]),
+        (["class/", "class/Ada.py", "class/Ben.py", "__MACOSX/class/._Ada.py"], ["Ada", "Ben"]),
+        (["Ada/lesson_5.py", "Ada/helpers.py"], ["Ada"]),
+        (["Ada/src/lesson_5.py", "Ada/src/tests/helpers.py"], ["Ada"]),
+        (["Ada/lesson_5.py", "Ben/lesson_5.py"], ["Ada", "Ben"]),
+    ],
+)
+def test_a_zip_of_all_may_have_them_in_one_folder(tmp_path, names, students):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, zipped("lesson_5.py", "f = 1") if name.endswith(".zip") else "f = 1")
+    found = collect(tmp_path / "all.zip", 5)
+    assert [(one.student, one.source) for one in found] == [(student, "f = 1") for student in students]
+
+
 def zipped(name: str, text: str) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:

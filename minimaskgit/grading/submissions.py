@@ -111,12 +111,15 @@ def _text(data: bytes, name: str) -> str:
 
 
 def _platform_zip(path: Path, lesson: int) -> list[Submission]:
-    """A zip of all: a folder a student, or a file or zip a student on the top."""
+    """A zip of all: a folder a student, or a file or zip a student on the top, or these in one folder."""
     try:
         with zipfile.ZipFile(path) as archive:
+            places = [(member, place) for member in archive.infolist() if (place := _place(member))]
+            if _in_one_folder([place for _, place in places], f"lesson_{lesson}.py"):
+                places = [(member, place.relative_to(place.parts[0])) for member, place in places]
             by_student: dict[str, list[zipfile.ZipInfo]] = {}
-            for member in archive.infolist():
-                if student := _student(member):
+            for member, place in places:
+                if student := _student(place, member.is_dir()):
                     by_student.setdefault(student, []).append(member)
             return [_of_members(archive, student, members, lesson) for student, members in by_student.items()]
     except UNREADABLE as error:
@@ -136,18 +139,30 @@ def _of_members(archive: zipfile.ZipFile, student: str, members: list[zipfile.Zi
         return _unreadable(student, error)
 
 
-def _student(member: zipfile.ZipInfo) -> str:
+def _place(member: zipfile.ZipInfo) -> PurePosixPath | None:
+    """Where a member of a zip of all lies; None if it is hidden or would lead elsewhere."""
+    place = PurePosixPath(member.filename.replace("\\", "/"))
+    return None if place.is_absolute() or ".." in place.parts or str(place).startswith((".", "__")) else place
+
+
+def _in_one_folder(places: list[PurePosixPath], wanted: str) -> bool:
+    """Whether a zip's only folder is that of all students, and not the one of a single student."""
+    if len({place.parts[0] for place in places}) != 1:
+        return False
+    inside = [place for place in places if len(place.parts) == 2 and place.suffix in (".py", ".zip")]
+    deeper = [place for place in places if len(place.parts) > 2 and place.name == wanted]
+    return len(inside + deeper) > 1 and all(place.name != wanted for place in inside)
+
+
+def _student(place: PurePosixPath, is_folder: bool) -> str:
     """Whose a member of a zip of all is, or an empty string.
 
     Moodle calls folders "Ada Lovelace_1234_assignsubmission_file_"; the name is what comes before.
     """
-    name = PurePosixPath(member.filename.replace("\\", "/"))
-    if name.is_absolute() or ".." in name.parts or str(name).startswith((".", "__")):
+    in_a_folder = is_folder or len(place.parts) > 1
+    if not place.parts or (not in_a_folder and place.suffix not in (".py", ".zip")):
         return ""
-    in_a_folder = member.is_dir() or len(name.parts) > 1
-    if not in_a_folder and name.suffix not in (".py", ".zip"):
-        return ""
-    return re.sub(r"(_\d+)?_assignsubmission.*", "", name.parts[0] if in_a_folder else name.stem)
+    return re.sub(r"(_\d+)?_assignsubmission.*", "", place.parts[0] if in_a_folder else place.stem)
 
 
 def _distinct(found: list[Submission]) -> Iterator[Submission]:

@@ -9,10 +9,11 @@ import numpy as np
 import oracles
 import pytest
 import torch
+from canvas import MODEL, C, K, N, known_regions, some_labels, step_counts, unknown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from strategies import canvases, codes, like, masks, schedule_names, seeds, small
+from strategies import codes, like, masks, schedule_names, seeds, small
 from tiny import FixedLogits, generator, tiny_transformer
 
 from minimaskgit import decoding
@@ -31,21 +32,8 @@ LESSON = {
     "decode": (decoding, LOOP),
 }
 
-N, K, C = 9, 11, 3  # the tiny transformer's tokens, codes and classes
-MODEL = tiny_transformer()
-
 model_runs = settings(max_examples=20)
-step_counts = st.integers(1, N + 2)
-known_regions = canvases(K, N, MODEL.mask_id)
 few = st.integers(1, 9)
-
-
-def some_labels(tokens: torch.Tensor) -> torch.Tensor:
-    return torch.arange(len(tokens)) % (C + 1)
-
-
-def unknown(tokens: torch.Tensor) -> torch.Tensor:
-    return tokens == MODEL.mask_id
 
 
 @st.composite
