@@ -227,6 +227,28 @@ def strays(sandbox: Sandbox) -> list[int]:
     return found
 
 
+BREEDER = """
+import os, sys, time
+
+while os.getppid() == int(sys.argv[1]):  # children and grandchildren that live for a moment
+    if (child := os.fork()) == 0:
+        if os.fork() == 0:
+            time.sleep(0.0005)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(not confinement.LINUX, reason="only Linux has /proc")
+def test_processes_that_vanish_while_they_are_counted_do_no_harm():
+    breeder = subprocess.Popen([sys.executable, "-c", BREEDER, str(os.getpid())])
+    try:
+        assert sum(bool(confinement.descendants(breeder.pid)) for _ in range(20_000)) > 0
+    finally:
+        breeder.kill()
+        breeder.wait()
+
+
 PROBE = """
 import json, os, socket, sys
 

@@ -208,9 +208,11 @@ def descendants(of: int) -> dict[int, int]:
 
 
 def _children(of: int) -> list[int]:
-    """Of all threads of a process."""
-    children = []
-    for path in Path(f"/proc/{of}/task").glob("*/children"):
+    """Of all threads of a process; any of them may be gone before the next line."""
+    children, threads = [], []
+    with contextlib.suppress(OSError):
+        threads = os.listdir(f"/proc/{of}/task")
+    for thread in threads:
         with contextlib.suppress(OSError, ValueError):
-            children += map(int, path.read_text().split())
+            children += map(int, Path(f"/proc/{of}/task/{thread}/children").read_text().split())
     return children
