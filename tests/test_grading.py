@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from hypothesis import strategies as st
 from lawbook import cases
 from tiny import FixedLogits
 
+from minimaskgit import grade
 from minimaskgit.errors import UserError
 from minimaskgit.grading import confinement, lent, protocol
 from minimaskgit.grading.confinement import Limits
@@ -34,6 +36,7 @@ from minimaskgit.grading.submissions import collect
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = sorted((ROOT / "tests" / "hostile").glob("*.py"))
+RIGHT = sorted((ROOT / "tests" / "right_answers").glob("lesson_*.py"))
 HONEST = (ROOT / "tests" / "right_answers" / "lesson_5_thresholds.py").read_text()
 EXERCISE = ROOT / "lessons" / "exercises" / "lesson_5.py"
 
@@ -167,9 +170,30 @@ def earns(impl: Answers, exercise: str) -> bool:
     return True
 
 
-def test_right_answers_earn_their_exercises_through_the_sandbox(sandbox):
-    impl = answers(sandbox, HONEST, infinite=["confidence"])
-    assert all(earns(impl, name) for name in ("confidence", "num_to_mask", "remask"))
+@pytest.mark.slow
+@pytest.mark.parametrize("answer", RIGHT, ids=lambda path: path.stem)
+def test_a_right_answer_earns_all_exercises_through_the_sandbox(answer, sandbox):
+    lesson = int(answer.stem.split("_")[1])
+    laws, infinite = cases(lesson), tomllib.loads(grade.WEIGHTS.read_text())["may_be_infinite"]
+    texts = lent.lent_to(EXERCISE.with_name(f"lesson_{lesson}.py"))
+    seconds = (grade.Options.timeout / len(laws), grade.Options.call_timeout)
+    impl = Answers(answer.name, answer.read_text(), texts, sandbox, seconds, infinite=infinite)
+    for of_one_exercise in laws.values():
+        impl.begin()
+        for law in of_one_exercise:
+            law(impl)
+
+
+def test_the_judge_s_own_work_takes_none_of_the_student_s_seconds(sandbox):
+    def slow_model(x: float) -> float:
+        until = time.thread_time() + 1.5
+        while time.thread_time() < until:
+            pass
+        return x + 1
+
+    impl = answers(sandbox, "def decode(model):\n    return model(1.0)\n", seconds=(1.0, 1.0))
+    assert impl.decode(slow_model) == 2
+    assert impl.finish() < 1
 
 
 def files_of_the_project() -> dict[Path, tuple[int, int]]:
