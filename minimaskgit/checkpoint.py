@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from minimaskgit.errors import UserError
 from minimaskgit.files import writing, written_aside
+from minimaskgit.sharding import share_of, whole
 
 
 class Stateful(Protocol):
@@ -34,7 +35,7 @@ class Stateful(Protocol):
 
 
 # What goes wrong when a file is not what it should be.
-DAMAGE = (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError)
+DAMAGE = (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError)
 
 
 def save_checkpoint(
@@ -44,15 +45,22 @@ def save_checkpoint(
     parts: Mapping[str, Stateful],
     score: float | None = None,
     keep: int = 2,
+    write: bool = True,
 ) -> None:
     """Write the named parts, the number of steps done and the seconds they took; whole or not at all.
 
     score: how good this state is, less being better. Of all checkpoints in `folder` the newest `keep` and the one of
-    the best score stay. UserError if it cannot be written; the ones before are then intact.
+    the best score stay. UserError if it cannot be written; the ones before are then intact. Of several processes all
+    call this, for what is split between them, and one has `write`.
     """
     tensors = {}
     for name, part in parts.items():
-        tensors |= {f"{name}.{key}": value.detach().cpu().contiguous() for key, value in _tensors(part).items()}
+        for key, value in _tensors(part).items():
+            value = whole(value.detach())
+            if write:
+                tensors[f"{name}.{key}"] = value.cpu().contiguous()
+    if not write:
+        return
     facts = {"step": str(step), "seconds": str(seconds)} | ({} if score is None else {"score": str(score)})
     with written_aside(folder / f"checkpoint-{step:08d}.safetensors") as aside:
         save_file(tensors, aside, metadata=facts | {"digest": _digest(tensors, facts)})
@@ -158,11 +166,14 @@ def _tensors(part: Stateful) -> dict[str, Tensor]:
 
 def _restore(part: Stateful, tensors: dict[str, Tensor]) -> None:
     if not isinstance(part, torch.optim.Optimizer):
-        part.load_state_dict(tensors)
+        there = part.state_dict()
+        part.load_state_dict({key: share_of(there.get(key, value), value) for key, value in tensors.items()})
         return
+    parameters = [parameter for group in part.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = value
+        parameter = parameters[int(number)]  # the moments are split as it is; the number of steps is not
+        state.setdefault(int(number), {})[name] = share_of(parameter, value) if value.ndim else value
     # Settings such as the learning rate are not restored: the configuration gives them, a function of the step.
     part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})

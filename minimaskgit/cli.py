@@ -28,17 +28,25 @@ def parse(
 
 def run(main: Callable[[], None]) -> None:
     """Run a command: a UserError is printed as one line and exits with code 2, Ctrl-C exits with 130."""
+    code = 0
     try:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        code = 2
     except KeyboardInterrupt as stop:
         print(f"\nstopped{f': {stop}' if str(stop) else ''}", file=sys.stderr)
-        sys.exit(130)
+        code = 130
     except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        code = 141
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        # Threads that talked to other processes may still let go of tensors, and crash if Python is half gone by then.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    if code:
+        sys.exit(code)
 
 
 @contextmanager

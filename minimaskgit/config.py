@@ -190,6 +190,7 @@ class Config:
     keep_checkpoints: int = 2  # how many of the newest are kept while a stage trains, beside the best
     compile: bool = False  # compile the transformers: half a minute before the first step, then faster steps
     recompute: bool = False  # compute the transformers' activations again for the backward pass: less memory, slower
+    shard: bool = False  # split the transformers between the processes (FSDP): less memory each, more traffic
     # Parts in which each process takes its share of a batch; more where too little memory is free.
     accumulate: int = 1
     images: ImagesConfig = field(default_factory=ImagesConfig)

@@ -62,7 +62,7 @@ class Estimate:
     steps: int
     batch_size: int  # over all processes
     flops: float  # operations a step, over all processes
-    state: float  # bytes of weights, gradients and optimizer state
+    state: float  # bytes of weights, gradients and optimizer state, of one process
     activations: float  # bytes kept for the backward pass of one process's part of a batch
 
     @property
@@ -152,7 +152,8 @@ def transformer_estimate(config: Config, num_classes: int, stage: str, processes
     kept = activations(config, kept, settings.batch_size, processes)
     flops = transformer_flops(model, settings.batch_size)
     shape = (parameters(model), settings.steps, settings.batch_size)
-    return Estimate(stage, *shape, flops, state(model, bool(settings.ema_decay)), kept)
+    weights = state(model, bool(settings.ema_decay)) / (processes if config.shard else 1)
+    return Estimate(stage, *shape, flops, weights, kept)
 
 
 def parameters(model: nn.Module) -> int:

@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from minimaskgit.checkpoint import delete_checkpoints, save_model
 from minimaskgit.config import Config, save_config
@@ -89,13 +90,18 @@ class Session:
         return parts
 
     def prepare(self, model: nn.Module, compiled: bool = False) -> nn.Module:
-        """The model as it is trained: its gradients are averaged over the processes where there are several.
+        """The model as it is trained: its gradients are averaged over all processes (DDP; FSDP if split).
 
         It shares its weights with the one given, which has the names, and is the one to save and to draw with.
         """
-        if self.accelerator.num_processes > 1:
+        if self.accelerator.num_processes > 1 and not isinstance(model, FSDPModule):
             model = self.accelerator.prepare(model)
         return torch.compile(model) if compiled else model
+
+    @property
+    def splits(self) -> bool:
+        """Whether transformers are split between processes."""
+        return self.config.shard and self.accelerator.num_processes > 1
 
     def speed(self, batch_size: int, flops: float = 0.0) -> Callable[[float], dict[str, float]]:
         """What the seconds of a step over `batch_size` images of `flops` operations come to."""

@@ -47,6 +47,7 @@ from minimaskgit.rivals.diffusion import train_diffusion
 from minimaskgit.rivals.gan import smallest_side, train_gan
 from minimaskgit.schedules import SCHEDULES
 from minimaskgit.session import Session, finish, finished, fit_into_memory, start_session
+from minimaskgit.sharding import split, whole_model
 from minimaskgit.timing import duration
 from minimaskgit.tokenizer import Tokenizer, code_perplexity
 from minimaskgit.tokens import all_tokens
@@ -240,13 +241,15 @@ def train_tokenizer(session: Session) -> Tokenizer:
             player.step()
         return mean_metrics(learned) | {"grad_norm": norm}
 
-    def picture(done: int) -> Path:
+    def picture(done: int) -> None:
+        if not session.accelerator.is_main_process:
+            return
         model.eval()
         images = session.valid_images(16)[0]
         with torch.no_grad(), session.accelerator.autocast():
             sheet = figures.reconstructions(images, model.decode(model.encode(images)), f"tokenizer, step {done}")
         model.train()
-        return figures.save_png(sheet, folder / "pictures" / f"step_{done:06d}.png")
+        figures.save_png(sheet, folder / "pictures" / f"step_{done:06d}.png")
 
     batch, speed = partial(session.numbers, len(session.train), settings.batch_size), session.speed(settings.batch_size)
     seconds = session.fit(folder, settings.steps, step, parts, picture, batch=batch, best="l1", speed=speed)
@@ -304,23 +307,23 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
     tokens, labels = (x.to(session.device) for x in all_tokens(session, tokenizer))  # small enough to lie there
     torch.manual_seed(seed)
     num_classes = session.train.num_classes
-    model = Transformer(
-        tokenizer.num_codes,
-        num_classes,
-        tokenizer.num_tokens,
-        causal=causal,
-        **asdict(session.config.transformer),
-    ).to(session.device)
-    optimizers = make_optimizers(settings, model)
-    schedule = SCHEDULES[settings.schedule]
+    shape = asdict(session.config.transformer)
+    make = partial(Transformer, tokenizer.num_codes, num_classes, tokenizer.num_tokens, causal=causal, **shape)
+    model = make().to(session.device)
     model.recompute = session.config.recompute
-    trained = session.prepare(model, session.config.compile)
-    parts = {"model": model} | {name: optimizer for name, (optimizer, _) in optimizers.items()}
     ema = None
     if settings.ema_decay:
         ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay)).eval()
-        parts["ema"] = ema
     final = ema.module if ema else model
+    if session.splits:
+        split(model)
+        if ema:
+            split(final)
+    trained = session.prepare(model, session.config.compile)
+    optimizers = make_optimizers(settings, model)
+    schedule = SCHEDULES[settings.schedule]
+    parts = {"model": model} | {name: optimizer for name, (optimizer, _) in optimizers.items()}
+    parts |= {"ema": ema} if ema else {}
     batch = partial(session.numbers, len(tokens), settings.batch_size)
 
     def learn(x: Tensor, y: Tensor, mask: Tensor | None, share: Tensor | float) -> dict[str, Tensor]:
@@ -359,18 +362,24 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
             ema.update_parameters(model)
         return mean_metrics(learned) | {"grad_norm": norm}
 
-    def picture(done: int) -> Path:
-        path = folder / "pictures" / f"step_{done:06d}.png"
-        return sample_sheet(session, final, tokenizer, f"{folder.name}, step {done}", path)
+    def as_it_is() -> Transformer:
+        main = session.accelerator.is_main_process
+        return whole_model(final, make, main) if session.splits else final
+
+    def picture(done: int) -> None:
+        drawn, path = as_it_is(), folder / "pictures" / f"step_{done:06d}.png"
+        if session.accelerator.is_main_process:
+            sample_sheet(session, drawn, tokenizer, f"{folder.name}, step {done}", path)
 
     speed = session.speed(settings.batch_size, transformer_flops(model, settings.batch_size))
     seconds = session.fit(folder, settings.steps, step, parts, picture, batch=batch, best="loss", speed=speed)
+    result = as_it_is()
 
     def evaluate() -> dict:
-        print(f"samples: {sample_sheet(session, final, tokenizer, folder.name, folder / 'samples.png')}")
+        print(f"samples: {sample_sheet(session, result, tokenizer, folder.name, folder / 'samples.png')}")
         return {"seconds": seconds}
 
-    return finish(session, final, folder, evaluate)
+    return finish(session, result, folder, evaluate)
 
 
 def make_optimizers(

@@ -16,7 +16,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from minimaskgit.checkpoint import Stateful, load_checkpoint, save_checkpoint
 from minimaskgit.cli import postponed_stop
 from minimaskgit.errors import UserError
 from minimaskgit.files import write_text, writing
+from minimaskgit.sharding import whole
 
 Metrics = Mapping[str, Tensor | float]
 
@@ -45,7 +46,7 @@ def fit(
     report_every: int = 50,
     save_every: int = 500,
     picture_every: int = 500,
-    picture: Callable[[int], Path] | None = None,
+    picture: Callable[[int], Any] | None = None,
     batch: Callable[[int], Tensor] | None = None,
     best: str | None = None,
     speed: Callable[[float], Mapping[str, float]] | None = None,
@@ -58,8 +59,9 @@ def fit(
     metrics as scalars; their means go to folder/metrics.jsonl and TensorBoard. batch: the numbers of a step's samples,
     written to folder/nan.json when a metric of theirs is not finite, which raises UserError. Of the checkpoints the
     newest `keep` stay, and the one where the metric `best` was lowest. speed: what a step's mean seconds come to, told
-    beside the metrics in folder/speed.jsonl and TensorBoard. Stopped by Ctrl-C or SIGTERM it saves first.
-    accelerator: of the processes that train together, None for one. The seconds are those of all sessions together.
+    beside the metrics in folder/speed.jsonl and TensorBoard. Stopped by Ctrl-C or SIGTERM it saves first. accelerator:
+    of the processes that train together, None for one; each calls `picture`. The seconds are those of all sessions
+    together.
     """
     main = accelerator is None or accelerator.is_main_process
     means = _Means(accelerator)
@@ -79,7 +81,12 @@ def fit(
     )
     alone = accelerator is None or accelerator.num_processes == 1
     told_step = start
-    with bar, postponed_stop(insisting=alone) as stop, _told_if_another_died(folder, alone):
+    with (
+        bar,
+        closing(log) if log else nullcontext(),
+        postponed_stop(insisting=alone) as stop,
+        _told_if_another_died(folder, alone),
+    ):
         for step in range(start, steps):
             seed_everything(seed, folder.name, step)
             means.add(step, train_step(step))
@@ -100,17 +107,17 @@ def fit(
                         log.write_speed(done, speed((now - told) / (done - told_step)))
                     told, told_step = now, done
                     bar.set_postfix_str(" ".join(f"{name} {value:.3g}" for name, value in values.items()))
-            if main and picture and done % picture_every == 0 and done < steps:
+            if picture and done % picture_every == 0 and done < steps:
                 picture(done)
-            if main and saving:
+            if saving:
                 seconds = seconds_before + time.perf_counter() - began
-                save_checkpoint(folder, done, seconds, parts, log.last.get(best), keep)
+                save_checkpoint(folder, done, seconds, parts, log.last.get(best) if main else None, keep, write=main)
             if stopping:
+                if not alone:
+                    accelerator.wait_for_everyone()  # torchrun gives those who still write half a minute only
                 raise KeyboardInterrupt(
                     f"{folder.name} saved at step {done} of {steps}; to go on, run it again (train: with --resume)"
                 )
-    if main:
-        log.close()
     return seconds_before + time.perf_counter() - began
 
 
@@ -168,7 +175,7 @@ def mean_metrics(parts: Sequence[Metrics]) -> dict[str, Tensor]:
 
 def gradient_norm(model: nn.Module, largest: float) -> Tensor:
     """Clip the gradient to the norm `largest` and give the norm it had."""
-    return nn.utils.clip_grad_norm_(model.parameters(), largest)
+    return whole(nn.utils.clip_grad_norm_(model.parameters(), largest))
 
 
 @lru_cache(maxsize=4)

@@ -3,9 +3,11 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +17,7 @@ import torch
 from accelerate.state import AcceleratorState
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from strategies import seeds
 from test_training import tiny_run, tiny_session
 
@@ -181,11 +184,17 @@ cli.run(lambda: train.main(sys.argv[1:]))
 """
 
 
-def two_processes(tmp_path: Path, *arguments: str, events: list = []) -> subprocess.CompletedProcess:  # noqa: B006
-    """Train by torchrun in two processes; events: (signal, rank, (stage, step)), sent by the process to itself."""
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM.format(events=events))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program)]
+def two_processes(
+    tmp_path: Path,
+    *arguments: str,
+    events: Sequence = (),
+    program: str = PROGRAM,
+    count: int = 2,
+) -> subprocess.CompletedProcess:
+    """Train by torchrun, in two processes or `count`; events: (signal, rank, (stage, step)), that each sends itself."""
+    path = tmp_path / "program.py"
+    path.write_text(program.format(events=events))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), str(path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(train.__file__).parents[1])}
     return subprocess.run([*launch, *arguments], capture_output=True, text=True, timeout=240, env=environment)
 
@@ -262,3 +271,63 @@ def test_what_one_process_began_two_go_on_with(one_process, tmp_path, monkeypatc
     ended = two_processes(tmp_path, *only, "--resume", "--device", "cpu")
     assert ended.returncode == 0, ended.stderr
     assert_same_course(one_process / "tokenizer", folder / "tokenizer")
+
+
+# --- Weights split between processes ---
+
+SHARES = """
+import os, torch, torch.distributed as dist
+from minimaskgit.sharding import share_of, split, whole, whole_model
+from minimaskgit.transformer import Transformer
+
+dist.init_process_group("gloo")
+torch.manual_seed(0)
+make = lambda: Transformer(7, 3, 5, width=16, depth=2, heads=2, mlp_width=32)
+model, before = make(), make()
+before.load_state_dict(model.state_dict())
+split(model)
+held = sum(p.to_local().numel() for p in model.parameters())
+assert held < 0.6 * sum(p.numel() for p in before.parameters()), held
+for split_one, one in zip(model.parameters(), before.parameters()):
+    assert whole(split_one).equal(one)
+    assert share_of(split_one, one.detach()).to_local().equal(split_one.to_local())
+    assert whole(one) is one and share_of(one, one) is one
+main = dist.get_rank() == 0
+again = whole_model(model, make, here=main)
+assert all(p.is_meta is not main for p in again.parameters())
+if main:
+    assert all(p.equal(one) for p, one in zip(again.parameters(), before.parameters()))
+dist.barrier()
+print("held a share", flush=True)
+os._exit(0)  # as cli.run does
+"""
+
+
+@pytest.mark.slow
+def test_of_split_weights_each_process_holds_its_share_and_together_they_are_the_whole(tmp_path):
+    ended = two_processes(tmp_path, program=SHARES)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("held a share") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["transformer", "autoregressive"])
+def test_a_split_transformer_has_the_losses_of_one_process_and_goes_on_with_any_number(one_process, tmp_path, stage):
+    folder = tmp_path / "split"
+    shutil.copytree(one_process, folder, ignore=shutil.ignore_patterns("config.json", "transformer", "autoregressive"))
+    for kind in ("classifier", "tokenizer"):
+        shutil.copy(one_process / kind / "config.json", folder / kind)
+    options, stop = ["--out", str(folder), "--stage", stage], int(signal.SIGTERM)
+    ended = two_processes(tmp_path, *options, "--shard", *SETTINGS, events=[(stop, 1, (stage, 1))])
+    assert f"{stage} saved at step 2 of 6" in ended.stderr, ended.stderr
+    options += ["--resume", "--device", "cpu"]
+    ended = two_processes(tmp_path, *options, events=[(stop, 0, (stage, 3))], count=1)
+    assert f"{stage} saved at step 4 of 6" in ended.stderr, ended.stderr
+    ended = two_processes(tmp_path, *options)
+    assert ended.returncode == 0, ended.stderr
+    assert "warning" not in ended.stderr.lower(), ended.stderr
+    assert_same_course(one_process / stage, folder / stage)
+    alone, split = (load_file(path / stage / "model.safetensors") for path in (one_process, folder))
+    assert alone.keys() == split.keys()
+    for name, value in alone.items():
+        assert split[name].allclose(value, rtol=1e-3, atol=1e-4), name

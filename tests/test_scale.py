@@ -82,6 +82,7 @@ def test_less_is_kept_of_more_processes_parts_and_recomputed_layers():
 
     assert memory() > memory(recompute=True) and memory() > memory(accumulate=2)
     assert memory(processes=2) == memory(accumulate=2)
+    assert memory(processes=2, shard=True) == memory() / 2
 
 
 def test_the_table_tells_the_time_at_the_speed_it_names():
