@@ -416,7 +416,8 @@ show(figures.curves(curves, "step", "masked loss, nats"), width=600)
 # - *Precision.* bf16 (the default) halves the memory of activations and is several times faster; weights stay float32.
 # - *Memory is short?* `--accumulate 2` takes each batch in two parts; the result is that of the whole batch.
 # - *Several GPUs.* `torchrun --nproc-per-node 8 -m minimaskgit.train` and the rest as above: each has a copy of the
-#   model, the batch is shared. `batch_size` is always that of the whole step, so nothing else changes.
+#   model (with `--shard` a part of it), the batch is shared. `batch_size` is always that of the whole step, so nothing
+#   else changes.
 # - *Before the days begin*: `--max-steps 50` sends the whole of it through every stage; look at the pictures.
 # - *One number to watch*: tokens a second. If it falls, the data or another user of the machine is to blame.
 #
