@@ -1,7 +1,8 @@
 """How fast it is: `make bench` (lesson 9). Ratios within one run; the machine's own matrix product is measured beside.
 
 Measured with untrained weights, since speed does not depend on them, on two shapes: the demo's, and a width-256,
-8-layer transformer on 256 tokens of 1024 codes; on a GPU also on that of `--full`.
+8-layer transformer on 256 tokens of 1024 codes; on a GPU also on that of `--full`. Beside them the tokenizers of the
+same presets, as autoencoders alone: without classifier and discriminator.
 """
 
 import statistics
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from minimaskgit import autoregressive, cli
-from minimaskgit.config import Config, TransformerConfig, full
+from minimaskgit.config import Config, TransformerConfig, demo, full, tiny_imagenet
 from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
 from minimaskgit.estimate import transformer_flops
@@ -24,6 +26,7 @@ from minimaskgit.masking import mvtm_loss
 from minimaskgit.runs import pick_device
 from minimaskgit.schedules import cosine
 from minimaskgit.timing import interleaved, machine, matmul_flops, matmul_work, published_peak
+from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.train import make_optimizers
 from minimaskgit.transformer import Transformer
 
@@ -42,6 +45,7 @@ SHAPES = {
     "256 tokens": Shape(1024, 256, TransformerConfig(width=256, depth=8, heads=8, mlp_width=1024)),
 }
 ON_GPU = {"full": Shape(1024, 256, full().transformer)}
+TOKENIZERS = {"demo": demo(), "64 x 64": tiny_imagenet()}
 CLASSES = 1000  # more than any batch, so that no two samples share their first pass
 
 
@@ -72,6 +76,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     result["shapes"] = {
         f"{name}, {precision}": measure(shape, options, device, precision, f"{name}, {precision}")
         for name, shape in shapes.items()
+        for precision in options.precisions
+    }
+    result["tokenizers"] = {
+        f"{name}, {precision}": measure_tokenizer(config, options, device, precision, f"{name}, {precision}")
+        for name, config in TOKENIZERS.items()
         for precision in options.precisions
     }
     print(report(result))
@@ -152,6 +161,37 @@ def training_work(model: Transformer, shape: Shape, options: Options, device: to
     return step
 
 
+def measure_tokenizer(config: Config, options: Options, device: torch.device, precision: str, name: str) -> dict:
+    """Images a second that the tokenizer trains on, compresses and paints."""
+    torch.manual_seed(0)
+    size, batch = config.images.size, options.train_batch
+    model = Tokenizer(size, **asdict(config.tokenizer)).to(device)
+    optimizer = torch.optim.AdamW(model.parameters())
+    images = torch.rand(batch, 3, size, size, device=device)
+    codes = torch.randint(model.num_codes, (batch, model.num_tokens), device=device)
+
+    def train() -> None:
+        model.train()
+        reconstruction, quantized = model(images)
+        loss = F.l1_loss(reconstruction.float(), images) + quantized.codebook_loss + quantized.commitment_loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    work = {
+        "training": train,
+        "encoding": lambda: torch.no_grad()(model.eval().encode)(images),
+        "decoding": lambda: torch.no_grad()(model.eval().decode)(codes),
+    }
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        seconds = interleaved(work, options.repeats, device, f"tokenizer, {name}")
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "tokenizer": asdict(config.tokenizer),
+        "images_per_second": {kind: batch / statistics.median(seconds[kind]) for kind in work},
+    }
+
+
 def rates(
     seconds: dict[str, list[float]], model: Transformer, shape: Shape, options: Options, published: float | None
 ) -> dict:
@@ -203,6 +243,9 @@ def report(result: dict) -> str:
             f"  training: {t['images_per_second']:.0f} images/s, {t['gflops_per_second']:.0f} GFLOP/s"
             f" (a plain matrix product reaches {m:.0f}); MFU {t['mfu']:.0%}"
         )
+    for name, tokenizer in result["tokenizers"].items():
+        speeds = ", ".join(f"{kind} {value:.0f}" for kind, value in tokenizer["images_per_second"].items())
+        lines.append(f"tokenizer, {name}: {tokenizer['parameters'] / 1e6:.1f} M parameters; images/s: {speeds}")
     return "\n".join(lines)
 
 

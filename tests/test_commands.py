@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -293,9 +294,28 @@ def test_the_bench_stores_its_rates(tmp_path):
         assert shape["training"]["mfu"] > 0
         assert set(shape["decoding"]["1"]["images_per_second"]) >= {"parallel", "one class", "cache", "no cache"}
         assert shape["training"]["gflops_per_second"] > 0 and shape["matmul_gflops_per_second"] > 0
+    for tokenizer in result["tokenizers"].values():
+        assert all(tokenizer["images_per_second"][kind] > 0 for kind in ("training", "encoding", "decoding"))
 
 
 # --- as a user types them ---
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep what they like")
+@pytest.mark.parametrize("keeping", [True, False])
+def test_commands_take_freed_memory_again_instead_of_fetching_new_pages(keeping):
+    lines = [
+        "import resource, torch",
+        "from minimaskgit import cli",
+        "def work():",
+        "    for step in range(3):",
+        "        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt",
+        "        torch.zeros(64, 2**20)  # 256 MB, freed at once",
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)",
+        "cli.run(work)" if keeping else "work()",
+    ]
+    shown = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=120)
+    assert (int(shown.stdout) < 50) == keeping, shown
 
 
 def command(name: str, *arguments: str, **options) -> subprocess.CompletedProcess:
