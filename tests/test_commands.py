@@ -308,7 +308,7 @@ def test_commands_take_freed_memory_again_instead_of_fetching_new_pages(keeping)
         "import resource, torch",
         "from minimaskgit import cli",
         "def work():",
-        "    for step in range(3):",
+        "    for step in range(8):  # the first few may still find the gaps too narrow for their alignment",
         "        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt",
         "        torch.zeros(64, 2**20)  # 256 MB, freed at once",
         "    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)",
