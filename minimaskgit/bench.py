@@ -1,8 +1,8 @@
 """How fast it is: `make bench` (lesson 9). Ratios within one run; the machine's own matrix product is measured beside.
 
 Measured with untrained weights, since speed does not depend on them, on two shapes: the demo's, and a width-256,
-8-layer transformer on 256 tokens of 1024 codes; on a GPU also on that of `--full`. Beside them the tokenizers of the
-same presets, as autoencoders alone: without classifier and discriminator.
+8-layer transformer on 256 tokens of 1024 codes; on a GPU also on that of `--full`. Beside them the demo's tokenizer and
+that of `--preset tiny-imagenet`, as autoencoders alone: without classifier and discriminator.
 """
 
 import statistics
@@ -19,7 +19,7 @@ from minimaskgit import autoregressive, cli
 from minimaskgit.config import Config, TransformerConfig, demo, full, tiny_imagenet
 from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
-from minimaskgit.estimate import transformer_flops
+from minimaskgit.estimate import parameters, transformer_flops
 from minimaskgit.files import write_json
 from minimaskgit.graphed import GraphedDecoder
 from minimaskgit.masking import mvtm_loss
@@ -178,15 +178,19 @@ def measure_tokenizer(config: Config, options: Options, device: torch.device, pr
         loss.backward()
         optimizer.step()
 
-    work = {
-        "training": train,
-        "encoding": lambda: torch.no_grad()(model.eval().encode)(images),
-        "decoding": lambda: torch.no_grad()(model.eval().decode)(codes),
-    }
+    @torch.no_grad()
+    def encode() -> None:
+        model.eval().encode(images)
+
+    @torch.no_grad()
+    def decode_codes() -> None:
+        model.eval().decode(codes)
+
+    work = {"training": train, "encoding": encode, "decoding": decode_codes}
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         seconds = interleaved(work, options.repeats, device, f"tokenizer, {name}")
     return {
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": parameters(model),
         "tokenizer": asdict(config.tokenizer),
         "images_per_second": {kind: batch / statistics.median(seconds[kind]) for kind in work},
     }
@@ -212,7 +216,7 @@ def rates(
     flops = transformer_flops(model, options.train_batch)
     matmul = matmul_flops(model.bias.device) / median["matmul"]
     return {
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": parameters(model),
         "tokens": shape.num_tokens,
         "codes": shape.num_codes,
         "transformer": asdict(shape.transformer),

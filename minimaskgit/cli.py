@@ -1,4 +1,4 @@
-"""What all commands share: options from dataclasses, one clear line for a user's mistake, a tidy end on Ctrl-C."""
+"""What all commands share: options from dataclasses, a line for a user's mistake, a tidy end, freed memory kept."""
 
 import ctypes
 import os

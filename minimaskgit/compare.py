@@ -19,6 +19,7 @@ from minimaskgit import autoregressive, cli, figures, showdown
 from minimaskgit.config import DecodingConfig, decoding_arguments
 from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
+from minimaskgit.estimate import parameters
 from minimaskgit.files import write_json
 from minimaskgit.generate import check_steps, choose_labels, generate
 from minimaskgit.runs import Run, open_run
@@ -69,7 +70,7 @@ def compare(run: Run, options: Options) -> dict:
     result = {
         "decoding": asdict(settings),
         "tokens": masked.num_tokens,
-        "parameters": sum(p.numel() for p in masked.parameters()),
+        "parameters": parameters(masked),
         "machine": machine(run.device),
         "rows": rows,
     }
