@@ -5,6 +5,7 @@ import os
 import pickle
 import resource
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -165,20 +166,26 @@ def test_a_crash_while_saving_leaves_the_state_before(tmp_path, monkeypatch):
     assert load_checkpoint(tmp_path, some_parts(2, learned=False)) == (3, 0.0)
 
 
-@pytest.fixture
+@contextmanager
 def small_disk():
-    """No file of this process may grow beyond 2000 bytes, as if the disk were full there."""
+    """Within, no file of this process may grow beyond 2000 bytes, as if the disk were full there.
+
+    Not until the test's end: pytest's own output may go to a file, too.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error to tell, not the end of the process
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
 
 
-def test_a_full_disk_is_told_in_one_line_and_the_state_before_is_intact(tmp_path, small_disk):
+def test_a_full_disk_is_told_in_one_line_and_the_state_before_is_intact(tmp_path):
     save_checkpoint(tmp_path, 3, 0.0, some_parts(0, learned=True))
-    small_disk()
-    with pytest.raises(UserError, match=r"00000006.safetensors cannot be written .*before is intact") as error:
+    told = r"00000006.safetensors cannot be written .*before is intact"
+    with small_disk(), pytest.raises(UserError, match=told) as error:
         save_checkpoint(tmp_path, 6, 0.0, some_parts(1, learned=True))
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000003.safetensors"]
