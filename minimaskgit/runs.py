@@ -62,7 +62,9 @@ def open_run(folder: Path, device: str = "auto") -> Run:
     return Run(folder, config, names, pick_device(device))
 
 
-PRETRAINED = Path(__file__).parents[1] / "data" / "pretrained"  # weights that come along, each folder a run
+# The weights that come along, each folder a run: a wheel has them inside the package, a clone beside it.
+PACKAGE = Path(__file__).parent
+PRETRAINED = PACKAGE / "pretrained" if (PACKAGE / "pretrained").is_dir() else PACKAGE.parent / "data" / "pretrained"
 
 
 def chosen_run(run: Path | None, pretrained: str | None, device: str = "auto") -> Run:
