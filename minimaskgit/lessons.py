@@ -7,12 +7,14 @@ Only notebooks use it, and only it knows of notebooks.
 """
 
 import base64
+import importlib
 import inspect
 import io
 import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -25,13 +27,15 @@ from minimaskgit import figures
 from minimaskgit.checkpoint import load_model
 from minimaskgit.classifier import Classifier
 from minimaskgit.data import to_float
+from minimaskgit.errors import UserError
 from minimaskgit.glyphs import glyphs
-from minimaskgit.runs import Run, open_run
+from minimaskgit.runs import PACKAGE, PRETRAINED, Run, open_run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
 
-ROOT = Path(__file__).parents[1]
-PRETRAINED, DEMO, OWN = ROOT / "data/pretrained/glyphs", ROOT / "runs/demo", ROOT / "runs/lessons/own"
+# Runs go into the clone; beside an installed package is no place for them, so then into the current folder.
+ROOT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").exists() else Path()
+GLYPHS, DEMO, OWN = PRETRAINED / "glyphs", ROOT / "runs/demo", ROOT / "runs/lessons/own"
 
 # The lessons' places on the map (column, row) and the lessons that each follows from.
 MAP = {
@@ -56,9 +60,9 @@ def trained_run(train: bool = False) -> Run:
     train: train your own in any case, for some minutes (runs/lessons/own; gone on with if it was stopped).
     """
     if not train:
-        for folder in (PRETRAINED, DEMO):
+        for folder in (GLYPHS, DEMO):
             if (folder / "transformer" / "model.safetensors").exists():
-                print(f"models from {folder.relative_to(ROOT)}")
+                print(f"models from {folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder}")
                 return open_run(folder, "cpu")
     from minimaskgit.config import demo  # training needs far more imports than reading
     from minimaskgit.train import limit_steps
@@ -119,22 +123,28 @@ def learn(
 # --- What a notebook shows ---
 
 
+def needed(name: str) -> ModuleType:
+    """A module that only notebooks need; UserError where the lessons extra is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        hint = 'in a clone of the project, run pip install ".[lessons]"'
+        raise UserError(f"{name} is missing: what notebooks show needs the lessons extra; {hint}") from None
+
+
 def show(picture: Image.Image, width: int | None = None):
     """A picture in at most 128 colours, which keeps a notebook small; width: shown, in pixels."""
-    from IPython.display import Image as Shown
-
     data = io.BytesIO()
     picture.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
-    return Shown(data.getvalue(), width=width)
+    return needed("IPython.display").Image(data.getvalue(), width=width)
 
 
 def film(frames: Sequence[Image.Image], seconds_per_frame: float = 0.15):
     """Frames of one size as an animation that loops, resting on the last."""
-    from IPython.display import HTML  # an <img>, since pages made from notebooks know no image/gif
-
     with tempfile.TemporaryDirectory() as folder:
         data = figures.animation(frames, Path(folder) / "film.gif", seconds_per_frame, hold_last=3).read_bytes()
-    return HTML(f'<img alt="animation" src="data:image/gif;base64,{base64.b64encode(data).decode()}">')
+    picture = f'<img alt="animation" src="data:image/gif;base64,{base64.b64encode(data).decode()}">'
+    return needed("IPython.display").HTML(picture)  # an <img>, since pages made from notebooks know no image/gif
 
 
 def source(*functions: Callable) -> None:
@@ -150,13 +160,12 @@ def knob(draw: Callable[..., Image.Image], **values: Sequence):
     middle = {name: list(choices)[len(choices) // 2] for name, choices in values.items()}
     if "JPY_SESSION_NAME" not in os.environ:  # set by Jupyter's server, where someone can turn the knob
         return show(draw(**middle))
-    from ipywidgets import SelectionSlider, interactive
-
+    widgets = needed("ipywidgets")
     sliders = {
-        name: SelectionSlider(options=list(choices), value=middle[name], description=name)
+        name: widgets.SelectionSlider(options=list(choices), value=middle[name], description=name)
         for name, choices in values.items()
     }
-    return interactive(lambda **chosen: show(draw(**chosen)), **sliders)
+    return widgets.interactive(lambda **chosen: show(draw(**chosen)), **sliders)
 
 
 def road_map(lesson: int):

@@ -18,6 +18,9 @@ import pytest
 from command_line import TINY_RUN
 from PIL import Image
 
+from minimaskgit import lessons
+from minimaskgit.errors import UserError
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
@@ -137,3 +140,16 @@ def test_training_writes_into_the_current_folder(run, tmp_path):
     done = run("-m", "minimaskgit.train", "--stage", "tokenizer", *TINY_RUN)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs/demo/tokenizer/model.safetensors").exists()
+
+
+def test_the_lessons_have_their_models_and_keep_runs_in_the_current_folder(run, python):
+    program = "from minimaskgit import lessons; run = lessons.trained_run(); run.transformer(); print(lessons.OWN)"
+    done = run("-c", program)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"models from {python.parents[1]}") and done.stdout.endswith("\nruns/lessons/own\n")
+
+
+def test_what_a_notebook_shows_needs_the_lessons_extra_and_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "IPython.display", None)  # as if it were not installed
+    with pytest.raises(UserError, match=r"IPython\.display is missing: .*\[lessons\]"):
+        lessons.road_map(3)
