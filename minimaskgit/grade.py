@@ -92,8 +92,10 @@ def exercise_weights(lesson: int) -> dict[str, float]:
     laws = laws_of(lesson)
     if not laws.exists():
         there = sorted(path.stem.removeprefix("test_lesson_") for path in laws.parent.glob("test_lesson_*.py"))
-        hint = f"lessons {', '.join(there)}" if there else "none: grading needs the project's own folder, a git clone"
-        raise UserError(f"no laws of lesson {lesson}; there are {hint}")
+        if not there:
+            hint = f"in a clone of the project, run make grade-{lesson} SUBMISSIONS=FOLDER"
+            raise UserError(f"cannot grade lesson {lesson}: an installed minimaskgit comes without the laws; {hint}")
+        raise UserError(f"no laws of lesson {lesson}; there are lessons {', '.join(there)}")
     tree = ast.parse(laws.read_text())
     table = next(node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "LESSON")
     given = tomllib.loads(WEIGHTS.read_text()).get(f"lesson_{lesson}", {})

@@ -153,3 +153,9 @@ def test_what_a_notebook_shows_needs_the_lessons_extra_and_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython.display", None)  # as if it were not installed
     with pytest.raises(UserError, match=r"IPython\.display is missing: .*\[lessons\]"):
         lessons.road_map(3)
+
+
+def test_grading_says_in_a_line_that_it_needs_a_clone(run):
+    done = run("-m", "minimaskgit.grade", "submissions", "--lesson", "3")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: cannot grade lesson 3") and "run make grade-3 SUB" in done.stderr
