@@ -63,7 +63,7 @@ def main() -> int:
 
 def run(path: Path, out: Path) -> float:
     """Execute a lesson, a line a cell, and write it to `out`, and its HTML to runs/lessons; gives the peak in MB."""
-    notebook = from_source(path.read_text()) if path.suffix == ".py" else nbformat.read(path, as_version=4)
+    notebook = from_source(path.read_text("utf-8")) if path.suffix == ".py" else nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     title, done, began = path.stem, 0, time.perf_counter()
     options = {
@@ -99,7 +99,7 @@ def run(path: Path, out: Path) -> float:
     OUT.mkdir(parents=True, exist_ok=True)
     written, page = out / f"{path.stem}.ipynb", OUT / f"{path.stem}.html"
     nbformat.write(notebook, written)
-    page.write_text(to_html(notebook, path.stem))
+    page.write_text(to_html(notebook, path.stem), "utf-8")
     print(f"  {time.perf_counter() - began:.0f} s, at most {peak:.0f} MB\n  {written}\n  {page}")
     return peak
 

@@ -364,7 +364,7 @@ def save_config(config: Any, path: Path) -> None:
 def load_config(path: Path) -> Config:
     """Read what `save_config` wrote; UserError if it is absent, broken or from another version."""
     try:
-        return _from_dict(Config, json.loads(path.read_text()))
+        return _from_dict(Config, json.loads(path.read_text("utf-8")))
     except FileNotFoundError:
         raise UserError(
             f"{path.parent} is no run folder: it has no {path.name}; train one with python -m minimaskgit.train"

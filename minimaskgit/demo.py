@@ -71,7 +71,7 @@ def make_report(run: Run) -> dict:
             generator = torch.Generator(run.device).manual_seed(seed)
             rivals.append(tokenizer.decode(autoregressive.generate(causal, part, generator=generator)))
     seconds = {
-        stage: json.loads((run.folder / stage / "evaluation.json").read_text())["seconds"]
+        stage: json.loads((run.folder / stage / "evaluation.json").read_text("utf-8"))["seconds"]
         for stage in ("classifier", "tokenizer", "transformer", "autoregressive")
         if (run.folder / stage).exists()
     }

@@ -52,7 +52,7 @@ def writing(path: Path) -> Iterator[None]:
 def write_text(path: Path, text: str) -> None:
     """`Path.write_text`, whole or not at all."""
     with written_aside(path) as aside:
-        aside.write_text(text)
+        aside.write_text(text, "utf-8", newline="\n")  # the same bytes on every system
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -94,9 +94,9 @@ def exercise_weights(lesson: int) -> dict[str, float]:
         there = sorted(path.stem.removeprefix("test_lesson_") for path in laws.parent.glob("test_lesson_*.py"))
         hint = f"lessons {', '.join(there)}" if there else "none: grading needs the project's own folder, a git clone"
         raise UserError(f"no laws of lesson {lesson}; there are {hint}")
-    tree = ast.parse(laws.read_text())
+    tree = ast.parse(laws.read_text("utf-8"))
     table = next(node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "LESSON")
-    given = tomllib.loads(WEIGHTS.read_text()).get(f"lesson_{lesson}", {})
+    given = tomllib.loads(WEIGHTS.read_text("utf-8")).get(f"lesson_{lesson}", {})
     return {key.value: given.get(key.value, 1) for key in table.keys}
 
 
@@ -169,7 +169,7 @@ def _say_protection(lock: dict) -> None:
 def _kept_or_graded(one: Submission, exercises: list[str], options: Options, folder: Path, judges: "Judges") -> Result:
     kept = folder / report.file_name(one.student, f"-{_mark(one, options)}.json")
     if options.resume and kept.exists():
-        return Result(**json.loads(kept.read_text()))
+        return Result(**json.loads(kept.read_text("utf-8")))
     result = grade(one, exercises, options, judges)
     if not result.failure:
         write_json(kept, dataclasses.asdict(result))
@@ -185,7 +185,7 @@ def _mark(one: Submission, options: Options) -> str:
     ]
     limits = [options.timeout, options.call_timeout, options.memory, options.seed, options.lend_everything]
     said = [one.student, one.source, one.trouble, *map(str, limits), str(options.junit)]
-    said += [path.read_text() for path in laws if path.exists()]
+    said += [path.read_text("utf-8") for path in laws if path.exists()]
     return hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]
 
 
@@ -247,7 +247,7 @@ def grade(one: Submission, exercises: list[str], options: Options, judges: Judge
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         code, last = judges.run(command, environment, PATIENCE * options.timeout + 120)
         try:
-            told = json.loads(Path(settings["out"]).read_text())
+            told = json.loads(Path(settings["out"]).read_text("utf-8"))
         except (OSError, ValueError):
             return Result(one.student, {}, failure=f"the judge ended with {code}: {report.clean(last)}"[:300])
     seconds = round(time.monotonic() - began, 1)
@@ -263,7 +263,7 @@ def _settings(one: Submission, count: int, options: Options, scratch: Path) -> d
     (scratch / "empty").mkdir()
     scratch.chmod(0o711)  # a student's process may be another user, and work in the empty folder
     (scratch / "empty").chmod(0o777)
-    infinite = tomllib.loads(WEIGHTS.read_text()).get("may_be_infinite", [])
+    infinite = tomllib.loads(WEIGHTS.read_text("utf-8")).get("may_be_infinite", [])
     settings = {"submission": str(submission), "out": str(scratch / "out.json"), "folder": str(scratch / "empty")}
     settings |= {"lesson": options.lesson, "seconds": options.timeout / count, "call_seconds": options.call_timeout}
     settings |= {"memory": options.memory, "seed": options.seed, "infinite": infinite}

@@ -26,5 +26,5 @@ def load_judge(run: Run) -> Classifier:
 
 def judge_accuracy(run: Run) -> float:
     """Fraction of the run's real validation images that its judge, trained before, is right on."""
-    evaluation = json.loads((run.folder / "judge" / "classifier" / "evaluation.json").read_text())
+    evaluation = json.loads((run.folder / "judge" / "classifier" / "evaluation.json").read_text("utf-8"))
     return evaluation["valid_accuracy"]

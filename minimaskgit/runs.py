@@ -56,7 +56,7 @@ def open_run(folder: Path, device: str = "auto") -> Run:
         raise UserError(f"no run folder {folder}; train one with python -m minimaskgit.train --out {folder}")
     config = load_config(folder / "config.json")
     try:
-        names = json.loads((folder / "labels.json").read_text())
+        names = json.loads((folder / "labels.json").read_text("utf-8"))
     except (OSError, ValueError):
         raise UserError(f"{folder / 'labels.json'} is missing or broken; it lists the class names") from None
     return Run(folder, config, names, pick_device(device))

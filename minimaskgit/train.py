@@ -512,7 +512,7 @@ def whole_time(whole: Config, limited: Config, folder: Path, stages: Sequence[St
     for stage in ("classifier", *stages):
         if not (folder / stage / "evaluation.json").exists():
             continue
-        taken = json.loads((folder / stage / "evaluation.json").read_text())["seconds"]
+        taken = json.loads((folder / stage / "evaluation.json").read_text("utf-8"))["seconds"]
         steps = getattr(limited, SETTINGS[stage]).steps
         seconds[stage] = getattr(whole, SETTINGS[stage]).steps * taken / steps
     told = ", ".join(f"{stage} {duration(value)}" for stage, value in seconds.items())

@@ -283,7 +283,7 @@ def test_nothing_in_the_package_reads_or_writes_pickles():
     sources = list(Path(minimaskgit.__file__).parent.rglob("*.py"))
     assert len(sources) > 10
     for path in sources:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 modules = {alias.name for alias in node.names} | {getattr(node, "module", None)}
                 assert not modules & {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve"}, path

@@ -68,7 +68,7 @@ def test_the_rivals_are_trained_by_one_process():
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
 @pytest.mark.usefixtures("own_accelerator")
@@ -193,7 +193,7 @@ def two_processes(
 ) -> subprocess.CompletedProcess:
     """Train by torchrun, in two processes or `count`; events: (signal, rank, (stage, step)), that each sends itself."""
     path = tmp_path / "program.py"
-    path.write_text(program.format(events=events))
+    path.write_text(program.format(events=events), "utf-8")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), str(path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(train.__file__).parents[1])}
     return subprocess.run([*launch, *arguments], capture_output=True, text=True, timeout=240, env=environment)

@@ -131,7 +131,7 @@ class Lesson:
         return fit(self.folder, steps, train_step or self.step, self.parts, **options)
 
     def lines(self) -> list[dict]:
-        return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+        return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
 def weights(lesson: Lesson) -> list[torch.Tensor]:
@@ -261,7 +261,7 @@ def test_a_broken_step_is_named_and_the_numbers_of_its_samples_are_kept(tmp_path
 
     with pytest.raises(UserError, match=r"other is inf at step 7; .*nan.json has the numbers of its samples"):
         lesson.train(train_step=explode, batch=batch)
-    found = json.loads((tmp_path / "nan.json").read_text())
+    found = json.loads((tmp_path / "nan.json").read_text("utf-8"))
     assert found == {"step": 7, "metric": "other", "value": "inf", "samples": batch(6).tolist()}
 
 
@@ -276,7 +276,7 @@ def test_reports_after_a_resume_are_those_of_an_uninterrupted_run(tmp_path):
 
     with pytest.raises(OSError, match="power cut"):
         parts.train(train_step=crash, report_every=4)  # saved at 5 and 10, reported at 4 and 8
-    with (parts.folder / "metrics.jsonl").open("a") as file:
+    with (parts.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 12, "lo')  # and killed while it wrote
     resumed = Lesson(tmp_path / "parts" / "stage")
     resumed.train(report_every=4)

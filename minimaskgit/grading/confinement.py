@@ -72,9 +72,9 @@ def enter_namespaces() -> None:
         _call("unshare", everything)
         return
     _call("unshare", everything | NEW_USER)
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"65534 {user} 1")
-    Path("/proc/self/gid_map").write_text(f"65534 {group} 1")
+    Path("/proc/self/setgroups").write_text("deny", "utf-8")
+    Path("/proc/self/uid_map").write_text(f"65534 {user} 1", "utf-8")
+    Path("/proc/self/gid_map").write_text(f"65534 {group} 1", "utf-8")
 
 
 def own_files(hidden: list[str]) -> None:
@@ -174,7 +174,7 @@ def set_limits(limits: Limits, address_space: int) -> None:
 def address_space() -> int:
     """Of this process, in bytes; torch alone reserves gigabytes."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        return int(Path("/proc/self/statm").read_text("utf-8").split()[0]) * resource.getpagesize()
     except OSError:
         return 16 * 2**30
 
@@ -200,7 +200,7 @@ def descendants(of: int) -> dict[int, int]:
     while waiting:
         for child in _children(waiting.pop()):
             with contextlib.suppress(OSError, IndexError, ValueError):
-                fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+                fields = Path(f"/proc/{child}/stat").read_text("utf-8").rpartition(")")[2].split()
                 if fields[0] != "Z" and child not in found:
                     found[child] = int(fields[21]) * resource.getpagesize()
                 waiting.append(child)
@@ -214,5 +214,5 @@ def _children(of: int) -> list[int]:
         threads = os.listdir(f"/proc/{of}/task")
     for thread in threads:
         with contextlib.suppress(OSError, ValueError):
-            children += map(int, Path(f"/proc/{of}/task/{thread}/children").read_text().split())
+            children += map(int, Path(f"/proc/{of}/task/{thread}/children").read_text("utf-8").split())
     return children
