@@ -61,7 +61,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def _force_to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)  # Windows syncs what it may write
     try:
         os.fsync(handle)
     finally:
