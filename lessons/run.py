@@ -24,7 +24,7 @@ from minimaskgit import cli
 
 LESSONS = Path(__file__).parent
 OUT = LESSONS.parent / "runs" / "lessons"
-PEAK = "import resource, sys; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"  # KiB; on macOS bytes
+PEAK = "import torch; from minimaskgit.timing import peak_memory; print(peak_memory(torch.device('cpu')))"  # bytes
 TIMEOUT = 300  # seconds a cell
 STYLE = ".highlight pre { white-space: pre-wrap !important; }"  # of the pages: long lines of code are not cut off
 
@@ -93,7 +93,7 @@ def run(path: Path, out: Path) -> float:
         notebook.cells.append(new_code_cell(PEAK))
         client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1, store_history=False)
         last = notebook.cells.pop()
-    peak = int(last.outputs[0].text) / (2**20 if sys.platform == "darwin" else 2**10)
+    peak = int(last.outputs[0].text) / 2**20
     tidy(notebook)
     out.mkdir(parents=True, exist_ok=True)
     OUT.mkdir(parents=True, exist_ok=True)
