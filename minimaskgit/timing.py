@@ -72,7 +72,7 @@ def matmul_work(device: torch.device, precision: str) -> Callable[[], object]:
     """The device's yardstick, a product of two square matrices."""
     side, dtype = MATMUL_SIDE[device.type], torch.bfloat16 if precision == "bf16" else torch.float32
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    return lambda: a @ b
+    return lambda: a @ b.mT  # as a linear layer's; torch's a @ b in bf16 takes minutes on a CPU that does not know bf16
 
 
 def matmul_flops(device: torch.device) -> float:
