@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -135,6 +134,8 @@ def _say(number: int, count: int, result: Result) -> None:
 
 def protection(memory: int) -> dict:
     """Which lock closes on this machine, tried before anybody's code runs. UserError if nothing can run in it."""
+    if not hasattr(os, "fork"):
+        raise UserError("nobody can be graded on this system: students' code is locked in by what Linux has; use WSL")
     with tempfile.TemporaryDirectory(prefix="grading-") as folder:
         os.chmod(folder, 0o711)  # a student's process may be another user
         try:
@@ -223,7 +224,7 @@ class Judges:
         with self.lock:
             self.stopped = True
             for process in self.running:
-                process.send_signal(signal.SIGKILL)
+                process.kill()
 
 
 def grade(one: Submission, exercises: list[str], options: Options, judges: Judges) -> Result:
@@ -276,7 +277,11 @@ def _syntax_error(source: str) -> str:
     """Why a text is no Python, or an empty string; in a process of its own, since a parser can be made to crash."""
     program = "import ast, sys\ntry: ast.parse(sys.stdin.read())\nexcept SyntaxError as e: print(e.lineno, e.msg)"
     done = subprocess.run(
-        [sys.executable, "-I", "-c", program], input=source, capture_output=True, text=True, encoding="utf-8"
+        [sys.executable, "-I", "-X", "utf8", "-c", program],
+        input=source,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     if done.returncode:
         return "no Python can read it"

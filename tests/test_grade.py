@@ -56,7 +56,7 @@ def command(folder: Path, out: Path, *options: str) -> subprocess.CompletedProce
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_class_gets_the_points_it_deserves_and_the_same_ones_again(tmp_path):
+def test_a_class_gets_the_points_it_deserves_and_the_same_ones_again(linux, tmp_path):
     points = a_class(tmp_path / "class")
     done = command(tmp_path / "class", tmp_path / "first", "--jobs", "2", "--junit", str(tmp_path / "junit"))
     assert done.returncode == 0, done.stderr
@@ -132,14 +132,22 @@ def test_what_is_not_locked_is_said_before_anybody_s_code_runs(judge, monkeypatc
     assert judge.asked == ["Stop"] and "no namespaces here (refused)" in warned and "it runs as you" in warned
 
 
-def test_where_not_even_an_honest_function_runs_nobody_gets_a_zero(tmp_path, capsys):
+def test_a_system_without_fork_is_told_in_one_line_and_grades_nobody(monkeypatch, tmp_path, capsys):
+    monkeypatch.delattr("os.fork", raising=False)  # as on Windows
+    (tmp_path / "Ada.py").write_text("a = 1", "utf-8")
+    told = error_line(capsys, grade, str(tmp_path), "--lesson", "1", "--work", str(tmp_path / "work"))
+    assert "nobody can be graded on this system" in told and "WSL" in told
+    assert not (tmp_path / "work").exists()
+
+
+def test_where_not_even_an_honest_function_runs_nobody_gets_a_zero(linux, tmp_path, capsys):
     (tmp_path / "Ada.py").write_text("a = 1", "utf-8")
     arguments = [str(tmp_path), "--lesson", "1", "--work", str(tmp_path / "work"), "--memory", "1"]
     assert "nobody can be graded: in the sandbox, " in error_line(capsys, grade, *arguments)
     assert not (tmp_path / "work").exists()
 
 
-def test_a_file_that_is_no_python_earns_nothing_and_is_told_why(tmp_path, capsys):
+def test_a_file_that_is_no_python_earns_nothing_and_is_told_why(linux, tmp_path, capsys):
     folder = tmp_path / "class"
     folder.mkdir()
     (folder / "Jon.py").write_text("def f(:\n", "utf-8")
@@ -153,7 +161,7 @@ def test_a_file_that_is_no_python_earns_nothing_and_is_told_why(tmp_path, capsys
     assert "0/4" in capsys.readouterr().out
 
 
-def test_if_the_grader_itself_fails_nobody_gets_a_zero(monkeypatch, tmp_path, capsys):
+def test_if_the_grader_itself_fails_nobody_gets_a_zero(linux, monkeypatch, tmp_path, capsys):
     failed = lambda one, *rest: Result(one.student, {}, failure="the judge ended with 3")
     monkeypatch.setattr(grade, "grade", failed)
     (tmp_path / "class").mkdir()

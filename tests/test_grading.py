@@ -119,7 +119,7 @@ def test_an_array_has_as_many_bytes_as_its_shape_says():
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory):
+def sandbox(linux):
     folder = Path(tempfile.mkdtemp(prefix="sandbox-"))  # pytest's own folders are closed to other users
     folder.chmod(0o777)
     one = Sandbox(Limits(memory=512, seconds=20), folder, [ROOT])
@@ -129,7 +129,7 @@ def sandbox(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def unlocked():
+def unlocked(linux):
     """A sandbox as it is where there are no namespaces."""
     if os.geteuid() != 0:
         pytest.skip("an attack would run as the user who runs the tests")
@@ -263,14 +263,29 @@ while os.getppid() == int(sys.argv[1]):  # children and grandchildren that live 
 """
 
 
-@pytest.mark.skipif(not confinement.LINUX, reason="only Linux has /proc")
-def test_processes_that_vanish_while_they_are_counted_do_no_harm():
+def test_processes_that_vanish_while_they_are_counted_do_no_harm(linux):
     breeder = subprocess.Popen([sys.executable, "-c", BREEDER, str(os.getpid())])
     try:
         assert sum(bool(confinement.descendants(breeder.pid)) for _ in range(20_000)) > 0
     finally:
         breeder.kill()
         breeder.wait()
+
+
+NAMELESS = """
+import ctypes, sys
+
+ctypes.CDLL(None).prctl(15, b"\\xff) Z", 0, 0, 0)  # PR_SET_NAME
+print("renamed", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_process_cannot_hide_behind_a_name_that_is_no_text(linux):
+    with subprocess.Popen([sys.executable, "-c", NAMELESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"renamed\n"
+        assert process.pid in confinement.descendants(os.getpid())
+        process.stdin.close()
 
 
 PROBE = """
@@ -462,7 +477,7 @@ def test_an_export_of_a_learning_platform_is_a_student_a_folder(tmp_path):
     ]
 
 
-def test_what_cannot_be_graded_says_why_and_leads_nowhere(tmp_path):
+def test_what_cannot_be_graded_says_why_and_leads_nowhere(symlinks, tmp_path):
     folder = tmp_path / "all"
     folder.mkdir()
     (tmp_path / "secret.py").write_text("secret = 1", "utf-8")

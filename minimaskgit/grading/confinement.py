@@ -10,13 +10,15 @@ Without namespaces the limits alone remain, and a watcher that counts processes 
 import contextlib
 import ctypes
 import os
-import resource
 import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-LIBC = ctypes.CDLL(None, use_errno=True)
+if sys.platform != "win32":  # where nobody is graded, but Limits can be imported
+    import resource
+
+    LIBC = ctypes.CDLL(None, use_errno=True)
 LINUX = sys.platform == "linux"
 WORK = "/student"  # the student's own empty folder
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin")  # shared libraries, and links to them
@@ -200,7 +202,8 @@ def descendants(of: int) -> dict[int, int]:
     while waiting:
         for child in _children(waiting.pop()):
             with contextlib.suppress(OSError, IndexError, ValueError):
-                fields = Path(f"/proc/{child}/stat").read_text("utf-8").rpartition(")")[2].split()
+                told = Path(f"/proc/{child}/stat").read_text("latin-1")  # a process may give itself any bytes as a name
+                fields = told.rpartition(")")[2].split()
                 if fields[0] != "Z" and child not in found:
                     found[child] = int(fields[21]) * resource.getpagesize()
                 waiting.append(child)
