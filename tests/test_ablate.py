@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 import signal
 from dataclasses import asdict, replace
@@ -185,7 +184,7 @@ def test_stopped_in_training_and_run_again_it_ends_as_if_never_stopped(done, bar
 
     def interrupting(count, batch_size, step, seed):
         if step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return original(count, batch_size, step, seed)
 
     options = ["--run", str(bare), "--out", str(out), *FEW, "--schedules", "linear"]

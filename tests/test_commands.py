@@ -1,7 +1,6 @@
 """Every command from end to end on a tiny configuration, and what it says to wrong input."""
 
 import json
-import os
 import platform
 import signal
 import subprocess
@@ -76,7 +75,7 @@ def test_a_run_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_pat
     def interrupting(count, batch_size, step, seed):
         if step == 3 and "interrupted" not in state and state["stage"] == stage:
             state["interrupted"] = True
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return original(count, batch_size, step, seed)
 
     state = {"stage": None}
@@ -106,7 +105,7 @@ def test_a_rival_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_p
 
     def interrupting(count, batch_size, step, seed):
         if step == 3 and not checkpoints(folder / rival):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return original(count, batch_size, step, seed)
 
     folder = tmp_path / "run"
@@ -345,6 +344,7 @@ def test_a_missing_run_is_one_line_and_no_traceback():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("posix")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_the_run_can_be_resumed(tmp_path, number):
     folder = tmp_path / "run"

@@ -30,6 +30,8 @@ SETTINGS = [
 ]
 STAGES = ("classifier", "tokenizer", "transformer", "autoregressive", "gan", "diffusion")
 KILLS = 5
+if not hasattr(os, "fork"):
+    pytest.skip("Windows has neither fork, without which this takes hours, nor SIGKILL", allow_module_level=True)
 processes = multiprocessing.get_context("forkserver")
 # What every process would have to import again; the second is what torch's first optimizer imports.
 processes.set_forkserver_preload(["minimaskgit.train", "torch._dynamo", "test_survival"])
