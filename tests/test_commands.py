@@ -1,5 +1,6 @@
 """Every command from end to end on a tiny configuration, and what it says to wrong input."""
 
+import io
 import json
 import platform
 import signal
@@ -13,7 +14,7 @@ from command_line import TINY_RUN, error_line
 from PIL import Image
 from safetensors.torch import load_file
 
-from minimaskgit import bench, compare, demo, export, generate, runs, session, train
+from minimaskgit import bench, cli, compare, demo, export, generate, runs, session, train
 from minimaskgit.checkpoint import checkpoints
 from minimaskgit.errors import UserError
 from minimaskgit.runs import open_run
@@ -315,6 +316,13 @@ def test_commands_take_freed_memory_again_instead_of_fetching_new_pages(keeping)
     ]
     shown = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=120)
     assert (int(shown.stdout) < 50) == keeping, shown
+
+
+def test_letters_that_a_terminal_does_not_know_are_shown_as_question_marks(monkeypatch):
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    monkeypatch.setattr(sys, "stdout", shown)
+    cli.run(lambda: print("γ(r) → 0"))
+    assert shown.buffer.getvalue().split() == [b"?(r)", b"?", b"0"]
 
 
 def command(name: str, *arguments: str, **options) -> subprocess.CompletedProcess:
