@@ -24,7 +24,7 @@ from minimaskgit import cli
 
 LESSONS = Path(__file__).parent
 OUT = LESSONS.parent / "runs" / "lessons"
-PEAK = "import resource, sys; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"  # KiB; on macOS bytes
+PEAK = "import torch; from minimaskgit.machine import peak_memory; print(peak_memory(torch.device('cpu')))"  # bytes
 TIMEOUT = 300  # seconds a cell
 STYLE = ".highlight pre { white-space: pre-wrap !important; }"  # of the pages: long lines of code are not cut off
 
@@ -63,7 +63,7 @@ def main() -> int:
 
 def run(path: Path, out: Path) -> float:
     """Execute a lesson, a line a cell, and write it to `out`, and its HTML to runs/lessons; gives the peak in MB."""
-    notebook = from_source(path.read_text()) if path.suffix == ".py" else nbformat.read(path, as_version=4)
+    notebook = from_source(path.read_text("utf-8")) if path.suffix == ".py" else nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     title, done, began = path.stem, 0, time.perf_counter()
     options = {
@@ -93,13 +93,13 @@ def run(path: Path, out: Path) -> float:
         notebook.cells.append(new_code_cell(PEAK))
         client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1, store_history=False)
         last = notebook.cells.pop()
-    peak = int(last.outputs[0].text) / (2**20 if sys.platform == "darwin" else 2**10)
+    peak = int(last.outputs[0].text) / 2**20
     tidy(notebook)
     out.mkdir(parents=True, exist_ok=True)
     OUT.mkdir(parents=True, exist_ok=True)
     written, page = out / f"{path.stem}.ipynb", OUT / f"{path.stem}.html"
     nbformat.write(notebook, written)
-    page.write_text(to_html(notebook, path.stem))
+    page.write_text(to_html(notebook, path.stem), "utf-8")
     print(f"  {time.perf_counter() - began:.0f} s, at most {peak:.0f} MB\n  {written}\n  {page}")
     return peak
 

@@ -43,11 +43,12 @@ from minimaskgit.evaluate import (
 from minimaskgit.files import write_json
 from minimaskgit.generate import check_steps, choose_labels
 from minimaskgit.judge import load_judge
+from minimaskgit.machine import machine
 from minimaskgit.masking import mask_counts, masked_cross_entropy, random_mask
+from minimaskgit.precision import AnyPrecision
 from minimaskgit.runs import Run, open_run
 from minimaskgit.schedules import SCHEDULES, Schedule, cosine
 from minimaskgit.session import finished, start_session
-from minimaskgit.timing import machine
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.train import train_transformer
 from minimaskgit.transformer import Transformer
@@ -85,6 +86,7 @@ class Options:
     seed: int = 0  # of the generated images and of the masks on held-out tokens
     out: Path | None = None  # folder for the results and the transformers; default RUN/ablation, or RUN/ablation-quick
     device: str = "auto"  # auto, cpu, cuda or mps
+    precision: AnyPrecision = "auto"  # of matrix products; auto: the one that is fast here
 
 
 class Yardstick(NamedTuple):
@@ -101,7 +103,7 @@ class Yardstick(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> None:
     """Train what is not trained yet, measure, print the table, write ablation.json and ablation.png."""
     options = cli.parse(Options, "Compare mask schedules, each trained and decoded with (table 3).", argv=argv)
-    run = open_run(options.run, options.device)
+    run = open_run(options.run, options.device, options.precision)
     options = settled(run, options)
     result = ablate(run, options)
     print(table(result))
@@ -209,10 +211,10 @@ def train_all(run: Run, options: Options) -> None:
     """Train a transformer with each schedule; one that is finished is kept, and one begun is gone on with."""
     for name in options.schedules:
         claim(run, name, options)
-    session = start_session(run.config, run.folder, run.device.type)
+    session = start_session(replace(run.config, precision=run.precision), run.folder, run.device.type)
     for number, name in enumerate(options.schedules, 1):
         print(f"transformer {number} of {len(options.schedules)}, {options.train_steps} steps with {name}")
-        folder, config = options.out / name, settings_of(run.config, name, options.train_steps)
+        folder, config = options.out / name, settings_of(session.config, name, options.train_steps)
         if not finished(session, folder):
             train_transformer(replace(session, config=config), causal=False, folder=folder)
 
@@ -471,7 +473,7 @@ def fingerprint(folder: Path) -> str:
 
 def _read(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:

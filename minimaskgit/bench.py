@@ -7,25 +7,26 @@ that of `--preset tiny-imagenet`, as autoencoders alone: without classifier and 
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minimaskgit import autoregressive, cli
+from minimaskgit import autoregressive, cli, rehearsal
 from minimaskgit.config import Config, TransformerConfig, demo, full, tiny_imagenet
 from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
 from minimaskgit.estimate import parameters, transformer_flops
 from minimaskgit.files import write_json
 from minimaskgit.graphed import GraphedDecoder
+from minimaskgit.machine import described, machine, matmul, published_peak
 from minimaskgit.masking import mvtm_loss
+from minimaskgit.precision import DTYPES, Precision, autocast, choose, fast_precision
 from minimaskgit.runs import pick_device
 from minimaskgit.schedules import cosine
-from minimaskgit.timing import interleaved, machine, matmul_flops, matmul_work, published_peak
+from minimaskgit.timing import interleaved
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.train import make_optimizers
 from minimaskgit.transformer import Transformer
@@ -58,7 +59,7 @@ class Options:
     train_batch: int = 32  # images a training step
     steps: int = 8  # decoding steps T
     repeats: int = 5  # timings of each, interleaved; the median counts
-    precisions: tuple[Literal["fp32", "bf16"], ...] = ("bf16", "fp32")  # of matrix products
+    precisions: tuple[Precision, ...] = ()  # of matrix products; default fp32, and bf16 where it is fast
     device: str = "auto"  # auto, cpu, cuda or mps
 
 
@@ -71,7 +72,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not options.batches or not all(1 <= batch <= CLASSES for batch in options.batches):
         raise UserError(f"--batches {options.batches}: expected numbers from 1 to {CLASSES}")
     device = pick_device(options.device)
+    for precision in options.precisions:
+        choose(precision, device)  # warns of a slow one
+    options = replace(options, precisions=options.precisions or tuple(dict.fromkeys((fast_precision(device), "fp32"))))
     result = {"options": asdict(options) | {"out": str(options.out)}, "machine": machine(device)}
+    print(first_line(result))
+    print(f"timing {rehearsal.STEPS} steps of each of the demo's stages")
+    result["demo_seconds_a_step"] = rehearsal.seconds_a_step(demo(), options.device)
     shapes = SHAPES | (ON_GPU if device.type == "cuda" else {})
     result["shapes"] = {
         f"{name}, {precision}": measure(shape, options, device, precision, f"{name}, {precision}")
@@ -95,18 +102,19 @@ def measure(shape: Shape, options: Options, device: torch.device, precision: str
         Transformer(shape.num_codes, CLASSES, shape.num_tokens, causal=causal, **asdict(shape.transformer)).to(device)
         for causal in (False, True)
     )
-    work: dict[str, Callable[[], object]] = {"matmul": matmul_work(device, precision)}
+    product, operations = matmul(device, precision)
+    work: dict[str, Callable[[], object]] = {"matmul": product}
     for batch in options.batches:
         labels = torch.arange(batch, device=device)
         tokens = torch.randint(shape.num_codes, (batch, shape.num_tokens), device=device)
         work |= decoding_work(masked, causal, labels, tokens, options.steps)
         if device.type == "cuda":
-            dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-            work[f"graphed {batch}"] = graphed_work(masked, labels, options.steps, dtype)
-    work["training"] = training_work(masked, shape, options, device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            work[f"graphed {batch}"] = graphed_work(masked, labels, options.steps, DTYPES[precision])
+    work["training"] = training_work(masked, shape, options, device, precision)
+    with autocast(device, precision):
         seconds = interleaved(work, options.repeats, device, name)
-    return rates(seconds, masked, shape, options, published_peak(device, precision))
+    peak = operations / statistics.median(seconds["matmul"])
+    return rates(seconds, masked, shape, options, peak, published_peak(device, precision))
 
 
 def decoding_work(
@@ -143,11 +151,13 @@ def graphed_work(masked: Transformer, labels: Tensor, steps: int, precision: tor
     return lambda: decoder(labels)
 
 
-def training_work(model: Transformer, shape: Shape, options: Options, device: torch.device) -> Callable[[], object]:
+def training_work(
+    model: Transformer, shape: Shape, options: Options, device: torch.device, precision: Precision
+) -> Callable[[], object]:
     """One training step of the masked model."""
     tokens = torch.randint(shape.num_codes, (options.train_batch, shape.num_tokens), device=device)
     labels = torch.arange(options.train_batch, device=device) % CLASSES
-    optimizers = make_optimizers(Config().transformer_training, model)
+    optimizers = make_optimizers(Config().transformer_training, model, precision)
 
     def step() -> None:
         model.train()
@@ -187,7 +197,7 @@ def measure_tokenizer(config: Config, options: Options, device: torch.device, pr
         model.eval().decode(codes)
 
     work = {"training": train, "encoding": encode, "decoding": decode_codes}
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with autocast(device, precision):
         seconds = interleaved(work, options.repeats, device, f"tokenizer, {name}")
     return {
         "parameters": parameters(model),
@@ -197,7 +207,12 @@ def measure_tokenizer(config: Config, options: Options, device: torch.device, pr
 
 
 def rates(
-    seconds: dict[str, list[float]], model: Transformer, shape: Shape, options: Options, published: float | None
+    seconds: dict[str, list[float]],
+    model: Transformer,
+    shape: Shape,
+    options: Options,
+    peak: float,
+    published: float | None,
 ) -> dict:
     """Medians turned into images and operations a second, and into ratios to the bare passes of the same round."""
     median = {key: statistics.median(values) for key, values in seconds.items()}
@@ -214,7 +229,6 @@ def rates(
             "images_per_second": {kind: batch / median[f"{kind} {batch}"] for kind in kinds},
         }
     flops = transformer_flops(model, options.train_batch)
-    matmul = matmul_flops(model.bias.device) / median["matmul"]
     return {
         "parameters": parameters(model),
         "tokens": shape.num_tokens,
@@ -224,18 +238,30 @@ def rates(
         "training": {
             "images_per_second": options.train_batch / median["training"],
             "gflops_per_second": flops / median["training"] / 1e9,
-            "mfu": flops / median["training"] / (published or matmul),
+            "mfu": flops / median["training"] / (published or peak),
         },
-        "matmul_gflops_per_second": matmul / 1e9,
+        "matmul_gflops_per_second": peak / 1e9,
     }
 
 
 KINDS = ("parallel", "one class", "graphed", "cache", "no cache")
 
 
+def first_line(result: dict) -> str:
+    """The machine, and why it was used in the precision that it was."""
+    found = result["machine"]
+    speeds = "; ".join(
+        f"{precision} product {speed['product']:,.3g}, convolution {speed['convolution']:,.3g} GFLOP/s"
+        for precision, speed in found["gflops"].items()
+    )
+    of = "one core: " if found["device"] == "cpu" else ""
+    return f"{described(found)}\n{of}{speeds}; precision auto is {found['precision']}"
+
+
 def report(result: dict) -> str:
     """The numbers as text."""
-    lines = [f"{result['machine']['name']} ({result['machine']['device']}), T = {result['options']['steps']}"]
+    stages = ", ".join(f"{name.split('/')[0]} {s:.3f} s" for name, s in result["demo_seconds_a_step"].items())
+    lines = [first_line(result), f"a step of the demo: {stages}", f"decoding in T = {result['options']['steps']} steps"]
     for name, shape in result["shapes"].items():
         lines.append(f"{name}: {shape['parameters'] / 1e6:.1f} M parameters, {shape['tokens']} tokens")
         for batch, d in shape["decoding"].items():

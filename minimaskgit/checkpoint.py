@@ -83,9 +83,10 @@ def load_checkpoint(folder: Path, parts: Mapping[str, Stateful]) -> tuple[int, f
         except DAMAGE as error:
             reason = str(error).strip().splitlines()[0]
             complaint = f"{path} is damaged or not of this run ({reason})"
-            print(f"warning: {complaint}; set aside as .refused", file=sys.stderr)
-            with contextlib.suppress(OSError):  # another process was faster
-                path.rename(path.with_suffix(".refused"))
+        # Out of `except`: with the error go the tensors that map the file, which Windows would not rename until then.
+        print(f"warning: {complaint}; set aside as .refused", file=sys.stderr)
+        with contextlib.suppress(OSError):  # another process was faster
+            path.replace(path.with_suffix(".refused"))
     if complaint:
         raise UserError(f"{complaint}, and there is none before it; resume once more to start this stage anew")
     return 0, 0.0
@@ -134,7 +135,9 @@ def _load(path: Path, parts: Mapping[str, Stateful]) -> tuple[int, float]:
     if facts.pop("digest") != _digest(tensors, facts):
         raise ValueError("its digest does not fit")
     for name, part in parts.items():
-        _restore(part, {key.removeprefix(f"{name}."): v for key, v in tensors.items() if key.startswith(f"{name}.")})
+        own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+        # Copies, for an optimizer keeps what it is given: the file would stay mapped, and Windows could not delete it.
+        _restore(part, {key: value.clone() for key, value in own.items()})
     return int(facts["step"]), float(facts["seconds"])
 
 

@@ -1,6 +1,7 @@
 """What all commands share: options from dataclasses, a line for a user's mistake, a tidy end, freed memory kept."""
 
 import ctypes
+import io
 import os
 import platform
 import signal
@@ -32,6 +33,8 @@ def parse(
 def run(main: Callable[[], None]) -> None:
     """Run a command: a UserError is printed as one line and exits with code 2, Ctrl-C exits with 130."""
     keep_freed_memory()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or pipe that knows no γ shows a question mark
+        sys.stdout.reconfigure(errors="replace")
     code = 0
     try:
         main()

@@ -22,8 +22,10 @@ from minimaskgit.errors import UserError
 from minimaskgit.estimate import parameters
 from minimaskgit.files import write_json
 from minimaskgit.generate import check_steps, choose_labels, generate
+from minimaskgit.machine import machine
+from minimaskgit.precision import AnyPrecision
 from minimaskgit.runs import Run, open_run
-from minimaskgit.timing import interleaved, machine
+from minimaskgit.timing import interleaved
 from minimaskgit.transformer import Transformer
 
 
@@ -41,6 +43,7 @@ class Options:
     seed: int = 0  # of the samples shown
     out: Path | None = None  # folder for compare.json and the pictures; default RUN/compare, or RUN/showdown
     device: str = "auto"  # auto, cpu, cuda or mps
+    precision: AnyPrecision = "auto"  # of matrix products; auto: the one that is fast here
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -54,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.showdown:
         showdown.check(options.samples, options.run)
         showdown.train_missing(options.run, options.device)
-    compare(open_run(options.run, options.device), options)
+    compare(open_run(options.run, options.device, options.precision), options)
 
 
 def compare(run: Run, options: Options) -> dict:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from minimaskgit.errors import UserError
 from minimaskgit.files import write_json
+from minimaskgit.precision import AnyPrecision
 from minimaskgit.schedules import SCHEDULES
 
 ScheduleName = Literal["cosine", "linear", "square", "cubic", "exponential", "square_root", "logarithmic", "bert"]
@@ -183,7 +184,7 @@ class Config:
 
     data: str = "glyphs"  # 'glyphs', a hub id, a folder or glob of parquet files, or a folder of images
     seed: int = 0  # of everything random
-    precision: Literal["fp32", "bf16"] = "bf16"  # of matrix products while training and decoding
+    precision: AnyPrecision = "auto"  # of matrix products while training; auto: the fast one here
     report_every: int = 50  # steps between two lines of metrics
     picture_every: int = 500  # steps between two sample pictures
     save_every: int = 500  # steps between two checkpoints
@@ -364,7 +365,7 @@ def save_config(config: Any, path: Path) -> None:
 def load_config(path: Path) -> Config:
     """Read what `save_config` wrote; UserError if it is absent, broken or from another version."""
     try:
-        return _from_dict(Config, json.loads(path.read_text()))
+        return _from_dict(Config, json.loads(path.read_text("utf-8")))
     except FileNotFoundError:
         raise UserError(
             f"{path.parent} is no run folder: it has no {path.name}; train one with python -m minimaskgit.train"
@@ -374,13 +375,16 @@ def load_config(path: Path) -> Config:
 
 
 def first_difference(a: Any, b: Any, prefix: str = "") -> str | None:
-    """Name and values of the first setting in which two configurations differ; None if they are equal."""
+    """Name and values of the first setting in which two configurations differ; None if they agree.
+
+    "auto" agrees with whatever it was settled as.
+    """
     for f in dataclasses.fields(a):
         x, y = getattr(a, f.name), getattr(b, f.name)
         if dataclasses.is_dataclass(x):
             if found := first_difference(x, y, f"{prefix}{f.name}."):
                 return found
-        elif x != y:
+        elif x != y and "auto" not in (x, y):
             return f"{prefix}{f.name} is {x!r} there and {y!r} here"
     return None
 

@@ -15,16 +15,16 @@ import torch
 import tyro
 from torch import Tensor
 
-from minimaskgit import autoregressive, cli, compare, figures
+from minimaskgit import autoregressive, cli, compare, figures, rehearsal
 from minimaskgit.classifier import Classifier, class_accuracy
-from minimaskgit.config import Config, first_difference, load_config
+from minimaskgit.config import Config, check, first_difference, load_config
 from minimaskgit.files import write_json
 from minimaskgit.generate import choose_labels, generate
 from minimaskgit.glyphs import palette_of
 from minimaskgit.judge import judge_accuracy, load_judge
+from minimaskgit.machine import described, machine
 from minimaskgit.runs import Run, open_run
-from minimaskgit.timing import machine
-from minimaskgit.train import starting_point, train
+from minimaskgit.train import STAGES, check_folder, starting_point, train
 
 SAMPLES = 500
 BATCH = 100  # samples decoded at once
@@ -46,8 +46,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     preset, out, config = starting_point(argv)
     options = cli.parse(Options, "Train, compare and judge.", Options(preset, out, config=config), argv)
     saved = out / "config.json"
-    same = saved.exists() and first_difference(load_config(saved), options.config) is None
-    train(options.config, out, resume=same, device=options.device)
+    there = load_config(saved) if saved.exists() else None
+    same = there is not None and first_difference(there, options.config) is None
+    check(options.config)
+    check_folder(options.config, out, STAGES, resume=same)
+    if not same:
+        print(f"timing {rehearsal.STEPS} steps of each stage, to say how long all will take")
+        print(rehearsal.forecast(options.config, rehearsal.seconds_a_step(options.config, options.device)))
+    train(there if same else options.config, out, resume=same, device=options.device)
     run = open_run(out, options.device)
     compare.compare(run, compare.Options(run=out))
     report = make_report(run)
@@ -71,7 +77,7 @@ def make_report(run: Run) -> dict:
             generator = torch.Generator(run.device).manual_seed(seed)
             rivals.append(tokenizer.decode(autoregressive.generate(causal, part, generator=generator)))
     seconds = {
-        stage: json.loads((run.folder / stage / "evaluation.json").read_text())["seconds"]
+        stage: json.loads((run.folder / stage / "evaluation.json").read_text("utf-8"))["seconds"]
         for stage in ("classifier", "tokenizer", "transformer", "autoregressive")
         if (run.folder / stage).exists()
     }
@@ -108,6 +114,7 @@ def summary(report: dict) -> str:
         palette = "" if part["palette_accuracy"] is None else f", one palette {part['palette_accuracy']:.1%}"
         lines.append(f"  {name:<15} asked class {part['class_accuracy']:.1%}{palette}")
     lines.append(f"tokenizer and masked transformer trained in {report['seconds']:.0f} s")
+    lines.append(f"on {described(report['machine'])}")
     return "\n".join(lines)
 
 

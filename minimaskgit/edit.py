@@ -42,6 +42,7 @@ from minimaskgit.editing import (
 from minimaskgit.errors import UserError
 from minimaskgit.generate import check_steps, decoding_settings
 from minimaskgit.glyphs import palette_of
+from minimaskgit.precision import AnyPrecision
 from minimaskgit.runs import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
 
@@ -76,6 +77,7 @@ class Options:
     out: Path = Path("edit.png")  # before/after picture to write
     gif: Path | None = None  # animation of the decoding to write
     device: str = "auto"  # auto, cpu, cuda or mps
+    precision: AnyPrecision = "auto"  # of matrix products; auto: the one that is fast here
 
 
 class Job(NamedTuple):
@@ -92,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Edit a picture; write a before/after picture, and an animation if asked for."""
     options = cli.parse(Options, "Edit a picture with a trained run.", argv=argv)
     check(options)
-    run = chosen_run(options.run, options.pretrained, options.device)
+    run = chosen_run(options.run, options.pretrained, options.device, options.precision)
     settings = decoding_settings(run.config.decoding, options)
     job = prepare(run, options)
     tokenizer, model = run.tokenizer(), run.transformer()

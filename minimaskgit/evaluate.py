@@ -31,6 +31,7 @@ from minimaskgit.files import write_json, written_aside
 from minimaskgit.generate import choose_labels, decoding_settings
 from minimaskgit.glyphs import palette_of
 from minimaskgit.judge import load_judge
+from minimaskgit.machine import machine
 from minimaskgit.metrics import (
     density_coverage,
     feature_statistics,
@@ -38,6 +39,7 @@ from minimaskgit.metrics import (
     inception_score,
     precision_recall,
 )
+from minimaskgit.precision import AnyPrecision
 from minimaskgit.runs import Run, open_run
 from minimaskgit.samplers import (
     DIFFUSION_STEPS,
@@ -48,7 +50,6 @@ from minimaskgit.samplers import (
     gan_sampler,
     maskgit_sampler,
 )
-from minimaskgit.timing import machine
 from minimaskgit.train import code_use, psnr
 from minimaskgit.training import batch_indices, cosine_decay, set_learning_rate
 
@@ -98,6 +99,7 @@ class Options:
     seed: int = 0  # of the generated images, and of the classifier that CAS trains
     json: Path | None = None  # file to write; default RUN/evaluation/DECODER.json
     device: str = "auto"  # auto, cpu, cuda or mps
+    precision: AnyPrecision = "auto"  # of matrix products; auto: the one that is fast here
 
 
 class Pictures(NamedTuple):
@@ -117,7 +119,7 @@ Scores = dict[str, float]
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print the table, write the JSON file."""
     options = cli.parse(Options, "Measure the quality of a trained run.", argv=argv)
-    run = open_run(options.run, options.device)
+    run = open_run(options.run, options.device, options.precision)
     path = options.json or run.folder / "evaluation" / f"{options.decoder}.json"
     if path.is_dir():
         raise UserError(f"--json {path} is a folder; expected a file to write")

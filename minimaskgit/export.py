@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     shutil.rmtree(options.out / "evaluation")  # the cached reference
     write_json(options.out / "evaluation.json", results)
-    (options.out / "README.md").write_text(card(options, run.config, results))
+    (options.out / "README.md").write_text(card(options, run.config, results), "utf-8")
     size = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())
     print(f"{options.out}: {size / 1e6:.1f} MB; look at {options.out / 'README.md'}")
 

@@ -52,7 +52,7 @@ def writing(path: Path) -> Iterator[None]:
 def write_text(path: Path, text: str) -> None:
     """`Path.write_text`, whole or not at all."""
     with written_aside(path) as aside:
-        aside.write_text(text)
+        aside.write_text(text, "utf-8", newline="\n")  # the same bytes on every system
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -61,7 +61,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def _force_to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)  # Windows syncs what it may write
     try:
         os.fsync(handle)
     finally:

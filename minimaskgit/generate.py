@@ -13,6 +13,7 @@ from minimaskgit.config import DecodingConfig, ScheduleName, decoding_arguments
 from minimaskgit.data import find_classes
 from minimaskgit.decoding import Step, decode_steps
 from minimaskgit.errors import UserError
+from minimaskgit.precision import AnyPrecision
 from minimaskgit.runs import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
@@ -34,12 +35,13 @@ class Options:
     out: Path = Path("generated.png")  # picture to write
     gif: Path | None = None  # animation of the decoding to write
     device: str = "auto"  # auto, cpu, cuda or mps
+    precision: AnyPrecision = "auto"  # of matrix products; auto: the one that is fast here
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Generate a grid of images, and an animation if asked for."""
     options = cli.parse(Options, "Generate images with a trained run.", argv=argv)
-    run = chosen_run(options.run, options.pretrained, options.device)
+    run = chosen_run(options.run, options.pretrained, options.device, options.precision)
     settings = decoding_settings(run.config.decoding, options)
     if options.count < 1:
         raise UserError(f"--count {options.count}: expected 1 or more images")

@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -96,9 +95,9 @@ def exercise_weights(lesson: int) -> dict[str, float]:
             hint = f"in a clone of the project, run make grade-{lesson} SUBMISSIONS=FOLDER"
             raise UserError(f"cannot grade lesson {lesson}: an installed minimaskgit comes without the laws; {hint}")
         raise UserError(f"no laws of lesson {lesson}; there are lessons {', '.join(there)}")
-    tree = ast.parse(laws.read_text())
+    tree = ast.parse(laws.read_text("utf-8"))
     table = next(node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "LESSON")
-    given = tomllib.loads(WEIGHTS.read_text()).get(f"lesson_{lesson}", {})
+    given = tomllib.loads(WEIGHTS.read_text("utf-8")).get(f"lesson_{lesson}", {})
     return {key.value: given.get(key.value, 1) for key in table.keys}
 
 
@@ -137,6 +136,8 @@ def _say(number: int, count: int, result: Result) -> None:
 
 def protection(memory: int) -> dict:
     """Which lock closes on this machine, tried before anybody's code runs. UserError if nothing can run in it."""
+    if not hasattr(os, "fork"):
+        raise UserError("nobody can be graded on this system: students' code is locked in by what Linux has; use WSL")
     with tempfile.TemporaryDirectory(prefix="grading-") as folder:
         os.chmod(folder, 0o711)  # a student's process may be another user
         try:
@@ -171,7 +172,7 @@ def _say_protection(lock: dict) -> None:
 def _kept_or_graded(one: Submission, exercises: list[str], options: Options, folder: Path, judges: "Judges") -> Result:
     kept = folder / report.file_name(one.student, f"-{_mark(one, options)}.json")
     if options.resume and kept.exists():
-        return Result(**json.loads(kept.read_text()))
+        return Result(**json.loads(kept.read_text("utf-8")))
     result = grade(one, exercises, options, judges)
     if not result.failure:
         write_json(kept, dataclasses.asdict(result))
@@ -187,7 +188,7 @@ def _mark(one: Submission, options: Options) -> str:
     ]
     limits = [options.timeout, options.call_timeout, options.memory, options.seed, options.lend_everything]
     said = [one.student, one.source, one.trouble, *map(str, limits), str(options.junit)]
-    said += [path.read_text() for path in laws if path.exists()]
+    said += [path.read_text("utf-8") for path in laws if path.exists()]
     return hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]
 
 
@@ -225,7 +226,7 @@ class Judges:
         with self.lock:
             self.stopped = True
             for process in self.running:
-                process.send_signal(signal.SIGKILL)
+                process.kill()
 
 
 def grade(one: Submission, exercises: list[str], options: Options, judges: Judges) -> Result:
@@ -249,7 +250,7 @@ def grade(one: Submission, exercises: list[str], options: Options, judges: Judge
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         code, last = judges.run(command, environment, PATIENCE * options.timeout + 120)
         try:
-            told = json.loads(Path(settings["out"]).read_text())
+            told = json.loads(Path(settings["out"]).read_text("utf-8"))
         except (OSError, ValueError):
             return Result(one.student, {}, failure=f"the judge ended with {code}: {report.clean(last)}"[:300])
     seconds = round(time.monotonic() - began, 1)
@@ -265,7 +266,7 @@ def _settings(one: Submission, count: int, options: Options, scratch: Path) -> d
     (scratch / "empty").mkdir()
     scratch.chmod(0o711)  # a student's process may be another user, and work in the empty folder
     (scratch / "empty").chmod(0o777)
-    infinite = tomllib.loads(WEIGHTS.read_text()).get("may_be_infinite", [])
+    infinite = tomllib.loads(WEIGHTS.read_text("utf-8")).get("may_be_infinite", [])
     settings = {"submission": str(submission), "out": str(scratch / "out.json"), "folder": str(scratch / "empty")}
     settings |= {"lesson": options.lesson, "seconds": options.timeout / count, "call_seconds": options.call_timeout}
     settings |= {"memory": options.memory, "seed": options.seed, "infinite": infinite}
@@ -278,7 +279,11 @@ def _syntax_error(source: str) -> str:
     """Why a text is no Python, or an empty string; in a process of its own, since a parser can be made to crash."""
     program = "import ast, sys\ntry: ast.parse(sys.stdin.read())\nexcept SyntaxError as e: print(e.lineno, e.msg)"
     done = subprocess.run(
-        [sys.executable, "-I", "-c", program], input=source, capture_output=True, text=True, encoding="utf-8"
+        [sys.executable, "-I", "-X", "utf8", "-c", program],
+        input=source,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     if done.returncode:
         return "no Python can read it"

@@ -20,11 +20,11 @@ def load_judge(run: Run) -> Classifier:
         return load_model(Classifier, folder).to(run.device)
     config = run.config
     settings = replace(config.classifier, width=2 * config.classifier.width, steps=2 * config.classifier.steps)
-    other = replace(config, seed=config.seed + 1, classifier=settings)
+    other = replace(config, seed=config.seed + 1, classifier=settings, precision=run.precision)
     return train_classifier(start_session(other, run.folder / "judge", run.device.type))
 
 
 def judge_accuracy(run: Run) -> float:
     """Fraction of the run's real validation images that its judge, trained before, is right on."""
-    evaluation = json.loads((run.folder / "judge" / "classifier" / "evaluation.json").read_text())
+    evaluation = json.loads((run.folder / "judge" / "classifier" / "evaluation.json").read_text("utf-8"))
     return evaluation["valid_accuracy"]

@@ -103,7 +103,7 @@ def learn(
     from minimaskgit.config import TransformerTraining  # training needs far more imports than reading
     from minimaskgit.train import make_optimizers
 
-    optimizers = make_optimizers(TransformerTraining(muon_learning_rate=0.01), model).values()
+    optimizers = make_optimizers(TransformerTraining(muon_learning_rate=0.01), model, "fp32").values()
     curve, losses = [], []
     for step in range(steps):
         chosen = torch.randint(len(tokens), (batch,))

@@ -15,6 +15,7 @@ import torch
 from minimaskgit.checkpoint import load_model
 from minimaskgit.config import Config, load_config
 from minimaskgit.errors import UserError
+from minimaskgit.precision import AnyPrecision, Precision, autocast, choose
 from minimaskgit.rivals.diffusion import UNet
 from minimaskgit.rivals.gan import Generator
 from minimaskgit.tokenizer import Tokenizer
@@ -29,6 +30,7 @@ class Run:
     config: Config
     label_names: list[str]
     device: torch.device
+    precision: Precision  # of matrix products here, whatever the run was trained in
 
     def tokenizer(self) -> Tokenizer:
         return load_model(Tokenizer, self.folder / "tokenizer").to(self.device)
@@ -46,20 +48,21 @@ class Run:
         return load_model(UNet, self.folder / "diffusion").to(self.device)
 
     def autocast(self) -> torch.autocast:
-        """The precision that the run was trained in."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+        """The precision to use the models in."""
+        return autocast(self.device, self.precision)
 
 
-def open_run(folder: Path, device: str = "auto") -> Run:
-    """The run in `folder`; UserError if there is none."""
+def open_run(folder: Path, device: str = "auto", precision: AnyPrecision = "auto") -> Run:
+    """The run in `folder`, for use in the precision asked for, by default the fast one; UserError if there is none."""
     if not folder.is_dir():
         raise UserError(f"no run folder {folder}; train one with python -m minimaskgit.train --out {folder}")
     config = load_config(folder / "config.json")
     try:
-        names = json.loads((folder / "labels.json").read_text())
+        names = json.loads((folder / "labels.json").read_text("utf-8"))
     except (OSError, ValueError):
         raise UserError(f"{folder / 'labels.json'} is missing or broken; it lists the class names") from None
-    return Run(folder, config, names, pick_device(device))
+    place = pick_device(device)
+    return Run(folder, config, names, place, choose(precision, place))
 
 
 # The weights that come along, each folder a run: a wheel has them inside the package, a clone beside it.
@@ -67,16 +70,16 @@ PACKAGE = Path(__file__).parent
 PRETRAINED = PACKAGE / "pretrained" if (PACKAGE / "pretrained").is_dir() else PACKAGE.parent / "data" / "pretrained"
 
 
-def chosen_run(run: Path | None, pretrained: str | None, device: str = "auto") -> Run:
+def chosen_run(run: Path | None, pretrained: str | None, device: str = "auto", precision: AnyPrecision = "auto") -> Run:
     """The run that a command was given, by folder or by the name of pretrained weights; UserError unless one is."""
     if (run is None) == (pretrained is None):
         raise UserError("expected one of --run FOLDER and --pretrained NAME")
     if run is not None:
-        return open_run(run, device)
+        return open_run(run, device, precision)
     names = sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
     if pretrained not in names:
         raise UserError(f"--pretrained {pretrained}: not in {PRETRAINED}; there {', '.join(names) or 'is nothing'}")
-    return open_run(PRETRAINED / pretrained, device)
+    return open_run(PRETRAINED / pretrained, device, precision)
 
 
 def pick_device(name: str) -> torch.device:

@@ -86,7 +86,7 @@ def diffusion_sampler(run: Run, steps: int = DIFFUSION_STEPS) -> Sampler:
 def training_seconds(run: Run, kind: str) -> float:
     """Seconds that the stages which a way of making pictures stands on were trained for."""
     evaluations = (run.folder / stage / "evaluation.json" for stage in NEEDS[kind])
-    return sum(json.loads(path.read_text())["seconds"] for path in evaluations if path.exists())
+    return sum(json.loads(path.read_text("utf-8"))["seconds"] for path in evaluations if path.exists())
 
 
 def _sampler(run: Run, kind: str, passes: int, settings: dict, parts: list[nn.Module], draw: Draw) -> Sampler:

@@ -14,19 +14,19 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, InitProcessGroupKwargs
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast_object_list
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from minimaskgit.checkpoint import delete_checkpoints, save_model
-from minimaskgit.config import Config, save_config
+from minimaskgit.config import Config, load_config, save_config
 from minimaskgit.data import ImageData, flip, load_data, mirror, shift, to_float
 from minimaskgit.errors import UserError
 from minimaskgit.estimate import Estimate, cuts_to_fit
 from minimaskgit.files import write_json
+from minimaskgit.machine import free_memory, peak_flops, peak_memory
+from minimaskgit.precision import Precision, autocast, choose
 from minimaskgit.runs import pick_device
-from minimaskgit.timing import free_memory, peak_flops, peak_memory
 from minimaskgit.training import Ahead, batch_indices, fit, parts_of_batch
 
 ONE_PROCESS = ("gan", "diffusion")  # stages that are not shared between processes
@@ -49,6 +49,10 @@ class Session:
     @property
     def device(self) -> torch.device:
         return self.accelerator.device
+
+    def autocast(self) -> torch.autocast:
+        """The precision of the run."""
+        return autocast(self.device, self.config.precision)
 
     @cached_property
     def peak(self) -> float:
@@ -143,10 +147,9 @@ class Session:
 def start_session(config: Config, folder: Path, device: str = "auto", stages: Sequence[str] = ()) -> Session:
     """Load the data and write down the settings; joins the processes if there are several."""
     place = pick_device(device)
-    AcceleratorState._reset_state()  # an earlier session in this process may have had another precision
     accelerator = Accelerator(
         cpu=place.type == "cpu",
-        mixed_precision="no" if config.precision == "fp32" else "bf16",
+        mixed_precision="no",  # Session.autocast has the precision
         gradient_accumulation_steps=config.accumulate,
         # While the main process encodes a large data set, the others wait.
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=12))],
@@ -154,6 +157,7 @@ def start_session(config: Config, folder: Path, device: str = "auto", stages: Se
     if accelerator.distributed_type not in (DistributedType.NO, *COPIES):
         raise UserError(f"{accelerator.distributed_type.value}: expected one copy of the model a process; use torchrun")
     check_shares(config, stages, accelerator)
+    config = replace(config, precision=settled_precision(config, folder, accelerator))
     if config.compile and not any(map(shutil.which, COMPILERS)):
         raise UserError(f"--compile needs a C++ compiler, one of {', '.join(COMPILERS)}; install one, or leave it out")
     images = config.images
@@ -171,9 +175,20 @@ def start_session(config: Config, folder: Path, device: str = "auto", stages: Se
         for split, count in (("train", images.count), ("valid", 2000))
     )
     if accelerator.is_main_process:
-        save_config(config, folder / "config.json")
+        if not (folder / "config.json").exists():  # what came with a run from another machine stays
+            save_config(config, folder / "config.json")
         write_json(folder / "labels.json", train_data.label_names)
     return Session(config, folder, accelerator, train_data, valid_data)
+
+
+def settled_precision(config: Config, folder: Path, accelerator: Accelerator) -> Precision:
+    """The precision of a run: what it began in, else what was asked for; the main process chooses for all."""
+    chosen = [None]
+    if accelerator.is_main_process:
+        saved = folder / "config.json"
+        asked = load_config(saved).precision if config.precision == "auto" and saved.exists() else config.precision
+        chosen = [choose(asked, accelerator.device)]
+    return broadcast_object_list(chosen)[0]
 
 
 def check_shares(config: Config, stages: Sequence[str], accelerator: Accelerator) -> None:

@@ -37,6 +37,7 @@ from minimaskgit.evaluate import (
 from minimaskgit.generate import choose_labels
 from minimaskgit.glyphs import GLYPH_NAMES
 from minimaskgit.judge import load_judge
+from minimaskgit.machine import machine
 from minimaskgit.runs import Run
 from minimaskgit.samplers import (
     Sampler,
@@ -45,7 +46,7 @@ from minimaskgit.samplers import (
     gan_sampler,
     maskgit_sampler,
 )
-from minimaskgit.timing import interleaved, machine
+from minimaskgit.timing import interleaved
 from minimaskgit.train import train
 
 METRICS = ("fd", "is", "precision-recall", "class", "palette", "cas")
@@ -69,7 +70,7 @@ class Settings:
 def check(samples: int, folder: Path) -> None:
     """UserError, before hours of training, for what could not be measured after it."""
     labels = folder / "labels.json"
-    classes = len(json.loads(labels.read_text())) if labels.exists() else len(GLYPH_NAMES)
+    classes = len(json.loads(labels.read_text("utf-8"))) if labels.exists() else len(GLYPH_NAMES)
     if samples < 2 * classes:
         raise UserError(f"--samples {samples}: expected {2 * classes} or more, two a class")
 
@@ -336,4 +337,4 @@ def claims_table(found: Sequence[dict[str, str]]) -> str:
 
 def load(path: Path) -> dict:
     """The showdown in a compare.json."""
-    return json.loads(path.read_text())["showdown"]
+    return json.loads(path.read_text("utf-8"))["showdown"]

@@ -54,6 +54,6 @@ def encode_all(session: Session, tokenizer: Tokenizer) -> dict[str, Tensor]:
     for mirrored in flips:
         for chosen in torch.arange(len(session.train)).split(256):
             images = to_float(session.train.batch(chosen)[0].to(session.device))
-            with session.accelerator.autocast():
+            with session.autocast():
                 parts.append(tokenizer.encode(images.flip(-1) if mirrored else images).int().cpu())
     return {"tokens": torch.cat(parts), "labels": session.train.labels.repeat(len(flips))}

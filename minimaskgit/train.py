@@ -43,6 +43,8 @@ from minimaskgit.decoding import decode
 from minimaskgit.errors import UserError
 from minimaskgit.estimate import estimates, table, transformer_flops
 from minimaskgit.masking import draw_masks, masked_loss
+from minimaskgit.muon import Muon
+from minimaskgit.precision import DTYPES, Precision
 from minimaskgit.rivals.diffusion import train_diffusion
 from minimaskgit.rivals.gan import smallest_side, train_gan
 from minimaskgit.schedules import SCHEDULES
@@ -148,7 +150,7 @@ def train_classifier(session: Session) -> Classifier:
 
     def learn(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         with session.accelerator.accumulate(trained):
-            with session.accelerator.autocast():
+            with session.autocast():
                 loss = classification_loss(trained, images, labels)
             session.accelerator.backward(loss)
         return {"loss": loss}
@@ -189,7 +191,7 @@ def train_tokenizer(session: Session) -> Tokenizer:
         trained.append(session.prepare(discriminator))
 
     def learn(images: Tensor, adversarial: bool) -> dict[str, Tensor]:
-        with session.accelerator.autocast():
+        with session.autocast():
             reconstruction, quantized = trained[0](images)
             reconstruction = reconstruction.float()
             l1, l2 = F.l1_loss(reconstruction, images), F.mse_loss(reconstruction, images)
@@ -218,7 +220,7 @@ def train_tokenizer(session: Session) -> Tokenizer:
         session.accelerator.backward(loss)
         if adversarial:
             discriminator.requires_grad_(True)
-            with session.accelerator.autocast():
+            with session.autocast():
                 metrics["discriminator"] = discriminator_loss(trained[1], images, reconstruction)
             session.accelerator.backward(metrics["discriminator"])
         return metrics | code_use(session.accelerator.gather(quantized.codes), model.num_codes)
@@ -246,7 +248,7 @@ def train_tokenizer(session: Session) -> Tokenizer:
             return
         model.eval()
         images = session.valid_images(16)[0]
-        with torch.no_grad(), session.accelerator.autocast():
+        with torch.no_grad(), session.autocast():
             sheet = figures.reconstructions(images, model.decode(model.encode(images)), f"tokenizer, step {done}")
         model.train()
         figures.save_png(sheet, folder / "pictures" / f"step_{done:06d}.png")
@@ -273,7 +275,7 @@ def last_layer_gradient(session: Session, model: Tokenizer, loss: Tensor) -> Ten
 def evaluate_tokenizer(session: Session, model: Tokenizer) -> dict:
     """PSNR, code usage and perplexity on at most 1000 validation images, and the first 16 reconstructions."""
     images, _ = session.valid_images(1000)
-    with session.accelerator.autocast():
+    with session.autocast():
         codes = torch.cat([model.encode(part) for part in images.split(100)])
         decoded = torch.cat([model.decode(part) for part in codes.split(100)])
     use = {name: value.item() for name, value in code_use(codes, model.num_codes).items()}
@@ -320,7 +322,7 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
         if ema:
             split(final)
     trained = session.prepare(model, session.config.compile)
-    optimizers = make_optimizers(settings, model)
+    optimizers = make_optimizers(settings, model, session.config.precision)
     schedule = SCHEDULES[settings.schedule]
     parts = {"model": model} | {name: optimizer for name, (optimizer, _) in optimizers.items()}
     parts |= {"ema": ema} if ema else {}
@@ -328,7 +330,7 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
 
     def learn(x: Tensor, y: Tensor, mask: Tensor | None, share: Tensor | float) -> dict[str, Tensor]:
         with session.accelerator.accumulate(trained):
-            with session.accelerator.autocast():
+            with session.autocast():
                 if causal:
                     loss = autoregressive.next_token_loss(trained, x, y, settings.label_smoothing)
                 else:
@@ -383,9 +385,12 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
 
 
 def make_optimizers(
-    settings: TransformerTraining, model: Transformer
+    settings: TransformerTraining, model: Transformer, precision: Precision
 ) -> dict[str, tuple[torch.optim.Optimizer, float]]:
-    """Optimizers by name, each with its peak learning rate: Muon for the blocks' matrices if asked, AdamW otherwise."""
+    """Optimizers by name, each with its peak learning rate: Muon for the blocks' matrices if asked, AdamW otherwise.
+
+    precision: in which Muon iterates.
+    """
     matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
@@ -396,12 +401,7 @@ def make_optimizers(
             {"params": rest, "weight_decay": 0.0},
         ]
         return {"adamw": (torch.optim.AdamW(groups, settings.learning_rate, **adam), settings.learning_rate)}
-    muon = torch.optim.Muon(
-        matrices,
-        settings.muon_learning_rate,
-        weight_decay=settings.weight_decay,
-        adjust_lr_fn="match_rms_adamw",
-    )
+    muon = Muon(matrices, settings.muon_learning_rate, settings.weight_decay, dtype=DTYPES[precision])
     adamw = torch.optim.AdamW(rest, settings.learning_rate, weight_decay=0.0, **adam)
     return {"muon": (muon, settings.muon_learning_rate), "adamw": (adamw, settings.learning_rate)}
 
@@ -415,7 +415,7 @@ def sample_sheet(session: Session, model: Transformer, tokenizer: Tokenizer, hea
     settings = session.config.decoding
     training = model.training
     model.eval()
-    with session.accelerator.autocast():
+    with session.autocast():
         if model.causal:
             tokens = autoregressive.generate(model, labels, generator=generator)
         else:
@@ -512,7 +512,7 @@ def whole_time(whole: Config, limited: Config, folder: Path, stages: Sequence[St
     for stage in ("classifier", *stages):
         if not (folder / stage / "evaluation.json").exists():
             continue
-        taken = json.loads((folder / stage / "evaluation.json").read_text())["seconds"]
+        taken = json.loads((folder / stage / "evaluation.json").read_text("utf-8"))["seconds"]
         steps = getattr(limited, SETTINGS[stage]).steps
         seconds[stage] = getattr(whole, SETTINGS[stage]).steps * taken / steps
     told = ", ".join(f"{stage} {duration(value)}" for stage, value in seconds.items())

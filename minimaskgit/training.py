@@ -338,7 +338,7 @@ class _Lines:
         kept = [line for line in _whole_lines(path) if line["step"] <= start]  # drop what came after the checkpoint
         write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept))
         self.last: Mapping[str, float] = kept[-1] if kept else {}
-        self.path, self.file = path, path.open("a")
+        self.path, self.file = path, path.open("a", encoding="utf-8", newline="\n")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         self.last = {"step": step, **values}
@@ -349,7 +349,7 @@ class _Lines:
 
 def _whole_lines(path: Path) -> list[dict[str, float]]:
     lines = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text("utf-8").splitlines() if path.exists() else []:
         try:
             lines.append(json.loads(line))
         except ValueError:  # a line cut short by a kill; no checkpoint is as late as it

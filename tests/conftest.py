@@ -4,6 +4,7 @@ pytest --submission FILE         judge a student's answers in place of the packa
 pytest --hypothesis-seed NUMBER  try other examples, and in the laws other draws, than the ones always tried
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from hypothesis import Phase, settings
 from minimaskgit import train
 
 torch.set_num_threads(1)  # the models here are too small to share; a second thread only waits
+# On a Mac the tests take the CPU too: the GPU of a hosted one says that it is there, and has no memory to give.
+torch.backends.mps.is_available = lambda: False
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,6 +58,33 @@ def own_accelerator():
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+# What not every system has: a test that asks for it is skipped elsewhere.
+
+
+@pytest.fixture(scope="session")
+def linux() -> None:
+    """Namespaces, /proc and the like, which lock in what a student hands in."""
+    if sys.platform != "linux":
+        pytest.skip("the grader's lock is tried on Linux only")
+
+
+@pytest.fixture(scope="session")
+def posix() -> None:
+    """Signals that one process sends another, and torchrun's processes that find each other."""
+    if os.name != "posix":
+        pytest.skip("Windows has no such signals, and its torch no libuv, which torchrun wants")
+
+
+@pytest.fixture
+def symlinks(tmp_path) -> None:
+    """The right to make symbolic links, which Windows gives only to some."""
+    try:
+        (tmp_path / "link").symlink_to(tmp_path)
+    except OSError as error:
+        pytest.skip(f"no symbolic links here: {error}")
+    (tmp_path / "link").unlink()
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ ENOUGH = 0.95
 
 def explained(why: str) -> set[str]:
     """Lines of mutants.toml, "function: line"."""
-    reasons = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())[why]
+    reasons = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))[why]
     return {line for lines in reasons.values() for line in lines}
 
 
@@ -213,7 +213,7 @@ def judge(lesson: int, answers_of) -> Iterator[tuple[str, int, list[str]]]:
     laws, module = cases(lesson), law_file(lesson)
     given = {name for text in lent.lent_to(EXERCISES / f"lesson_{lesson}.py").values() for name in _defined(text)}
     for name, (home, _) in module.LESSON.items():
-        tree = ast.parse(Path(home.__file__).read_text())
+        tree = ast.parse(Path(home.__file__).read_text("utf-8"))
         if name not in {node.name for node in tree.body if hasattr(node, "name")}:
             continue  # the package has it in another form
         count, alive = 0, []

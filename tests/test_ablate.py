@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 import signal
 from dataclasses import asdict, replace
@@ -51,7 +50,7 @@ def bare(tmp_path_factory) -> Path:
     """A run with a tokenizer and a judge as they were before the first step, and no transformer."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     save_config(CONFIG, folder / "config.json")
-    (folder / "labels.json").write_text(json.dumps(GLYPH_NAMES))
+    (folder / "labels.json").write_text(json.dumps(GLYPH_NAMES), "utf-8")
     torch.manual_seed(0)
     save_model(Tokenizer(CONFIG.images.size, **asdict(CONFIG.tokenizer)), folder / "tokenizer")
     save_model(Classifier(len(GLYPH_NAMES), width=8), folder / "judge/classifier")
@@ -75,7 +74,7 @@ def copied(done, tmp_path) -> Path:
 
 
 def result(folder: Path) -> dict:
-    return json.loads((folder / "ablation.json").read_text())
+    return json.loads((folder / "ablation.json").read_text("utf-8"))
 
 
 def weights(folder: Path) -> dict:
@@ -128,7 +127,7 @@ def test_every_schedule_is_measured_at_every_t_and_told(done, capsys):
 
 
 def test_all_have_the_same_training_but_for_the_schedule(done):
-    records = [json.loads((done / "ablation" / name / "training.json").read_text()) for name in ablate.PAPER]
+    records = [json.loads((done / "ablation" / name / "training.json").read_text("utf-8")) for name in ablate.PAPER]
     assert [record.pop("schedule") for record in records] == list(ablate.PAPER)
     assert all(record == records[0] for record in records) and records[0]["steps"] == 4
     models = [weights(done / "ablation" / name) for name in ablate.PAPER]
@@ -185,7 +184,7 @@ def test_stopped_in_training_and_run_again_it_ends_as_if_never_stopped(done, bar
 
     def interrupting(count, batch_size, step, seed):
         if step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return original(count, batch_size, step, seed)
 
     options = ["--run", str(bare), "--out", str(out), *FEW, "--schedules", "linear"]
@@ -353,5 +352,5 @@ def test_transformers_of_another_training_are_refused_and_kept(copied, capsys):
 
 
 def test_a_damaged_record_is_named(copied, capsys):
-    (copied / "ablation/cosine/points.json").write_text("{")
+    (copied / "ablation/cosine/points.json").write_text("{", "utf-8")
     assert "points.json is damaged" in error_line(capsys, "--run", str(copied), *FEW)

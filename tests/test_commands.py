@@ -1,7 +1,7 @@
 """Every command from end to end on a tiny configuration, and what it says to wrong input."""
 
+import io
 import json
-import os
 import platform
 import signal
 import subprocess
@@ -14,7 +14,7 @@ from command_line import TINY_RUN, error_line
 from PIL import Image
 from safetensors.torch import load_file
 
-from minimaskgit import bench, compare, demo, export, generate, runs, session, train
+from minimaskgit import bench, cli, compare, demo, export, generate, runs, session, train
 from minimaskgit.checkpoint import checkpoints
 from minimaskgit.errors import UserError
 from minimaskgit.runs import open_run
@@ -28,7 +28,7 @@ def test_training_leaves_finished_models_metrics_and_pictures(run_folder):
         assert (run_folder / stage / "config.json").exists()
         assert not checkpoints(run_folder / stage)  # it has served
         assert list((run_folder / stage / "tensorboard").iterdir())
-        lines = [json.loads(line) for line in (run_folder / stage / "metrics.jsonl").read_text().splitlines()]
+        lines = [json.loads(line) for line in (run_folder / stage / "metrics.jsonl").read_text("utf-8").splitlines()]
         assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
     for picture in (
         "tokenizer/reconstructions.png",
@@ -41,7 +41,7 @@ def test_training_leaves_finished_models_metrics_and_pictures(run_folder):
 
 
 def test_tokenizer_training_reports_every_term(run_folder):
-    lines = [json.loads(line) for line in (run_folder / "tokenizer/metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (run_folder / "tokenizer/metrics.jsonl").read_text("utf-8").splitlines()]
     always = {"l1", "psnr", "commitment", "perceptual", "usage", "perplexity", "grad_norm"}
     assert all(always <= set(line) for line in lines)
     assert "adversarial" not in lines[0]  # the warm-up
@@ -76,7 +76,7 @@ def test_a_run_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_pat
     def interrupting(count, batch_size, step, seed):
         if step == 3 and "interrupted" not in state and state["stage"] == stage:
             state["interrupted"] = True
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return original(count, batch_size, step, seed)
 
     state = {"stage": None}
@@ -96,7 +96,7 @@ def test_a_run_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_pat
     for name in ("tokenizer", "transformer", "autoregressive"):
         once, twice = (load_file(f / name / "model.safetensors") for f in (run_folder, folder))
         assert all(torch.equal(once[key], twice[key]) for key in once), name
-        steps = [json.loads(line)["step"] for line in (folder / name / "metrics.jsonl").read_text().splitlines()]
+        steps = [json.loads(line)["step"] for line in (folder / name / "metrics.jsonl").read_text("utf-8").splitlines()]
         assert steps == sorted(set(steps))
 
 
@@ -106,7 +106,7 @@ def test_a_rival_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_p
 
     def interrupting(count, batch_size, step, seed):
         if step == 3 and not checkpoints(folder / rival):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return original(count, batch_size, step, seed)
 
     folder = tmp_path / "run"
@@ -136,7 +136,7 @@ def test_a_transformer_without_a_tokenizer_is_refused(tmp_path, capsys):
 def test_a_damaged_checkpoint_is_refused(run_folder, tmp_path, capsys):
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "config.json").write_text((run_folder / "config.json").read_text())
+    (folder / "config.json").write_text((run_folder / "config.json").read_text("utf-8"), "utf-8")
     (folder / "classifier").mkdir()
     (folder / "classifier/checkpoint-00000002.safetensors").write_bytes(b"not a checkpoint")
     assert "is damaged" in error_line(capsys, train, "--out", str(folder), "--resume")
@@ -155,7 +155,7 @@ def test_the_full_preset_starts_on_a_cpu_and_says_how_long_the_whole_would_take(
         train.main(["--full", "--data", "glyphs", "--out", str(folder), "--max-steps", "1", *small])
         told = capsys.readouterr().out
         assert "GFLOP a step" in told and "by these 1 steps a stage, all of them would take" in told
-        speeds = [json.loads(line) for line in (folder / stage / "speed.jsonl").read_text().splitlines()]
+        speeds = [json.loads(line) for line in (folder / stage / "speed.jsonl").read_text("utf-8").splitlines()]
         assert speeds and all(line["images_per_second"] > 0 and line["peak_memory_gb"] > 0 for line in speeds)
     assert speeds[-1]["mfu"] > 0  # of the transformer
     assert open_run(folder).tokenizer().num_tokens == 256
@@ -255,7 +255,7 @@ def test_damaged_weights_are_named(run_folder, tmp_path, capsys):
 def test_compare_times_both_decoders_and_draws_the_race(run_folder, tmp_path, capsys):
     options = ["--batches", "1", "2", "--repeats", "1", "--shown", "2", "--out", str(tmp_path)]
     compare.main(["--run", str(run_folder), *options])
-    result = json.loads((tmp_path / "compare.json").read_text())
+    result = json.loads((tmp_path / "compare.json").read_text("utf-8"))
     passes = {row["decoder"]: row["passes"] for row in result["rows"]}
     assert passes == {"MaskGIT": 8, "autoregressive, cache": 64, "autoregressive, no cache": 64}
     for row in result["rows"]:
@@ -277,7 +277,7 @@ def test_the_demo_leaves_a_report_and_a_second_one_keeps_what_is_trained(tmp_pat
     for _ in range(2):
         demo.main(["--out", str(folder), *TINY_RUN])
     assert "trained already, kept" in capsys.readouterr().out
-    report = json.loads((folder / "report.json").read_text())
+    report = json.loads((folder / "report.json").read_text("utf-8"))
     assert report["samples"] == 500
     assert 0 <= report["class_accuracy"] <= 1 and 0 <= report["palette_accuracy"] <= 1
     stages = report["seconds_by_stage"]
@@ -288,7 +288,7 @@ def test_the_demo_leaves_a_report_and_a_second_one_keeps_what_is_trained(tmp_pat
 def test_the_bench_stores_its_rates(tmp_path):
     out = tmp_path / "deep" / "bench.json"
     bench.main(["--out", str(out), "--repeats", "1", "--batches", "1", "--train-batch", "1", "--steps", "2"])
-    result = json.loads(out.read_text())
+    result = json.loads(out.read_text("utf-8"))
     for shape in result["shapes"].values():
         assert set(shape["decoding"]["1"]["over_bare_passes"]) >= {"parallel", "one class"}
         assert shape["training"]["mfu"] > 0
@@ -318,6 +318,13 @@ def test_commands_take_freed_memory_again_instead_of_fetching_new_pages(keeping)
     assert (int(shown.stdout) < 50) == keeping, shown
 
 
+def test_letters_that_a_terminal_does_not_know_are_shown_as_question_marks(monkeypatch):
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    monkeypatch.setattr(sys, "stdout", shown)
+    cli.run(lambda: print("γ(r) → 0"))
+    assert shown.buffer.getvalue().split() == [b"?(r)", b"?", b"0"]
+
+
 def command(name: str, *arguments: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", f"minimaskgit.{name}", *arguments],
@@ -345,6 +352,7 @@ def test_a_missing_run_is_one_line_and_no_traceback():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("posix")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_the_run_can_be_resumed(tmp_path, number):
     folder = tmp_path / "run"
@@ -356,7 +364,7 @@ def test_a_signal_saves_and_the_run_can_be_resumed(tmp_path, number):
         text=True,
     )
     for _ in range(1200):  # until it is well into the tokenizer
-        if (folder / "tokenizer/metrics.jsonl").exists() and (folder / "tokenizer/metrics.jsonl").read_text():
+        if (folder / "tokenizer/metrics.jsonl").exists() and (folder / "tokenizer/metrics.jsonl").read_text("utf-8"):
             break
         time.sleep(0.1)
     process.send_signal(number)
@@ -398,7 +406,7 @@ def test_an_export_is_a_run_of_half_the_size_that_generates_the_same(run_folder,
     for name in ("tokenizer", "transformer"):
         weights = load_file(out / name / "model.safetensors")
         assert all(tensor.dtype == torch.bfloat16 for tensor in weights.values() if tensor.is_floating_point())
-    card = (out / "README.md").read_text()
+    card = (out / "README.md").read_text("utf-8")
     assert "of the asked class" in card and "the settings of config.json" in card
     capsys.readouterr()
     generate.main(["--run", str(out), "--label", "heart", "--count", "2", "--out", str(tmp_path / "grid.png")])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import typing
 from dataclasses import asdict, fields, is_dataclass, replace
 
@@ -177,12 +178,13 @@ def test_any_settings_written_as_json_are_read_back_the_same(tmp_path_factory, c
 
 def test_settings_that_are_not_in_the_file_are_the_defaults(tmp_path):
     path = tmp_path / "config.json"
-    path.write_text('{"seed": 7, "transformer": {"depth": 3}}')
+    path.write_text('{"seed": 7, "transformer": {"depth": 3}}', "utf-8")
     assert load_config(path) == replace(Config(), seed=7, transformer=replace(Config().transformer, depth=3))
 
 
 def test_a_folder_without_settings_is_told_with_what_to_do(tmp_path):
-    with pytest.raises(UserError, match=f"{tmp_path} is no run folder: it has no config.json; train one with"):
+    told = f"{tmp_path} is no run folder: it has no config.json; train one with"
+    with pytest.raises(UserError, match=re.escape(told)):
         load_config(tmp_path / "config.json")
 
 
@@ -200,7 +202,7 @@ def test_a_folder_without_settings_is_told_with_what_to_do(tmp_path):
 )
 def test_broken_settings_are_told_in_one_line_that_names_the_file(tmp_path, text, reason):
     path = tmp_path / "config.json"
-    path.write_text(text)
+    path.write_text(text, "utf-8")
     with pytest.raises(UserError, match=reason) as error:
         load_config(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)

@@ -239,7 +239,7 @@ def test_classes_are_chosen_by_name_id_or_number_in_the_order_given(tmp_path):
     write_parquet(tmp_path / "train-0.parquet", numbered(8), labels, names=["n1", "n2", "n3"])
     words = {"n1": "goldfish, Carassius auratus", "n2": "tabby, tabby cat", "n3": "orange"}
     entries = [{"wnid": wnid, "words": words[wnid]} for wnid in words]
-    (tmp_path / "classes.json").write_text(json.dumps(entries))
+    (tmp_path / "classes.json").write_text(json.dumps(entries), "utf-8")
     assert load_data(str(tmp_path)).label_names == ["goldfish", "tabby", "orange"]
     data = load_data(str(tmp_path / "train-0.parquet"), classes=["ORANGE", "n1", "1", "goldfish"])
     assert data.label_names == ["orange", "goldfish", "tabby"]
@@ -249,7 +249,7 @@ def test_classes_are_chosen_by_name_id_or_number_in_the_order_given(tmp_path):
 def test_an_unrelated_classes_json_is_left_alone(tmp_path):
     write_parquet(tmp_path / "train-0.parquet", numbered(3), ["a", "b", "b"])
     for text in ('["a", "b"]', '{"a": 1}', "not json", '[{"wnid": "a"}]'):
-        (tmp_path / "classes.json").write_text(text)
+        (tmp_path / "classes.json").write_text(text, "utf-8")
         assert load_data(str(tmp_path)).label_names == ["a", "b"]
 
 
@@ -290,7 +290,7 @@ def test_an_image_folder_may_have_train_and_valid_folders_and_deeper_ones(tmp_pa
 
 def test_a_class_may_be_called_train_and_other_files_are_left_alone(tmp_path):
     root = write_folder(tmp_path / "vehicles", count=10, names=("car", "train"))
-    (tmp_path / "vehicles/readme.txt").write_text("hello")
+    (tmp_path / "vehicles/readme.txt").write_text("hello", "utf-8")
     (tmp_path / "vehicles/car/._test_0.PNG").write_bytes(b"a side file of another system")
     data = load_data(root)
     assert data.label_names == ["car", "train"] and len(data) == 18 and data.skipped == 0
@@ -475,10 +475,10 @@ def test_an_empty_folder_and_a_file_of_another_kind_are_errors(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="expected parquet files, or images like"):
         load_data(str(tmp_path / "empty"))
-    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "notes.txt").write_text("hello", "utf-8")
     with pytest.raises(UserError, match=r"found .*notes\.txt"):
         load_data(str(tmp_path / "notes.txt"))
-    (tmp_path / "bad.parquet").write_text("hello")
+    (tmp_path / "bad.parquet").write_text("hello", "utf-8")
     with pytest.raises(UserError, match="not readable as parquet"):
         load_data(str(tmp_path / "bad.parquet"))
 

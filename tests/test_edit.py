@@ -21,7 +21,8 @@ def edit_here(run_folder, tmp_path, capsys):
 
     def call(*arguments: str) -> tuple[Image.Image, str]:
         edit.main(["--run", str(run_folder), "--out", str(tmp_path / "edit.png"), *arguments])
-        return Image.open(tmp_path / "edit.png"), capsys.readouterr().out
+        with Image.open(tmp_path / "edit.png") as picture:  # closed at once: Windows replaces no open file
+            return picture.copy(), capsys.readouterr().out
 
     return call
 

@@ -44,7 +44,7 @@ def run_folder(tmp_path_factory) -> Path:
     """A run as training leaves it, its models as they were before the first step."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     save_config(CONFIG, folder / "config.json")
-    (folder / "labels.json").write_text(json.dumps(GLYPH_NAMES))
+    (folder / "labels.json").write_text(json.dumps(GLYPH_NAMES), "utf-8")
     torch.manual_seed(0)
     tokenizer = Tokenizer(CONFIG.images.size, **asdict(CONFIG.tokenizer))
     shape = (tokenizer.num_codes, len(GLYPH_NAMES), tokenizer.num_tokens)
@@ -61,7 +61,7 @@ def run_folder(tmp_path_factory) -> Path:
 
 def measured(folder: Path, out: Path, *arguments: str) -> dict:
     evaluate.main(["--run", str(folder), *FEW, "--json", str(out), *arguments])
-    return json.loads(out.read_text())
+    return json.loads(out.read_text("utf-8"))
 
 
 # --- From end to end ---

@@ -26,7 +26,7 @@ def answer(name: str):
 
 def exercise(path: Path) -> dict:
     names: dict = {"__name__": path.stem}
-    exec(compile(path.read_text(), path, "exec"), names)
+    exec(compile(path.read_text("utf-8"), path, "exec"), names)
     return names
 
 
@@ -120,9 +120,9 @@ def test_a_right_answer_is_told_so_and_other_lessons_are_not_asked():
 @pytest.mark.slow
 def test_an_error_in_the_student_s_own_code_is_shown_with_its_line(tmp_path):
     path = tmp_path / "lesson_5.py"
-    path.write_text("def remask(tokens, confidence, counts, mask_id):\n    return tokens[counts]\n")
+    path.write_text("def remask(tokens, confidence, counts, mask_id):\n    return tokens[counts]\n", "utf-8")
     code, out = check(path, "tests/laws")
     assert code == 1 and "in line 2: return tokens[counts]" in out
-    path.write_text("def remask(:\n")
+    path.write_text("def remask(:\n", "utf-8")
     code, out = check(path, "tests/laws")
     assert code != 0 and "line 1: SyntaxError" in out

@@ -15,7 +15,7 @@ from minimaskgit.grading import report
 from minimaskgit.grading.report import Result
 
 ROOT = Path(__file__).parents[1]
-RIGHT = {path.stem: path.read_text() for path in (ROOT / "tests" / "right_answers").glob("lesson_1_*.py")}
+RIGHT = {path.stem: path.read_text("utf-8") for path in (ROOT / "tests" / "right_answers").glob("lesson_1_*.py")}
 HALF = RIGHT["lesson_1_numpy"] + "\n\ndef vq_losses(z, z_q, beta):\n    raise NotImplementedError\n"
 WRONG = RIGHT["lesson_1_loops"] + "\n\ndef code_perplexity(codes, num_codes):\n    return codes.float().mean()\n"
 ATTACK = RIGHT["lesson_1_numpy"] + "\n\ndef code_perplexity(codes, num_codes):\n"
@@ -26,15 +26,15 @@ def a_class(folder: Path) -> dict[str, int]:
     """Twelve students' files, and the points that each deserves."""
     folder.mkdir()
     for name, source in zip(("Ada", "Ben 🎓 with spaces", "Cem"), RIGHT.values()):
-        (folder / f"{name}.py").write_text(source)
+        (folder / f"{name}.py").write_text(source, "utf-8")
     (folder / "Dora").mkdir()
-    (folder / "Dora" / "lesson_1.py").write_text(HALF)
-    (folder / "Emil.py").write_text(WRONG)
-    (folder / "Fay.py").write_text(ATTACK + "    import os\n    os._exit(0)\n")
-    (folder / "Gus.py").write_text(ATTACK + "    while True:\n        pass\n")
-    (folder / "Hal.py").write_text(ATTACK + "    return type('Yes', (), {'__eq__': lambda *args: True})()\n")
-    (folder / "Ida.py").write_text("import sys\nsys.exit(0)\n")
-    (folder / "Jon.py").write_text("def nearest_codes(:\n")
+    (folder / "Dora" / "lesson_1.py").write_text(HALF, "utf-8")
+    (folder / "Emil.py").write_text(WRONG, "utf-8")
+    (folder / "Fay.py").write_text(ATTACK + "    import os\n    os._exit(0)\n", "utf-8")
+    (folder / "Gus.py").write_text(ATTACK + "    while True:\n        pass\n", "utf-8")
+    (folder / "Hal.py").write_text(ATTACK + "    return type('Yes', (), {'__eq__': lambda *args: True})()\n", "utf-8")
+    (folder / "Ida.py").write_text("import sys\nsys.exit(0)\n", "utf-8")
+    (folder / "Jon.py").write_text("def nearest_codes(:\n", "utf-8")
     (folder / "Kim").mkdir()
     with zipfile.ZipFile(folder / "Lea.zip", "w") as archive:
         archive.writestr("../lesson_1.py", RIGHT["lesson_1_loops"])
@@ -43,7 +43,7 @@ def a_class(folder: Path) -> dict[str, int]:
 
 
 def read(path: Path) -> list[dict]:
-    with path.open() as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -56,7 +56,7 @@ def command(folder: Path, out: Path, *options: str) -> subprocess.CompletedProce
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_class_gets_the_points_it_deserves_and_the_same_ones_again(tmp_path):
+def test_a_class_gets_the_points_it_deserves_and_the_same_ones_again(linux, tmp_path):
     points = a_class(tmp_path / "class")
     done = command(tmp_path / "class", tmp_path / "first", "--jobs", "2", "--junit", str(tmp_path / "junit"))
     assert done.returncode == 0, done.stderr
@@ -68,7 +68,7 @@ def test_a_class_gets_the_points_it_deserves_and_the_same_ones_again(tmp_path):
         assert [row[exercise] for exercise in EXERCISES] == ["1", "1", "1", "0"]
     assert command(tmp_path / "class", tmp_path / "second", "--jobs", "1").returncode == 0
     assert (tmp_path / "first/grades.csv").read_bytes() == (tmp_path / "second/grades.csv").read_bytes()
-    pages = {path.name: path.read_text() for path in (tmp_path / "first" / "feedback").iterdir()}
+    pages = {path.name: path.read_text("utf-8") for path in (tmp_path / "first" / "feedback").iterdir()}
     assert len(pages) == 12 and "breaks at" in pages["Emil.md"] and "no answer after 5 seconds" in pages["Gus.md"]
     assert "line 1: SyntaxError" in pages["Jon.md"] and "no lesson\\_1.py" in pages["Lea.md"]  # Markdown
     assert len(list((tmp_path / "junit").glob("*.xml"))) == 9
@@ -106,11 +106,11 @@ def test_an_interrupted_run_goes_on_with_whoever_is_left(judge, tmp_path):
     folder = tmp_path / "class"
     folder.mkdir()
     for name in ("Ada", "Ben", "Stop"):
-        (folder / f"{name}.py").write_text(f"# {name}")
+        (folder / f"{name}.py").write_text(f"# {name}", "utf-8")
     with pytest.raises(KeyboardInterrupt):
         run(folder)
     (folder / "Stop.py").rename(folder / "Go.py")
-    (folder / "Ben.py").write_text("# changed since")
+    (folder / "Ben.py").write_text("# changed since", "utf-8")
     judge.asked.clear()
     run(folder, "--resume")
     assert sorted(judge.asked) == ["Ben", "Go"]
@@ -124,7 +124,7 @@ def test_an_interrupted_run_goes_on_with_whoever_is_left(judge, tmp_path):
 
 def test_what_is_not_locked_is_said_before_anybody_s_code_runs(judge, monkeypatch, tmp_path, capsys):
     (tmp_path / "class").mkdir()
-    (tmp_path / "class" / "Stop.py").write_text("a = 1")
+    (tmp_path / "class" / "Stop.py").write_text("a = 1", "utf-8")
     monkeypatch.setattr(grade, "protection", lambda memory: {"namespaces": False, "user": False, "why": "refused"})
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "class")
@@ -132,32 +132,40 @@ def test_what_is_not_locked_is_said_before_anybody_s_code_runs(judge, monkeypatc
     assert judge.asked == ["Stop"] and "no namespaces here (refused)" in warned and "it runs as you" in warned
 
 
-def test_where_not_even_an_honest_function_runs_nobody_gets_a_zero(tmp_path, capsys):
-    (tmp_path / "Ada.py").write_text("a = 1")
+def test_a_system_without_fork_is_told_in_one_line_and_grades_nobody(monkeypatch, tmp_path, capsys):
+    monkeypatch.delattr("os.fork", raising=False)  # as on Windows
+    (tmp_path / "Ada.py").write_text("a = 1", "utf-8")
+    told = error_line(capsys, grade, str(tmp_path), "--lesson", "1", "--work", str(tmp_path / "work"))
+    assert "nobody can be graded on this system" in told and "WSL" in told
+    assert not (tmp_path / "work").exists()
+
+
+def test_where_not_even_an_honest_function_runs_nobody_gets_a_zero(linux, tmp_path, capsys):
+    (tmp_path / "Ada.py").write_text("a = 1", "utf-8")
     arguments = [str(tmp_path), "--lesson", "1", "--work", str(tmp_path / "work"), "--memory", "1"]
     assert "nobody can be graded: in the sandbox, " in error_line(capsys, grade, *arguments)
     assert not (tmp_path / "work").exists()
 
 
-def test_a_file_that_is_no_python_earns_nothing_and_is_told_why(tmp_path, capsys):
+def test_a_file_that_is_no_python_earns_nothing_and_is_told_why(linux, tmp_path, capsys):
     folder = tmp_path / "class"
     folder.mkdir()
-    (folder / "Jon.py").write_text("def f(:\n")
+    (folder / "Jon.py").write_text("def f(:\n", "utf-8")
     (folder / "Kim").mkdir()
-    (folder / "deep.py").write_text("(" * 100_000)
+    (folder / "deep.py").write_text("(" * 100_000, "utf-8")
     run(folder, "--csv", str(tmp_path / "grades.csv"), "--feedback", str(tmp_path / "pages"))
     rows = {row["student"]: row for row in read(tmp_path / "grades.csv")}
     assert {row["total"] for row in rows.values()} == {"0"} and len(rows) == 3
     assert "line 1: SyntaxError" in rows["Jon"]["remark"] and rows["Kim"]["remark"] == "no lesson_1.py"
-    assert "no lesson\\_1.py" in (tmp_path / "pages" / "Kim.md").read_text()
+    assert "no lesson\\_1.py" in (tmp_path / "pages" / "Kim.md").read_text("utf-8")
     assert "0/4" in capsys.readouterr().out
 
 
-def test_if_the_grader_itself_fails_nobody_gets_a_zero(monkeypatch, tmp_path, capsys):
+def test_if_the_grader_itself_fails_nobody_gets_a_zero(linux, monkeypatch, tmp_path, capsys):
     failed = lambda one, *rest: Result(one.student, {}, failure="the judge ended with 3")
     monkeypatch.setattr(grade, "grade", failed)
     (tmp_path / "class").mkdir()
-    (tmp_path / "class" / "Ada.py").write_text("a = 1")
+    (tmp_path / "class" / "Ada.py").write_text("a = 1", "utf-8")
     with pytest.raises(SystemExit) as stop:
         run(tmp_path / "class", "--csv", str(tmp_path / "grades.csv"), "--resume")
     assert stop.value.code == 3 and "NOT GRADED" in capsys.readouterr().out
@@ -167,7 +175,7 @@ def test_if_the_grader_itself_fails_nobody_gets_a_zero(monkeypatch, tmp_path, ca
 
 
 def test_a_single_file_that_is_not_all_right_is_said_by_the_exit_code(judge, monkeypatch, tmp_path):
-    (tmp_path / "lesson_1.py").write_text("a = 1")
+    (tmp_path / "lesson_1.py").write_text("a = 1", "utf-8")
     run(tmp_path / "lesson_1.py")
     monkeypatch.setattr(grade, "grade", lambda one, *rest: Result(one.student, {}, trouble="wrong"))
     with pytest.raises(SystemExit) as stop:
@@ -178,7 +186,7 @@ def test_a_single_file_that_is_not_all_right_is_said_by_the_exit_code(judge, mon
 def test_mistakes_of_the_teacher_are_told_in_one_line(tmp_path, capsys):
     assert "no laws of lesson 77; there are lessons 1" in error_line(capsys, grade, str(tmp_path), "--lesson", "77")
     assert "no submissions" in error_line(capsys, grade, str(tmp_path), "--lesson", "1").replace("holds no", "no")
-    (tmp_path / "Ada.py").write_text("a = 1")
+    (tmp_path / "Ada.py").write_text("a = 1", "utf-8")
     for option in ("--jobs", "--timeout", "--call-timeout", "--memory"):
         assert f"{option} 0" in error_line(capsys, grade, str(tmp_path), "--lesson", "1", option, "0")
     assert "--timeout nan" in error_line(capsys, grade, str(tmp_path), "--lesson", "1", "--timeout", "nan")
@@ -220,6 +228,6 @@ def test_feedback_shows_what_broke_as_text_that_means_itself():
 
 def test_the_details_have_everything(tmp_path):
     report.write_details(tmp_path / "grades.json", [some("Ada")], {"a": 1, "b": 2}, {"lesson": 5})
-    details = json.loads((tmp_path / "grades.json").read_text())
+    details = json.loads((tmp_path / "grades.json").read_text("utf-8"))
     assert details["lesson"] == 5 and details["students"][0]["total"] == 1
     assert details["students"][0]["exercises"]["b"]["told"] == "because   it is"

@@ -37,7 +37,7 @@ from minimaskgit.grading.submissions import collect
 ROOT = Path(__file__).parents[1]
 HOSTILE = sorted((ROOT / "tests" / "hostile").glob("*.py"))
 RIGHT = sorted((ROOT / "tests" / "right_answers").glob("lesson_*.py"))
-HONEST = (ROOT / "tests" / "right_answers" / "lesson_5_thresholds.py").read_text()
+HONEST = (ROOT / "tests" / "right_answers" / "lesson_5_thresholds.py").read_text("utf-8")
 EXERCISE = ROOT / "lessons" / "exercises" / "lesson_5.py"
 
 
@@ -119,7 +119,7 @@ def test_an_array_has_as_many_bytes_as_its_shape_says():
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory):
+def sandbox(linux):
     folder = Path(tempfile.mkdtemp(prefix="sandbox-"))  # pytest's own folders are closed to other users
     folder.chmod(0o777)
     one = Sandbox(Limits(memory=512, seconds=20), folder, [ROOT])
@@ -129,7 +129,7 @@ def sandbox(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def unlocked():
+def unlocked(linux):
     """A sandbox as it is where there are no namespaces."""
     if os.geteuid() != 0:
         pytest.skip("an attack would run as the user who runs the tests")
@@ -174,10 +174,10 @@ def earns(impl: Answers, exercise: str) -> bool:
 @pytest.mark.parametrize("answer", RIGHT, ids=lambda path: path.stem)
 def test_a_right_answer_earns_all_exercises_through_the_sandbox(answer, sandbox):
     lesson = int(answer.stem.split("_")[1])
-    laws, infinite = cases(lesson), tomllib.loads(grade.WEIGHTS.read_text())["may_be_infinite"]
+    laws, infinite = cases(lesson), tomllib.loads(grade.WEIGHTS.read_text("utf-8"))["may_be_infinite"]
     texts = lent.lent_to(EXERCISE.with_name(f"lesson_{lesson}.py"))
     seconds = (grade.Options.timeout / len(laws), grade.Options.call_timeout)
-    impl = Answers(answer.name, answer.read_text(), texts, sandbox, seconds, infinite=infinite)
+    impl = Answers(answer.name, answer.read_text("utf-8"), texts, sandbox, seconds, infinite=infinite)
     for of_one_exercise in laws.values():
         impl.begin()
         for law in of_one_exercise:
@@ -224,19 +224,19 @@ def test_limits_and_the_watcher_hold_without_namespaces_too(name, unlocked, tmp_
 def attack_with(attack: Path, sandbox: Sandbox, tmp_path: Path) -> None:
     """The attack earns nothing, touches nothing and leaves nothing; the answers beside it are worth what they were."""
     canary = tmp_path / "canary"
-    canary.write_text("untouched")
+    canary.write_text("untouched", "utf-8")
     for folder in (tmp_path, *tmp_path.parents[:3]):
         with contextlib.suppress(OSError):
             folder.chmod(0o755)
     before = files_of_the_project()
-    source = HONEST + attack.read_text().replace("{canary}", str(canary)).replace("{root}", str(ROOT))
+    source = HONEST + attack.read_text("utf-8").replace("{canary}", str(canary)).replace("{root}", str(ROOT))
     impl = answers(sandbox, source, infinite=["confidence"])
     began = time.monotonic()
     assert not earns(impl, "remask"), "the attack was worth something"
     assert time.monotonic() - began < 60, "it kept the judge busy"
     assert earns(impl, "confidence") and earns(impl, "num_to_mask"), "an honest exercise lost its points"
     impl.finish()
-    assert canary.read_text() == "untouched" and not list(tmp_path.glob("canary?*"))
+    assert canary.read_text("utf-8") == "untouched" and not list(tmp_path.glob("canary?*"))
     assert files_of_the_project() == before
     assert not strays(sandbox), "something is still running"
 
@@ -263,14 +263,29 @@ while os.getppid() == int(sys.argv[1]):  # children and grandchildren that live 
 """
 
 
-@pytest.mark.skipif(not confinement.LINUX, reason="only Linux has /proc")
-def test_processes_that_vanish_while_they_are_counted_do_no_harm():
+def test_processes_that_vanish_while_they_are_counted_do_no_harm(linux):
     breeder = subprocess.Popen([sys.executable, "-c", BREEDER, str(os.getpid())])
     try:
         assert sum(bool(confinement.descendants(breeder.pid)) for _ in range(20_000)) > 0
     finally:
         breeder.kill()
         breeder.wait()
+
+
+NAMELESS = """
+import ctypes, sys
+
+ctypes.CDLL(None).prctl(15, b"\\xff) Z", 0, 0, 0)  # PR_SET_NAME
+print("renamed", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_process_cannot_hide_behind_a_name_that_is_no_text(linux):
+    with subprocess.Popen([sys.executable, "-c", NAMELESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"renamed\n"
+        assert process.pid in confinement.descendants(os.getpid())
+        process.stdin.close()
 
 
 PROBE = """
@@ -422,7 +437,7 @@ def test_a_file_may_import_what_its_exercise_imports_and_nothing_that_is_asked_f
 
 @pytest.mark.parametrize("exercise", sorted(EXERCISE.parent.glob("lesson_*.py")), ids=lambda path: path.stem)
 def test_no_exercise_is_lent_its_own_answers(exercise):
-    defined = re.findall(r"^def (\w+)", exercise.read_text(), re.MULTILINE)
+    defined = re.findall(r"^def (\w+)", exercise.read_text("utf-8"), re.MULTILINE)
     for text in lent.lent_to(exercise).values():
         compile(text, exercise.name, "exec")
         assert not any(f"def {name}(" in text for name in defined)
@@ -430,7 +445,7 @@ def test_no_exercise_is_lent_its_own_answers(exercise):
 
 @pytest.mark.parametrize("wrong", sorted((ROOT / "tests" / "wrong_answers").glob("*.py")), ids=lambda path: path.stem)
 def test_a_wrong_answer_of_ours_runs_in_the_sandbox_when_everything_is_lent(wrong, sandbox):
-    impl = Answers(wrong.name, wrong.read_text(), lent.everything(wrong), sandbox, (60.0, 10.0))
+    impl = Answers(wrong.name, wrong.read_text("utf-8"), lent.everything(wrong), sandbox, (60.0, 10.0))
     impl.begin()
     with pytest.raises(StudentError, match="there is no nothing in the file"):  # so its imports have been found
         impl.nothing()
@@ -440,14 +455,14 @@ def test_a_wrong_answer_of_ours_runs_in_the_sandbox_when_everything_is_lent(wron
 
 
 def test_files_folders_and_zips_are_found_whatever_they_are_called(tmp_path):
-    (tmp_path / "Zoë 🎓 with spaces.py").write_text("a = 1")
+    (tmp_path / "Zoë 🎓 with spaces.py").write_text("a = 1", "utf-8")
     (tmp_path / "Ben" / "deep").mkdir(parents=True)
-    (tmp_path / "Ben" / "deep" / "lesson_5.py").write_text("b = 1")
-    (tmp_path / "Ben" / "other.py").write_text("no")
+    (tmp_path / "Ben" / "deep" / "lesson_5.py").write_text("b = 1", "utf-8")
+    (tmp_path / "Ben" / "other.py").write_text("no", "utf-8")
     with zipfile.ZipFile(tmp_path / "Cem.zip", "w") as archive:
         archive.writestr("work/lesson_5.py", "c = 1")
         archive.writestr("__MACOSX/work/lesson_5.py", "no")
-    (tmp_path / "notes.txt").write_text("not a student")
+    (tmp_path / "notes.txt").write_text("not a student", "utf-8")
     found = {one.student: one.source for one in collect(tmp_path, 5)}
     assert found == {"Zoë 🎓 with spaces": "a = 1", "Ben": "b = 1", "Cem": "c = 1"}
 
@@ -462,10 +477,10 @@ def test_an_export_of_a_learning_platform_is_a_student_a_folder(tmp_path):
     ]
 
 
-def test_what_cannot_be_graded_says_why_and_leads_nowhere(tmp_path):
+def test_what_cannot_be_graded_says_why_and_leads_nowhere(symlinks, tmp_path):
     folder = tmp_path / "all"
     folder.mkdir()
-    (tmp_path / "secret.py").write_text("secret = 1")
+    (tmp_path / "secret.py").write_text("secret = 1", "utf-8")
     (folder / "link.py").symlink_to(tmp_path / "secret.py")
     (folder / "inside").mkdir()
     (folder / "inside" / "lesson_5.py").symlink_to(tmp_path / "secret.py")
@@ -473,11 +488,11 @@ def test_what_cannot_be_graded_says_why_and_leads_nowhere(tmp_path):
         archive.writestr("../../lesson_5.py", "up = 1")
         archive.writestr("/tmp/lesson_5.py", "absolute = 1")
     (folder / "broken.zip").write_bytes(b"PK no zip")
-    (folder / "empty.py").write_text("")
+    (folder / "empty.py").write_text("", "utf-8")
     (folder / "bytes.py").write_bytes(b"\xff\xfe\x00")
     (folder / "two").mkdir()
-    (folder / "two" / "a.py").write_text("a = 1")
-    (folder / "two" / "b.py").write_text("b = 1")
+    (folder / "two" / "a.py").write_text("a = 1", "utf-8")
+    (folder / "two" / "b.py").write_text("b = 1", "utf-8")
     found = {one.student: one for one in collect(folder, 5)}
     assert not any(one.source for one in found.values()) and all(one.trouble for one in found.values())
     assert "symbolic link" in found["link"].trouble and "symbolic link" in found["inside"].trouble

@@ -30,7 +30,7 @@ def notebook_of(source: Path) -> nbformat.NotebookNode:
 
 @each_lesson
 def test_a_notebook_is_what_its_source_says(source):
-    written, expected = notebook_of(source), runner.from_source(source.read_text())
+    written, expected = notebook_of(source), runner.from_source(source.read_text("utf-8"))
     assert [(c.cell_type, c.source) for c in written.cells] == [(c.cell_type, c.source) for c in expected.cells]
 
 
@@ -48,7 +48,7 @@ def test_a_notebook_is_executed_in_order_without_error_and_small(source):
 
 @each_lesson
 def test_a_picture_is_the_last_thing_in_its_cell_for_else_jupyter_drops_it(source):
-    for cell in runner.from_source(source.read_text()).cells:
+    for cell in runner.from_source(source.read_text("utf-8")).cells:
         for statement in ast.parse(cell.source).body[:-1] if cell.cell_type == "code" else []:
             called = ast.unparse(statement.value.func) if is_call(statement) else ""
             assert called not in ("show", "lessons.road_map", "lessons.knob", "lessons.film"), ast.unparse(statement)
@@ -60,7 +60,7 @@ def is_call(statement: ast.stmt) -> bool:
 
 @each_lesson
 def test_a_lesson_has_all_that_a_lesson_has(source):
-    text = source.read_text()
+    text = source.read_text("utf-8")
     number = source.stem.split("_")[0]
     for part in ("The idea", "Predict", "Break it", "What the paper did", "What to read next"):
         assert part in text, part
@@ -68,7 +68,7 @@ def test_a_lesson_has_all_that_a_lesson_has(source):
     if number == "0":
         return  # one only looks: there are no exercises
     assert "Exercises" in text and f"make check-{number}" in text
-    stubs = (ROOT / "lessons" / "exercises" / f"lesson_{number}.py").read_text()
+    stubs = (ROOT / "lessons" / "exercises" / f"lesson_{number}.py").read_text("utf-8")
     named = set(re.findall(r"<summary><b>(\w+)</b>: the idea", text))
     assert named <= set(re.findall(r"^def (\w+)", stubs, re.MULTILINE)) and len(named) >= 2
 
@@ -76,8 +76,8 @@ def test_a_lesson_has_all_that_a_lesson_has(source):
 @each_lesson
 def test_the_laws_name_headings_that_the_lesson_has(source):
     laws = ROOT / "tests" / "laws" / f"test_lesson_{source.stem.split('_')[0]}.py"
-    for heading in re.findall(r"\"lesson \d, '(.+?)'(?=:)", laws.read_text() if laws.exists() else ""):
-        assert re.search(rf"^# ## {re.escape(heading)}$", source.read_text(), re.MULTILINE), heading
+    for heading in re.findall(r"\"lesson \d, '(.+?)'(?=:)", laws.read_text("utf-8") if laws.exists() else ""):
+        assert re.search(rf"^# ## {re.escape(heading)}$", source.read_text("utf-8"), re.MULTILINE), heading
 
 
 @pytest.mark.parametrize("number", range(10))
@@ -128,9 +128,9 @@ def test_a_lesson_is_run_to_a_notebook_and_a_page_that_needs_no_network(folder, 
     assert run(monkeypatch, "3") == 0
     out = capsys.readouterr().out
     assert "[ 1/2] Sums" in out and "[ 2/2] Sums" in out and " MB" in out and "3_tried.html" in out
-    written = json.loads((folder / "runs" / "3_tried.ipynb").read_text())
+    written = json.loads((folder / "runs" / "3_tried.ipynb").read_text("utf-8"))
     assert written["cells"][-1]["outputs"][0]["text"] == ["42\n"]
-    page = (folder / "runs" / "3_tried.html").read_text()
+    page = (folder / "runs" / "3_tried.html").read_text("utf-8")
     assert "42" in page and not re.search(r'(src|href)="https?://', page) and "cdn" not in page
 
 

@@ -23,7 +23,7 @@ GLYPHS = PRETRAINED / "glyphs"
 def test_the_weights_are_small_and_of_the_preset_in_their_card():
     assert sum(path.stat().st_size for path in GLYPHS.rglob("*")) < 10e6
     assert first_difference(load_config(GLYPHS / "config.json"), PRESETS["glyphs"]()) is None
-    assert "--preset glyphs" in (GLYPHS / "README.md").read_text()
+    assert "--preset glyphs" in (GLYPHS / "README.md").read_text("utf-8")
 
 
 def test_models_load_from_their_folders():
@@ -34,7 +34,7 @@ def test_models_load_from_their_folders():
 
 
 def test_what_was_measured_of_them_is_what_was_asked_for():
-    masked, causal = json.loads((GLYPHS / "evaluation.json").read_text())
+    masked, causal = json.loads((GLYPHS / "evaluation.json").read_text("utf-8"))
     assert masked["decoding"]["steps"] == 8
     for result in (masked, causal):
         assert result["metrics"]["class_accuracy"]["value"] >= 0.97

@@ -68,7 +68,7 @@ def test_the_rivals_are_trained_by_one_process():
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
 @pytest.mark.usefixtures("own_accelerator")
@@ -193,14 +193,14 @@ def two_processes(
 ) -> subprocess.CompletedProcess:
     """Train by torchrun, in two processes or `count`; events: (signal, rank, (stage, step)), that each sends itself."""
     path = tmp_path / "program.py"
-    path.write_text(program.format(events=events))
+    path.write_text(program.format(events=events), "utf-8")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), str(path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(train.__file__).parents[1])}
     return subprocess.run([*launch, *arguments], capture_output=True, text=True, timeout=240, env=environment)
 
 
 @pytest.fixture(scope="module")
-def one_process(tmp_path_factory) -> Path:
+def one_process(posix, tmp_path_factory) -> Path:
     """A run of one process, all stages."""
     AcceleratorState._reset_state(reset_partial_state=True)
     folder = tmp_path_factory.mktemp("runs") / "one"
@@ -245,7 +245,7 @@ def test_one_process_dying_ends_all_with_a_clear_message_and_one_alone_goes_on(o
 
 
 @pytest.mark.slow
-def test_a_signal_to_any_process_stops_all_after_the_same_step(tmp_path):
+def test_a_signal_to_any_process_stops_all_after_the_same_step(posix, tmp_path):
     folder = tmp_path / "two"
     stop = (int(signal.SIGTERM), 1, ("classifier", 2))
     again = (int(signal.SIGINT), 1, ("classifier", 2))  # as from torchrun and from the terminal
@@ -304,7 +304,7 @@ os._exit(0)  # as cli.run does
 
 
 @pytest.mark.slow
-def test_of_split_weights_each_process_holds_its_share_and_together_they_are_the_whole(tmp_path):
+def test_of_split_weights_each_process_holds_its_share_and_together_they_are_the_whole(posix, tmp_path):
     ended = two_processes(tmp_path, program=SHARES)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("held a share") == 2

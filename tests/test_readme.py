@@ -9,12 +9,12 @@ import pytest
 from minimaskgit import ablate, bench, compare, demo, showdown
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text("utf-8")
 RESULTS = ROOT / "data" / "results"
 
 
 def results(name: str) -> dict:
-    return json.loads((RESULTS / name).read_text())
+    return json.loads((RESULTS / name).read_text("utf-8"))
 
 
 def code(text: str) -> str:
@@ -59,4 +59,4 @@ if __name__ == "__main__":
     text = README
     for name, block in BLOCKS.items():
         text = re.sub(between(name), lambda _, block=block: block(), text, flags=re.DOTALL)
-    (ROOT / "README.md").write_text(text)
+    (ROOT / "README.md").write_text(text, "utf-8")

@@ -121,7 +121,7 @@ def trained_with(folder, monkeypatch, free=None):
     torch.manual_seed(0)  # the same tokenizer
     session = tiny_run(folder, transformer_training=TransformerTraining(steps=3, batch_size=8), precision="fp32")
     train.train(session.config, folder, ["transformer"], estimate=True)
-    return (folder / "transformer/metrics.jsonl").read_text(), load_config(folder / "config.json")
+    return (folder / "transformer/metrics.jsonl").read_text("utf-8"), load_config(folder / "config.json")
 
 
 @pytest.mark.usefixtures("own_accelerator")
@@ -251,7 +251,7 @@ def test_a_compiled_transformer_learns_the_same(tmp_path):
             report_every=1,
         )
         train.train_transformer(session, causal=False)
-        lines = (folder / "transformer/metrics.jsonl").read_text().splitlines()
+        lines = (folder / "transformer/metrics.jsonl").read_text("utf-8").splitlines()
         losses.append([json.loads(line)["loss"] for line in lines])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[0][0] != losses[0][1]
 

@@ -47,7 +47,7 @@ def test_everybody_is_timed_and_judged(showdown_folder, result):
 
 def test_training_seconds_are_those_of_all_stages_that_one_stands_on(showdown_folder, result):
     def seconds(stage: str) -> float:
-        return json.loads((showdown_folder / stage / "evaluation.json").read_text())["seconds"]
+        return json.loads((showdown_folder / stage / "evaluation.json").read_text("utf-8"))["seconds"]
 
     rows = {row["name"]: row for row in result["rows"]}
     assert rows["GAN"]["training_seconds"] == seconds("gan")

@@ -30,6 +30,8 @@ SETTINGS = [
 ]
 STAGES = ("classifier", "tokenizer", "transformer", "autoregressive", "gan", "diffusion")
 KILLS = 5
+if not hasattr(os, "fork"):
+    pytest.skip("Windows has neither fork, without which this takes hours, nor SIGKILL", allow_module_level=True)
 processes = multiprocessing.get_context("forkserver")
 # What every process would have to import again; the second is what torch's first optimizer imports.
 processes.set_forkserver_preload(["minimaskgit.train", "torch._dynamo", "test_survival"])
@@ -52,7 +54,7 @@ def train_here(arguments: list[str], stage: str, moment: int, calls) -> None:
 
     session.fit = fit
     session.load_data = lambda *args, num_images, **options: real_load_data(*args, num_images=40, **options)
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     train.main(arguments)
     sys.setprofile(None)
 
@@ -71,7 +73,7 @@ def in_a_process(folder: Path, stage: str, moment: int = 0) -> tuple[int, int]:
 
 def outcome(folder: Path) -> tuple[bytes, str]:
     """What a stage has learned, and what it told on the way."""
-    return (folder / "model.safetensors").read_bytes(), (folder / "metrics.jsonl").read_text()
+    return (folder / "model.safetensors").read_bytes(), (folder / "metrics.jsonl").read_text("utf-8")
 
 
 @pytest.fixture(scope="module")

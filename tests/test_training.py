@@ -131,7 +131,7 @@ class Lesson:
         return fit(self.folder, steps, train_step or self.step, self.parts, **options)
 
     def lines(self) -> list[dict]:
-        return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+        return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
 def weights(lesson: Lesson) -> list[torch.Tensor]:
@@ -261,7 +261,7 @@ def test_a_broken_step_is_named_and_the_numbers_of_its_samples_are_kept(tmp_path
 
     with pytest.raises(UserError, match=r"other is inf at step 7; .*nan.json has the numbers of its samples"):
         lesson.train(train_step=explode, batch=batch)
-    found = json.loads((tmp_path / "nan.json").read_text())
+    found = json.loads((tmp_path / "nan.json").read_text("utf-8"))
     assert found == {"step": 7, "metric": "other", "value": "inf", "samples": batch(6).tolist()}
 
 
@@ -276,7 +276,7 @@ def test_reports_after_a_resume_are_those_of_an_uninterrupted_run(tmp_path):
 
     with pytest.raises(OSError, match="power cut"):
         parts.train(train_step=crash, report_every=4)  # saved at 5 and 10, reported at 4 and 8
-    with (parts.folder / "metrics.jsonl").open("a") as file:
+    with (parts.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 12, "lo')  # and killed while it wrote
     resumed = Lesson(tmp_path / "parts" / "stage")
     resumed.train(report_every=4)
@@ -418,6 +418,6 @@ def test_in_training_too_the_discriminator_s_loss_has_no_way_back_to_the_tokeniz
 def test_one_process_may_train_in_one_precision_and_then_in_another(tmp_path):
     for number, precision in enumerate(("bf16", "fp32", "bf16")):
         session = tiny_session(tmp_path / str(number), precision=precision)
-        with session.accelerator.autocast():
+        with session.autocast():
             product = torch.ones(2, 2) @ torch.ones(2, 2)
         assert product.dtype == (torch.bfloat16 if precision == "bf16" else torch.float)

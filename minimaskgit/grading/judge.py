@@ -26,14 +26,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def answers(config: pytest.Config, path: Path) -> Answers:
     """The functions of a student's file, in a sandbox."""
-    settings = json.loads(config.getoption("--grading").read_text())
+    settings = json.loads(config.getoption("--grading").read_text("utf-8"))
     limits = Limits(memory=settings["memory"], seconds=int(settings["seconds"]) + SPARE)
     sandbox = Sandbox(limits, Path(settings["folder"]), [ROOT, *map(Path, settings["hidden"])])
     exercise = ROOT / "lessons" / "exercises" / f"lesson_{settings['lesson']}.py"
     texts = lent.everything(path) if settings["lend_everything"] else lent.lent_to(exercise)
     options = {"seed": settings["seed"], "infinite": settings["infinite"]}
     found = Answers(
-        path.name, path.read_text(), texts, sandbox, (settings["seconds"], settings["call_seconds"]), **options
+        path.name, path.read_text("utf-8"), texts, sandbox, (settings["seconds"], settings["call_seconds"]), **options
     )
     config.pluginmanager.register(Verdict(found, sandbox, Path(settings["out"])))
     return found
@@ -93,7 +93,7 @@ class Verdict:
                 lines = [line for line in self.report.explanation(name) if not line.lstrip().startswith("(tried")]
                 exercise["told"] = "\n".join(lines)
         result = {"exercises": self.exercises, "protection": self.sandbox.protection, "trouble": self.trouble}
-        self.out.write_text(json.dumps(result))
+        self.out.write_text(json.dumps(result), "utf-8")
 
 
 def about(item: pytest.Item) -> str:

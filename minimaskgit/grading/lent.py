@@ -13,14 +13,14 @@ PACKAGE = Path(__file__).parents[1]
 
 def lent_to(exercise: Path) -> dict[str, str]:
     """Sources by module."""
-    tree = ast.parse(exercise.read_text())
+    tree = ast.parse(exercise.read_text("utf-8"))
     answers = {node.name: _methods(node) for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     return _sources(tree, answers)
 
 
 def everything(answers: Path) -> dict[str, str]:
     """All that a file imports, answers too: for answers of ours that are wrong in one place only."""
-    return _sources(ast.parse(answers.read_text()), {})
+    return _sources(ast.parse(answers.read_text("utf-8")), {})
 
 
 def _sources(tree: ast.Module, answers: dict[str, set[str]]) -> dict[str, str]:
@@ -55,7 +55,7 @@ def _methods(node: ast.FunctionDef | ast.ClassDef) -> set[str]:
 def _lend(module: str, name: str, answers: dict[str, set[str]], modules: dict[str, dict[str, ast.stmt]]) -> None:
     """Add a name of a module, after all that it needs."""
     path = PACKAGE / f"{module.removeprefix('minimaskgit.')}.py"
-    defined = {name: node for node in ast.parse(path.read_text()).body for name in _names(node)}
+    defined = {name: node for node in ast.parse(path.read_text("utf-8")).body for name in _names(node)}
     node = defined.get(name)
     if node is None or (isinstance(node, ast.FunctionDef) and name in answers):
         return

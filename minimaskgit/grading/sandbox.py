@@ -101,7 +101,7 @@ class Sandbox:
         """Seconds that are not the student's: of our own work, and while others had the processor, if known."""
         ours = time.thread_time()
         try:
-            both = (Path(f"/proc/{number}/schedstat").read_text() for number in (self.number, "self"))
+            both = (Path(f"/proc/{number}/schedstat").read_text("utf-8") for number in (self.number, "self"))
             return ours + sum(int(text.split()[1]) for text in both) / 1e9
         except (OSError, ValueError, IndexError):
             return ours

@@ -35,7 +35,7 @@ def fit_and_show(
     def sheet(heading: str, path: Path) -> Path:
         labels = torch.arange(len(names), device=session.device).repeat(4)  # one column a class
         generator = torch.Generator(session.device).manual_seed(session.config.seed)
-        with session.accelerator.autocast():
+        with session.autocast():
             images = draw(labels, generator)
         return figures.save_png(figures.grid(images, columns=len(names), heading=heading), path)
 

@@ -257,7 +257,7 @@ def train_diffusion(session: "Session", folder: Path) -> tuple[UNet, float]:
     def step(step: int) -> dict[str, Tensor]:
         images, labels = session.images(step, settings.batch_size, seed)
         dropped = torch.rand(len(labels), device=labels.device) < settings.class_dropout
-        with session.accelerator.autocast():
+        with session.autocast():
             loss = diffusion_loss(model, images, torch.where(dropped, classes, labels))
         rate = trapezoid(step, settings.steps, settings.warmup, settings.cooldown)
         set_learning_rate(optimizer, settings.learning_rate * rate)

@@ -241,7 +241,7 @@ def train_gan(session: "Session", folder: Path) -> tuple[Generator, float]:
     def step(step: int) -> dict[str, Tensor]:
         images, labels = session.images(step, settings.batch_size, seed)
         rate = trapezoid(step, settings.steps, settings.warmup, settings.cooldown)
-        with session.accelerator.autocast():
+        with session.autocast():
             fake = model(torch.randn(len(labels), model.latent, device=labels.device), labels)
             d_loss = discriminator_loss(discriminator, images, fake, labels)
         total = d_loss
@@ -249,7 +249,7 @@ def train_gan(session: "Session", folder: Path) -> tuple[Generator, float]:
             total = d_loss + settings.penalty / 2 * PENALTY_EVERY * gradient_penalty(discriminator, images, labels)
         update(d_optimizer, total, settings.d_learning_rate * rate)
         discriminator.requires_grad_(False)  # it learned above, and judges here
-        with session.accelerator.autocast():
+        with session.autocast():
             g_loss = generator_loss(discriminator, fake, labels)
         update(optimizer, g_loss, settings.learning_rate * rate)
         discriminator.requires_grad_(True)

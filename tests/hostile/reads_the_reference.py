@@ -19,7 +19,7 @@ def search():
     for start in ("{root}", "/", os.getcwd(), *sys.path):
         for path in glob.glob(start + "/**/decoding.py", recursive=True)[:5]:
             names = {}
-            with open(path) as file:
+            with open(path, encoding="utf-8") as file:
                 exec(file.read(), names)
             if "remask" in names:
                 return names["remask"]

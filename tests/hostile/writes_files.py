@@ -17,7 +17,7 @@ def remask(tokens, confidence, counts, mask_id):
         "/tmp/canary.new",
     ):
         try:
-            with open(path, "w") as file:
+            with open(path, "w", encoding="utf-8") as file:
                 file.write("was here")
         except OSError:
             pass

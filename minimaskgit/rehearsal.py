@@ -1,0 +1,55 @@
+"""How long training will take here, by a few real steps of every stage, timed in a folder that is thrown away.
+
+settings ──5 steps a stage──> seconds a step ──times the steps──> seconds a stage, before training starts
+"""
+
+import contextlib
+import io
+import json
+import statistics
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from minimaskgit.config import Config
+from minimaskgit.judge import load_judge
+from minimaskgit.precision import choose
+from minimaskgit.runs import open_run, pick_device
+from minimaskgit.timing import duration
+from minimaskgit.train import SETTINGS, STAGES, limit_steps, train
+
+STEPS = 5  # of each stage: with the demo's gan_start of 0.8 the discriminator plays in its share of them
+
+
+def seconds_a_step(config: Config, device: str = "auto") -> dict[str, float]:
+    """Of the classifier, each stage of MaskGIT and its twin, and the judge that the demo trains."""
+    choose(config.precision, pick_device(device))  # what it warns of should be seen
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as aside, quiet():
+        folder = Path(aside)
+        train(replace(limit_steps(config, STEPS), report_every=1), folder, STAGES, device=device)
+        load_judge(open_run(folder, device))
+        return {name: mean_of(folder / name, config, name) for name in ("classifier", *STAGES, "judge/classifier")}
+
+
+def mean_of(folder: Path, config: Config, name: str) -> float:
+    """Seconds a step by speed.jsonl, without the first step, which also sets things up."""
+    settings = getattr(config, SETTINGS[Path(name).name])
+    lines = (folder / "speed.jsonl").read_text("utf-8").splitlines()
+    return statistics.mean(settings.batch_size / json.loads(line)["images_per_second"] for line in lines[1:])
+
+
+def forecast(config: Config, a_step: Mapping[str, float]) -> str:
+    """How long the whole training takes, as text."""
+    steps = {name: getattr(config, SETTINGS[Path(name).name]).steps for name in a_step}
+    steps["judge/classifier"] *= 2
+    seconds = {name: steps[name] * a_step[name] for name in a_step}
+    parts = ", ".join(f"{name.split('/')[0]} {duration(value)}" for name, value in seconds.items())
+    return f"training takes about {duration(sum(seconds.values()))} on this machine ({parts}), by {STEPS} steps of each"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Within, nothing is printed."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield

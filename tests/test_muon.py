@@ -1,0 +1,86 @@
+"""Laws of Muon: an orthogonal direction, torch's own steps where both iterate in bfloat16 (lesson 9)."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import seeds
+from tiny import generator
+
+from minimaskgit.muon import Muon, orthogonalize
+
+sides = st.integers(1, 24)
+
+
+def drawn(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(shape, generator=generator(seed))
+
+
+@given(rows=sides, columns=sides, count=st.integers(1, 3), seed=seeds)
+def test_singular_values_become_about_1_and_singular_vectors_stay(rows, columns, count, seed):
+    matrices = drawn(count, rows, columns, seed=seed).double()
+    u, s, vh = torch.linalg.svd(matrices, full_matrices=False)
+    found = u.mT @ orthogonalize(matrices) @ vh.mT  # (count, r, r), diagonal where the vectors stayed
+    values = found.diagonal(dim1=1, dim2=2)
+    torch.testing.assert_close(found, torch.diag_embed(values), atol=1e-5, rtol=0)
+    seen = s / torch.linalg.matrix_norm(matrices)[:, None] > 0.01  # smaller ones need more iterations
+    assert ((values > 0.6) & (values < 1.25))[seen].all()
+
+
+@given(rows=sides, columns=sides, count=st.integers(1, 4), seed=seeds)
+def test_a_batch_is_each_of_its_matrices_alone_and_a_transposed_one_the_transposed_answer(rows, columns, count, seed):
+    matrices = drawn(count, rows, columns, seed=seed).double()
+    whole = orthogonalize(matrices)
+    for matrix, answer in zip(matrices, whole):
+        torch.testing.assert_close(orthogonalize(matrix[None])[0], answer)
+    torch.testing.assert_close(orthogonalize(matrices.mT), whole.mT)
+
+
+def test_a_matrix_of_zeros_stays_one():
+    assert not orthogonalize(torch.zeros(1, 3, 5)).any()
+
+
+SHAPES = ((8, 8), (24, 8), (8, 24), (32, 8), (8, 32), (8, 8))
+
+
+def stepped(make, steps: int = 4, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    """Weights after some steps on the gradients of a loss that all shapes share."""
+    weights = [drawn(*shape, seed=number).to(dtype).requires_grad_() for number, shape in enumerate(SHAPES)]
+    optimizer = make(weights)
+    for step in range(steps):
+        optimizer.zero_grad()
+        sum((w * drawn(*w.shape, seed=100 * step + n)).sum() for n, w in enumerate(weights)).backward()
+        optimizer.step()
+    return weights
+
+
+def test_the_steps_are_torch_s_own_within_the_rounding_of_bfloat16():
+    settings = {"lr": 0.02, "weight_decay": 0.1}
+    ours = stepped(lambda weights: Muon(weights, **settings, dtype=torch.bfloat16))
+    theirs = stepped(lambda weights: torch.optim.Muon(weights, **settings, adjust_lr_fn="match_rms_adamw"))
+    start = [drawn(*shape, seed=number) for number, shape in enumerate(SHAPES)]
+    for a, b, before in zip(ours, theirs, start):
+        assert (a - b).norm() < 0.01 * (b - before).norm()
+
+
+def test_the_precision_of_the_iteration_changes_the_steps_by_its_rounding_only():
+    single, half = (stepped(lambda weights, d=d: Muon(weights, 0.02, dtype=d)) for d in (torch.float, torch.bfloat16))
+    for a, b, shape, number in zip(single, half, SHAPES, range(len(SHAPES))):
+        assert (a - b).norm() < 0.05 * (a - drawn(*shape, seed=number)).norm()
+
+
+def test_the_root_mean_square_of_a_step_is_a_fifth_of_the_learning_rate():
+    for weights, shape in ((drawn(*shape, seed=1), shape) for shape in SHAPES):
+        w = weights.clone().requires_grad_()
+        w.grad = drawn(*shape, seed=2)
+        Muon([w], 0.1, weight_decay=0.0).step()
+        assert (w - weights).square().mean().sqrt().item() == pytest.approx(0.2 * 0.1, rel=0.25)
+
+
+def test_what_has_no_gradient_stays():
+    w = drawn(3, 5, seed=0).requires_grad_()
+    before = copy.deepcopy(w)
+    Muon([w], 0.1).step()
+    assert w.equal(before)

@@ -1,0 +1,147 @@
+"""Laws of precision: the fast one is found by trying, kept by a run, and used by whoever decodes (lesson 9)."""
+
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from test_training import own_accelerator, tiny_session  # noqa: F401, a fixture
+
+from minimaskgit import generate, precision
+from minimaskgit.config import load_config
+from minimaskgit.machine import matmul
+from minimaskgit.precision import autocast, choose, fast_precision, speeds
+from minimaskgit.runs import open_run
+
+CPU = torch.device("cpu")
+KINDS = ("product", "convolution")
+
+
+@pytest.fixture
+def machine_with(monkeypatch):
+    """Have this machine multiply at these GFLOP/s in float32 and in bfloat16."""
+
+    def pretend(fp32: float, bf16: float) -> None:
+        found = {"fp32": dict.fromkeys(KINDS, fp32), "bf16": dict.fromkeys(KINDS, bf16)}
+        monkeypatch.setattr(precision, "speeds", lambda device: found)
+        precision.warn_once.cache_clear()
+
+    yield pretend
+    precision.warn_once.cache_clear()
+
+
+@pytest.mark.parametrize(("fp32", "bf16", "fast"), [(100, 900, "bf16"), (150, 1, "fp32"), (50, 0, "fp32")])
+def test_auto_is_the_precision_that_multiplies_faster(machine_with, capsys, fp32, bf16, fast):
+    machine_with(fp32, bf16)
+    assert fast_precision(CPU) == choose("auto", CPU) == fast
+    assert capsys.readouterr().err == ""
+
+
+def test_a_product_alone_does_not_decide(monkeypatch):
+    found = {"fp32": {"product": 100, "convolution": 100}, "bf16": {"product": 200, "convolution": 2}}
+    monkeypatch.setattr(precision, "speeds", lambda device: found)
+    assert fast_precision(CPU) == "fp32"
+
+
+def test_a_slow_precision_asked_for_is_used_with_one_warning_that_has_both_figures(machine_with, capsys):
+    machine_with(150, 1.5)
+    assert choose("bf16", CPU) == choose("bf16", CPU) == "bf16"
+    warning = capsys.readouterr().err
+    assert warning.count("warning") == 1 and "bf16 1.5 GFLOP/s" in warning and "fp32 150 GFLOP/s" in warning
+
+
+def test_a_precision_that_is_not_twice_as_slow_is_used_without_a_word(machine_with, capsys):
+    machine_with(100, 180)
+    assert choose("fp32", CPU) == "fp32" and capsys.readouterr().err == ""
+
+
+def test_speeds_are_measured_once_and_neither_seeds_nor_threads_change(monkeypatch):
+    speeds.cache_clear()
+    torch.manual_seed(0)
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    found = speeds(CPU)
+    assert set(found) == {"fp32", "bf16"} and all(value > 0 for kinds in found.values() for value in kinds.values())
+    assert torch.get_num_threads() == threads and torch.get_rng_state().equal(state)
+    monkeypatch.setattr(precision, "timed", None)
+    assert speeds(CPU) is found
+
+
+def test_slow_products_are_tried_twice_and_no_more(monkeypatch):
+    clock, runs = [0.0], []
+
+    def slow(work, device):
+        runs.append(work)
+        clock[0] += 1.0
+        return 1.0
+
+    speeds.cache_clear()
+    monkeypatch.setattr(precision, "timed", slow)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    assert speeds(CPU)["fp32"]["product"] == pytest.approx(2 * 128**3 / 1e9)
+    assert len(runs) == 2 * 4
+    monkeypatch.undo()
+    speeds.cache_clear()
+
+
+def test_what_a_device_cannot_do_has_speed_0_and_is_not_chosen(monkeypatch):
+    def without_bf16(work, device):
+        if work().dtype == torch.bfloat16:
+            raise RuntimeError("not implemented for BFloat16")
+        return 1e-3
+
+    speeds.cache_clear()
+    monkeypatch.setattr(precision, "timed", without_bf16)
+    assert speeds(CPU)["bf16"] == dict.fromkeys(KINDS, 0) and fast_precision(CPU) == "fp32"
+    speeds.cache_clear()
+
+
+@pytest.mark.parametrize(("asked", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
+def test_products_are_computed_in_the_precision_asked_for(asked, dtype):
+    with autocast(CPU, asked):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize(("speed", "side"), [(1.0, 256), (150.0, 2048)])
+def test_the_yardstick_is_short_on_a_slow_machine_too(monkeypatch, speed, side):
+    monkeypatch.setattr("minimaskgit.machine.speeds", lambda device: {"bf16": {"product": speed}})
+    assert matmul(CPU, "bf16")[1] == 2 * side**3
+
+
+@pytest.mark.usefixtures("own_accelerator")
+def test_a_run_keeps_the_precision_it_began_in_on_another_machine_too(tmp_path, machine_with, capsys):
+    machine_with(100, 900)
+    session = tiny_session(tmp_path, precision="auto")
+    assert session.config.precision == load_config(tmp_path / "config.json").precision == "bf16"
+    machine_with(150, 1)
+    again = tiny_session(tmp_path, precision="auto")
+    assert again.config.precision == load_config(tmp_path / "config.json").precision == "bf16"
+    assert "bf16 is slow on this machine" in capsys.readouterr().err
+
+
+def test_a_run_is_used_in_what_is_fast_here_not_in_what_it_was_trained_in(run_folder, machine_with, tmp_path):
+    trained_in = load_config(run_folder / "config.json").precision
+    for fp32, bf16, fast in ((100, 900, "bf16"), (150, 1, "fp32")):
+        machine_with(fp32, bf16)
+        run = open_run(run_folder, "cpu")
+        assert run.precision == fast and run.config.precision == trained_in
+        with run.autocast():
+            product = torch.ones(2, 2) @ torch.ones(2, 2)
+        assert product.dtype == precision.DTYPES[fast]
+    assert open_run(run_folder, "cpu", "bf16").precision == "bf16"
+
+
+def test_commands_that_decode_take_a_precision(run_folder, machine_with, tmp_path, capsys):
+    machine_with(150, 1)
+    out = tmp_path / "grid.png"
+    generate.main(["--run", str(run_folder), "--count", "2", "--out", str(out), "--precision", "bf16"])
+    assert out.exists() and "bf16 is slow on this machine" in capsys.readouterr().err
+
+
+def test_settings_agree_with_what_auto_was_settled_as():
+    from minimaskgit.config import Config, first_difference
+
+    auto = Config()
+    assert auto.precision == "auto"
+    for settled in ("bf16", "fp32"):
+        assert first_difference(replace(auto, precision=settled), auto) is None
+    assert first_difference(replace(auto, precision="bf16"), replace(auto, precision="fp32")) is not None
