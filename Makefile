@@ -72,8 +72,8 @@ check-%: $(READY) # judge lessons/exercises/lesson_N.py by the laws of lesson N
 	|| { echo "error: no exercises $*; there are: $$(cd lessons/exercises && ls lesson_*.py | tr '\n' ' ')" >&2; exit 2; }
 	@$(PY) -m pytest tests/laws/test_lesson_$*.py --submission lessons/exercises/lesson_$*.py --timeout 60 $(ARGS)
 
-bench: $(READY) ## measure decoding and training speed, into runs/bench.json
-	@$(PY) -m minimaskgit.bench --out runs/bench.json $(ARGS)
+bench: $(READY) ## measure decoding and training speed, into runs/bench/MACHINE.json
+	@$(PY) -m minimaskgit.bench $(ARGS)
 
 full: $(READY) ## Tiny ImageNet on one GPU, half an hour: train, compare, export (DATA=hub id or folder)
 	@$(PY) -m minimaskgit.train --preset tiny-imagenet --data "$(DATA)" --out runs/tiny-imagenet $(if $(wildcard \
@@ -89,7 +89,7 @@ results: $(READY) ## keep what demo, compare, ablate --quick and bench measured 
 	@cp runs/demo/config.json runs/demo/report.json runs/demo/samples.png runs/demo/compare/* data/results/demo/
 	@cp runs/demo/showdown/compare.json runs/demo/showdown/showdown.png runs/demo/showdown/quality.png data/results/showdown/
 	@cp runs/demo/ablation-quick/ablation.json runs/demo/ablation-quick/ablation.png data/results/ablation/
-	@cp runs/bench.json data/results/
+	@mkdir -p data/results/bench && cp runs/bench/*.json data/results/bench/
 	@$(PY) tests/test_readme.py
 
 lint: $(READY) ## check style and layout with ruff

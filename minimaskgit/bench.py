@@ -5,6 +5,7 @@ Measured with untrained weights, since speed does not depend on them, on two sha
 that of `--preset tiny-imagenet`, as autoencoders alone: without classifier and discriminator.
 """
 
+import re
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -54,7 +55,7 @@ CLASSES = 1000  # more than any batch, so that no two samples share their first 
 class Options:
     """What to measure."""
 
-    out: Path = Path("runs/bench.json")  # where the numbers go
+    out: Path | None = None  # where the numbers go; default runs/bench/MACHINE.json
     batches: tuple[int, ...] = (1, 16)  # images generated at once
     train_batch: int = 32  # images a training step
     steps: int = 8  # decoding steps T
@@ -75,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for precision in options.precisions:
         choose(precision, device)  # warns of a slow one
     options = replace(options, precisions=options.precisions or tuple(dict.fromkeys((fast_precision(device), "fp32"))))
-    result = {"options": asdict(options) | {"out": str(options.out)}, "machine": machine(device)}
+    found = machine(device)
+    out = options.out or Path("runs/bench") / f"{file_name(found)}.json"
+    result = {"options": asdict(options) | {"out": str(out)}, "machine": found}
     print(first_line(result))
     print(f"timing {rehearsal.STEPS} steps of each of the demo's stages")
     result["demo_seconds_a_step"] = rehearsal.seconds_a_step(demo(), options.device)
@@ -91,8 +94,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for precision in options.precisions
     }
     print(report(result))
-    write_json(options.out, result)
-    print(options.out)
+    write_json(out, result)
+    print(out)
 
 
 def measure(shape: Shape, options: Options, device: torch.device, precision: str, name: str) -> dict:
@@ -245,6 +248,12 @@ def rates(
 
 
 KINDS = ("parallel", "one class", "graphed", "cache", "no cache")
+
+
+def file_name(found: dict) -> str:
+    """The machine, its fast precision, and whether it was limited, as the name of a file."""
+    words = (found["name"], found["precision"], "limited" if found["limits"] else "")
+    return "-".join(re.findall("[a-z0-9]+", " ".join(words).lower()))
 
 
 def first_line(result: dict) -> str:

@@ -29,14 +29,15 @@ def seconds_a_step(config: Config, device: str = "auto") -> dict[str, float]:
         folder = Path(aside)
         train(replace(limit_steps(config, STEPS), report_every=1), folder, STAGES, device=device)
         load_judge(open_run(folder, device))
-        return {name: mean_of(folder / name, config, name) for name in ("classifier", *STAGES, "judge/classifier")}
+        names = [name for name in ("classifier", *STAGES, "judge/classifier") if (folder / name).exists()]
+        return {name: mean_of(folder / name, config, name) for name in names}
 
 
 def mean_of(folder: Path, config: Config, name: str) -> float:
     """Seconds a step by speed.jsonl, without the first step, which also sets things up."""
     settings = getattr(config, SETTINGS[Path(name).name])
     lines = (folder / "speed.jsonl").read_text("utf-8").splitlines()
-    return statistics.mean(settings.batch_size / json.loads(line)["images_per_second"] for line in lines[1:])
+    return statistics.mean(settings.batch_size / json.loads(line)["images_per_second"] for line in lines[1:] or lines)
 
 
 def forecast(config: Config, a_step: Mapping[str, float]) -> str:

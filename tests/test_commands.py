@@ -14,7 +14,8 @@ from command_line import TINY_RUN, error_line
 from PIL import Image
 from safetensors.torch import load_file
 
-from minimaskgit import bench, cli, compare, demo, export, generate, runs, session, train
+from minimaskgit import bench, cli, compare, demo, export, generate, rehearsal, runs, session, train
+from minimaskgit import config as config_module
 from minimaskgit.checkpoint import checkpoints
 from minimaskgit.errors import UserError
 from minimaskgit.runs import open_run
@@ -64,7 +65,8 @@ def test_a_folder_with_a_run_is_not_overwritten(run_folder, capsys):
 def test_resuming_a_finished_run_keeps_its_models(run_folder, capsys):
     before = (run_folder / "transformer/model.safetensors").read_bytes()
     train.main(["--out", str(run_folder), "--resume"])
-    assert "trained already, kept" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "trained already, kept" in said and said.count("training takes about") == 1
     assert (run_folder / "transformer/model.safetensors").read_bytes() == before
 
 
@@ -271,12 +273,39 @@ def test_compare_tells_impossible_options_in_one_line(run_folder, capsys, argume
     assert "expected" in error_line(capsys, compare, "--run", str(run_folder), *arguments)
 
 
+def test_a_rehearsal_times_every_stage_and_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    config = train.Config(
+        images=config_module.ImagesConfig(size=16),
+        tokenizer=config_module.TokenizerConfig(width=8, num_codes=16, code_dim=4),
+        transformer=config_module.TransformerConfig(width=16, depth=1, heads=2, mlp_width=16),
+        precision="fp32",
+    )
+    taken = rehearsal.seconds_a_step(config, "cpu")
+    stages = ["classifier", "tokenizer", "transformer", "autoregressive", "judge/classifier"]
+    assert list(taken) == stages and all(seconds > 0 for seconds in taken.values())
+    assert not list(tmp_path.glob("tmp*")) and capsys.readouterr().out == ""
+
+
+def test_a_forecast_is_the_steps_times_the_seconds_of_each():
+    config = train.Config()  # 250 and twice as many, 1200, 2200 and 2200 steps
+    text = rehearsal.forecast(config, {"classifier": 0.1, "tokenizer": 0.1, "transformer": 1, "judge/classifier": 0.1})
+    assert "40 min" in text and "classifier 25 s" in text and "transformer 37 min" in text and "judge 50 s" in text
+
+
+def test_the_bench_names_its_file_by_machine_and_precision():
+    found = {"name": "AMD EPYC(tm) 9", "precision": "fp32", "limits": {}}
+    assert bench.file_name(found) == "amd-epyc-tm-9-fp32"
+    assert bench.file_name(found | {"limits": {"X": "1"}}).endswith("fp32-limited")
+
+
 @pytest.mark.slow
 def test_the_demo_leaves_a_report_and_a_second_one_keeps_what_is_trained(tmp_path, capsys):
     folder = tmp_path / "demo"
     for _ in range(2):
         demo.main(["--out", str(folder), *TINY_RUN])
-    assert "trained already, kept" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "trained already, kept" in said and said.count("training takes about") == 1
     report = json.loads((folder / "report.json").read_text("utf-8"))
     assert report["samples"] == 500
     assert 0 <= report["class_accuracy"] <= 1 and 0 <= report["palette_accuracy"] <= 1

@@ -29,7 +29,10 @@ BLOCKS = {
     "claims": lambda: showdown.claims_table(showdown.claims(showdown.load(RESULTS / "showdown/compare.json"))),
     "showdown": lambda: code(showdown.table(showdown.load(RESULTS / "showdown/compare.json"))),
     "ablation": lambda: code(ablate.table(results("ablation/ablation.json"))),
-    "bench": lambda: code(bench.report(results("bench.json"))),
+    "demo-limited": lambda: code(demo.summary(results("demo-limited/report.json"))),
+    "bench": lambda: code(
+        "\n\n".join(bench.report(results(f"bench/{path.name}")) for path in sorted((RESULTS / "bench").glob("*.json")))
+    ),
 }
 
 

@@ -33,7 +33,9 @@ from minimaskgit.checkpoint import checkpoints
 from minimaskgit.config import PRESETS, ImagesConfig, TokenizerConfig, demo, save_config
 from minimaskgit.estimate import tokens_per_second, training_flops
 from minimaskgit.lessons import show
+from minimaskgit.machine import described, machine
 from minimaskgit.masking import mvtm_loss
+from minimaskgit.precision import DTYPES, autocast, fast_precision, speeds
 from minimaskgit.schedules import cosine
 from minimaskgit.train import make_optimizers, train
 from minimaskgit.training import cosine_decay, fit, trapezoid
@@ -99,8 +101,23 @@ print(f"counted {counter.get_total_flops():,} by PyTorch, while it ran one step"
 # %% [markdown]
 # (PyTorch's counter may not know the attention kernel of your processor; then it finds a little less.)
 #
-# ## How fast is this machine?
+# ## How fast is this machine, and in which numbers?
 #
+# A float32 number has 32 bits. bfloat16 has 16: the same range, but only 8 bits of precision. Recent GPUs and some
+# processors have circuits that multiply matrices of bfloat16 several times faster. Other processors have to imitate
+# them and take up to a hundred times *longer*. No list says which is which, so the package times both, once, for less
+# than a tenth of a second, and `--precision auto` takes the faster one.
+#
+# **Predict before you run.** Which one is faster on the machine in front of you?
+
+# %%
+device = torch.device("cpu")
+for precision, found in speeds(device).items():
+    print(f"{precision}: {found['product']:7.1f} GFLOP/s in a product, {found['convolution']:7.1f} in a convolution")
+fast = fast_precision(device)
+print(f"on one core of {described(machine(device))}; everything below is computed in {fast}")
+
+# %% [markdown]
 # **Predict before you run.** The machine's best is one large matrix product. Which share of that does a training step
 # reach: 90 %, 50 %, 10 %? (The number has a name, MFU, *model FLOPs utilisation*.)
 
@@ -115,11 +132,11 @@ def seconds_of(work, repeats):
     return (time.perf_counter() - began) / repeats
 
 
-optimizers = make_optimizers(training, model).values()
+optimizers = make_optimizers(training, model, fast).values()
 
 
 def step():
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast(device, fast):
         loss = mvtm_loss(model, tokens, labels, cosine)
     loss.backward()
     for optimizer, _ in optimizers:
@@ -128,10 +145,11 @@ def step():
 
 
 side, steps = 1024, 10
-a = torch.randn(side, side, dtype=torch.bfloat16)
+a = torch.randn(side, side, dtype=DTYPES[fast])
 best = 2 * side**3 / seconds_of(lambda: a @ a, steps)  # operations a second
 taken = seconds_of(step, steps)
 mine = training_flops(*numbers) / taken
+print(f"in {fast}, on all cores")
 print(f"a matrix product {best / 1e9:8.1f} GFLOP/s")
 print(f"a training step  {mine / 1e9:8.1f} GFLOP/s, that is {mine / best:.0%} of it")
 print(f"tokens a second  {training.batch_size * N * steps / (taken * steps):8.0f}", end=" · package: ")
@@ -153,11 +171,11 @@ for name, (shape, K, N, training, _) in shapes.items():
     one = training_flops(shape.depth, shape.width, shape.mlp_width, K, N + 1, training.batch_size)
     work[name] = one * training.steps
 print(f"{'operations':<30}" + "".join(f"{total:>14.1e}" for total in work.values()))
-for machine, rate in machines.items():
+for name, rate in machines.items():
     hours = [total / rate / 3600 for total in work.values()]
     units = [("days", 1 / 24, 48), ("h", 1, 1), ("min", 60, 1 / 60), ("s", 3600, 0)]  # the first that is large enough
     told = [next(f"{h * per:,.1f} {unit}" for unit, per, least in units if h > least) for h in hours]
-    print(f"{machine:<30}" + "".join(f"{text:>14}" for text in told))
+    print(f"{name:<30}" + "".join(f"{text:>14}" for text in told))
 print(f"{'weights and AdamW, MB':<30}" + "".join(f"{16 * count / 1e6:>14,.0f}" for *_, count in shapes.values()))
 
 # %% [markdown]
@@ -413,7 +431,8 @@ show(figures.curves(curves, "step", "masked loss, nats"), width=600)
 #     python -m minimaskgit.train --resume --out runs/full            after whatever happened
 #     python -m minimaskgit.evaluate --run runs/full                  lesson 8's numbers
 #
-# - *Precision.* bf16 (the default) halves the memory of activations and is several times faster; weights stay float32.
+# - *Precision.* `auto` (the default) chooses bf16 wherever it is the faster one, as on every recent GPU. There it also
+#   halves the memory of activations. Weights stay float32.
 # - *Memory is short?* `--accumulate 2` takes each batch in two parts; the result is that of the whole batch.
 # - *Several GPUs.* `torchrun --nproc-per-node 8 -m minimaskgit.train` and the rest as above: each has a copy of the
 #   model (with `--shard` a part of it), the batch is shared. `batch_size` is always that of the whole step, so nothing
