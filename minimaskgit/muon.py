@@ -16,19 +16,33 @@ from torch import Tensor
 
 from minimaskgit.sharding import share_of, whole
 
-# x -> a x + b x^3 + c x^5 moves singular values in (0, 1] to about 1: in 5 steps all but the tiniest to 0.7 to 1.2.
+# p(x^2) x moves a singular value x of (0, 1] to about 1: in 5 steps all but the tiniest to 0.7 to 1.2.
 COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """The same singular vectors with singular values of about 1: (n, rows, columns) to the same, in their dtype."""
-    a, b, c = COEFFICIENTS
+    """The same singular vectors with singular values of about 1: (n, rows, columns) to the same, in their dtype.
+
+    Each iteration multiplies X by p(X X^T), of X's short side. In float32 these factors are multiplied first, and X
+    only once, which takes little more than half the time. In bfloat16 that would lose the small singular values.
+    """
     tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if tall else matrices  # the short side first, which keeps the products below small
+    x = matrices.mT if tall else matrices  # (n, short, long)
     x = x / torch.linalg.matrix_norm(x.float(), keepdim=True).clamp(min=1e-7).to(x)  # no singular value is above 1
-    for _ in range(ITERATIONS):
-        gram = x @ x.mT  # (n, rows, rows)
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    a, b, c = COEFFICIENTS
+    if x.dtype == torch.bfloat16:
+        for _ in range(ITERATIONS):
+            gram = x @ x.mT  # (n, short, short)
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    else:
+        gram = x @ x.mT
+        for step in range(ITERATIONS):
+            factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+            factor.diagonal(dim1=1, dim2=2).add_(a)  # p(G) = a + b G + c G^2
+            product = factor @ product if step else factor
+            if step < ITERATIONS - 1:
+                gram = factor @ gram @ factor  # of the next X: all of these are symmetric and commute
+        x = product @ x
     return x.mT if tall else x
 
 

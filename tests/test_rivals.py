@@ -1,6 +1,7 @@
 """Laws of the rivals: the GAN's game, and the diffusion model's way into the noise and back (lesson 8)."""
 
 import math
+from contextlib import nullcontext
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -432,6 +433,7 @@ def session(steps: int) -> SimpleNamespace:
         config=SimpleNamespace(seed=0, images=SimpleNamespace(size=8), **settings_of),
         device=torch.device("cpu"),
         accelerator=Accelerator(cpu=True),
+        autocast=nullcontext,
         train=Colours(num_classes=3, label_names=["red", "green", "blue"]),
         numbers=lambda count, batch_size, step: torch.arange(batch_size),
         images=lambda step, batch_size, seed: (colours, labels),
