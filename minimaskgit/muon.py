@@ -35,11 +35,11 @@ def orthogonalize(matrices: Tensor) -> Tensor:
             gram = x @ x.mT  # (n, short, short)
             x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     else:
-        gram = x @ x.mT
+        gram, product = x @ x.mT, None
         for step in range(ITERATIONS):
             factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
             factor.diagonal(dim1=1, dim2=2).add_(a)  # p(G) = a + b G + c G^2
-            product = factor @ product if step else factor
+            product = factor if product is None else factor @ product
             if step < ITERATIONS - 1:
                 gram = factor @ gram @ factor  # of the next X: all of these are symmetric and commute
         x = product @ x
