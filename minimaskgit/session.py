@@ -72,7 +72,9 @@ class Session:
     def parts(self, step: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """As `images`, cropped too, but this process's share of them, in parts to accumulate gradients over."""
         settings = self.config.images
-        read = self.readers.setdefault(batch_size, Ahead(partial(self.read, batch_size)))
+        read = partial(self.read, batch_size)
+        if self.device.type != "cpu":
+            read = self.readers.setdefault(batch_size, Ahead(read))
         # What is drawn is drawn for the whole batch and then cut into parts.
         mirrored = torch.rand(batch_size) < 0.5
         moves = torch.randint(2 * settings.crop + 1, (batch_size, 2))

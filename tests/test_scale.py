@@ -214,6 +214,15 @@ def test_an_error_while_reading_ahead_is_raised_where_the_step_is_asked_for():
         ahead(1)
 
 
+@pytest.mark.usefixtures("own_accelerator")
+def test_on_a_cpu_the_thread_that_trains_reads_too(tmp_path, monkeypatch):
+    readers, session = [], tiny_session(tmp_path)
+    batch = ImageData.batch
+    monkeypatch.setattr(ImageData, "batch", lambda *given: readers.append(threading.current_thread()) or batch(*given))
+    assert len(list(session.parts(0, 4))) == 1
+    assert readers == [threading.main_thread()]
+
+
 def test_images_decoded_when_asked_for_come_in_order():
     read = lambda index: torch.full((3, 2, 2), index, dtype=torch.uint8)
     data = ImageData(["a"], 2, torch.arange(9), read=read)
