@@ -50,8 +50,8 @@ class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalized, for two-dimensional parameters.
 
     lr: as one would choose it for AdamW, whose steps have about the same root mean square. weight_decay: decoupled, as
-    AdamW's. dtype: of the iteration; the one that the device multiplies faster. Matrices of one shape are iterated as one
-    batched product; those split between processes (FSDP) are put together for it.
+    AdamW's. dtype: of the iteration; the one that the device multiplies faster. Matrices of one shape are iterated as
+    one batched product; those split between processes (FSDP) are put together for it.
     """
 
     def __init__(
