@@ -89,6 +89,8 @@ results: $(READY) ## keep what demo, compare, ablate --quick and bench measured 
 	@cp runs/demo/config.json runs/demo/report.json runs/demo/samples.png runs/demo/compare/* data/results/demo/
 	@cp runs/demo/showdown/compare.json runs/demo/showdown/showdown.png runs/demo/showdown/quality.png data/results/showdown/
 	@cp runs/demo/ablation-quick/ablation.json runs/demo/ablation-quick/ablation.png data/results/ablation/
+	@test ! -e runs/demo-limited/report.json || { mkdir -p data/results/demo-limited; \
+	    cp runs/demo-limited/report.json runs/demo-limited/samples.png data/results/demo-limited/; }
 	@mkdir -p data/results/bench && cp runs/bench/*.json data/results/bench/
 	@$(PY) tests/test_readme.py
 
