@@ -8,14 +8,13 @@ import io
 import json
 import statistics
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from minimaskgit.config import Config
 from minimaskgit.judge import load_judge
-from minimaskgit.precision import choose
-from minimaskgit.runs import open_run, pick_device
+from minimaskgit.runs import open_run
 from minimaskgit.timing import duration
 from minimaskgit.train import SETTINGS, STAGES, limit_steps, train
 
@@ -24,8 +23,8 @@ STEPS = 5  # of each stage: with the demo's gan_start of 0.8 the discriminator p
 
 def seconds_a_step(config: Config, device: str = "auto") -> dict[str, float]:
     """Of the classifier, each stage of MaskGIT and its twin, and the judge that the demo trains."""
-    choose(config.precision, pick_device(device))  # what it warns of should be seen
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as aside, quiet():
+    unsaid = contextlib.redirect_stdout(io.StringIO())  # paths that are about to be gone; bars and warnings are shown
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as aside, unsaid:
         folder = Path(aside)
         train(replace(limit_steps(config, STEPS), report_every=1), folder, STAGES, device=device)
         load_judge(open_run(folder, device))
@@ -47,10 +46,3 @@ def forecast(config: Config, a_step: Mapping[str, float]) -> str:
     seconds = {name: steps[name] * a_step[name] for name in a_step}
     parts = ", ".join(f"{name.split('/')[0]} {duration(value)}" for name, value in seconds.items())
     return f"training takes about {duration(sum(seconds.values()))} on this machine ({parts}), by {STEPS} steps of each"
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Within, nothing is printed."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        yield
