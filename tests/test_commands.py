@@ -65,8 +65,7 @@ def test_a_folder_with_a_run_is_not_overwritten(run_folder, capsys):
 def test_resuming_a_finished_run_keeps_its_models(run_folder, capsys):
     before = (run_folder / "transformer/model.safetensors").read_bytes()
     train.main(["--out", str(run_folder), "--resume"])
-    said = capsys.readouterr().out
-    assert "trained already, kept" in said and said.count("training takes about") == 1
+    assert "trained already, kept" in capsys.readouterr().out
     assert (run_folder / "transformer/model.safetensors").read_bytes() == before
 
 

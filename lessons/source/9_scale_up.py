@@ -101,7 +101,7 @@ print(f"counted {counter.get_total_flops():,} by PyTorch, while it ran one step"
 # %% [markdown]
 # (PyTorch's counter may not know the attention kernel of your processor; then it finds a little less.)
 #
-# ## How fast is this machine, and in which numbers?
+# ## How fast is this machine?
 #
 # A float32 number has 32 bits. bfloat16 has 16: the same range, but only 8 bits of precision. Recent GPUs and some
 # processors have circuits that multiply matrices of bfloat16 several times faster. Other processors have to imitate
