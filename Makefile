@@ -28,13 +28,13 @@ help: ## this list
 
 setup: $(READY) ## make or refresh .venv (targets that need it do this by themselves)
 
-demo: $(READY) ## train on drawn glyphs, generate, compare: minutes on a CPU, results in runs/demo
+demo: $(READY) ## train on drawn glyphs, generate, compare; says how long it takes here; results in runs/demo
 	@$(PY) -m minimaskgit.demo --out runs/demo $(ARGS)
 
 demo-real: $(READY) ## the same on real images (DATA=hub id or folder), results in runs/demo-real
 	@$(PY) -m minimaskgit.demo --preset demo-real --data "$(DATA)" --out runs/demo-real $(ARGS)
 
-compare: $(READY) ## MaskGIT against its twin, a GAN and a diffusion model on glyphs: half an hour, results in runs/demo
+compare: $(READY) ## MaskGIT against its twin, a GAN and a diffusion model on glyphs, results in runs/demo
 	@$(PY) -m minimaskgit.compare --run runs/demo --showdown $(ARGS)
 
 test: $(READY) ## all tests
@@ -75,24 +75,17 @@ check-%: $(READY) # judge lessons/exercises/lesson_N.py by the laws of lesson N
 bench: $(READY) ## measure decoding and training speed, into runs/bench/MACHINE.json
 	@$(PY) -m minimaskgit.bench $(ARGS)
 
-full: $(READY) ## Tiny ImageNet on one GPU, half an hour: train, compare, export (DATA=hub id or folder)
+full: $(READY) ## Tiny ImageNet on one GPU: train, compare, export (DATA=hub id or folder)
 	@$(PY) -m minimaskgit.train --preset tiny-imagenet --data "$(DATA)" --out runs/tiny-imagenet $(if $(wildcard \
 	runs/tiny-imagenet/config.json),--resume) $(ARGS)
 	@$(PY) -m minimaskgit.compare --run runs/tiny-imagenet
 	@$(PY) -m minimaskgit.export --run runs/tiny-imagenet --out runs/tiny-imagenet/exported
 
-ablate: $(READY) ## compare the mask schedules on runs/demo (table 3); ARGS=--quick takes minutes
+ablate: $(READY) ## compare the mask schedules on runs/demo (table 3); ARGS=--quick is a short version
 	@$(PY) -m minimaskgit.ablate --run runs/demo $(ARGS)
 
-results: $(READY) ## keep what demo, compare, ablate --quick and bench measured on this machine in data/results, and in the README
-	@mkdir -p data/results/demo data/results/showdown data/results/ablation
-	@cp runs/demo/config.json runs/demo/report.json runs/demo/samples.png runs/demo/compare/* data/results/demo/
-	@cp runs/demo/showdown/compare.json runs/demo/showdown/showdown.png runs/demo/showdown/quality.png data/results/showdown/
-	@cp runs/demo/ablation-quick/ablation.json runs/demo/ablation-quick/ablation.png data/results/ablation/
-	@test ! -e runs/demo-limited/report.json || { mkdir -p data/results/demo-limited; \
-	    cp runs/demo-limited/report.json runs/demo-limited/samples.png data/results/demo-limited/; }
-	@mkdir -p data/results/bench && cp runs/bench/*.json data/results/bench/
-	@$(PY) tests/test_readme.py
+results: $(READY) ## keep what demo, compare, ablate --quick, bench and lessons measured here in data/results, and in the README
+	@$(PY) tests/test_readme.py --keep
 
 lint: $(READY) ## check style and layout with ruff
 	@$(PY) -m ruff check .
@@ -121,7 +114,7 @@ $(READY): pyproject.toml constraints.txt $(BROKEN)
 	|| $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	|| { echo "minimaskgit needs Python 3.11 or newer, and '$(PYTHON)' is" \
 	          "$$($(PYTHON) --version 2>/dev/null || echo not one). Name yours: make setup PYTHON=python3.12" >&2; exit 1; }
-	@echo "Setting up .venv: pip fetches PyTorch and the rest, 2 to 10 minutes (make setup PIP_FLAGS= shows its progress)."
+	@echo "Setting up .venv: pip fetches PyTorch and the rest (make setup PIP_FLAGS= shows its progress)."
 	@$(PY) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	@touch .venv/.started
 	@$(PY) -m pip install --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
@@ -130,6 +123,6 @@ $(READY): pyproject.toml constraints.txt $(BROKEN)
 
 # JupyterLab and the rest of what the lessons need, for those who want them, with a stamp of their own.
 $(JUPYTER): $(READY)
-	@echo "Setting up the lessons: pip fetches JupyterLab, a minute or two."
+	@echo "Setting up the lessons: pip fetches JupyterLab."
 	@$(PY) -m pip install --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e ".[dev,lessons]"
 	@touch $(JUPYTER)

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import torch
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
@@ -21,6 +22,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from minimaskgit import cli
+from minimaskgit.files import write_json
+from minimaskgit.machine import described, machine
 
 LESSONS = Path(__file__).parent
 OUT = LESSONS.parent / "runs" / "lessons"
@@ -46,19 +49,29 @@ def main() -> int:
             names = ", ".join(f"{key} ({path.stem.split('_', 1)[1]})" for key, path in there.items())
             print(f"error: no lesson {number}; there are {names}", file=sys.stderr)
             return 2
-    rows, code = [], 0
+    done, code = {}, 0
     for number in options.numbers or there:
         path, began = there[number], time.perf_counter()
         try:
             peak = run(path, LESSONS if options.build else OUT)
-            result = f"{peak:6.0f} MB"
         except Failed as failure:
             print(failure, file=sys.stderr)
-            result, code = "   FAILED", 1
-        rows.append(f"  {path.stem:32} {time.perf_counter() - began:5.0f} s  {result}")
-    if len(rows) > 1:
-        print("\n  lesson                         seconds   peak memory", *rows, sep="\n")
+            peak, code = None, 1
+        done[path.stem] = {"seconds": time.perf_counter() - began, "megabytes": peak}
+    if len(done) > 1:
+        times = {"machine": machine(torch.device("cpu")), "lessons": done}
+        write_json(OUT / "times.json", times)
+        print("\n" + table(times), OUT / "times.json", sep="\n")
     return code
+
+
+def table(times: dict) -> str:
+    """What each lesson took, as text."""
+    lines = [f"{'lesson':<30} seconds   peak memory"]
+    for name, took in times["lessons"].items():
+        memory = "   FAILED" if took["megabytes"] is None else f"{took['megabytes']:6.0f} MB"
+        lines.append(f"{name:<30} {took['seconds']:5.0f} s  {memory}")
+    return "\n".join([*lines, f"on {described(times['machine'])}"])
 
 
 def run(path: Path, out: Path) -> float:

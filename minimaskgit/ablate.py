@@ -78,7 +78,7 @@ class Options:
 
     run: Path  # run folder with a tokenizer; its own transformers are neither used nor touched
     schedules: tuple[str, ...] = ()  # default all: the seven of the paper, and bert, the constant 15 percent
-    quick: bool = False  # minutes on two cores: fewer training steps, samples and values of T (RUN/ablation-quick)
+    quick: bool = False  # fewer training steps, samples and values of T (RUN/ablation-quick)
     train_steps: int | None = None  # training steps of each transformer; default the run's own number; quick: 600
     steps: tuple[int, ...] = ()  # decoding steps T to try; default 1 2 4 6 8 12 16 24 32 64; quick: without 6 12 24
     samples: int | None = None  # images generated for each schedule and T; default 2000; quick: 500

@@ -24,7 +24,7 @@ from minimaskgit.files import write_json
 from minimaskgit.graphed import GraphedDecoder
 from minimaskgit.machine import described, machine, matmul, published_peak
 from minimaskgit.masking import mvtm_loss
-from minimaskgit.precision import DTYPES, Precision, autocast, choose, fast_precision
+from minimaskgit.precision import DTYPES, Precision, autocast, choose, fast_precision, speed_text
 from minimaskgit.runs import pick_device
 from minimaskgit.schedules import cosine
 from minimaskgit.timing import interleaved
@@ -135,16 +135,11 @@ def decoding_work(
     def parallel(labels: Tensor) -> Callable[[], Tensor]:
         return lambda: decode(masked.eval(), labels, steps=steps)  # training comes in between
 
-    def raster(cache: bool) -> Callable[[], Tensor]:
-        causal.eval()
-        return lambda: autoregressive.generate(causal, labels, cache=cache)
-
     return {
         f"passes {batch}": bare_passes,
         f"parallel {batch}": parallel(labels),
         f"one class {batch}": parallel(torch.zeros_like(labels)),
-        f"cache {batch}": raster(cache=True),
-        f"no cache {batch}": raster(cache=False),
+        f"cache {batch}": lambda: autoregressive.generate(causal.eval(), labels),
     }
 
 
@@ -227,7 +222,7 @@ def rates(
             "over_bare_passes": {
                 kind: statistics.median(whole / passes for whole, passes in zip(seconds[f"{kind} {batch}"], bare))
                 for kind in kinds
-                if "cache" not in kind
+                if kind != "cache"
             },
             "images_per_second": {kind: batch / median[f"{kind} {batch}"] for kind in kinds},
         }
@@ -247,7 +242,7 @@ def rates(
     }
 
 
-KINDS = ("parallel", "one class", "graphed", "cache", "no cache")
+KINDS = ("parallel", "one class", "graphed", "cache")  # cache: the autoregressive twin with its key-value cache
 
 
 def file_name(found: dict) -> str:
@@ -259,10 +254,7 @@ def file_name(found: dict) -> str:
 def first_line(result: dict) -> str:
     """The machine, and why it was used in the precision that it was."""
     found = result["machine"]
-    speeds = "; ".join(
-        f"{precision} product {speed['product']:,.3g}, convolution {speed['convolution']:,.3g} GFLOP/s"
-        for precision, speed in found["gflops"].items()
-    )
+    speeds = "; ".join(speed_text(precision, speed) for precision, speed in found["gflops"].items())
     of = "one core: " if found["device"] == "cpu" else ""
     return f"{described(found)}\n{of}{speeds}; precision auto is {found['precision']}"
 

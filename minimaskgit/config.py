@@ -1,7 +1,7 @@
 """Every setting of a run in plain dataclasses, and the presets (lesson 9; paper section 4.1).
 
     Config ── images, classifier, tokenizer (+ training), transformer (+ training), decoding, gan, diffusion (rivals)
-    PRESETS: demo (glyphs, minutes on two CPU cores), glyphs (the same for hours), demo-real, full (Tiny ImageNet, one
+    PRESETS: demo (glyphs, on two CPU cores), glyphs (the same, trained far longer), demo-real, full (Tiny ImageNet, one
     GPU), paper (ImageNet-256)
 
 Each field's comment is its help text on the command line.
@@ -189,7 +189,7 @@ class Config:
     picture_every: int = 500  # steps between two sample pictures
     save_every: int = 500  # steps between two checkpoints
     keep_checkpoints: int = 2  # how many of the newest are kept while a stage trains, beside the best
-    compile: bool = False  # compile the transformers: half a minute before the first step, then faster steps
+    compile: bool = False  # compile the transformers: a long first step, then faster ones
     recompute: bool = False  # compute the transformers' activations again for the backward pass: less memory, slower
     shard: bool = False  # split the transformers between the processes (FSDP): less memory each, more traffic
     # Parts in which each process takes its share of a batch; more where too little memory is free.
@@ -208,7 +208,7 @@ class Config:
 
 
 def demo() -> Config:
-    """Glyphs on two CPU cores, in minutes."""
+    """Glyphs on two CPU cores; `make demo` says how long that takes on yours."""
     return Config(images=ImagesConfig(count=30_000), decoding=DecodingConfig(temperature=2.0))
 
 
@@ -271,7 +271,7 @@ def full() -> Config:
 
 
 def tiny_imagenet() -> Config:
-    """The same, smaller: half an hour of one modern GPU, and weights of less than 16 MB a file (`make full`)."""
+    """The same, smaller: for one GPU and a short time, with weights of less than 16 MB a file (`make full`)."""
     config = full()
     return replace(
         config,

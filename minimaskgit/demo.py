@@ -1,4 +1,4 @@
-"""The whole of MaskGIT in minutes: train, judge, compare, show: `make demo` (lesson 0).
+"""The whole of MaskGIT, small: train, judge, compare, show: `make demo` (lesson 0).
 
     tokenizer ──> masked transformer ──> causal transformer ──> the race (compare/) ──> judged samples (report.json)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from minimaskgit.checkpoint import load_model
 from minimaskgit.classifier import Classifier
+from minimaskgit.config import ClassifierConfig, Config
 from minimaskgit.runs import Run
 from minimaskgit.train import start_session, train_classifier
 
@@ -19,9 +20,13 @@ def load_judge(run: Run) -> Classifier:
     if (folder / "model.safetensors").exists():
         return load_model(Classifier, folder).to(run.device)
     config = run.config
-    settings = replace(config.classifier, width=2 * config.classifier.width, steps=2 * config.classifier.steps)
-    other = replace(config, seed=config.seed + 1, classifier=settings, precision=run.precision)
+    other = replace(config, seed=config.seed + 1, classifier=judge_settings(config), precision=run.precision)
     return train_classifier(start_session(other, run.folder / "judge", run.device.type))
+
+
+def judge_settings(config: Config) -> ClassifierConfig:
+    """The judge is twice as wide as the perceptual network, and trains twice as long."""
+    return replace(config.classifier, width=2 * config.classifier.width, steps=2 * config.classifier.steps)
 
 
 def judge_accuracy(run: Run) -> float:

@@ -57,7 +57,7 @@ MAP = {
 def trained_run(train: bool = False) -> Run:
     """A run with trained models: the one that comes with the project, else runs/demo, else one trained here.
 
-    train: train your own in any case, for some minutes (runs/lessons/own; gone on with if it was stopped).
+    train: train your own in any case (runs/lessons/own; gone on with if it was stopped).
     """
     if not train:
         for folder in (GLYPHS, DEMO):
@@ -68,7 +68,7 @@ def trained_run(train: bool = False) -> Run:
     from minimaskgit.train import limit_steps
     from minimaskgit.train import train as train_all
 
-    print(f"training a small model into {OWN.relative_to(ROOT)}: some minutes, once")
+    print(f"training a small model into {OWN.relative_to(ROOT)}, once")
     train_all(limit_steps(demo(), 800), OWN, resume=(OWN / "config.json").exists(), device="cpu")
     return open_run(OWN, "cpu")
 

@@ -52,19 +52,18 @@ def seconds(device: torch.device, precision: Precision) -> float:
     return sum(1 / speed if speed else math.inf for speed in speeds(device)[precision].values())
 
 
-def told(device: torch.device, precision: Precision) -> str:
-    """The measured speeds as text."""
-    found = speeds(device)[precision]
-    return f"{precision} {found['product']:,.3g} GFLOP/s (convolution {found['convolution']:,.3g})"
+def speed_text(precision: Precision, speed: dict[str, float]) -> str:
+    """One precision's entry of `speeds`, for people to read."""
+    return f"{precision} product {speed['product']:,.3g}, convolution {speed['convolution']:,.3g} GFLOP/s"
 
 
 @cache
 def warn_once(slow: Precision, device: torch.device) -> None:
     """Say on standard error that a precision is slow here, once a process."""
-    fast = fast_precision(device)
+    fast, found = fast_precision(device), speeds(device)
     print(
-        f"warning: {slow} is slow on this machine: {told(device, slow)}, against {told(device, fast)};"
-        f" --precision {fast} is the fast one here",
+        f"warning: {slow} is slow on this machine: {speed_text(slow, found[slow])}, against"
+        f" {speed_text(fast, found[fast])}; --precision {fast} is the fast one here",
         file=sys.stderr,
     )
 

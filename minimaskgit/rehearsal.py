@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from minimaskgit.config import Config
-from minimaskgit.judge import load_judge
+from minimaskgit.judge import judge_settings, load_judge
 from minimaskgit.runs import open_run
 from minimaskgit.timing import duration
 from minimaskgit.train import SETTINGS, STAGES, limit_steps, train
@@ -42,7 +42,7 @@ def mean_of(folder: Path, config: Config, name: str) -> float:
 def forecast(config: Config, a_step: Mapping[str, float]) -> str:
     """How long the whole training takes, as text."""
     steps = {name: getattr(config, SETTINGS[Path(name).name]).steps for name in a_step}
-    steps["judge/classifier"] *= 2
+    steps["judge/classifier"] = judge_settings(config).steps
     seconds = {name: steps[name] * a_step[name] for name in a_step}
     parts = ", ".join(f"{name.split('/')[0]} {duration(value)}" for name, value in seconds.items())
     return f"training takes about {duration(sum(seconds.values()))} on this machine ({parts}), by {STEPS} steps of each"

@@ -1,7 +1,10 @@
 """What the README claims: its numbers are those that the commands wrote, and its links lead somewhere."""
 
+import importlib.util
 import json
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from minimaskgit import ablate, bench, compare, demo, showdown
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 RESULTS = ROOT / "data" / "results"
+RUNS = ROOT / "runs"
 
 
 def results(name: str) -> dict:
@@ -21,7 +25,15 @@ def code(text: str) -> str:
     return f"```\n{text}\n```"
 
 
-# What stands between <!-- NAME --> and <!-- /NAME --> in the README.
+def lesson_times() -> str:
+    pytest.importorskip("nbformat", reason="the lessons extra is not installed: make lab")
+    spec = importlib.util.spec_from_file_location("run_lessons", ROOT / "lessons" / "run.py")
+    runner = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(runner)
+    return code(runner.table(results("lessons/times.json")))
+
+
+# What stands between <!-- NAME --> and <!-- /NAME --> in a text.
 BLOCKS = {
     "demo": lambda: code(
         compare.table(results("demo/compare.json")["rows"]) + "\n\n" + demo.summary(results("demo/report.json"))
@@ -29,11 +41,14 @@ BLOCKS = {
     "claims": lambda: showdown.claims_table(showdown.claims(showdown.load(RESULTS / "showdown/compare.json"))),
     "showdown": lambda: code(showdown.table(showdown.load(RESULTS / "showdown/compare.json"))),
     "ablation": lambda: code(ablate.table(results("ablation/ablation.json"))),
-    "demo-limited": lambda: code(demo.summary(results("demo-limited/report.json"))),
+    "demo-fp32": lambda: code(demo.summary(results("demo-fp32/report.json"))),
     "bench": lambda: code(
         "\n\n".join(bench.report(results(f"bench/{path.name}")) for path in sorted((RESULTS / "bench").glob("*.json")))
     ),
 }
+
+
+DOCUMENT = {"lessons": "lessons/README.md"}  # of each block; the README if not named
 
 
 def between(name: str) -> str:
@@ -42,7 +57,8 @@ def between(name: str) -> str:
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_the_readme_s_numbers_are_those_that_the_commands_wrote(name):
-    found = re.search(between(name), README, re.DOTALL)
+    text = (ROOT / DOCUMENT.get(name, "README.md")).read_text("utf-8")
+    found = re.search(between(name), text, re.DOTALL)
     assert found and found[0] == BLOCKS[name](), "python tests/test_readme.py puts the new numbers in"
 
 
@@ -58,8 +74,27 @@ def test_every_command_of_the_readme_exists():
         assert (ROOT / "minimaskgit" / f"{name}.py").exists(), name
 
 
+def keep_results() -> None:
+    """Copy what the commands measured on this machine from runs/ to data/results/."""
+    config = RUNS / "demo" / "config.json"
+    fast = config.exists() and json.loads(config.read_text("utf-8"))["precision"] == "bf16"
+    there = {
+        "demo/config.json demo/report.json demo/samples.png demo/compare/*": "demo" if fast else "demo-fp32",
+        "demo/showdown/compare.json demo/showdown/showdown.png demo/showdown/quality.png": "showdown",
+        "demo/ablation-quick/ablation.json demo/ablation-quick/ablation.png": "ablation",
+        "bench/*.json": "bench",
+        "lessons/times.json": "lessons",
+    }
+    for patterns, kept in there.items():
+        for path in (path for pattern in patterns.split() for path in RUNS.glob(pattern)):
+            (RESULTS / kept).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, RESULTS / kept)
+
+
 if __name__ == "__main__":
-    text = README
+    if "--keep" in sys.argv:
+        keep_results()
     for name, block in BLOCKS.items():
-        text = re.sub(between(name), lambda _, block=block: block(), text, flags=re.DOTALL)
-    (ROOT / "README.md").write_text(text, "utf-8")
+        document = ROOT / DOCUMENT.get(name, "README.md")
+        text = re.sub(between(name), lambda _, block=block: block(), document.read_text("utf-8"), flags=re.DOTALL)
+        document.write_text(text, "utf-8")

@@ -9,7 +9,7 @@
 # the nine lessons in which you build all of it yourself.
 #
 # *Paper: Chang et al. 2022, "MaskGIT: Masked Generative Image Transformer", section 1 and figures 1 and 2. Time: twenty
-# minutes, of which the computer takes one.*
+# minutes.*
 
 # %%
 import torch
@@ -25,7 +25,7 @@ from minimaskgit.editing import autoregressive_edit, box_to_mask, box_to_token_m
 from minimaskgit.glyphs import glyphs
 from minimaskgit.lessons import generator, show
 
-run = lessons.trained_run(train=False)  # True: train your own models first, some minutes
+run = lessons.trained_run(train=False)  # True: train your own models first
 tokenizer, painter, printer = run.tokenizer(), run.transformer(), run.autoregressive()
 judge, names = lessons.trained_judge(run), run.label_names
 

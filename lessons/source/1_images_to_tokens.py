@@ -9,7 +9,7 @@
 # in seconds, and kill one in two ways.
 #
 # *Paper: section 3, first stage; van den Oord et al. 2017 (VQ-VAE), section 3. Package: `tokenizer.py`. Time: about an
-# hour, of which the computer takes two minutes.*
+# hour.*
 
 # %%
 import math
@@ -41,7 +41,7 @@ lessons.road_map(1)
 # Watch a trained one at work. The grey row is what is handed on: not colours, only names.
 
 # %%
-run = lessons.trained_run(train=False)  # True: train your own first, some minutes
+run = lessons.trained_run(train=False)  # True: train your own first
 trained = run.tokenizer()
 pictures = to_float(glyphs(400, seed=11)[0])
 with torch.no_grad():

@@ -6,7 +6,7 @@
 # two pictures *look* alike, and one that says whether a picture looks *real*, and learns its trade while you watch.
 #
 # *Paper: section 3, first stage; Esser et al. 2021 (VQ-GAN), section 3.1. Package: `adversary.py`, a page and a half.
-# Time: about an hour, of which the computer takes two minutes.*
+# Time: about an hour.*
 
 # %%
 import copy
@@ -65,7 +65,7 @@ def my_perceptual_loss(features_a, features_b):
     return sum((a - b).square().mean() for a, b in zip(features_a, features_b, strict=True)) / len(features_a)
 
 
-run = lessons.trained_run(train=False)  # True: train your own first, some minutes
+run = lessons.trained_run(train=False)  # True: train your own first
 network = load_model(Classifier, run.folder / "classifier").requires_grad_(False)
 judge = lessons.trained_judge(run)  # another one, trained apart, for measuring
 features = network.features(here)

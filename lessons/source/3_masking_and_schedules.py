@@ -7,8 +7,7 @@
 # Here you build the whole of that: how much to hide (the schedule γ), which tokens, and what to ask. Then you train
 # small models and see why BERT's famous 15 % cannot paint.
 #
-# *Paper: sections 3.1 and 3.3. Package: `schedules.py` and `masking.py`, two pages. Time: about an hour, of which the
-# computer takes two minutes.*
+# *Paper: sections 3.1 and 3.3. Package: `schedules.py` and `masking.py`, two pages. Time: about an hour.*
 
 # %%
 import math
@@ -38,7 +37,7 @@ lessons.road_map(3)
 # = 64 tokens.
 
 # %%
-run = lessons.trained_run(train=False)  # True: train your own tokenizer and transformer first, some minutes
+run = lessons.trained_run(train=False)  # True: train your own tokenizer and transformer first
 tokenizer = run.tokenizer()
 pictures, labels = glyphs(8, seed=5)
 tokens = tokenizer.encode(to_float(pictures))  # (8, 64)

@@ -9,7 +9,7 @@
 # noticing. Then you look over its shoulder: who sees whom, and where does it look?
 #
 # *Paper: section 3.1 and its appendix; Vaswani et al. 2017, section 3.2. Package: `transformer.py`. Time: about an
-# hour, of which the computer takes two minutes.*
+# hour.*
 
 # %%
 import copy
@@ -48,7 +48,7 @@ lessons.road_map(4)
 # whose positions see only what lies before them. Same blocks, same size.
 
 # %%
-run = lessons.trained_run(train=False)  # True: train your own first, some minutes
+run = lessons.trained_run(train=False)  # True: train your own first
 tokenizer, judge = run.tokenizer(), lessons.trained_judge(run)
 painter, printer = run.transformer(), run.autoregressive()
 pictures, labels = glyphs(100, seed=21)

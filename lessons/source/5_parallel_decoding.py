@@ -7,8 +7,7 @@
 # You build the loop in four short functions: how sure, how many, which ones, and around them the loop. Then you turn
 # its knobs, and break it in three ways that public code was broken in.
 #
-# *Paper: section 3.2 and figure 3. Package: `decoding.py`, two pages. Time: about an hour, of which the computer takes
-# two minutes.*
+# *Paper: section 3.2 and figure 3. Package: `decoding.py`, two pages. Time: about an hour.*
 
 # %%
 import torch
@@ -38,7 +37,7 @@ lessons.road_map(5)
 # are thrown away, though they cost nothing extra (upper row). With more tokens known, the next guesses are better.
 
 # %%
-run = lessons.trained_run(train=False)  # True: train your own tokenizer and transformer first, some minutes
+run = lessons.trained_run(train=False)  # True: train your own tokenizer and transformer first
 tokenizer, model, judge = run.tokenizer(), run.transformer(), lessons.trained_judge(run)
 names = run.label_names
 N, K, MASK = model.num_tokens, model.num_codes, model.mask_id

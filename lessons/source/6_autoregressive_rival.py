@@ -7,8 +7,7 @@
 # Here you build that rival: what it reads (`shift_right`), how it draws (`sample_next`), and the cache without which it
 # would not stand a chance. Then the two race, side by side, and you find out who wins *when*, and why.
 #
-# *Paper: figures 2 and 4, table 1. Package: `autoregressive.py`, two pages, and `compare.py`. Time: about an hour, of
-# which the computer takes two minutes.*
+# *Paper: figures 2 and 4, table 1. Package: `autoregressive.py`, two pages, and `compare.py`. Time: about an hour.*
 
 # %%
 import math
@@ -39,7 +38,7 @@ lessons.road_map(6)
 # 5's model at work, same tokens, same blocks, same training.
 
 # %%
-run = lessons.trained_run(train=False)  # True: train your own models first, some minutes
+run = lessons.trained_run(train=False)  # True: train your own models first
 tokenizer, judge = run.tokenizer(), lessons.trained_judge(run)
 masked, causal = run.transformer(), run.autoregressive()
 names, settings = run.label_names, run.config.decoding

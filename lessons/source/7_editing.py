@@ -9,7 +9,7 @@
 # the autoregressive rival try the same, and see what goes wrong if known tokens are not held.
 #
 # *Paper: section 4.3 and figures 1 and 6. Package: `editing.py`, and the command `python -m minimaskgit.edit`. Time:
-# about an hour, of which the computer takes two minutes.*
+# about an hour.*
 
 # %%
 import math
@@ -46,7 +46,7 @@ lessons.road_map(7)
 # it, with the package's function; then its parts.
 
 # %%
-run = lessons.trained_run(train=False)  # True: train your own models first, some minutes
+run = lessons.trained_run(train=False)  # True: train your own models first
 tokenizer, model, judge = run.tokenizer(), run.transformer(), lessons.trained_judge(run)
 names, N, K, MASK = run.label_names, model.num_tokens, model.num_codes, model.mask_id
 S, grid, f = tokenizer.image_size, tokenizer.grid, tokenizer.downsampling  # pixels, tokens a side, pixels a token

@@ -8,8 +8,7 @@
 # At the end come the rivals that MaskGIT is compared with, a GAN and a diffusion model, each with its idea.
 #
 # *Paper: sections 4.1 and 4.2, table 1. Package: `metrics.py`, two pages, and the commands `python -m
-# minimaskgit.evaluate` and `python -m minimaskgit.compare --showdown`. Time: about an hour, of which the computer takes
-# two minutes.*
+# minimaskgit.evaluate` and `python -m minimaskgit.compare --showdown`. Time: about an hour.*
 
 # %%
 import torch
@@ -45,7 +44,7 @@ lessons.road_map(8)
 # ImageNet; then the numbers below are called FID and IS.)
 
 # %%
-run = lessons.trained_run(train=False)  # True: train your own models first, some minutes
+run = lessons.trained_run(train=False)  # True: train your own models first
 tokenizer, model, judge = run.tokenizer(), run.transformer(), lessons.trained_judge(run)
 names, C = run.label_names, len(run.label_names)
 
@@ -333,7 +332,7 @@ show(figures.comparison(rows, columns=10), width=900)
 #
 #     python -m minimaskgit.compare --run runs/demo --showdown
 #
-# It trains what is missing (some minutes each) and takes equal counts, the same judge, the same classes. For one model
+# It trains what is missing and takes equal counts, the same judge, the same classes. For one model
 # alone there is `python -m minimaskgit.evaluate --run runs/demo`, which adds CAS, the *classification accuracy score*:
 # a classifier learns from generated pictures only and is tested on real ones.
 #

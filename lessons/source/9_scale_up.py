@@ -9,7 +9,7 @@
 # pixels to samples, read its curves, kill a run and go on *to the bit*, and spoil a run by its learning rate.
 #
 # *Paper: section 4.1 and the appendix. Package: `estimate.py`, `training.py`, `checkpoint.py`, `train.py`, `config.py`.
-# Time: about an hour, of which the computer takes two or three minutes.*
+# Time: about an hour.*
 
 # %%
 import contextlib
