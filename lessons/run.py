@@ -21,13 +21,13 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from minimaskgit import cli
-from minimaskgit.files import write_json
-from minimaskgit.machine import described, machine
+from minimaskgit.common import cli
+from minimaskgit.common.files import write_json
+from minimaskgit.common.machine import described, machine
 
 LESSONS = Path(__file__).parent
 OUT = LESSONS.parent / "runs" / "lessons"
-PEAK = "import torch; from minimaskgit.machine import peak_memory; print(peak_memory(torch.device('cpu')))"  # bytes
+PEAK = "import torch; from minimaskgit.common.machine import peak_memory; print(peak_memory(torch.device('cpu')))"  # bytes
 TIMEOUT = 300  # seconds a cell
 STYLE = ".highlight pre { white-space: pre-wrap !important; }"  # of the pages: long lines of code are not cut off
 

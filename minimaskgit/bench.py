@@ -15,21 +15,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minimaskgit import autoregressive, cli, rehearsal
-from minimaskgit.config import Config, TransformerConfig, demo, full, tiny_imagenet
+from minimaskgit import autoregressive
+from minimaskgit.common import cli
+from minimaskgit.common.errors import UserError
+from minimaskgit.common.files import write_json
+from minimaskgit.common.machine import described, machine, matmul, pick_device, published_peak
+from minimaskgit.common.precision import DTYPES, Precision, autocast, choose, fast_precision, speed_text
+from minimaskgit.common.timing import interleaved
 from minimaskgit.decoding import decode
-from minimaskgit.errors import UserError
-from minimaskgit.estimate import parameters, transformer_flops
-from minimaskgit.files import write_json
-from minimaskgit.graphed import GraphedDecoder
-from minimaskgit.machine import described, machine, matmul, published_peak
 from minimaskgit.masking import mvtm_loss
-from minimaskgit.precision import DTYPES, Precision, autocast, choose, fast_precision, speed_text
-from minimaskgit.runs import pick_device
+from minimaskgit.measuring.graphed import GraphedDecoder
+from minimaskgit.runs.config import Config, TransformerConfig
+from minimaskgit.runs.presets import demo, full, tiny_imagenet
 from minimaskgit.schedules import cosine
-from minimaskgit.timing import interleaved
 from minimaskgit.tokenizer import Tokenizer
-from minimaskgit.train import make_optimizers
+from minimaskgit.training import rehearsal
+from minimaskgit.training.estimate import parameters, transformer_flops
+from minimaskgit.training.optimizers import make_optimizers
 from minimaskgit.transformer import Transformer
 
 
@@ -46,8 +48,11 @@ SHAPES = {
     "demo": Shape(256, 64, Config().transformer),
     "256 tokens": Shape(1024, 256, TransformerConfig(width=256, depth=8, heads=8, mlp_width=1024)),
 }
+
 ON_GPU = {"full": Shape(1024, 256, full().transformer)}
+
 TOKENIZERS = {"demo": demo(), "64 x 64": tiny_imagenet()}
+
 CLASSES = 1000  # more than any batch, so that no two samples share their first pass
 
 

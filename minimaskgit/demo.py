@@ -15,18 +15,25 @@ import torch
 import tyro
 from torch import Tensor
 
-from minimaskgit import autoregressive, cli, compare, figures, rehearsal
+from minimaskgit import autoregressive, figures
 from minimaskgit.classifier import Classifier, class_accuracy
-from minimaskgit.config import Config, check, first_difference, load_config
-from minimaskgit.files import write_json
-from minimaskgit.generate import choose_labels, generate
-from minimaskgit.glyphs import palette_of
-from minimaskgit.judge import judge_accuracy, load_judge
-from minimaskgit.machine import described, machine
-from minimaskgit.runs import Run, open_run
-from minimaskgit.train import STAGES, check_folder, starting_point, train
+from minimaskgit.common import cli
+from minimaskgit.common.files import write_json
+from minimaskgit.common.machine import described, machine
+from minimaskgit.data.glyphs import palette_of
+from minimaskgit.measuring import race
+from minimaskgit.measuring.samplers import generate
+from minimaskgit.runs.checks import check
+from minimaskgit.runs.choices import choose_labels
+from minimaskgit.runs.config import Config, first_difference, load_config
+from minimaskgit.runs.presets import starting_point
+from minimaskgit.runs.run import Run, open_run
+from minimaskgit.training import rehearsal
+from minimaskgit.training.judge import judge_accuracy, load_judge
+from minimaskgit.training.stages import STAGES, check_folder, train
 
 SAMPLES = 500
+
 BATCH = 100  # samples decoded at once
 
 
@@ -55,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(rehearsal.forecast(options.config, rehearsal.seconds_a_step(options.config, options.device)))
     train(there if same else options.config, out, resume=same, device=options.device)
     run = open_run(out, options.device)
-    compare.compare(run, compare.Options(run=out))
+    race.compare(run, race.Options(run=out))
     report = make_report(run)
     print(summary(report))
     print("look at:")

@@ -7,47 +7,29 @@
 Without --image a picture of the validation set is taken. Box and mask are in the pixels of the picture given.
 """
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from minimaskgit import cli, figures
-from minimaskgit.classifier import Classifier, class_accuracy
-from minimaskgit.config import DecodingConfig, ScheduleName, decoding_arguments
-from minimaskgit.data import find_classes, load_data, square, to_float
-from minimaskgit.editing import (
-    DILATE,
-    START_STEP,
-    STEPS,
-    Box,
-    Edit,
-    autoregressive_edit,
-    box_to_mask,
-    box_to_token_mask,
-    composite,
-    edit,
-    edit_tokens,
-    outpaint_steps,
-    trimmed,
-    whole_tokens,
-)
-from minimaskgit.errors import UserError
-from minimaskgit.generate import check_steps, decoding_settings
-from minimaskgit.glyphs import palette_of
-from minimaskgit.precision import AnyPrecision
-from minimaskgit.runs import Run, chosen_run
+from minimaskgit import figures
+from minimaskgit.common import cli
+from minimaskgit.common.errors import UserError
+from minimaskgit.common.precision import AnyPrecision
+from minimaskgit.data.images import square, to_float
+from minimaskgit.data.sources import find_classes, load_data
+from minimaskgit.editing import DILATE, START_STEP, STEPS, Box, Edit, autoregressive_edit, box_to_mask, composite, edit
+from minimaskgit.figures.edits import Job, View, before_after, frames
+from minimaskgit.outpainting import outpaint_steps
+from minimaskgit.runs.choices import check_steps, decoding_options, decoding_settings
+from minimaskgit.runs.config import ScheduleName
+from minimaskgit.runs.run import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
 
-CELL = 128  # pixels; a picture takes at least so many on the sheet
-LINE = 2  # pixels, each of the outline's two strokes is so wide
 MARGIN_LIMIT = 4096  # pixels that outpainting may add on a side
 
 
@@ -78,16 +60,6 @@ class Options:
     gif: Path | None = None  # animation of the decoding to write
     device: str = "auto"  # auto, cpu, cuda or mps
     precision: AnyPrecision = "auto"  # of matrix products; auto: the one that is fast here
-
-
-class Job(NamedTuple):
-    """One picture to edit, as the models take it."""
-
-    image: Tensor  # (3, S, S) in [0, 1]
-    mask: Tensor  # bool (S, S), nothing when outpainting
-    margins: Box | None  # when outpainting
-    label: int  # class to paint, C for none
-    heading: str
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -158,11 +130,6 @@ def check(options: Options) -> None:
         raise UserError(f"--stride {options.stride}: expected 1 or more tokens")
     if options.rival and options.outpaint:
         raise UserError("--rival: the autoregressive twin cannot paint to the left or above; leave out --outpaint")
-
-
-def decoding_options(run: Run, settings: DecodingConfig, seed: int) -> dict:
-    """Settings and seed as the arguments of `decode_steps`."""
-    return decoding_arguments(settings) | {"generator": torch.Generator(run.device).manual_seed(seed)}
 
 
 # --- Reading what the user gave ---
@@ -276,125 +243,6 @@ def resized_mask(mask: Image.Image, size: int) -> Tensor:
     if not touched.any():
         raise UserError("the region is empty once the picture is resized and centre-cropped; expected a larger one")
     return touched
-
-
-# --- Showing it ---
-
-
-def before_after(before: Tensor, rows: Sequence[tuple[str, Tensor, Tensor]], heading: str) -> Image.Image:
-    """A line for each decoder: before (1, 3, H, W), what it sees, as its title says, and its edits; all bytes."""
-    cells = [part for _, seen, edited in rows for part in (before, seen, edited)]
-    titles = [title for sees, _, edited in rows for title in ("before", sees, *["after"] * len(edited))]
-    return figures.grid(torch.cat(cells), scale=1, columns=len(titles) // len(rows), titles=titles, heading=heading)
-
-
-def frames(view: "View", job: Job, stages: Sequence[tuple[Tensor, Tensor]]) -> list[Image.Image]:
-    """The animation: before, the region masked, and the canvas after each step."""
-    count, steps = len(stages[0][0]), len(stages) - 1
-    pictures = {"before": view.before(job).expand(count, -1, -1, -1)}
-    for i, stage in enumerate(stages):
-        pictures[f"step {i} of {steps}" if i else "masked"] = view.veiled(*stage)
-    others = [""] * (count - 1)
-    return [
-        figures.grid(cells, scale=1, columns=min(count, 8), titles=[told, *others], heading=job.heading)
-        for told, cells in pictures.items()
-    ]
-
-
-@dataclass(frozen=True)
-class View:
-    """Draws pictures (B, 3, H, W) as enlarged bytes; where outpainting, with the margins asked for."""
-
-    f: int  # pixels a token
-    scale: int  # pixels on the sheet a pixel
-    margins: Box  # as asked for
-    rounded: Box  # to whole tokens
-
-    @classmethod
-    def of(cls, job: Job, f: int) -> "View":
-        margins = job.margins or (0, 0, 0, 0)
-        return cls(f, math.ceil(CELL / job.image.shape[-1]), margins, whole_tokens(margins, f))
-
-    def enlarged(self, images: Tensor) -> Tensor:
-        """Bytes (B, 3, scale * H, scale * W)."""
-        pixels = torch.from_numpy(figures.to_uint8(images)).movedim(-1, 1)
-        return pixels.repeat_interleave(self.scale, -1).repeat_interleave(self.scale, -2)
-
-    def veiled(self, images: Tensor, masked: Tensor) -> Tensor:
-        """A canvas (B, 3, H, W) with its masked tokens, bool (B, ...), hidden behind grey cells."""
-        side = self.f * self.scale  # of a token
-        cell = torch.full((side, side), figures.MASKED, dtype=torch.uint8)
-        cell[-1], cell[:, -1] = figures.MASKED_EDGE, figures.MASKED_EDGE
-        rows, columns = images.shape[-2] // self.f, images.shape[-1] // self.f
-        hidden = masked.cpu().reshape(-1, 1, rows, columns).repeat_interleave(side, -1).repeat_interleave(side, -2)
-        drawn = torch.where(hidden, cell.repeat(rows, columns), self.enlarged(images))
-        return trimmed(drawn, self._scaled(self.margins), self._scaled(self.rounded))
-
-    def before(self, job: Job) -> Tensor:
-        """The picture as it was, the region outlined or the margins grey: bytes (1, 3, H, W)."""
-        drawn = self.enlarged(job.image[None])
-        if job.margins is None:
-            return outlined(drawn, job.mask.repeat_interleave(self.scale, 0).repeat_interleave(self.scale, 1))
-        left, top, right, bottom = self._scaled(self.margins)
-        return F.pad(drawn, (left, right, top, bottom), value=figures.MASKED)
-
-    def _scaled(self, margins: Box) -> Box:
-        return tuple(self.scale * margin for margin in margins)
-
-
-def outlined(images: Tensor, mask: Tensor) -> Tensor:
-    """Images (B, 3, H, W) with a line around a region, bool (H, W): black within, white without, seen on any colour."""
-
-    def grown(region: Tensor) -> Tensor:
-        return F.max_pool2d(region[None].float(), 2 * LINE + 1, stride=1, padding=LINE)[0].bool()
-
-    beyond = F.pad(mask, [LINE] * 4)  # the picture's edge bounds the region too
-    inner = mask & grown(~beyond)[LINE:-LINE, LINE:-LINE]
-    return images.masked_fill(grown(mask) & ~mask, 255).masked_fill(inner, 0)
-
-
-# --- Measuring it ---
-
-
-def measure_class_edits(
-    run: Run, judge: Classifier, count: int = 200, seed: int = 0, box: Box | None = None
-) -> dict[str, dict[str, float]]:
-    """How often a class edit of a glyph shows the asked class and keeps the picture's palette, by decoder.
-
-    `count` validation pictures, each to another class drawn by `seed`. box: the region in pixels, not dilated; by
-    default all but the outermost tokens, which covers the glyph and leaves only background to tell the palette by.
-    """
-    tokenizer, masked, causal = run.tokenizer(), run.transformer(), run.autoregressive()
-    images, labels = (part.to(run.device) for part in _glyphs(run, count))
-    generator = torch.Generator(run.device).manual_seed(seed)
-    others = torch.randint(1, masked.num_classes, labels.shape, generator=generator, device=run.device)
-    labels = (labels + others) % masked.num_classes
-    size, f = images.shape[-1], tokenizer.downsampling
-    region = box_to_token_mask(box or (f, f, size - f, size - f), size, tokenizer.grid, 0).expand(count, -1)
-    region = region.to(run.device)
-    how = decoding_options(run, replace(run.config.decoding, steps=STEPS), seed)
-    with run.autocast(), torch.no_grad():
-        tokens = tokenizer.encode(images)
-        edited = {
-            "MaskGIT": edit_tokens(masked, tokens, region, labels, **how),
-            "autoregressive": autoregressive_edit(causal, tokens, region, labels, generator),
-        }
-        pictures = {name: composite(tokenizer, images, codes, region) for name, codes in edited.items()}
-    return {
-        name: {
-            "asked_class": class_accuracy(judge, shown, labels),
-            "kept_palette": (palette_of(shown) == palette_of(images)).double().mean().item(),
-        }
-        for name, shown in pictures.items()
-    }
-
-
-def _glyphs(run: Run, count: int) -> tuple[Tensor, Tensor]:
-    if run.config.data != "glyphs":
-        raise UserError(f"{run.folder} is trained on {run.config.data}; only glyphs have a palette to keep")
-    images = run.config.images
-    data = load_data("glyphs", "valid", images.size, count, images.classes, seed=run.config.seed)
-    return to_float(data.images), data.labels
 
 
 if __name__ == "__main__":

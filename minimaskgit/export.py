@@ -12,17 +12,18 @@ from pathlib import Path
 
 import torch
 
-from minimaskgit import cli
-from minimaskgit.checkpoint import load_model, save_model
 from minimaskgit.classifier import Classifier
-from minimaskgit.config import PRESETS, Config, first_difference
-from minimaskgit.errors import UserError
-from minimaskgit.evaluate import Options as EvaluateOptions
-from minimaskgit.evaluate import evaluate, table
-from minimaskgit.files import write_json
-from minimaskgit.judge import load_judge
-from minimaskgit.runs import open_run
+from minimaskgit.common import cli
+from minimaskgit.common.errors import UserError
+from minimaskgit.common.files import write_json
+from minimaskgit.measuring.evaluation import Options as EvaluateOptions
+from minimaskgit.measuring.evaluation import evaluate, table
+from minimaskgit.runs.config import Config, first_difference
+from minimaskgit.runs.models import load_model, save_model
+from minimaskgit.runs.presets import PRESETS
+from minimaskgit.runs.run import open_run
 from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.training.judge import load_judge
 from minimaskgit.transformer import Transformer
 
 MODELS = {

@@ -2,21 +2,21 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from minimaskgit import cli, figures
-from minimaskgit.config import DecodingConfig, ScheduleName, decoding_arguments
-from minimaskgit.data import find_classes
-from minimaskgit.decoding import Step, decode_steps
-from minimaskgit.errors import UserError
-from minimaskgit.precision import AnyPrecision
-from minimaskgit.runs import Run, chosen_run
+from minimaskgit import figures
+from minimaskgit.common import cli
+from minimaskgit.common.errors import UserError
+from minimaskgit.common.precision import AnyPrecision
+from minimaskgit.decoding import Step
+from minimaskgit.measuring.samplers import generate
+from minimaskgit.runs.choices import check_steps, choose_labels, decoding_settings
+from minimaskgit.runs.config import ScheduleName
+from minimaskgit.runs.run import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
-from minimaskgit.transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -56,39 +56,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(figures.save_png(figures.grid(images, titles=titles), options.out))
     if options.gif:
         print(figures.animation(decoding_frames(run, tokenizer, steps), options.gif, seconds_per_frame=0.4))
-
-
-def decoding_settings(default: DecodingConfig, options: Options) -> DecodingConfig:
-    """The run's decoding settings with those of the command line put in; UserError for impossible ones."""
-    names = ("steps", "schedule", "temperature", "guidance")
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    for name in ("temperature", "guidance"):
-        if given.get(name, 0) < 0:
-            raise UserError(f"--{name} {given[name]}: expected 0 or more")
-    return replace(default, **given)
-
-
-def check_steps(steps: int, num_tokens: int) -> None:
-    """UserError unless 1 <= steps <= N: more steps than tokens would have nothing left to do."""
-    if not 1 <= steps <= num_tokens:
-        raise UserError(f"--steps {steps}: expected 1 to {num_tokens}, the number of tokens of an image")
-
-
-def choose_labels(run: Run, label: str | None, count: int) -> Tensor:
-    """`count` labels (B,): all of the class called `label`, or the classes in turn."""
-    chosen = find_classes([label] if label is not None else (), run.label_names)
-    return torch.tensor([chosen[i % len(chosen)] for i in range(count)], device=run.device)
-
-
-@torch.no_grad()
-def generate(
-    run: Run, tokenizer: Tokenizer, model: Transformer, labels: Tensor, settings: DecodingConfig, seed: int
-) -> tuple[list[Step], Tensor]:
-    """All decoding steps and the final images (B, 3, H, W)."""
-    generator = torch.Generator(run.device).manual_seed(seed)
-    with run.autocast():
-        steps = list(decode_steps(model, labels, **decoding_arguments(settings), generator=generator))
-        return steps, tokenizer.decode(steps[-1].tokens)
 
 
 @torch.no_grad()

@@ -25,9 +25,9 @@ from typing import Annotated
 
 import tyro
 
-from minimaskgit import cli
-from minimaskgit.errors import UserError
-from minimaskgit.files import write_json, write_text
+from minimaskgit.common import cli
+from minimaskgit.common.errors import UserError
+from minimaskgit.common.files import write_json, write_text
 from minimaskgit.grading import report
 from minimaskgit.grading.confinement import Limits
 from minimaskgit.grading.report import Result
@@ -35,9 +35,12 @@ from minimaskgit.grading.sandbox import STARTING, Answers, JudgeError, Sandbox, 
 from minimaskgit.grading.submissions import Submission, collect
 
 ROOT = Path(__file__).parents[1]
+
 WEIGHTS = ROOT / "lessons" / "weights.toml"
+
 # Runs wherever anything does.
 HONEST = "import numpy.random, torch\ndef one():\n    return torch.rand(9, 9).softmax(-1).sum() / 9\n"
+
 PATIENCE = 12  # times the timeout, after which a judge is taken for dead
 
 
@@ -238,7 +241,14 @@ def grade(one: Submission, exercises: list[str], options: Options, judges: Judge
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="grading-") as scratch:
         settings = _settings(one, len(exercises), options, Path(scratch))
-        command = [sys.executable, "-m", "pytest", str(laws_of(options.lesson)), "-p", "minimaskgit.grading.judge"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            str(laws_of(options.lesson)),
+            "-p",
+            "minimaskgit.grading.pytest_plugin",
+        ]
         command += ["--submission", settings["submission"], "--grading", f"{scratch}/settings.json"]
         command += ["-p", "no:cacheprovider", "--timeout", "0"]
         if options.seed:

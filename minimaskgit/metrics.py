@@ -17,7 +17,6 @@ from torch import Tensor
 
 BLOCK = 2**24  # distances held at once: 64 MB, so that 50,000 x 50,000 need no more memory than 4,000 x 4,000
 
-
 # --- Gaussians: the Frechet distance ---
 
 
@@ -122,3 +121,8 @@ def _distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
     for rows in a.split(max(1, BLOCK // len(b))):
         # The faster |a|^2 - 2 a.b + |b|^2 rounds so that a vector is not even at distance 0 from itself.
         yield torch.cdist(rows, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def psnr(images: Tensor, originals: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB, averaged over images in [0, 1]."""
+    return -10 * (images - originals).square().mean((1, 2, 3)).clamp(min=1e-10).log10().mean()

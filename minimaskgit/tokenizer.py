@@ -248,3 +248,9 @@ def _norm(channels: int) -> nn.GroupNorm:
     # 32 groups as in VQ-GAN, fewer where the width is small or not a multiple.
     groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0)
     return nn.GroupNorm(groups, channels, eps=1e-6)
+
+
+def code_use(codes: Tensor, num_codes: int) -> dict[str, Tensor]:
+    """Fraction of the codebook that occurs in `codes`, and their perplexity."""
+    used = torch.bincount(codes.flatten(), minlength=num_codes) > 0
+    return {"usage": used.float().mean(), "perplexity": code_perplexity(codes, num_codes)}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minimaskgit import cli
+from minimaskgit.common import cli
 
 # A run of all stages in seconds.
 TINY_RUN = [

@@ -15,10 +15,13 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny import FixedLogits
 
-from minimaskgit import ablate, ablation_plot, cli, session, train
-from minimaskgit.checkpoint import checkpoints, save_model
+from minimaskgit import ablate, train
 from minimaskgit.classifier import Classifier
-from minimaskgit.config import (
+from minimaskgit.common import cli
+from minimaskgit.data.glyphs import GLYPH_NAMES
+from minimaskgit.figures import ablation as ablation_figure
+from minimaskgit.measuring import ablation, findings, yardstick
+from minimaskgit.runs.config import (
     ClassifierConfig,
     Config,
     ImagesConfig,
@@ -27,10 +30,12 @@ from minimaskgit.config import (
     TransformerTraining,
     save_config,
 )
-from minimaskgit.glyphs import GLYPH_NAMES
-from minimaskgit.runs import open_run
+from minimaskgit.runs.models import save_model
+from minimaskgit.runs.run import open_run
 from minimaskgit.schedules import SCHEDULES
 from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.training import session, transformer
+from minimaskgit.training.checkpoint import checkpoints
 
 CONFIG = Config(
     report_every=2,
@@ -102,8 +107,8 @@ def test_every_schedule_is_measured_at_every_t_and_told(done, capsys):
     ablate.main(["--run", str(done), *FEW])
     printed = capsys.readouterr().out
     found = result(done / "ablation")
-    assert [row["schedule"] for row in found["rows"]] == list(ablate.PAPER)
-    assert set(SCHEDULES) == set(ablate.PAPER)
+    assert [row["schedule"] for row in found["rows"]] == list(yardstick.PAPER)
+    assert set(SCHEDULES) == set(yardstick.PAPER)
     for row in found["rows"]:
         assert [point["steps"] for point in row["by_steps"]] == [1, 3, 8]
         assert all(
@@ -127,10 +132,10 @@ def test_every_schedule_is_measured_at_every_t_and_told(done, capsys):
 
 
 def test_all_have_the_same_training_but_for_the_schedule(done):
-    records = [json.loads((done / "ablation" / name / "training.json").read_text("utf-8")) for name in ablate.PAPER]
-    assert [record.pop("schedule") for record in records] == list(ablate.PAPER)
+    records = [json.loads((done / "ablation" / name / "training.json").read_text("utf-8")) for name in yardstick.PAPER]
+    assert [record.pop("schedule") for record in records] == list(yardstick.PAPER)
     assert all(record == records[0] for record in records) and records[0]["steps"] == 4
-    models = [weights(done / "ablation" / name) for name in ablate.PAPER]
+    models = [weights(done / "ablation" / name) for name in yardstick.PAPER]
     assert not any(equal(model, models[0]) for model in models[1:])
 
 
@@ -147,9 +152,9 @@ def test_each_is_trained_and_decoded_with_its_own_schedule_and_bert_decoded_with
         decoded.append(options["schedule"])
         return real_decode(model, labels, **options)
 
-    real_masks, real_decode = train.draw_masks, ablate.decode
-    monkeypatch.setattr(train, "draw_masks", masks)
-    monkeypatch.setattr(ablate, "decode", watched)
+    real_masks, real_decode = transformer.draw_masks, ablation.decode
+    monkeypatch.setattr(transformer, "draw_masks", masks)
+    monkeypatch.setattr(ablation, "decode", watched)
     names = ["cubic", "logarithmic", "bert"]
     ablate.main(["--run", str(bare), "--out", str(tmp_path), *FEW[:-3], "1", "--schedules", *names])
     assert list(dict.fromkeys(trained)) == [SCHEDULES[name] for name in names]
@@ -160,7 +165,7 @@ def test_what_is_trained_and_measured_is_kept(copied, monkeypatch, capsys):
     before = result(copied / "ablation")
     with monkeypatch.context() as patch:
         for name in ("train_transformer", "quality", "likelihoods"):
-            patch.setattr(ablate, name, None)  # not called
+            patch.setattr(ablation, name, None)  # not called
         ablate.main(["--run", str(copied), *FEW])
     assert result(copied / "ablation")["rows"] == before["rows"]
     shutil.rmtree(copied / "ablation/square")
@@ -199,7 +204,7 @@ def test_stopped_in_training_and_run_again_it_ends_as_if_never_stopped(done, bar
 def test_stopped_in_measuring_and_run_again_it_measures_only_the_rest(copied, monkeypatch):
     before, measured = result(copied / "ablation"), []
     (copied / "ablation/cosine/points.json").unlink()
-    real = ablate.quality
+    real = ablation.quality
 
     def stopping(run, model, name, steps, *others):
         if steps == 8 and measured == [1, 3]:
@@ -208,7 +213,7 @@ def test_stopped_in_measuring_and_run_again_it_measures_only_the_rest(copied, mo
         measured.append(steps)
         return real(run, model, name, steps, *others)
 
-    monkeypatch.setattr(ablate, "quality", stopping)
+    monkeypatch.setattr(ablation, "quality", stopping)
     with pytest.raises(KeyboardInterrupt, match="to go on"):
         ablate.main(["--run", str(copied), *FEW])
     ablate.main(["--run", str(copied), *FEW])
@@ -218,71 +223,71 @@ def test_stopped_in_measuring_and_run_again_it_measures_only_the_rest(copied, mo
 
 def test_quick_is_less_of_everything_in_a_folder_of_its_own(bare):
     run = open_run(bare)
-    slow, quick = (ablate.settled(run, ablate.Options(run=bare, quick=quick)) for quick in (False, True))
+    slow, quick = (ablate.settled(run, yardstick.Options(run=bare, quick=quick)) for quick in (False, True))
     assert slow.out != quick.out and slow.samples > quick.samples and set(quick.steps) < set(slow.steps)
-    assert slow.schedules == quick.schedules == tuple(ablate.PAPER)
+    assert slow.schedules == quick.schedules == tuple(yardstick.PAPER)
     assert slow.steps[0] == quick.steps[0] == 1 and slow.steps[-1] == quick.steps[-1] == 64
     longer = replace(run, config=replace(CONFIG, transformer_training=TransformerTraining(steps=2200)))
-    slow, quick = (ablate.settled(longer, ablate.Options(run=bare, quick=quick)) for quick in (False, True))
-    assert slow.train_steps == 2200 > quick.train_steps == ablate.QUICK_TRAINING
+    slow, quick = (ablate.settled(longer, yardstick.Options(run=bare, quick=quick)) for quick in (False, True))
+    assert slow.train_steps == 2200 > quick.train_steps == yardstick.QUICK_TRAINING
 
 
 # --- Its parts ---
 
 
-def yardstick(count: int, num_tokens: int, num_codes: int) -> ablate.Yardstick:
+def measures(count: int, num_tokens: int, num_codes: int) -> yardstick.Yardstick:
     tokens = torch.arange(count * num_tokens).view(count, num_tokens) % num_codes
-    return ablate.Yardstick(None, None, None, None, tokens, torch.zeros(count, dtype=torch.long))
+    return yardstick.Yardstick(None, None, None, None, tokens, torch.zeros(count, dtype=torch.long))
 
 
 def test_the_nll_of_a_model_that_knows_nothing_is_log_k_under_any_mask(bare):
     run, model = open_run(bare), FixedLogits(torch.zeros(9, 5))
-    told = ablate.likelihoods(run, model, yardstick(7, 9, 5), SCHEDULES["cubic"], seed=0)
+    told = ablation.likelihoods(run, model, measures(7, 9, 5), SCHEDULES["cubic"], seed=0)
     values = [told["nll"], told["nll_own"], *(value for _, value in told["nll_by_masked"])]
     assert values == pytest.approx([math.log(5)] * len(values))
 
 
 def test_every_masked_token_counts_alike_in_the_nll_whatever_its_batch(bare):
     """A part of few masked tokens must not weigh as much as one of many."""
-    run, count = open_run(bare), ablate.BATCH + 1
+    run, count = open_run(bare), ablation.BATCH + 1
     logits = torch.randn(9, 5, generator=torch.Generator().manual_seed(0))
-    measured = yardstick(count, 9, 5)
+    measured = measures(count, 9, 5)
     masks = torch.zeros(count, 9, dtype=torch.bool)
     masks[:-1, 0], masks[-1] = True, True
     chosen = logits.log_softmax(-1).expand(count, -1, -1).gather(-1, measured.tokens[..., None]).squeeze(-1)
     expected = -chosen[masks].mean().item()
-    assert ablate.nll(run, FixedLogits(logits), measured, masks) == pytest.approx(expected, rel=1e-5)
+    assert ablation.nll(run, FixedLogits(logits), measured, masks) == pytest.approx(expected, rel=1e-5)
 
 
 def test_all_models_are_asked_for_the_same_hidden_tokens(bare):
     run, seen = open_run(bare), []
     for name in ("logarithmic", "exponential"):
         model = FixedLogits(torch.zeros(16, 5))
-        ablate.likelihoods(run, model, yardstick(30, 16, 5), SCHEDULES[name], seed=3)
+        ablation.likelihoods(run, model, measures(30, 16, 5), SCHEDULES[name], seed=3)
         seen.append(model.seen)
     same = [torch.equal(a, b) for a, b in zip(*seen)]
-    assert same.count(False) == 1 and len(same) == len(ablate.FRACTIONS) + 2  # all but the masks of their own
+    assert same.count(False) == 1 and len(same) == len(ablation.FRACTIONS) + 2  # all but the masks of their own
 
 
-@pytest.mark.parametrize("fraction", ablate.FRACTIONS)
+@pytest.mark.parametrize("fraction", ablation.FRACTIONS)
 def test_a_fixed_fraction_of_the_tokens_is_hidden_and_all_of_them_at_one(fraction):
-    masks = ablate.held_out_masks(20, 64, ablate.constant(fraction), seed=0)
+    masks = ablation.held_out_masks(20, 64, ablation.constant(fraction), seed=0)
     assert set(masks.sum(1).tolist()) == {math.ceil(fraction * 64)}
 
 
 @given(values=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 64)), min_size=1, max_size=8))
 def test_the_best_t_has_the_lowest_fd_and_of_equal_ones_the_fewest_steps(values):
     points = [{"fd": float(value), "steps": steps} for value, steps in values]
-    chosen = ablate.best(points)
+    chosen = ablation.best(points)
     assert chosen["fd"] == min(point["fd"] for point in points)
     assert chosen["steps"] == min(point["steps"] for point in points if point["fd"] == chosen["fd"])
 
 
-@given(order=st.permutations([name for name in ablate.PAPER if name != "bert"]))
+@given(order=st.permutations([name for name in yardstick.PAPER if name != "bert"]))
 def test_the_paper_s_order_agrees_with_itself_and_not_with_its_reverse(order):
-    paper = {name: ablate.PAPER[name][2] for name in order}
-    assert ablate.pairs_in_order(paper, paper) == (21, 21)
-    assert ablate.pairs_in_order({name: -value for name, value in paper.items()}, paper) == (0, 21)
+    paper = {name: yardstick.PAPER[name][2] for name in order}
+    assert findings.pairs_in_order(paper, paper) == (21, 21)
+    assert findings.pairs_in_order({name: -value for name, value in paper.items()}, paper) == (0, 21)
 
 
 def rows_of(fds: dict[str, float]) -> list[dict]:
@@ -290,25 +295,25 @@ def rows_of(fds: dict[str, float]) -> list[dict]:
 
 
 def test_concave_before_convex_is_found_where_it_holds_and_only_there():
-    ours = dict(zip(ablate.PAPER, [1.0, 1.1, 1.2, 1.3, 2.0, 3.0, 4.0, 0.5]))  # bert's 0.5 is not asked
-    found = ablate.findings(rows_of(ours), "fd")
+    ours = dict(zip(yardstick.PAPER, [1.0, 1.1, 1.2, 1.3, 2.0, 3.0, 4.0, 0.5]))  # bert's 0.5 is not asked
+    found = findings.findings(rows_of(ours), "fd")
     assert found["concave_linear_convex_each"] and found["concave_linear_convex_on_average"]
     assert found["order"][0] == "exponential" and "bert" not in found["order"]
-    found = ablate.findings(rows_of(ours | {"exponential": 2.1}), "fd")
+    found = findings.findings(rows_of(ours | {"exponential": 2.1}), "fd")
     assert found["concave_linear_convex_on_average"] and not found["concave_linear_convex_each"]
-    found = ablate.findings(rows_of(ours | {"logarithmic": 0.1, "square_root": 0.1}), "fd")
+    found = findings.findings(rows_of(ours | {"logarithmic": 0.1, "square_root": 0.1}), "fd")
     assert not found["concave_linear_convex_on_average"]
 
 
 def test_the_picture_says_why_bert_fails_and_is_drawn_of_any_schedules(done):
     everything = result(done / "ablation")
-    assert "100 % masked" in ablation_plot.caption(everything)
+    assert "100 % masked" in ablation_figure.caption(everything)
     for names in (("cosine",), ("linear", "bert")):
         some = everything | {"rows": [row for row in everything["rows"] if row["schedule"] in names]}
-        assert ("100 % masked" in ablation_plot.caption(some)) == ("bert" in names)
-        assert ablation_plot.draw(some).size == ablation_plot.draw(everything).size
-    assert set(ablation_plot.STYLES) == set(ablate.PAPER)
-    assert len(set(ablation_plot.STYLES.values())) == len({style[0] for style in ablation_plot.STYLES.values()}) == 8
+        assert ("100 % masked" in ablation_figure.caption(some)) == ("bert" in names)
+        assert ablation_figure.draw(some).size == ablation_figure.draw(everything).size
+    assert set(ablation_figure.STYLES) == set(yardstick.PAPER)
+    assert len(set(ablation_figure.STYLES.values())) == len({style[0] for style in ablation_figure.STYLES.values()}) == 8
 
 
 # --- Wrong input ---

@@ -7,13 +7,7 @@ import pytest
 import torch
 from tiny import generator, tiny_discriminator, tiny_tokenizer
 
-from minimaskgit.adversary import (
-    PatchDiscriminator,
-    adaptive_weight,
-    discriminator_loss,
-    hinge_g_loss,
-    perceptual_loss,
-)
+from minimaskgit.adversary import PatchDiscriminator, adaptive_weight, discriminator_loss, hinge_g_loss, perceptual_loss
 from minimaskgit.classifier import Classifier
 
 

@@ -15,18 +15,12 @@ from safetensors.torch import save_file
 from tiny import generator, tiny_tokenizer, tiny_transformer
 
 import minimaskgit
-from minimaskgit import checkpoint
-from minimaskgit.checkpoint import (
-    checkpoints,
-    delete_checkpoints,
-    load_checkpoint,
-    load_model,
-    save_checkpoint,
-    save_model,
-)
 from minimaskgit.classifier import Classifier
-from minimaskgit.errors import UserError
+from minimaskgit.common.errors import UserError
+from minimaskgit.runs.models import load_model, save_model
 from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.training import checkpoint
+from minimaskgit.training.checkpoint import checkpoints, delete_checkpoints, load_checkpoint, save_checkpoint
 from minimaskgit.transformer import Transformer
 
 

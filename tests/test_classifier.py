@@ -11,8 +11,8 @@ from tiny import generator
 from torch import nn
 
 from minimaskgit.classifier import Classifier, class_accuracy, classification_loss
-from minimaskgit.data import to_float
-from minimaskgit.glyphs import glyphs
+from minimaskgit.data.glyphs import glyphs
+from minimaskgit.data.images import to_float
 
 
 def tiny_classifier(num_classes: int = 10) -> Classifier:

@@ -14,11 +14,13 @@ from command_line import TINY_RUN, error_line
 from PIL import Image
 from safetensors.torch import load_file
 
-from minimaskgit import bench, cli, compare, demo, export, generate, rehearsal, runs, session, train
-from minimaskgit import config as config_module
-from minimaskgit.checkpoint import checkpoints
-from minimaskgit.errors import UserError
-from minimaskgit.runs import open_run
+from minimaskgit import bench, compare, demo, export, generate, train
+from minimaskgit.common import cli
+from minimaskgit.common.errors import UserError
+from minimaskgit.runs import config, run
+from minimaskgit.runs.run import open_run
+from minimaskgit.training import rehearsal, session
+from minimaskgit.training.checkpoint import checkpoints
 
 # --- train ---
 
@@ -274,21 +276,21 @@ def test_compare_tells_impossible_options_in_one_line(run_folder, capsys, argume
 
 def test_a_rehearsal_times_every_stage_and_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    config = train.Config(
-        images=config_module.ImagesConfig(size=16),
-        tokenizer=config_module.TokenizerConfig(width=8, num_codes=16, code_dim=4),
-        transformer=config_module.TransformerConfig(width=16, depth=1, heads=2, mlp_width=16),
+    settings = config.Config(
+        images=config.ImagesConfig(size=16),
+        tokenizer=config.TokenizerConfig(width=8, num_codes=16, code_dim=4),
+        transformer=config.TransformerConfig(width=16, depth=1, heads=2, mlp_width=16),
         precision="fp32",
     )
-    taken = rehearsal.seconds_a_step(config, "cpu")
+    taken = rehearsal.seconds_a_step(settings, "cpu")
     stages = ["classifier", "tokenizer", "transformer", "autoregressive", "judge/classifier"]
     assert list(taken) == stages and all(seconds > 0 for seconds in taken.values())
     assert not list(tmp_path.glob("tmp*")) and capsys.readouterr().out == ""
 
 
 def test_a_forecast_is_the_steps_times_the_seconds_of_each():
-    config = train.Config()  # 250 and twice as many, 1200, 2200 and 2200 steps
-    text = rehearsal.forecast(config, {"classifier": 0.1, "tokenizer": 0.1, "transformer": 1, "judge/classifier": 0.1})
+    settings = config.Config()  # 250 and twice as many, 1200, 2200 and 2200 steps
+    text = rehearsal.forecast(settings, {"classifier": 0.1, "tokenizer": 0.1, "transformer": 1, "judge/classifier": 0.1})
     assert "40 min" in text and "classifier 25 s" in text and "transformer 37 min" in text and "judge 50 s" in text
 
 
@@ -334,7 +336,7 @@ def test_the_bench_stores_its_rates(tmp_path):
 def test_commands_take_freed_memory_again_instead_of_fetching_new_pages(keeping):
     lines = [
         "import resource, torch",
-        "from minimaskgit import cli",
+        "from minimaskgit.common import cli",
         "def work():",
         "    for step in range(8):  # the first few may still find the gaps too narrow for their alignment",
         "        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt",
@@ -443,7 +445,7 @@ def test_an_export_is_a_run_of_half_the_size_that_generates_the_same(run_folder,
 
 
 def test_pretrained_weights_are_found_by_name(run_folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(runs, "PRETRAINED", run_folder.parent)
+    monkeypatch.setattr(run, "PRETRAINED", run_folder.parent)
     out = str(tmp_path / "grid.png")
     generate.main(["--pretrained", "tiny", "--label", "star", "--count", "2", "--out", out])
     assert Image.open(out).size > (100, 100)

@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 
 from minimaskgit.adversary import PatchDiscriminator
 from minimaskgit.classifier import Classifier
-from minimaskgit.config import (
-    PRESETS,
+from minimaskgit.common.errors import UserError
+from minimaskgit.runs.checks import check
+from minimaskgit.runs.config import (
     ClassifierConfig,
     Config,
     ImagesConfig,
     ScheduleName,
     TokenizerTraining,
     TransformerTraining,
-    check,
     first_difference,
     load_config,
     save_config,
 )
-from minimaskgit.errors import UserError
+from minimaskgit.runs.presets import PRESETS
 from minimaskgit.schedules import SCHEDULES
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer

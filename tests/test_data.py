@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from minimaskgit.data import ImageData, balanced_shuffle, find_classes, flip, load_data, square, to_float
-from minimaskgit.errors import UserError
-from minimaskgit.glyphs import GLYPH_NAMES
+from minimaskgit.common.errors import UserError
+from minimaskgit.data.glyphs import GLYPH_NAMES
+from minimaskgit.data.images import ImageData, flip, square, to_float
+from minimaskgit.data.sources import balanced_shuffle, find_classes, load_data
 
 unhurried = settings(deadline=None, max_examples=50)  # a busy machine is no failure
 COLOURS = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]

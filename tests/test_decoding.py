@@ -17,14 +17,7 @@ from strategies import masks, normal, schedule_names, seeds
 from tiny import FixedLogits, generator, tiny_transformer
 
 from minimaskgit import decoding
-from minimaskgit.decoding import (
-    TEMPERATURE,
-    decode,
-    decode_steps,
-    gumbel_noise,
-    mask_plan,
-    sample_categorical,
-)
+from minimaskgit.decoding import TEMPERATURE, decode, decode_steps, gumbel_noise, mask_plan, sample_categorical
 from minimaskgit.schedules import SCHEDULES, cosine
 
 model_runs = settings(max_examples=30)

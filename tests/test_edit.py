@@ -9,10 +9,11 @@ from command_line import error_line
 from PIL import Image
 
 from minimaskgit import edit
-from minimaskgit.checkpoint import load_model
 from minimaskgit.classifier import Classifier
-from minimaskgit.data import square
-from minimaskgit.runs import open_run
+from minimaskgit.data.images import square
+from minimaskgit.measuring import class_edits
+from minimaskgit.runs.models import load_model
+from minimaskgit.runs.run import open_run
 
 
 @pytest.fixture
@@ -158,12 +159,12 @@ def test_class_edits_are_measured_for_both_decoders(run_folder):
     run = open_run(run_folder, "cpu")
     judge = load_model(Classifier, run_folder / "classifier")
     for box in (None, (0, 0, 32, 16)):
-        found = edit.measure_class_edits(run, judge, count=12, seed=1, box=box)
+        found = class_edits.measure_class_edits(run, judge, count=12, seed=1, box=box)
         assert found.keys() == {"MaskGIT", "autoregressive"}
         for scores in found.values():
             assert scores.keys() == {"asked_class", "kept_palette"}
             assert all(0 <= score <= 1 for score in scores.values())
-    assert found == edit.measure_class_edits(run, judge, count=12, seed=1, box=box)
+    assert found == class_edits.measure_class_edits(run, judge, count=12, seed=1, box=box)
 
 
 def test_a_picture_of_the_run_s_size_is_taken_as_it_is(tmp_path):

@@ -28,11 +28,9 @@ from minimaskgit.editing import (
     edit_tokens,
     inpaint,
     mask_to_token_mask,
-    outpaint,
-    outpaint_steps,
     soften,
-    windows,
 )
+from minimaskgit.outpainting import outpaint, outpaint_steps, windows
 
 S, GRID, F, K, C = 32, 8, 4, 6, 3  # pixels and tokens a side, pixels a token, codes, classes
 N = GRID**2

@@ -13,9 +13,15 @@ from hypothesis import strategies as st
 from tiny import generator
 
 from minimaskgit import evaluate
-from minimaskgit.checkpoint import save_model
 from minimaskgit.classifier import Classifier
-from minimaskgit.config import (
+from minimaskgit.common.errors import UserError
+from minimaskgit.data.glyphs import GLYPH_NAMES
+from minimaskgit.measuring import evaluation, networks, pictures, scores
+from minimaskgit.measuring.evaluation import check_neighbours
+from minimaskgit.measuring.networks import Seen, look
+from minimaskgit.measuring.pictures import Pictures, held_out, sample
+from minimaskgit.measuring.scores import feature_scores
+from minimaskgit.runs.config import (
     ClassifierConfig,
     Config,
     ImagesConfig,
@@ -23,11 +29,10 @@ from minimaskgit.config import (
     TransformerConfig,
     save_config,
 )
-from minimaskgit.errors import UserError
-from minimaskgit.evaluate import Pictures, Seen, check_neighbours, feature_scores, held_out, look, sample
-from minimaskgit.glyphs import GLYPH_NAMES
-from minimaskgit.runs import open_run
+from minimaskgit.runs.models import save_model
+from minimaskgit.runs.run import open_run
 from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.training.judge import load_judge
 from minimaskgit.transformer import Transformer
 
 CONFIG = Config(
@@ -69,9 +74,9 @@ def measured(folder: Path, out: Path, *arguments: str) -> dict:
 
 def test_everything_is_measured_told_and_written(run_folder, tmp_path, capsys):
     result = measured(run_folder, tmp_path / "deep" / "quality.json")
-    assert set(result["metrics"]) == set(evaluate.NAMES)
+    assert set(result["metrics"]) == set(evaluation.NAMES)
     printed = capsys.readouterr().out
-    for name, _ in evaluate.NAMES.values():
+    for name, _ in evaluation.NAMES.values():
         assert name in printed
     for told in ("not comparable with published FID", "24 generated images", "2.4 a class", "seed 0", "the floor"):
         assert told in printed
@@ -112,18 +117,18 @@ def test_the_tokenizer_alone_needs_no_transformer_and_generates_nothing(run_fold
 def test_what_the_network_sees_in_the_reference_is_kept_until_network_or_data_change(run_folder, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     shutil.copytree(run_folder, folder, ignore=shutil.ignore_patterns("evaluation"))
-    run, network = open_run(folder), evaluate.judge_network(evaluate.load_judge(open_run(folder)))
+    run, network = open_run(folder), networks.judge_network(load_judge(open_run(folder)))
     reference, _ = held_out(run, 30, 24)
-    first = evaluate.cached_reference(run, network, "classifier", reference)
+    first = networks.cached_reference(run, network, "classifier", reference)
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "look", None)  # not called
-        again = evaluate.cached_reference(run, network, "classifier", reference)
+        patch.setattr(networks, "look", None)  # not called
+        again = networks.cached_reference(run, network, "classifier", reference)
     assert all(torch.equal(a, b) for a, b in zip(first, again))
-    evaluate.cached_reference(replace(run, config=replace(CONFIG, seed=3)), network, "classifier", reference)
-    evaluate.cached_reference(run, network, "classifier", Pictures(reference.images[:9], reference.labels[:9]))
-    evaluate.cached_reference(run, network, "inception", reference)
+    networks.cached_reference(replace(run, config=replace(CONFIG, seed=3)), network, "classifier", reference)
+    networks.cached_reference(run, network, "classifier", Pictures(reference.images[:9], reference.labels[:9]))
+    networks.cached_reference(run, network, "inception", reference)
     save_model(Classifier(len(GLYPH_NAMES), width=8), folder / "judge/classifier")
-    evaluate.cached_reference(run, network, "classifier", reference)
+    networks.cached_reference(run, network, "classifier", reference)
     assert len(list((folder / "evaluation").iterdir())) == 5
 
 
@@ -148,8 +153,8 @@ def test_the_reference_and_the_second_sample_have_no_picture_in_common(run_folde
 
 @pytest.mark.parametrize("there", [4, 7, 40, 53])
 def test_too_few_held_out_images_are_shared_between_both(run_folder, monkeypatch, there):
-    real = evaluate.load_data
-    monkeypatch.setattr(evaluate, "load_data", lambda *a, **k: real("glyphs", "valid", 32, there))
+    real = pictures.load_data
+    monkeypatch.setattr(pictures, "load_data", lambda *a, **k: real("glyphs", "valid", 32, there))
     reference, second = held_out(open_run(run_folder), 30, 24)
     assert len(reference.labels) == min(30, there // 2)
     assert len(second.labels) == min(24, there - len(reference.labels))
@@ -157,8 +162,8 @@ def test_too_few_held_out_images_are_shared_between_both(run_folder, monkeypatch
 
 def test_the_network_sees_of_each_picture_the_same_whatever_its_batch(run_folder):
     run = open_run(run_folder)
-    network = evaluate.judge_network(evaluate.load_judge(run))
-    images = torch.randint(256, (evaluate.BATCH + 3, 3, 32, 32), generator=generator(0), dtype=torch.uint8)
+    network = networks.judge_network(load_judge(run))
+    images = torch.randint(256, (pictures.BATCH + 3, 3, 32, 32), generator=generator(0), dtype=torch.uint8)
     seen = look(run, network, images)
     assert seen.features.shape == (len(images), 32) and seen.logits.shape == (len(images), 10)
     alone = look(run, network, images[-1:])
@@ -172,10 +177,10 @@ def test_samples_keep_their_order_are_rounded_and_of_the_asked_classes(run_folde
         asked.append(labels)
         return (labels / 255 + 0.001)[:, None, None, None].expand(-1, 3, 2, 2)  # rounded, not cut
 
-    labels = torch.arange(2 * evaluate.BATCH + 1) % 10
-    pictures = sample(open_run(run_folder), sampler, labels, seed=0)
-    assert torch.equal(torch.cat(asked), labels) and torch.equal(pictures.labels, labels)
-    assert torch.equal(pictures.images[:, 0, 0, 0], labels.byte())
+    labels = torch.arange(2 * pictures.BATCH + 1) % 10
+    sampled = sample(open_run(run_folder), sampler, labels, seed=0)
+    assert torch.equal(torch.cat(asked), labels) and torch.equal(sampled.labels, labels)
+    assert torch.equal(sampled.images[:, 0, 0, 0], labels.byte())
 
 
 def test_precision_and_recall_compare_as_many_real_images_as_generated_ones():
@@ -192,8 +197,8 @@ def test_cas_tells_glyphs_with_the_right_labels_from_glyphs_with_wrong_ones(run_
     run = replace(run, config=replace(CONFIG, classifier=ClassifierConfig(width=8, steps=120, batch_size=32)))
     right, test = held_out(run, 400, 200)
     wrong = Pictures(right.images, (right.labels + 1) % 10)
-    assert evaluate.classification_accuracy_score(run, right, test, seed=0) > 0.7
-    assert evaluate.classification_accuracy_score(run, wrong, test, seed=0) < 0.1
+    assert scores.classification_accuracy_score(run, right, test, seed=0) > 0.7
+    assert scores.classification_accuracy_score(run, wrong, test, seed=0) < 0.1
 
 
 # --- Wrong input ---
@@ -248,7 +253,7 @@ def test_inception_features_that_cannot_be_had_are_one_line(run_folder, capsys, 
     def unavailable(**options):
         raise error
 
-    monkeypatch.setattr(evaluate, "FrechetInceptionDistance", unavailable)
+    monkeypatch.setattr(networks, "FrechetInceptionDistance", unavailable)
     printed = error_line(capsys, evaluate, "--run", str(run_folder), *FEW, "--features", "inception", "--metrics", "fd")
     assert complaint in printed and "leave out --features inception" in printed
 

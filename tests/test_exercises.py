@@ -16,7 +16,7 @@ EXERCISES = sorted((ROOT / "lessons" / "exercises").glob("lesson_*.py"))
 
 # Where the package's answers are.
 PACKAGE = ("tokenizer", "adversary", "schedules", "masking", "transformer", "decoding", "autoregressive", "editing")
-PACKAGE += ("metrics", "estimate", "training")
+PACKAGE += ("metrics", "training.estimate", "training.optimizers")
 
 
 def answer(name: str):

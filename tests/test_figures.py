@@ -6,7 +6,9 @@ import torch
 from PIL import Image, ImageSequence
 
 from minimaskgit import figures
-from minimaskgit.figures import CELL, GAP, MARGIN, MASKED
+from minimaskgit.figures import sheets
+from minimaskgit.figures.sheets import CELL, GAP, MARGIN
+from minimaskgit.figures.style import MASKED
 from minimaskgit.schedules import cosine, linear
 
 
@@ -68,7 +70,7 @@ def test_grid_cells_are_the_images_up_scaled(size, scale):
 
 @pytest.mark.parametrize("count", range(1, 40))
 def test_the_default_grid_is_at_least_as_wide_as_high_and_full_where_that_is_possible(count):
-    columns = figures._default_columns(count)
+    columns = sheets._default_columns(count)
     assert columns >= -(-count // columns)
     if count in (4, 6, 8, 9, 10, 12, 16, 20, 32):
         assert count % columns == 0
@@ -134,10 +136,10 @@ def test_a_strip_shows_no_more_columns_than_asked_and_a_pair_of_rows_a_sample():
 
 def test_step_captions_count_tokens_only_where_all_samples_agree():
     masks = raster_masks(2, 2).transpose(0, 1)  # (S, T, N)
-    assert figures._step_captions(masks)[1] == "step 2\n2 of 4"
+    assert sheets._step_captions(masks)[1] == "step 2\n2 of 4"
     other = masks.clone()
     other[1, 1] = False
-    assert figures._step_captions(other)[1] == "step 2"
+    assert sheets._step_captions(other)[1] == "step 2"
 
 
 # --- Rows ---

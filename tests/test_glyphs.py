@@ -9,8 +9,8 @@ from scipy import stats
 from strategies import seeds
 from tiny import generator
 
-from minimaskgit.data import to_float
-from minimaskgit.glyphs import GLYPH_NAMES, PALETTES, glyph_parameters, glyphs, palette_of
+from minimaskgit.data.glyphs import GLYPH_NAMES, PALETTES, glyph_parameters, glyphs, palette_of
+from minimaskgit.data.images import to_float
 
 drawings = settings(max_examples=20)
 

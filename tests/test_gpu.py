@@ -5,7 +5,7 @@ import torch
 
 from minimaskgit import autoregressive
 from minimaskgit.decoding import decode, decode_steps
-from minimaskgit.graphed import GraphedDecoder
+from minimaskgit.measuring.graphed import GraphedDecoder
 from minimaskgit.transformer import Transformer
 
 pytestmark = [

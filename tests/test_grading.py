@@ -27,7 +27,7 @@ from lawbook import cases
 from tiny import FixedLogits
 
 from minimaskgit import grade
-from minimaskgit.errors import UserError
+from minimaskgit.common.errors import UserError
 from minimaskgit.grading import confinement, lent, protocol
 from minimaskgit.grading.confinement import Limits
 from minimaskgit.grading.protocol import ProtocolError

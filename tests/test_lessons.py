@@ -12,7 +12,7 @@ nbformat = pytest.importorskip("nbformat", reason="the lessons extra is not inst
 pytest.importorskip("nbconvert", reason="the lessons extra is not installed: make lab")
 pytest.importorskip("nbclient", reason="the lessons extra is not installed: make lab")
 
-from minimaskgit import lessons  # noqa: E402
+from minimaskgit import notebook  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "lessons" / "source").glob("*.py"))
@@ -51,7 +51,7 @@ def test_a_picture_is_the_last_thing_in_its_cell_for_else_jupyter_drops_it(sourc
     for cell in runner.from_source(source.read_text("utf-8")).cells:
         for statement in ast.parse(cell.source).body[:-1] if cell.cell_type == "code" else []:
             called = ast.unparse(statement.value.func) if is_call(statement) else ""
-            assert called not in ("show", "lessons.road_map", "lessons.knob", "lessons.film"), ast.unparse(statement)
+            assert called not in ("show", "notebook.road_map", "notebook.knob", "notebook.film"), ast.unparse(statement)
 
 
 def is_call(statement: ast.stmt) -> bool:
@@ -64,7 +64,7 @@ def test_a_lesson_has_all_that_a_lesson_has(source):
     number = source.stem.split("_")[0]
     for part in ("The idea", "Predict", "Break it", "What the paper did", "What to read next"):
         assert part in text, part
-    assert f"lessons.road_map({number})" in text
+    assert f"notebook.road_map({number})" in text
     if number == "0":
         return  # one only looks: there are no exercises
     assert "Exercises" in text and f"make check-{number}" in text
@@ -82,7 +82,7 @@ def test_the_laws_name_headings_that_the_lesson_has(source):
 
 @pytest.mark.parametrize("number", range(10))
 def test_the_map_has_a_place_for_every_lesson(number):
-    assert len(lessons.road_map(number).data) > 1000
+    assert len(notebook.road_map(number).data) > 1000
 
 
 # --- The runner ---

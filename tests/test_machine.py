@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from minimaskgit.machine import LIMITS, described, machine, processor
+from minimaskgit.common.machine import LIMITS, described, machine, processor
 
 CPU = torch.device("cpu")
 

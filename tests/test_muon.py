@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from strategies import seeds
 from tiny import generator
 
-from minimaskgit.muon import Muon, orthogonalize
+from minimaskgit.training.muon import Muon, orthogonalize
 
 sides = st.integers(1, 24)
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 from test_training import own_accelerator, tiny_session  # noqa: F401, a fixture
 
-from minimaskgit import generate, precision
-from minimaskgit.config import load_config
-from minimaskgit.machine import matmul
-from minimaskgit.precision import autocast, choose, fast_precision, speeds
-from minimaskgit.runs import open_run
+from minimaskgit import generate
+from minimaskgit.common import precision
+from minimaskgit.common.machine import matmul
+from minimaskgit.common.precision import autocast, choose, fast_precision, speeds
+from minimaskgit.runs.config import load_config
+from minimaskgit.runs.run import open_run
 
 CPU = torch.device("cpu")
 KINDS = ("product", "convolution")
@@ -103,7 +104,7 @@ def test_products_are_computed_in_the_precision_asked_for(asked, dtype):
 
 @pytest.mark.parametrize(("speed", "side"), [(1.0, 256), (150.0, 2048)])
 def test_the_yardstick_is_short_on_a_slow_machine_too(monkeypatch, speed, side):
-    monkeypatch.setattr("minimaskgit.machine.speeds", lambda device: {"bf16": {"product": speed}})
+    monkeypatch.setattr("minimaskgit.common.machine.speeds", lambda device: {"bf16": {"product": speed}})
     assert matmul(CPU, "bf16")[1] == 2 * side**3
 
 
@@ -138,7 +139,7 @@ def test_commands_that_decode_take_a_precision(run_folder, machine_with, tmp_pat
 
 
 def test_settings_agree_with_what_auto_was_settled_as():
-    from minimaskgit.config import Config, first_difference
+    from minimaskgit.runs.config import Config, first_difference
 
     auto = Config()
     assert auto.precision == "auto"

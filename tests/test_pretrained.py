@@ -8,13 +8,15 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from minimaskgit import generate
-from minimaskgit.config import PRESETS, first_difference, load_config
-from minimaskgit.evaluate import picture_scores, sample
-from minimaskgit.generate import choose_labels
-from minimaskgit.judge import load_judge
-from minimaskgit.runs import PRETRAINED, open_run
-from minimaskgit.samplers import autoregressive_sampler, maskgit_sampler
+from minimaskgit.measuring.pictures import sample
+from minimaskgit.measuring.samplers import autoregressive_sampler, maskgit_sampler
+from minimaskgit.measuring.scores import picture_scores
+from minimaskgit.runs.choices import choose_labels
+from minimaskgit.runs.config import first_difference, load_config
+from minimaskgit.runs.presets import PRESETS
+from minimaskgit.runs.run import PRETRAINED, open_run
 from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.training.judge import load_judge
 from minimaskgit.transformer import Transformer
 
 GLYPHS = PRETRAINED / "glyphs"

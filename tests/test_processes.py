@@ -22,11 +22,13 @@ from strategies import seeds
 from test_training import tiny_run, tiny_session
 
 from minimaskgit import train
-from minimaskgit.checkpoint import checkpoints
-from minimaskgit.config import TokenizerTraining, TransformerConfig, TransformerTraining
-from minimaskgit.errors import UserError
-from minimaskgit.session import check_shares
-from minimaskgit.training import _Means, batch_indices, parts_of_batch
+from minimaskgit.common.errors import UserError
+from minimaskgit.runs.config import Config, TokenizerTraining, TransformerConfig, TransformerTraining
+from minimaskgit.training import stages, tokenizer, transformer
+from minimaskgit.training.batches import batch_indices, parts_of_batch
+from minimaskgit.training.checkpoint import checkpoints
+from minimaskgit.training.log import Means
+from minimaskgit.training.session import check_shares
 
 # --- Who takes what ---
 
@@ -51,17 +53,17 @@ def place(processes: int) -> SimpleNamespace:
 
 @pytest.mark.parametrize("processes, accumulate, refused", [(1, 1, False), (2, 2, False), (3, 1, True), (2, 3, True)])
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(processes, accumulate, refused):
-    config = replace(train.Config(), accumulate=accumulate)
+    config = replace(Config(), accumulate=accumulate)
     if not refused:
-        return check_shares(config, train.STAGES, place(processes))
+        return check_shares(config, stages.STAGES, place(processes))
     with pytest.raises(UserError, match=r"batch-size .* expected a multiple of"):
-        check_shares(config, train.STAGES, place(processes))
+        check_shares(config, stages.STAGES, place(processes))
 
 
 def test_the_rivals_are_trained_by_one_process():
-    check_shares(train.Config(), ["gan", "diffusion"], place(1))
+    check_shares(Config(), ["gan", "diffusion"], place(1))
     with pytest.raises(UserError, match="--stage gan: processes are 2"):
-        check_shares(train.Config(), ["gan"], place(2))
+        check_shares(Config(), ["gan"], place(2))
 
 
 # --- A batch in parts ---
@@ -80,7 +82,7 @@ def test_a_batch_in_parts_teaches_a_transformer_what_the_whole_one_does(tmp_path
         folder = tmp_path / str(accumulate)
         torch.manual_seed(0)  # the same tokenizer
         session = tiny_run(folder, transformer_training=settings, accumulate=accumulate, report_every=1)
-        models.append(train.train_transformer(session, causal).state_dict())
+        models.append(transformer.train_transformer(session, causal).state_dict())
     for name, value in models[0].items():
         assert value.allclose(models[1][name], rtol=1e-3, atol=1e-5), name  # sums in another order
     stage = "autoregressive" if causal else "transformer"
@@ -94,15 +96,15 @@ def test_dropout_is_each_part_s_own_whichever_process_computes_it(tmp_path):
     shape = TransformerConfig(width=16, depth=1, heads=2, mlp_width=16, dropout=0.5)
     settings = TransformerTraining(steps=1, batch_size=4)
     session = tiny_run(tmp_path, transformer=shape, transformer_training=settings, accumulate=4)
-    real = train.masked_loss
+    real = transformer.masked_loss
 
     def listen(*arguments):
         seeds.append(torch.initial_seed())
         return real(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "masked_loss", listen)
-        train.train_transformer(session, causal=False)
+        patch.setattr(transformer, "masked_loss", listen)
+        transformer.train_transformer(session, causal=False)
     assert [seed - seeds[0] for seed in seeds] == [0, 1, 2, 3]  # by its first sample
 
 
@@ -112,7 +114,9 @@ def test_a_batch_in_parts_teaches_the_tokenizer_without_adversary_what_the_whole
     lines = []
     for accumulate in (1, 2):
         folder = tmp_path / str(accumulate)
-        train.train_tokenizer(tiny_session(folder, tokenizer_training=settings, accumulate=accumulate, report_every=1))
+        tokenizer.train_tokenizer(
+            tiny_session(folder, tokenizer_training=settings, accumulate=accumulate, report_every=1)
+        )
         lines.append(metrics(folder / "tokenizer"))
     for one, parts in zip(*lines, strict=True):
         for name in ("l1", "commitment", "grad_norm"):  # the use of codes is counted part by part
@@ -125,10 +129,12 @@ def test_the_moving_average_is_the_finished_transformer_and_none_is_kept_unless_
     for decay in (0.0, 1.0):
         torch.manual_seed(0)
         settings = TransformerTraining(steps=3, batch_size=4, ema_decay=decay)
-        finished[decay] = train.train_transformer(tiny_run(tmp_path / str(decay), transformer_training=settings), False)
+        finished[decay] = transformer.train_transformer(
+            tiny_run(tmp_path / str(decay), transformer_training=settings), False
+        )
     assert type(finished[0.0]) is type(finished[1.0])
     torch.manual_seed(0)
-    first = train.train_transformer(
+    first = transformer.train_transformer(
         tiny_run(tmp_path / "first", transformer_training=TransformerTraining(steps=1, batch_size=4)), False
     )
     weight = {name: model.head[0].weight for name, model in (*finished.items(), ("first", first))}
@@ -147,7 +153,7 @@ def test_the_first_broken_step_of_any_process_is_everyone_s():
         gather=lambda value: torch.cat([value, torch.tensor([3])]),
     )
     for own in (math.nan, 1.0):  # here it breaks at step 5, or not at all
-        means = _Means(other)
+        means = Means(other)
         for step in range(6):
             means.add(step, {"loss": own if step == 5 else 1.0})
         means.share()
@@ -170,8 +176,10 @@ SETTINGS = [
 SAME = 1e-4  # relative, of every reported number: float32 sums in another order, over at most eight steps
 PROGRAM = """
 import os, signal, sys
-from minimaskgit import cli, train, training
-seed_everything = training.seed_everything
+from minimaskgit import train
+from minimaskgit.common import cli
+from minimaskgit.training import loop
+seed_everything = loop.seed_everything
 
 def at_step(seed, stage, step):
     for number, rank, when in {events}:
@@ -179,7 +187,7 @@ def at_step(seed, stage, step):
             os.kill(os.getpid(), number)
     seed_everything(seed, stage, step)
 
-training.seed_everything = at_step
+loop.seed_everything = at_step
 cli.run(lambda: train.main(sys.argv[1:]))
 """
 
@@ -265,7 +273,7 @@ def test_what_one_process_began_two_go_on_with(one_process, tmp_path, monkeypatc
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="power cut"):
         AcceleratorState._reset_state(reset_partial_state=True)
-        patch.setattr(train, "last_layer_gradient", crash)  # as soon as the adversary joins, after step 4
+        patch.setattr(tokenizer, "last_layer_gradient", crash)  # as soon as the adversary joins, after step 4
         train.main([*only, *SETTINGS])
     assert checkpoints(folder / "tokenizer")[-1].name == "checkpoint-00000004.safetensors"
     ended = two_processes(tmp_path, *only, "--resume", "--device", "cpu")
@@ -277,7 +285,7 @@ def test_what_one_process_began_two_go_on_with(one_process, tmp_path, monkeypatc
 
 SHARES = """
 import os, torch, torch.distributed as dist
-from minimaskgit.sharding import share_of, split, whole, whole_model
+from minimaskgit.training.sharding import share_of, split, whole, whole_model
 from minimaskgit.transformer import Transformer
 
 dist.init_process_group("gloo")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from minimaskgit import ablate, bench, compare, demo, showdown
+from minimaskgit import bench, demo
+from minimaskgit.measuring import claims, findings, race, showdown
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -36,11 +37,11 @@ def lesson_times() -> str:
 # What stands between <!-- NAME --> and <!-- /NAME --> in a text.
 BLOCKS = {
     "demo": lambda: code(
-        compare.table(results("demo/compare.json")["rows"]) + "\n\n" + demo.summary(results("demo/report.json"))
+        race.table(results("demo/compare.json")["rows"]) + "\n\n" + demo.summary(results("demo/report.json"))
     ),
-    "claims": lambda: showdown.claims_table(showdown.claims(showdown.load(RESULTS / "showdown/compare.json"))),
-    "showdown": lambda: code(showdown.table(showdown.load(RESULTS / "showdown/compare.json"))),
-    "ablation": lambda: code(ablate.table(results("ablation/ablation.json"))),
+    "claims": lambda: claims.claims_table(claims.claims(claims.load(RESULTS / "showdown/compare.json"))),
+    "showdown": lambda: code(showdown.table(claims.load(RESULTS / "showdown/compare.json"))),
+    "ablation": lambda: code(findings.table(results("ablation/ablation.json"))),
     "demo-fp32": lambda: code(demo.summary(results("demo-fp32/report.json"))),
     "bench": lambda: code(
         "\n\n".join(bench.report(results(f"bench/{path.name}")) for path in sorted((RESULTS / "bench").glob("*.json")))

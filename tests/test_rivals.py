@@ -15,12 +15,13 @@ from strategies import fractions, normal, seeds
 from tiny import generator
 from torch import Tensor, nn
 
-from minimaskgit import training
 from minimaskgit.adversary import hinge_d_loss, hinge_g_loss
-from minimaskgit.checkpoint import checkpoints, load_model, save_model
 from minimaskgit.rivals import diffusion, gan
 from minimaskgit.rivals.diffusion import UNet, add_noise, alpha_bar, ddim_step, ddpm_step, from_v, to_v
 from minimaskgit.rivals.gan import Discriminator, Generator
+from minimaskgit.runs.models import load_model, save_model
+from minimaskgit.training import loop, rivals
+from minimaskgit.training.checkpoint import checkpoints
 
 PICTURES = (2, 3, 4, 4)
 TINY = {"image_size": 8, "num_classes": 3, "width": 8, "multipliers": (1, 2), "patch": 2}
@@ -356,7 +357,7 @@ def test_a_discriminator_trained_with_a_penalty_is_flatter_at_the_real_pictures(
     for penalty in (0.0, 10.0):
         short = session(steps=12)
         short.config.gan_training.penalty = penalty
-        gan.train_gan(short, tmp_path)
+        rivals.train_gan(short, tmp_path)
         slopes.append(gan.gradient_penalty(short.parts["discriminator"].eval(), *short.images(0, 12, 0)).item())
     assert slopes[1] < 0.3 * slopes[0]
 
@@ -444,7 +445,7 @@ def session(steps: int) -> SimpleNamespace:
     return given
 
 
-TRAIN = {"gan": gan.train_gan, "diffusion": diffusion.train_diffusion}
+TRAIN = {"gan": rivals.train_gan, "diffusion": rivals.train_diffusion}
 
 
 @pytest.mark.parametrize("stage", TRAIN)
@@ -464,7 +465,7 @@ def test_what_training_gives_is_the_weights_running_mean(stage, tmp_path):
 @pytest.mark.parametrize("stage", TRAIN)
 def test_training_that_goes_on_from_a_checkpoint_gives_the_same_weights(stage, tmp_path):
     whole = session(steps=4)
-    whole.fit = lambda *args, batch: training.fit(*args[:-1], save_every=2, picture=args[-1], batch=batch)
+    whole.fit = lambda *args, batch: loop.fit(*args[:-1], save_every=2, picture=args[-1], batch=batch)
     once, _ = TRAIN[stage](whole, tmp_path)
     assert checkpoints(tmp_path)  # of step 2, where the second time begins
     again, _ = TRAIN[stage](whole, tmp_path)

@@ -14,11 +14,14 @@ from test_training import tiny_run, tiny_session
 from tiny import generator, tiny_tokenizer, tiny_transformer
 from torch import nn
 
-from minimaskgit import estimate, timing, train
-from minimaskgit.config import Config, TransformerConfig, TransformerTraining, full, load_config, paper
-from minimaskgit.data import ImageData, shift
-from minimaskgit.errors import UserError
-from minimaskgit.estimate import (
+from minimaskgit.common import timing
+from minimaskgit.common.errors import UserError
+from minimaskgit.data.images import ImageData, shift
+from minimaskgit.runs.config import Config, TransformerConfig, TransformerTraining, load_config
+from minimaskgit.runs.presets import full, paper
+from minimaskgit.training import estimate, stages, transformer
+from minimaskgit.training.batches import Ahead, parts_of_batch
+from minimaskgit.training.estimate import (
     Cost,
     cost,
     cuts_to_fit,
@@ -27,8 +30,7 @@ from minimaskgit.estimate import (
     training_flops,
     transformer_flops,
 )
-from minimaskgit.session import ROOM
-from minimaskgit.training import Ahead, parts_of_batch
+from minimaskgit.training.session import ROOM
 from minimaskgit.transformer import Transformer
 
 # --- How much arithmetic ---
@@ -117,10 +119,10 @@ def test_a_batch_is_cut_into_as_few_pieces_as_fit(state, kept, free, batch, shar
 def trained_with(folder, monkeypatch, free=None):
     """Metrics of a tiny transformer trained by `train` where `free` bytes of memory are free, and its settings."""
     if free is not None:
-        monkeypatch.setattr("minimaskgit.session.free_memory", lambda device: free)
+        monkeypatch.setattr("minimaskgit.training.session.free_memory", lambda device: free)
     torch.manual_seed(0)  # the same tokenizer
     session = tiny_run(folder, transformer_training=TransformerTraining(steps=3, batch_size=8), precision="fp32")
-    train.train(session.config, folder, ["transformer"], estimate=True)
+    stages.train(session.config, folder, ["transformer"], estimate=True)
     return (folder / "transformer/metrics.jsonl").read_text("utf-8"), load_config(folder / "config.json")
 
 
@@ -136,7 +138,7 @@ def test_where_memory_is_short_the_batch_is_cut_and_the_training_the_same(tmp_pa
     assert "in 4 parts (--accumulate 4)" in told and "warning" not in told
     for a, b in zip(whole.splitlines(), cut.splitlines(), strict=True):
         assert json.loads(a) == pytest.approx(json.loads(b), rel=1e-3)
-    train.train(config, tmp_path / "cut", ["transformer"], resume=True)
+    stages.train(config, tmp_path / "cut", ["transformer"], resume=True)
     assert load_config(tmp_path / "cut/config.json").accumulate == 4
 
 
@@ -150,7 +152,7 @@ def test_where_even_the_smallest_parts_do_not_fit_a_warning_comes_before_the_wor
 @pytest.mark.usefixtures("own_accelerator")
 def test_a_second_stage_may_be_cut_otherwise_than_the_first(tmp_path, monkeypatch):
     _, config = trained_with(tmp_path, monkeypatch, free=1000)
-    train.train(replace(config, accumulate=1), tmp_path, ["autoregressive"])
+    stages.train(replace(config, accumulate=1), tmp_path, ["autoregressive"])
 
 
 # --- Crops ---
@@ -261,7 +263,7 @@ def test_a_compiled_transformer_learns_the_same(tmp_path, monkeypatch):
             transformer_training=TransformerTraining(steps=3, batch_size=4),
             report_every=1,
         )
-        train.train_transformer(session, causal=False)
+        transformer.train_transformer(session, causal=False)
         lines = (folder / "transformer/metrics.jsonl").read_text("utf-8").splitlines()
         losses.append([json.loads(line)["loss"] for line in lines])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[0][0] != losses[0][1]
@@ -276,6 +278,6 @@ def test_a_tokenizer_s_cost_grows_with_its_pictures():
 
 @pytest.mark.usefixtures("own_accelerator")
 def test_compiling_without_a_compiler_is_told_in_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("minimaskgit.session.shutil.which", lambda name: None)
+    monkeypatch.setattr("minimaskgit.training.session.shutil.which", lambda name: None)
     with pytest.raises(UserError, match=r"--compile needs a C\+\+ compiler"):
         tiny_session(tmp_path, compile=True)

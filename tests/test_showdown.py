@@ -7,15 +7,16 @@ import torch
 from command_line import TINY_RUN, error_line
 from PIL import Image
 
-from minimaskgit import compare, showdown, train
-from minimaskgit.evaluate import sample
-from minimaskgit.runs import open_run
-from minimaskgit.samplers import training_seconds
+from minimaskgit import compare, train
+from minimaskgit.measuring import claims, showdown
+from minimaskgit.measuring.pictures import sample
+from minimaskgit.measuring.samplers import training_seconds
+from minimaskgit.runs.run import open_run
 
 
 @pytest.fixture(scope="module")
 def result(showdown_folder) -> dict:
-    return showdown.load(showdown_folder / "showdown/compare.json")
+    return claims.load(showdown_folder / "showdown/compare.json")
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +88,9 @@ def test_a_verdict_follows_the_measured_numbers_whoever_they_favour(result, bett
     for edited in changed["edits"].values():
         for name, scores in edited.items():
             scores |= dict.fromkeys(scores, 0.9 if (name == "MaskGIT") == better else 0.5)
-    verdicts = [claim["verdict"] for claim in showdown.claims(changed) if "fewer passes" not in claim["claim"]]
+    verdicts = [claim["verdict"] for claim in claims.claims(changed) if "fewer passes" not in claim["claim"]]
     assert set(verdicts) == {"holds" if better else "does not hold here"}
-    assert showdown.claims_table(showdown.claims(changed)).count("\n") == len(verdicts) + 2
+    assert claims.claims_table(claims.claims(changed)).count("\n") == len(verdicts) + 2
 
 
 def test_too_few_samples_are_refused_before_anything_is_trained(tmp_path, capsys):

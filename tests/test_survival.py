@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from minimaskgit import session, train
-from minimaskgit.checkpoint import checkpoints
+from minimaskgit import train
+from minimaskgit.training import session, stages
+from minimaskgit.training.checkpoint import checkpoints
 
 # Every kind of state there is: dropout, dead codes, EMA, an adversary that joins late, batches in parts.
 SETTINGS = [
@@ -63,7 +64,7 @@ def in_a_process(folder: Path, stage: str, moment: int = 0) -> tuple[int, int]:
     """Train `stage` in a process of its own, going on if `folder` has a run; gives its exit code and its calls."""
     calls = processes.Value("q", 0, lock=False)
     settings = ["--resume"] if (folder / "config.json").exists() else SETTINGS
-    alone = ["--accumulate", "1"] if stage in train.RIVALS else []
+    alone = ["--accumulate", "1"] if stage in stages.RIVALS else []
     arguments = ["--out", str(folder), "--stage", "tokenizer" if stage == "classifier" else stage, *settings, *alone]
     process = processes.Process(target=train_here, args=(arguments, stage, moment, calls))
     process.start()

@@ -12,11 +12,7 @@ from strategies import seeds
 from tiny import generator, tiny_tokenizer
 from torch.nn.functional import normalize
 
-from minimaskgit.tokenizer import (
-    Tokenizer,
-    VectorQuantizer,
-    nearest_codes,
-)
+from minimaskgit.tokenizer import Tokenizer, VectorQuantizer, nearest_codes
 
 M, K, D = 12, 6, 4  # vectors, codes and their width in the small examples
 

@@ -16,22 +16,19 @@ from strategies import seeds
 from tiny import generator, tiny_transformer
 
 from minimaskgit import masking, train
-from minimaskgit.checkpoint import checkpoints, save_checkpoint, save_model
-from minimaskgit.config import Config, ImagesConfig, TokenizerConfig, TokenizerTraining, TransformerConfig
-from minimaskgit.config import TransformerTraining as Training
-from minimaskgit.errors import UserError
+from minimaskgit.common.errors import UserError
 from minimaskgit.masking import mvtm_loss
+from minimaskgit.runs.config import Config, ImagesConfig, TokenizerConfig, TokenizerTraining, TransformerConfig
+from minimaskgit.runs.config import TransformerTraining as Training
+from minimaskgit.runs.models import save_model
 from minimaskgit.schedules import cosine
-from minimaskgit.session import Session, start_session
 from minimaskgit.tokenizer import Tokenizer
-from minimaskgit.training import (
-    batch_indices,
-    cosine_decay,
-    fit,
-    gradient_norm,
-    seed_everything,
-    set_learning_rate,
-)
+from minimaskgit.training import tokenizer, transformer
+from minimaskgit.training.batches import batch_indices
+from minimaskgit.training.checkpoint import checkpoints, save_checkpoint
+from minimaskgit.training.loop import fit, seed_everything
+from minimaskgit.training.optimizers import cosine_decay, gradient_norm, set_learning_rate
+from minimaskgit.training.session import Session, start_session
 from minimaskgit.transformer import Transformer
 
 # --- The order of the data ---
@@ -298,7 +295,7 @@ def test_a_full_disk_ends_the_run_in_one_line_with_the_last_good_checkpoint_inta
 
     def full_after_six(step):
         if step == 6:
-            monkeypatch.setattr("minimaskgit.checkpoint.save_file", no_space)
+            monkeypatch.setattr("minimaskgit.training.checkpoint.save_file", no_space)
         return lesson.step(step)
 
     with pytest.raises(UserError, match=r"00000010.safetensors cannot be written .*No space left.* before is intact"):
@@ -374,7 +371,7 @@ def test_a_training_step_masks_every_sample_by_its_own_ratio_and_asks_for_the_hi
         patch.object(masking, "masked_cross_entropy", masked_cross_entropy),
         patch.object(Transformer, "forward", forward),
     ):
-        train.train_transformer(session, causal=False)
+        transformer.train_transformer(session, causal=False)
     mask_id = 16 + session.train.num_classes
     assert len(ratios) == len(losses) == 2 and not ratios[0].equal(ratios[1])
     for r, (logits, targets, mask), tokens in zip(ratios, losses, read):
@@ -393,8 +390,8 @@ def test_classes_are_dropped_at_the_asked_rate_and_replaced_by_no_class(tmp_path
         heard.append(labels)
         return masking.masked_loss(model, tokens, labels, *rest)
 
-    with patch.object(train, "masked_loss", listen):
-        train.train_transformer(session, causal=False)
+    with patch.object(transformer, "masked_loss", listen):
+        transformer.train_transformer(session, causal=False)
     share = (heard[0] == session.train.num_classes).double().mean().item()
     assert share == pytest.approx(0.25, abs=0.08) and heard[0].max() == session.train.num_classes
 
@@ -408,9 +405,9 @@ def test_in_training_too_the_discriminator_s_loss_has_no_way_back_to_the_tokeniz
         ways_back.append(torch.autograd.grad(loss, fake, retain_graph=True, allow_unused=True)[0])
         return loss
 
-    real_loss = train.discriminator_loss
-    with patch.object(train, "discriminator_loss", listen):
-        train.train_tokenizer(tiny_session(tmp_path))
+    real_loss = tokenizer.discriminator_loss
+    with patch.object(tokenizer, "discriminator_loss", listen):
+        tokenizer.train_tokenizer(tiny_session(tmp_path))
     assert ways_back == [None, None]
 
 

@@ -18,8 +18,8 @@ import pytest
 from command_line import TINY_RUN
 from PIL import Image
 
-from minimaskgit import lessons
-from minimaskgit.errors import UserError
+from minimaskgit import notebook
+from minimaskgit.common.errors import UserError
 
 pytestmark = pytest.mark.slow
 
@@ -143,7 +143,7 @@ def test_training_writes_into_the_current_folder(run, tmp_path):
 
 
 def test_the_lessons_have_their_models_and_keep_runs_in_the_current_folder(run, python):
-    program = "from minimaskgit import lessons; run = lessons.trained_run(); run.transformer(); print(lessons.OWN)"
+    program = "from minimaskgit import notebook; run = notebook.trained_run(); run.transformer(); print(notebook.OWN)"
     done = run("-c", program)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"models from {python.parents[1]}") and done.stdout.endswith("\nruns/lessons/own\n")
@@ -152,7 +152,7 @@ def test_the_lessons_have_their_models_and_keep_runs_in_the_current_folder(run, 
 def test_what_a_notebook_shows_needs_the_lessons_extra_and_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython.display", None)  # as if it were not installed
     with pytest.raises(UserError, match=r"IPython\.display is missing: .*\[lessons\]"):
-        lessons.road_map(3)
+        notebook.road_map(3)
 
 
 def test_grading_says_in_a_line_that_it_needs_a_clone(run):

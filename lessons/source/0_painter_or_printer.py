@@ -14,20 +14,21 @@
 # %%
 import torch
 
-from minimaskgit import figures, lessons
+from minimaskgit import figures, notebook
 from minimaskgit.autoregressive import raster_steps
 from minimaskgit.classifier import class_accuracy
-from minimaskgit.compare import contestants, measure, table
-from minimaskgit.data import to_float
+from minimaskgit.data.glyphs import glyphs
+from minimaskgit.data.images import to_float
 from minimaskgit.decoding import decode, decode_steps
-from minimaskgit.edit import measure_class_edits, outlined
 from minimaskgit.editing import autoregressive_edit, box_to_mask, box_to_token_mask, composite, edit, edit_tokens
-from minimaskgit.glyphs import glyphs
-from minimaskgit.lessons import generator, show
+from minimaskgit.figures.edits import outlined
+from minimaskgit.measuring.class_edits import measure_class_edits
+from minimaskgit.measuring.race import contestants, measure, table
+from minimaskgit.notebook import generator, show
 
-run = lessons.trained_run(train=False)  # True: train your own models first
+run = notebook.trained_run(train=False)  # True: train your own models first
 tokenizer, painter, printer = run.tokenizer(), run.transformer(), run.autoregressive()
-judge, names = lessons.trained_judge(run), run.label_names
+judge, names = notebook.trained_judge(run), run.label_names
 
 # %% [markdown]
 # ## What they learned from
@@ -82,7 +83,7 @@ def race(stride):
     return figures.race(left, masks[0], right, masks[1], tokenizer.grid, stride)
 
 
-lessons.film(race(stride=2))
+notebook.film(race(stride=2))
 
 # %% [markdown]
 # If your reader does not show moving pictures, here is the moment when the painter has finished.
@@ -202,7 +203,7 @@ def cut(picture, left, top, side, thing):
     return figures.grid(torch.cat([before, shown, after]), columns=3, titles=titles, scale=1)
 
 
-lessons.knob(cut, picture=range(20), left=range(0, 9, 4), top=range(0, 9, 4), side=[8, 16, 24, 32], thing=names)
+notebook.knob(cut, picture=range(20), left=range(0, 9, 4), top=range(0, 9, 4), side=[8, 16, 24, 32], thing=names)
 
 # %% [markdown]
 # ## Break it
@@ -228,7 +229,7 @@ show(figures.labelled_rows(rows), width=900)
 # ## Where the course goes
 
 # %%
-lessons.road_map(0)
+notebook.road_map(0)
 
 # %% [markdown]
 # | lesson | the question | what you build |

@@ -17,10 +17,10 @@ import math
 import torch
 import torch.nn.functional as F
 
-from minimaskgit import figures, lessons
-from minimaskgit.data import to_float
-from minimaskgit.glyphs import glyphs
-from minimaskgit.lessons import generator, show
+from minimaskgit import figures, notebook
+from minimaskgit.data.glyphs import glyphs
+from minimaskgit.data.images import to_float
+from minimaskgit.notebook import generator, show
 from minimaskgit.tokenizer import (
     Tokenizer,
     VectorQuantizer,
@@ -30,7 +30,7 @@ from minimaskgit.tokenizer import (
     vq_losses,
 )
 
-lessons.road_map(1)
+notebook.road_map(1)
 
 # %% [markdown]
 # ## The idea
@@ -41,7 +41,7 @@ lessons.road_map(1)
 # Watch a trained one at work. The grey row is what is handed on: not colours, only names.
 
 # %%
-run = lessons.trained_run(train=False)  # True: train your own first
+run = notebook.trained_run(train=False)  # True: train your own first
 trained = run.tokenizer()
 pictures = to_float(glyphs(400, seed=11)[0])
 with torch.no_grad():
@@ -214,7 +214,7 @@ print("in use ", len(tokens.unique()), "of", K, "codes at least once in", len(to
 # and to let entries follow by a running mean (`ema`), if it is asked to.
 
 # %%
-lessons.source(VectorQuantizer.forward)
+notebook.source(VectorQuantizer.forward)
 
 # %% [markdown]
 # ## Experiment: how large a codebook?

@@ -14,16 +14,16 @@ import copy
 import torch
 import torch.nn.functional as F
 
-from minimaskgit import adversary, figures, lessons
+from minimaskgit import adversary, figures, notebook
 from minimaskgit.adversary import PatchDiscriminator
-from minimaskgit.checkpoint import load_model
 from minimaskgit.classifier import Classifier
-from minimaskgit.data import to_float
-from minimaskgit.glyphs import glyphs
-from minimaskgit.lessons import generator, show
+from minimaskgit.data.glyphs import glyphs
+from minimaskgit.data.images import to_float
+from minimaskgit.notebook import generator, show
+from minimaskgit.runs.models import load_model
 from minimaskgit.tokenizer import Tokenizer
 
-lessons.road_map(2)
+notebook.road_map(2)
 
 # %% [markdown]
 # ## The idea
@@ -65,9 +65,9 @@ def my_perceptual_loss(features_a, features_b):
     return sum((a - b).square().mean() for a, b in zip(features_a, features_b, strict=True)) / len(features_a)
 
 
-run = lessons.trained_run(train=False)  # True: train your own first
+run = notebook.trained_run(train=False)  # True: train your own first
 network = load_model(Classifier, run.folder / "classifier").requires_grad_(False)
-judge = lessons.trained_judge(run)  # another one, trained apart, for measuring
+judge = notebook.trained_judge(run)  # another one, trained apart, for measuring
 features = network.features(here)
 print("feature maps:", [tuple(layer.shape[1:]) for layer in features])
 mine, package = (f(features, network.features(mean)) for f in (my_perceptual_loss, adversary.perceptual_loss))

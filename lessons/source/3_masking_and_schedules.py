@@ -14,17 +14,17 @@ import math
 
 import torch
 
-from minimaskgit import figures, lessons
+from minimaskgit import figures, notebook
 from minimaskgit.classifier import class_accuracy
-from minimaskgit.data import to_float
+from minimaskgit.data.glyphs import glyphs
+from minimaskgit.data.images import to_float
 from minimaskgit.decoding import decode
-from minimaskgit.glyphs import glyphs
-from minimaskgit.lessons import generator, show
 from minimaskgit.masking import mask_counts, masked_cross_entropy, mvtm_loss, random_mask
+from minimaskgit.notebook import generator, show
 from minimaskgit.schedules import SCHEDULES, bert, cosine
 from minimaskgit.transformer import Transformer
 
-lessons.road_map(3)
+notebook.road_map(3)
 
 # %% [markdown]
 # ## The idea
@@ -37,7 +37,7 @@ lessons.road_map(3)
 # = 64 tokens.
 
 # %%
-run = lessons.trained_run(train=False)  # True: train your own tokenizer and transformer first
+run = notebook.trained_run(train=False)  # True: train your own tokenizer and transformer first
 tokenizer = run.tokenizer()
 pictures, labels = glyphs(8, seed=5)
 tokens = tokenizer.encode(to_float(pictures))  # (8, 64)
@@ -51,7 +51,7 @@ def hidden(share: float):
     return figures.grid(figures.masked_canvas(tokenizer.decode(tokens), masks, 8), columns=8)
 
 
-lessons.knob(hidden, share=[0.05, 0.15, 0.3, 0.5, 0.64, 0.8, 0.9, 0.97, 1.0])
+notebook.knob(hidden, share=[0.05, 0.15, 0.3, 0.5, 0.64, 0.8, 0.9, 0.97, 1.0])
 
 # %% [markdown]
 # ## How much to hide
@@ -165,7 +165,7 @@ print("log K   ", math.log(256), "(what a model pays that knows nothing and says
 # All together that is one draw of the training objective. Read it; you have built each of its lines.
 
 # %%
-lessons.source(mvtm_loss)
+notebook.source(mvtm_loss)
 
 # %% [markdown]
 # ## Experiment: two schedules, two painters
@@ -185,13 +185,13 @@ def train(schedule):
     torch.manual_seed(0)
     model = Transformer(256, 10, 64, width=64, depth=3, heads=4, mlp_width=128, dropout=0.0, pre_norm=True)
     loss = lambda tokens, labels: mvtm_loss(model, tokens, labels, schedule)
-    return model, lessons.learn(model, loss, train_tokens, train_labels)
+    return model, notebook.learn(model, loss, train_tokens, train_labels)
 
 
-train_tokens, train_labels = lessons.three_classes(tokenizer, 6000, seed=0)
-test_tokens, test_labels = lessons.three_classes(tokenizer, 600, seed=1)
+train_tokens, train_labels = notebook.three_classes(tokenizer, 6000, seed=0)
+test_tokens, test_labels = notebook.three_classes(tokenizer, 600, seed=1)
 print(f"{len(train_tokens)} pictures to learn from, {len(test_tokens)} to test with")
-lessons.source(lessons.learn)  # the plain loop; nothing in it knows of masks
+notebook.source(notebook.learn)  # the plain loop; nothing in it knows of masks
 
 # %%
 models, curves = {}, {}
@@ -224,7 +224,7 @@ show(figures.curves(by_share, "hidden, % of the tokens", "loss on unseen picture
 # where painting starts. (How a canvas is filled in 8 steps is lesson 5; here it is a means of looking.)
 
 # %%
-judge = lessons.trained_judge(run)
+judge = notebook.trained_judge(run)
 wanted = torch.arange(3).repeat_interleave(40)
 rows = {}
 for name, model in models.items():

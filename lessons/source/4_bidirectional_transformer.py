@@ -17,19 +17,19 @@ import copy
 import torch
 import torch.nn.functional as F
 
-from minimaskgit import figures, lessons
+from minimaskgit import figures, notebook
 from minimaskgit.classifier import class_accuracy
-from minimaskgit.data import to_float
+from minimaskgit.data.glyphs import glyphs, palette_of
+from minimaskgit.data.images import to_float
 from minimaskgit.decoding import decode
-from minimaskgit.edit import outlined
 from minimaskgit.editing import autoregressive_edit, box_to_token_mask, edit_tokens
-from minimaskgit.glyphs import glyphs, palette_of
-from minimaskgit.lessons import generator, show
+from minimaskgit.figures.edits import outlined
 from minimaskgit.masking import mvtm_loss, random_mask
+from minimaskgit.notebook import generator, show
 from minimaskgit.schedules import cosine
 from minimaskgit.transformer import Transformer, attention, merge_heads, split_heads
 
-lessons.road_map(4)
+notebook.road_map(4)
 
 # %% [markdown]
 # ## The idea
@@ -48,8 +48,8 @@ lessons.road_map(4)
 # whose positions see only what lies before them. Same blocks, same size.
 
 # %%
-run = lessons.trained_run(train=False)  # True: train your own first
-tokenizer, judge = run.tokenizer(), lessons.trained_judge(run)
+run = notebook.trained_run(train=False)  # True: train your own first
+tokenizer, judge = run.tokenizer(), notebook.trained_judge(run)
 painter, printer = run.transformer(), run.autoregressive()
 pictures, labels = glyphs(100, seed=21)
 pictures = to_float(pictures)
@@ -387,7 +387,7 @@ def train(places):
         model.positions.data.zero_()
         model.positions.requires_grad_(False)
     loss = lambda tokens, labels: mvtm_loss(model, tokens, labels, cosine)
-    return model, lessons.learn(model, loss, *lessons.three_classes(tokenizer, 6000, seed=0), steps=200)
+    return model, notebook.learn(model, loss, *notebook.three_classes(tokenizer, 6000, seed=0), steps=200)
 
 
 three = torch.arange(3).repeat_interleave(40)

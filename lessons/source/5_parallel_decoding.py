@@ -12,7 +12,7 @@
 # %%
 import torch
 
-from minimaskgit import figures, lessons
+from minimaskgit import figures, notebook
 from minimaskgit.classifier import class_accuracy
 from minimaskgit.decoding import (
     confidence,
@@ -25,10 +25,10 @@ from minimaskgit.decoding import (
     remask,
     sample_categorical,
 )
-from minimaskgit.lessons import generator, show
+from minimaskgit.notebook import generator, show
 from minimaskgit.schedules import SCHEDULES, cosine
 
-lessons.road_map(5)
+notebook.road_map(5)
 
 # %% [markdown]
 # ## The idea
@@ -37,8 +37,8 @@ lessons.road_map(5)
 # are thrown away, though they cost nothing extra (upper row). With more tokens known, the next guesses are better.
 
 # %%
-run = lessons.trained_run(train=False)  # True: train your own tokenizer and transformer first
-tokenizer, model, judge = run.tokenizer(), run.transformer(), lessons.trained_judge(run)
+run = notebook.trained_run(train=False)  # True: train your own tokenizer and transformer first
+tokenizer, model, judge = run.tokenizer(), run.transformer(), notebook.trained_judge(run)
 names = run.label_names
 N, K, MASK = model.num_tokens, model.num_codes, model.mask_id
 
@@ -196,7 +196,7 @@ for name, paint in {"mine": my_decode, "package": decode}.items():
 # compute only what is needed: logits at unknown positions, and the first pass once a class.
 
 # %%
-lessons.source(decode_steps, refine)
+notebook.source(decode_steps, refine)
 
 # %% [markdown]
 # ## Experiment: how many steps?
@@ -267,7 +267,7 @@ def canvas(T, temperature):
     return figures.grid(tokenizer.decode(tokens), columns=10)
 
 
-lessons.knob(canvas, T=[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64], temperature=[0, 1, 2, 4.5, 10, 100])
+notebook.knob(canvas, T=[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64], temperature=[0, 1, 2, 4.5, 10, 100])
 
 # %% [markdown]
 # ## Break it

@@ -7,23 +7,24 @@
 # Here you build that rival: what it reads (`shift_right`), how it draws (`sample_next`), and the cache without which it
 # would not stand a chance. Then the two race, side by side, and you find out who wins *when*, and why.
 #
-# *Paper: figures 2 and 4, table 1. Package: `autoregressive.py`, two pages, and `compare.py`. Time: about an hour.*
+# *Paper: figures 2 and 4, table 1. Package: `autoregressive.py`, two pages, and `race.py`. Time: about an hour.*
 
 # %%
 import math
 
 import torch
 
-from minimaskgit import compare, figures, lessons
+from minimaskgit import figures, notebook
 from minimaskgit.autoregressive import generate, next_token_loss, raster_steps, sample_next
 from minimaskgit.classifier import class_accuracy
-from minimaskgit.data import to_float
+from minimaskgit.data.glyphs import glyphs, palette_of
+from minimaskgit.data.images import to_float
 from minimaskgit.decoding import decode, decode_steps
-from minimaskgit.glyphs import glyphs, palette_of
-from minimaskgit.lessons import generator, show
+from minimaskgit.measuring import race
+from minimaskgit.notebook import generator, show
 from minimaskgit.transformer import KVCache, Transformer, shift_right
 
-lessons.road_map(6)
+notebook.road_map(6)
 
 # %% [markdown]
 # ## The idea
@@ -38,8 +39,8 @@ lessons.road_map(6)
 # 5's model at work, same tokens, same blocks, same training.
 
 # %%
-run = lessons.trained_run(train=False)  # True: train your own models first
-tokenizer, judge = run.tokenizer(), lessons.trained_judge(run)
+run = notebook.trained_run(train=False)  # True: train your own models first
+tokenizer, judge = run.tokenizer(), notebook.trained_judge(run)
 masked, causal = run.transformer(), run.autoregressive()
 names, settings = run.label_names, run.config.decoding
 N, K = causal.num_tokens, causal.num_codes
@@ -254,7 +255,7 @@ for name, (count_passes, places) in ways.items():
 
 # %%
 batches = (1, 4, 16, 64)
-rows = compare.measure(run, compare.contestants(run, masked, causal, settings), batches, repeats=2)
+rows = race.measure(run, race.contestants(run, masked, causal, settings), batches, repeats=2)
 speed = {row["decoder"]: [row["batch"][str(b)]["images_per_second"] for b in batches] for row in rows}
 print(f"{'pictures a second, batch of':<28}" + "".join(f"{b:>9}" for b in batches))
 for name, values in speed.items():
@@ -288,7 +289,7 @@ def race(k):
     return figures.race_frame(canvas, rival, (min(k, T), k), (T, N))
 
 
-lessons.knob(race, k=[1, 2, 4, T, 16, 32, N])
+notebook.knob(race, k=[1, 2, 4, T, 16, 32, N])
 
 # %% [markdown]
 # ## And who paints better?
@@ -334,10 +335,10 @@ def train(leak):
     for block in model.blocks:
         block.causal = not leak  # the one line
     loss = lambda tokens, labels: next_token_loss(model, tokens, labels)
-    return model, lessons.learn(model, loss, train_tokens, train_labels, every=20)
+    return model, notebook.learn(model, loss, train_tokens, train_labels, every=20)
 
 
-train_tokens, train_labels = lessons.three_classes(tokenizer, 6000, seed=0)
+train_tokens, train_labels = notebook.three_classes(tokenizer, 6000, seed=0)
 models, curves = {}, {}
 for name, leak in {"causal": False, "leaking": True}.items():
     models[name], curves[name] = train(leak)

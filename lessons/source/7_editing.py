@@ -17,11 +17,11 @@ import math
 import torch
 import torch.nn.functional as F
 
-from minimaskgit import figures, lessons
+from minimaskgit import figures, notebook
 from minimaskgit.classifier import class_accuracy
-from minimaskgit.data import to_float
+from minimaskgit.data.glyphs import glyphs, palette_of
+from minimaskgit.data.images import to_float
 from minimaskgit.decoding import decode, sample_categorical
-from minimaskgit.edit import measure_class_edits, outlined
 from minimaskgit.editing import (
     autoregressive_edit,
     blend,
@@ -30,14 +30,15 @@ from minimaskgit.editing import (
     composite,
     edit,
     inpaint,
-    outpaint_steps,
     soften,
 )
-from minimaskgit.glyphs import glyphs, palette_of
-from minimaskgit.lessons import generator, show
+from minimaskgit.figures.edits import outlined
+from minimaskgit.measuring.class_edits import measure_class_edits
+from minimaskgit.notebook import generator, show
+from minimaskgit.outpainting import outpaint_steps
 from minimaskgit.schedules import cosine
 
-lessons.road_map(7)
+notebook.road_map(7)
 
 # %% [markdown]
 # ## The idea
@@ -46,8 +47,8 @@ lessons.road_map(7)
 # it, with the package's function; then its parts.
 
 # %%
-run = lessons.trained_run(train=False)  # True: train your own models first
-tokenizer, model, judge = run.tokenizer(), run.transformer(), lessons.trained_judge(run)
+run = notebook.trained_run(train=False)  # True: train your own models first
+tokenizer, model, judge = run.tokenizer(), run.transformer(), notebook.trained_judge(run)
 names, N, K, MASK = run.label_names, model.num_tokens, model.num_codes, model.mask_id
 S, grid, f = tokenizer.image_size, tokenizer.grid, tokenizer.downsampling  # pixels, tokens a side, pixels a token
 
@@ -217,7 +218,7 @@ show(figures.labelled_rows(rows), width=760)
 # put in place of the drawn one. Read how:
 
 # %%
-lessons.source(autoregressive_edit)
+notebook.source(autoregressive_edit)
 
 # %% [markdown]
 # **Predict before you run.** We edit to another class in two boxes of the same picture. The first leaves a rim of

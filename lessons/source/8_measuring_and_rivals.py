@@ -14,13 +14,13 @@
 import torch
 import torch.nn.functional as F
 
-from minimaskgit import figures, lessons
+from minimaskgit import figures, notebook
 from minimaskgit.autoregressive import generate
 from minimaskgit.classifier import Classifier
-from minimaskgit.data import to_float
+from minimaskgit.data.glyphs import glyphs
+from minimaskgit.data.images import to_float
 from minimaskgit.decoding import decode
-from minimaskgit.glyphs import glyphs
-from minimaskgit.lessons import generator, show
+from minimaskgit.measuring.samplers import diffusion_sampler, gan_sampler
 from minimaskgit.metrics import (
     feature_statistics,
     frechet_distance,
@@ -28,10 +28,10 @@ from minimaskgit.metrics import (
     neighbour_distances,
     precision_recall,
 )
+from minimaskgit.notebook import generator, show
 from minimaskgit.rivals.diffusion import add_noise
-from minimaskgit.samplers import diffusion_sampler, gan_sampler
 
-lessons.road_map(8)
+notebook.road_map(8)
 
 # %% [markdown]
 # ## The idea
@@ -44,8 +44,8 @@ lessons.road_map(8)
 # ImageNet; then the numbers below are called FID and IS.)
 
 # %%
-run = lessons.trained_run(train=False)  # True: train your own models first
-tokenizer, model, judge = run.tokenizer(), run.transformer(), lessons.trained_judge(run)
+run = notebook.trained_run(train=False)  # True: train your own models first
+tokenizer, model, judge = run.tokenizer(), run.transformer(), notebook.trained_judge(run)
 names, C = run.label_names, len(run.label_names)
 
 

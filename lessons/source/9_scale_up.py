@@ -28,20 +28,22 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 
-from minimaskgit import figures, lessons
-from minimaskgit.checkpoint import checkpoints
-from minimaskgit.config import PRESETS, ImagesConfig, TokenizerConfig, demo, save_config
-from minimaskgit.estimate import tokens_per_second, training_flops
-from minimaskgit.lessons import show
-from minimaskgit.machine import described, machine
+from minimaskgit import figures, notebook
+from minimaskgit.common.machine import described, machine
+from minimaskgit.common.precision import DTYPES, autocast, fast_precision, speeds
 from minimaskgit.masking import mvtm_loss
-from minimaskgit.precision import DTYPES, autocast, fast_precision, speeds
+from minimaskgit.notebook import show
+from minimaskgit.runs.config import ImagesConfig, TokenizerConfig, save_config
+from minimaskgit.runs.presets import PRESETS, demo
 from minimaskgit.schedules import cosine
-from minimaskgit.train import make_optimizers, train
-from minimaskgit.training import cosine_decay, fit, trapezoid
+from minimaskgit.training.checkpoint import checkpoints
+from minimaskgit.training.estimate import tokens_per_second, training_flops
+from minimaskgit.training.loop import fit
+from minimaskgit.training.optimizers import cosine_decay, make_optimizers, trapezoid
+from minimaskgit.training.stages import train
 from minimaskgit.transformer import Transformer
 
-lessons.road_map(9)
+notebook.road_map(9)
 
 # %% [markdown]
 # ## The idea
@@ -191,7 +193,7 @@ print(f"{'weights and AdamW, MB':<30}" + "".join(f"{16 * count / 1e6:>14,.0f}" f
 # `data/tiny-imagenet`. Without them the same run is made on glyphs.
 
 # %%
-place = Path(os.environ.get("MINIMASKGIT_DATA", lessons.ROOT / "data" / "tiny-imagenet"))
+place = Path(os.environ.get("MINIMASKGIT_DATA", notebook.ROOT / "data" / "tiny-imagenet"))
 photographs = any(place.glob("**/*.parquet"))
 if photographs:
     print("Tiny ImageNet was found: a run on photographs")

@@ -54,7 +54,7 @@ def _methods(node: ast.FunctionDef | ast.ClassDef) -> set[str]:
 
 def _lend(module: str, name: str, answers: dict[str, set[str]], modules: dict[str, dict[str, ast.stmt]]) -> None:
     """Add a name of a module, after all that it needs."""
-    path = PACKAGE / f"{module.removeprefix('minimaskgit.')}.py"
+    path = PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
     defined = {name: node for node in ast.parse(path.read_text("utf-8")).body for name in _names(node)}
     node = defined.get(name)
     if node is None or (isinstance(node, ast.FunctionDef) and name in answers):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from minimaskgit.files import write_json, write_text
+from minimaskgit.common.files import write_json, write_text
 from minimaskgit.grading.sandbox import clean
 
 GRADES = {"done": "done", "broken": "BROKEN", "not written": "not written"}

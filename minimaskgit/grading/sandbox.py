@@ -27,13 +27,21 @@ from minimaskgit.grading.confinement import Limits
 from minimaskgit.grading.protocol import MEBI, Channel, NotPlain, ProtocolError, Reference, encode
 
 DATA = ("num_tokens", "num_codes", "num_classes", "mask_id", "length")
+
 METHODS = ("__call__", "trunk", "logits")
+
 LARGEST_QUESTION = MEBI  # bytes that a student's function may hand to a stand-in at once
+
 REMEMBERED = 256  # calls to stand-ins through which a gradient can still go back
+
 CHILD = Path(__file__).with_name("child.py")
+
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+
 STARTING = 120  # seconds; Python and torch from a cold disk
+
 MOST_PATIENCE = 10  # times the seconds of a call, where others keep the processor from the student's process
+
 FIRST_USER = 1_000_000  # root's students run as users from here on, that own nothing
 
 

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from minimaskgit.errors import UserError
+from minimaskgit.common.errors import UserError
 
 LARGEST = 2**20  # bytes of a file of answers
+
 # What a damaged, locked or strange file raises.
 UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 

@@ -14,21 +14,14 @@ the share of the picture in the variance of x_t. So x_t = sqrt(a) x0 + sqrt(1 - 
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from minimaskgit.rivals import fit_and_show
-from minimaskgit.training import gradient_norm, set_learning_rate, trapezoid
 from minimaskgit.transformer import attention, merge_heads, split_heads
-
-if TYPE_CHECKING:
-    from minimaskgit.train import Session
 
 # --- The process: how a picture drowns in noise, and the way back ---
 
@@ -243,33 +236,3 @@ def guided_v(model: UNet, x_t: Tensor, t: Tensor, labels: Tensor, guidance: floa
     both = model(x_t.repeat(2, 1, 1, 1), t.repeat(2), torch.cat([labels, nothing]))  # one pass of twice the batch
     conditional, unconditional = both.chunk(2)
     return (1 + guidance) * conditional - guidance * unconditional
-
-
-def train_diffusion(session: "Session", folder: Path) -> tuple[UNet, float]:
-    """Train by the session's settings, checkpoints in `folder`; gives the weights' moving average and the seconds."""
-    shape, settings, seed = session.config.diffusion, session.config.diffusion_training, session.config.seed
-    torch.manual_seed(seed)
-    size, classes = session.config.images.size, session.train.num_classes
-    model = UNet(size, classes, shape.width, shape.multipliers, shape.patch, shape.attention_side).to(session.device)
-    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay)).eval()
-    optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
-
-    def step(step: int) -> dict[str, Tensor]:
-        images, labels = session.images(step, settings.batch_size, seed)
-        dropped = torch.rand(len(labels), device=labels.device) < settings.class_dropout
-        with session.autocast():
-            loss = diffusion_loss(model, images, torch.where(dropped, classes, labels))
-        rate = trapezoid(step, settings.steps, settings.warmup, settings.cooldown)
-        set_learning_rate(optimizer, settings.learning_rate * rate)
-        optimizer.zero_grad()
-        session.accelerator.backward(loss)
-        norm = gradient_norm(model, settings.clip)
-        optimizer.step()
-        ema.update_parameters(model)
-        return {"loss": loss, "grad_norm": norm}
-
-    def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
-        return sample(ema.module, labels, 25, "ddim", generator)
-
-    parts = {"model": model, "ema": ema, "optimizer": optimizer}
-    return ema.module, fit_and_show(session, folder, settings, step, parts, draw)

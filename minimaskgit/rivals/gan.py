@@ -15,22 +15,14 @@ game needs, a penalty on the discriminator's gradient: without it one picture a 
 
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from minimaskgit.adversary import hinge_d_loss, hinge_g_loss
-from minimaskgit.rivals import fit_and_show
-from minimaskgit.training import set_learning_rate, trapezoid
-
-if TYPE_CHECKING:
-    from minimaskgit.train import Session
 
 # --- The generator ---
 
@@ -172,11 +164,6 @@ class Discriminator(nn.Module):
         return self.score(features)[:, 0] + (features * self.classes(labels)).sum(1)
 
 
-# --- Learning and sampling ---
-
-PENALTY_EVERY = 4  # steps: differentiating a gradient is dear, and so much weight now and then does as well
-
-
 def discriminator_loss(discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
     """`hinge_d_loss` of real and detached fake pictures (B, 3, H, W) of the same classes (B,), a scalar."""
     scores = discriminator(torch.cat([real, fake.detach()]), labels.repeat(2))  # one pass of twice the batch
@@ -217,48 +204,3 @@ def sample(
     """
     z = torch.randn(len(labels), model.latent, device=labels.device, generator=generator)
     return model(z if truncation is None else truncated_normal(z, truncation, generator), labels)
-
-
-def train_gan(session: "Session", folder: Path) -> tuple[Generator, float]:
-    """Train by the session's settings, checkpoints in `folder`; gives the moving average generator and the seconds."""
-    shape, settings, seed = session.config.gan, session.config.gan_training, session.config.seed
-    torch.manual_seed(seed)
-    size, classes = session.config.images.size, session.train.num_classes
-    model = Generator(size, classes, shape.latent, shape.width, shape.multipliers, shape.patch).to(session.device)
-    discriminator = Discriminator(size, classes, shape.width, shape.multipliers, shape.patch).to(session.device)
-    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True).eval()
-    optimizer, d_optimizer = (
-        torch.optim.Adam(part.parameters(), rate, betas=(0.0, 0.99))  # no momentum: the goal keeps moving
-        for part, rate in ((model, settings.learning_rate), (discriminator, settings.d_learning_rate))
-    )
-
-    def update(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
-        set_learning_rate(optimizer, rate)
-        optimizer.zero_grad()
-        session.accelerator.backward(loss)
-        optimizer.step()
-
-    def step(step: int) -> dict[str, Tensor]:
-        images, labels = session.images(step, settings.batch_size, seed)
-        rate = trapezoid(step, settings.steps, settings.warmup, settings.cooldown)
-        with session.autocast():
-            fake = model(torch.randn(len(labels), model.latent, device=labels.device), labels)
-            d_loss = discriminator_loss(discriminator, images, fake, labels)
-        total = d_loss
-        if settings.penalty and step % PENALTY_EVERY == 0:  # in full precision, for it is differentiated twice
-            total = d_loss + settings.penalty / 2 * PENALTY_EVERY * gradient_penalty(discriminator, images, labels)
-        update(d_optimizer, total, settings.d_learning_rate * rate)
-        discriminator.requires_grad_(False)  # it learned above, and judges here
-        with session.autocast():
-            g_loss = generator_loss(discriminator, fake, labels)
-        update(optimizer, g_loss, settings.learning_rate * rate)
-        discriminator.requires_grad_(True)
-        ema.update_parameters(model)
-        return {"generator": g_loss, "discriminator": d_loss}
-
-    def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
-        return sample(ema.module, labels, generator)
-
-    parts = {"model": model, "discriminator": discriminator, "ema": ema}
-    parts |= {"optimizer": optimizer, "d_optimizer": d_optimizer}
-    return ema.module, fit_and_show(session, folder, settings, step, parts, draw)

@@ -183,7 +183,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if not path.is_file():
         raise pytest.UsageError(f"no file {path}; the exercises are in lessons/exercises")
-    judge = config.pluginmanager.get_plugin("minimaskgit.grading.judge")  # of a class: nothing is imported here
+    judge = config.pluginmanager.get_plugin("minimaskgit.grading.pytest_plugin")  # of a class: nothing is imported here
     try:
         functions = {} if judge else vars(load(path))
     except Exception as error:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minimaskgit import estimate, training
+from minimaskgit.training import estimate, optimizers
 
 FLOPS = "lesson 9, 'What a step costs': 6 operations a parameter and token, and 12 S^2 width a layer for attention"
 SPEED = "lesson 9, 'How fast is this machine?': all tokens of all samples of all steps, over the seconds"
@@ -13,7 +13,7 @@ RATE = "lesson 9, 'The learning rate's shape': a linear rise, a plateau, a linea
 LESSON = {
     "training_flops": (estimate, FLOPS),
     "tokens_per_second": (estimate, SPEED),
-    "trapezoid": (training, RATE),
+    "trapezoid": (optimizers, RATE),
 }
 
 counts = st.integers(1, 9)

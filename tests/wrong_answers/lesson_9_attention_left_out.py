@@ -1,7 +1,7 @@
 """The rule of thumb, 6 operations a parameter and token, without what attention does between the tokens."""
 
-from minimaskgit.estimate import tokens_per_second  # noqa: F401
-from minimaskgit.training import trapezoid  # noqa: F401
+from minimaskgit.training.estimate import tokens_per_second  # noqa: F401
+from minimaskgit.training.optimizers import trapezoid  # noqa: F401
 
 BREAKS = (
     "test_of_the_work_only_attention_grows_with_the_square_of_the_sequence",

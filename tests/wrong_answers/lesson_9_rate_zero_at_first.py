@@ -1,6 +1,9 @@
 """The rise begins at 0: the first step changes nothing."""
 
-from minimaskgit.estimate import tokens_per_second, training_flops  # noqa: F401
+from minimaskgit.training.estimate import (
+    tokens_per_second,  # noqa: F401
+    training_flops,  # noqa: F401
+)
 
 BREAKS = (
     "test_the_learning_rate_is_above_zero_at_every_step_and_never_above_its_peak",

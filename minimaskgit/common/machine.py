@@ -1,0 +1,128 @@
+"""The machine that work runs on: its name, its memory, and the speed of its plain matrix products."""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import psutil
+import torch
+
+from minimaskgit.common.errors import UserError
+from minimaskgit.common.precision import DTYPES, Precision, fast_precision, speeds
+from minimaskgit.common.timing import timed
+
+# Dense bfloat16 operations a second, as published, by what a GPU's name contains; other devices are measured.
+PUBLISHED_PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "RTX 4090": 165e12}
+
+LARGEST_SIDE = {"cpu": 2048, "mps": 4096, "cuda": 8192}  # of the yardstick's matrices
+
+SHORT = 0.2  # seconds that one product of the yardstick may take
+
+# Settings that keep a fast processor from using all that it can, to see what a slower one does.
+LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+
+# --- Its name ---
+
+
+def machine(device: torch.device) -> dict:
+    """What numbers were measured on, for a JSON file."""
+    cpu = device.type == "cpu"
+    return {
+        "device": device.type,
+        "name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "cores": os.cpu_count(),
+        "instructions": instructions() if cpu else [],
+        "limits": {name: os.environ[name] for name in LIMITS if cpu and name in os.environ},
+        "torch": torch.__version__,
+        "gflops": speeds(device),
+        "precision": fast_precision(device),
+    }
+
+
+def described(found: dict) -> str:
+    """What `machine` returned, as text."""
+    able = f" ({', '.join(found['instructions'])})" if found["instructions"] else ""
+    limits = f", limited by {' '.join(f'{k}={v}' for k, v in found['limits'].items())}" if found["limits"] else ""
+    return f"{found['name']}, {found['cores']} cores{able}{limits}"
+
+
+def processor() -> str:
+    """The processor's name as its maker gives it, as far as the system knows."""
+    if sys.platform == "linux":
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return next(named, platform.machine())  # ARM has no such line
+    if sys.platform == "darwin":
+        return subprocess.check_output(["sysctl", "-n", "machdep.cpu.brand_string"], text=True).strip()
+    return platform.processor() or platform.machine()
+
+
+def instructions() -> list[str]:
+    """Which of the instructions that make matrix products fast the processor has."""
+    known = {"AVX2": "avx2", "AVX-512": "avx512", "AVX-512 BF16": "avx512_bf16", "AMX": "amx_tile"}
+    return [name for name, key in known.items() if getattr(torch.cpu, f"_is_{key}_supported", lambda: False)()]
+
+
+# --- Its speed ---
+
+
+@cache
+def peak_flops(device: torch.device, precision: Precision) -> float:
+    """Operations a second of a plain matrix product: as published for the device, or measured once a process."""
+    if published := published_peak(device, precision):
+        return published
+    work, operations = matmul(device, precision)
+    work()  # warms up
+    return operations / min(timed(work, device) for _ in range(3))
+
+
+def published_peak(device: torch.device, precision: Precision) -> float | None:
+    """Operations a second of a GPU that is known here, in bfloat16; None otherwise."""
+    if device.type != "cuda" or precision != "bf16":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for key, peak in PUBLISHED_PEAKS.items() if key in name), None)
+
+
+def matmul(device: torch.device, precision: Precision) -> tuple[Callable[[], object], float]:
+    """The yardstick, a product of two square matrices, as large as it can be and still be short; its operations."""
+    side, speed = LARGEST_SIDE[device.type], 1e9 * speeds(device)[precision]["product"]
+    while side > 256 and 2.0 * side**3 > SHORT * speed:
+        side //= 2
+    a, b = (torch.randn(side, side, device=device, dtype=DTYPES[precision]) for _ in range(2))
+    return lambda: a @ b.mT, 2.0 * side**3  # as a linear layer multiplies
+
+
+# --- Its memory ---
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that this process has held so far: on a GPU of its memory, elsewhere of the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource  # which Windows has not
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be taken: of a GPU's memory, elsewhere of the machine's."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`, "auto" being the best there is; UserError if the machine does not have it."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
+    if not available.get(name.split(":")[0]):
+        there = ", ".join(kind for kind, here in available.items() if here)
+        raise UserError(f"no device {name!r} here; expected auto or one of: {there}")
+    return torch.device(name)

@@ -1,0 +1,109 @@
+"""Which precision a device is fast in, bfloat16 or float32, found by trying (lesson 9).
+
+    a small matrix product and a small convolution, in each ──timed once a process, in 0.2 s──> "bf16" or "fp32"
+
+Matrix units for bfloat16 (tensor cores, AMX, AVX-512 BF16) multiply several times faster than float32. Processors
+without them, as in most laptops, emulate it and take up to a hundred times longer. Weights are float32 either way; the
+precision is that of products under autocast. So weights trained in one can be used in the other.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+from minimaskgit.common.timing import timed
+
+Precision = Literal["bf16", "fp32"]
+
+AnyPrecision = Literal["auto", "bf16", "fp32"]
+
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+PATIENCE = 0.06  # seconds in which measurements are repeated
+
+MUCH_SLOWER = 2.0  # times the other's time: worth a warning
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """A context in which matrix products and convolutions on `device` are computed in `precision`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def choose(asked: AnyPrecision, device: torch.device) -> Precision:
+    """The precision asked for, or with "auto" the fast one; warns if the other is more than twice as fast."""
+    fast = fast_precision(device)
+    if asked == "auto":
+        return fast
+    if seconds(device, asked) > MUCH_SLOWER * seconds(device, fast):
+        warn_once(asked, device)
+    return asked
+
+
+def fast_precision(device: torch.device) -> Precision:
+    """The precision in which this device multiplies faster."""
+    return min(DTYPES, key=lambda precision: seconds(device, precision))
+
+
+def seconds(device: torch.device, precision: Precision) -> float:
+    """Time for a billion operations in a matrix product and as many in a convolution."""
+    return sum(1 / speed if speed else math.inf for speed in speeds(device)[precision].values())
+
+
+def speed_text(precision: Precision, speed: dict[str, float]) -> str:
+    """One precision's entry of `speeds`, for people to read."""
+    return f"{precision} product {speed['product']:,.3g}, convolution {speed['convolution']:,.3g} GFLOP/s"
+
+
+@cache
+def warn_once(slow: Precision, device: torch.device) -> None:
+    """Say on standard error that a precision is slow here, once a process."""
+    fast, found = fast_precision(device), speeds(device)
+    print(
+        f"warning: {slow} is slow on this machine: {speed_text(slow, found[slow])}, against"
+        f" {speed_text(fast, found[fast])}; --precision {fast} is the fast one here",
+        file=sys.stderr,
+    )
+
+
+@cache
+def speeds(device: torch.device) -> dict[Precision, dict[str, float]]:
+    """GFLOP/s of a matrix product and of a convolution in each precision; 0 where the device has no such operation.
+
+    On a CPU those of one core, since threads that wait for each other on a busy machine may take any time. Measured
+    once a process, the works in turn, until the clock runs out; the quickest run of each counts.
+    """
+    side, batch, channels = (128, 2, 32) if device.type == "cpu" else (2048, 32, 128)
+    operations = {"product": 2 * side**3, "convolution": 2 * 9 * channels**2 * batch * 16**2}
+    works = {}
+    for precision, dtype in DTYPES.items():
+        make = lambda *shape, dtype=dtype: torch.full(shape, 0.5, device=device, dtype=dtype)  # leaves all seeds alone
+        a, x, w = make(side, side), make(batch, channels, 16, 16), make(channels, channels, 3, 3)
+        works[precision, "product"] = lambda a=a: a @ a
+        works[precision, "convolution"] = lambda x=x, w=w: F.conv2d(x, w, padding=1)
+    quickest = dict.fromkeys(works, math.inf)
+    with one_thread(), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        start, rounds = time.perf_counter(), 0
+        while rounds < 2 or time.perf_counter() - start < PATIENCE:  # the first round also sets things up
+            for key, work in works.items():
+                with suppress(RuntimeError, TypeError):  # a device says so that it does not have the operation
+                    quickest[key] = min(quickest[key], timed(work, device))
+            rounds += 1
+    return {p: {name: operations[name] / 1e9 / quickest[p, name] for name in operations} for p in DTYPES}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within, CPU operations run on one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,89 @@
+"""Images and labels in memory, and what training does to them: mirror, shift, convert to floats.
+
+ImageData: uint8 (M, 3, S, S) and labels (M,) ──batch──> (B, 3, S, S) ──mirror, shift, to_float──> [0, 1]
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+from torch import Tensor
+
+
+@dataclass(eq=False)
+class ImageData(torch.utils.data.Dataset):
+    """Square RGB images: `data[i]` is an image, uint8 (3, S, S), and its label, an int.
+
+    The images lie decoded in `images`, or, when they are too many for that, `read` decodes one at a time and
+    raises a UserError that names a broken one. `skipped` counts the broken images left out of `images`.
+    """
+
+    label_names: list[str]
+    image_size: int  # S, pixels
+    labels: Tensor = field(repr=False)  # int64 (N,)
+    images: Tensor | None = field(repr=False, default=None)  # uint8 (N, 3, S, S)
+    read: Callable[[int], Tensor] | None = field(repr=False, default=None)  # index -> uint8 (3, S, S)
+    skipped: int = 0
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.label_names)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        label = int(self.labels[index])  # first, since it raises the IndexError that ends a for loop
+        return (self.read(index) if self.images is None else self.images[index]), label
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The images uint8 (B, 3, S, S) and labels int64 (B,) at `indices`, int64 (B,)."""
+        if self.images is None:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow lets go of Python's lock
+                return torch.stack(list(pool.map(self.read, indices.tolist()))), self.labels[indices]
+        return self.images[indices], self.labels[indices]
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Scale uint8 images in 0..255 to float32 in [0, 1], any shape."""
+    return images.float() / 255
+
+
+def flip(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Mirror each of (B, 3, H, W) left to right with probability 1/2: for photographs, not for glyphs."""
+    device = images.device if generator is None else generator.device
+    return mirror(images, torch.rand(len(images), generator=generator, device=device).to(images.device) < 0.5)
+
+
+def mirror(images: Tensor, mirrored: Tensor) -> Tensor:
+    """Mirror those of (B, 3, H, W) left to right for which (B,) is True."""
+    return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+
+
+def shift(images: Tensor, moves: Tensor, most: int) -> Tensor:
+    """Random crops: each of (B, 3, H, W) moved by its `moves` (B, 2), rows and columns in 0..2 most, less `most`.
+
+    What comes in at an edge is the image mirrored there.
+    """
+    size = torch.arange(images.shape[-1], device=images.device)
+    padded = F.pad(images, (most,) * 4, mode="reflect")  # (B, 3, H + 2 most, W + 2 most)
+    rows, columns = (size + moves[:, axis, None] for axis in (0, 1))  # (B, H), (B, W)
+    batch = torch.arange(len(images), device=images.device)[:, None, None]
+    return padded.movedim(1, -1)[batch, rows[:, :, None], columns[:, None]].movedim(-1, 1)
+
+
+def square(image: Image.Image, size: int) -> np.ndarray:
+    """Any picture as RGB, upright, its shorter side resized to `size`, its centre kept: uint8 (3, S, S)."""
+    image.draft(None, (2 * size, 2 * size))  # lets a large JPEG be decoded at 1/2, 1/4 or 1/8, not below this
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits, which convert("RGB") would clip at 255
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
+    if image.has_transparency_data:  # onto white, like a page: under full transparency any colour may hide
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    image = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
+    return np.array(image).transpose(2, 0, 1)  # (H, W, 3) -> (3, H, W)

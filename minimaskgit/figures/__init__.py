@@ -1,0 +1,45 @@
+"""Every picture the project draws, from a sheet of samples to the animated race.
+
+images in [0, 1], tokens, numbers ──sheets, animations, plots──> PIL images ──save_png──> files
+"""
+
+from minimaskgit.figures.animations import animation, race, race_frame
+from minimaskgit.figures.plots import clouds, curves, planes, rendered, scatter, schedule_plot
+from minimaskgit.figures.sheets import (
+    comparison,
+    decoding_strip,
+    grid,
+    labelled_rows,
+    masked_canvas,
+    reconstructions,
+    save_png,
+    to_uint8,
+)
+from minimaskgit.figures.style import AUTOREGRESSIVE, INK, MASKED, MASKED_EDGE, MASKGIT, MUTED, PAPER
+
+__all__ = [
+    "AUTOREGRESSIVE",
+    "INK",
+    "MASKED",
+    "MASKED_EDGE",
+    "MASKGIT",
+    "MUTED",
+    "PAPER",
+    "animation",
+    "clouds",
+    "comparison",
+    "curves",
+    "decoding_strip",
+    "grid",
+    "labelled_rows",
+    "masked_canvas",
+    "planes",
+    "race",
+    "race_frame",
+    "reconstructions",
+    "rendered",
+    "save_png",
+    "scatter",
+    "schedule_plot",
+    "to_uint8",
+]

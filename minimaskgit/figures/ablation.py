@@ -1,0 +1,153 @@
+"""The ablation in one picture: what the schedules are, what they draw, and why BERT's constant fails (lesson 3).
+
+    ablation.json ──> gamma(r) │ FD against T, the best T ringed │ NLL against the fraction masked ──> ablation.png
+
+Colour, line and marker all tell the schedules apart: full lines are concave, dash-dotted is linear, dashed convex.
+"""
+
+import textwrap
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, NullLocator, PercentFormatter
+from PIL import Image
+
+from minimaskgit.figures.plots import rendered
+from minimaskgit.figures.style import AUTOREGRESSIVE, INK, MASKGIT, MUTED, OTHERS, PAPER, TRACK
+from minimaskgit.schedules import SCHEDULES
+
+GREEN, PINK, ORANGE, SKY, GREY, BLACK = OTHERS
+
+STYLES = {  # colour, line, marker
+    "exponential": (SKY, "-", "v"),
+    "cubic": (GREEN, "-", "^"),
+    "square": (BLACK, "-", "s"),
+    "cosine": (MASKGIT, "-", "o"),
+    "linear": (GREY, "-.", "D"),
+    "square_root": (ORANGE, "--", "P"),
+    "logarithmic": (PINK, "--", "h"),
+    "bert": (AUTOREGRESSIVE, ":", "X"),
+}
+
+BOLD = ("cosine", "bert")  # the paper's choice, and the one to see failing
+
+
+def draw(result: dict) -> Image.Image:
+    """The picture of what `ablate.ablate` gives."""
+    figure = Figure(figsize=(13, 6.4), dpi=100, facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(
+        1, 3, width_ratios=(1, 1.7, 1.3), gridspec_kw={"left": 0.05, "right": 0.985, "wspace": 0.22}
+    )
+    figure.subplots_adjust(top=0.81, bottom=0.265)
+    bert = any(row["schedule"] == "bert" for row in result["rows"])
+    titles = ("The schedules", "What they draw", "Why BERT's 15 % fails" if bert else "What they know")
+    for panel, title, fill in zip(panels, titles, (gammas, qualities, likelihoods)):
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(color=TRACK)
+        panel.set_axisbelow(True)
+        panel.set_title(title, loc="left", weight="bold", color=INK, fontsize=12)
+        fill(panel, result)
+    figure.suptitle(
+        "Which mask schedule? One transformer trained and decoded with each",
+        x=0.012,
+        y=0.98,
+        ha="left",
+        weight="bold",
+        fontsize=16,
+        color=INK,
+    )
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.005, 0.94), ncols=8, frameon=False, fontsize=11)
+    figure.text(0.012, 0.165, caption(result), va="top", fontsize=10.5, color=INK, linespacing=1.45)
+    return rendered(figure)
+
+
+def line_style(name: str) -> dict:
+    """How to draw a schedule's line."""
+    colour, line, marker = STYLES[name]
+    bold = name in BOLD
+    style = {"color": colour, "linestyle": line, "marker": marker, "linewidth": 2.8 if bold else 1.6}
+    return style | {"markersize": 7 if bold else 5, "zorder": 3 if bold else 2}
+
+
+def label(name: str) -> str:
+    """What the legend calls a schedule."""
+    return "BERT's 15 %" if name == "bert" else name.replace("_", " ")
+
+
+def gammas(panel: Axes, result: dict) -> None:
+    """gamma(r) of each schedule, and the names for the legend of all three panels."""
+    r = torch.linspace(0, 1, 201, dtype=torch.double)
+    for row in result["rows"]:
+        name = row["schedule"]
+        panel.plot(r, SCHEDULES[name](r, result["tokens"]), label=label(name), markevery=40, **line_style(name))
+    panel.set(xlabel="progress r", ylabel="fraction masked γ(r)", xlim=(0, 1), ylim=(0, 1.02))
+
+
+def qualities(panel: Axes, result: dict) -> None:
+    """FD against T, on logarithmic axes, each best T ringed; below all, what the tokenizer leaves of real images."""
+    for row in result["rows"]:
+        style, points = line_style(row["schedule"]), row["by_steps"]
+        panel.plot([p["steps"] for p in points], [p["fd"] for p in points], **style)
+        ring = {"markersize": 13, "markerfacecolor": "none", "markeredgecolor": style["color"], "zorder": 4}
+        panel.plot(row["best"]["steps"], row["best"]["fd"], marker="o", markeredgewidth=1.6, **ring)
+    floor, steps = result["real"]["fd"], result["decoding"]["steps"]
+    panel.axhline(floor, color=MUTED, linewidth=1)
+    note = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "color": MUTED, "fontsize": 9.5}
+    panel.annotate("real images through the tokenizer", (0.01, floor), (0, 4), **note)
+    panel.set(xscale="log", yscale="log", xlabel="decoding steps T (ring: the best)", ylabel="Frechet distance (FD)")
+    panel.set_xticks(steps, steps)
+    panel.xaxis.set_minor_locator(NullLocator())
+    low, high = panel.get_ylim()
+    ticks = [tick * 10**power for power in range(-3, 4) for tick in (1, 2, 5) if low <= tick * 10**power <= high]
+    panel.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    panel.yaxis.set_minor_formatter(NullFormatter())
+
+
+def likelihoods(panel: Axes, result: dict) -> None:
+    """NLL against the fraction masked, from a few holes to the blank canvas with which decoding starts."""
+    for row in result["rows"]:
+        panel.plot(*zip(*row["nll_by_masked"]), **line_style(row["schedule"]))
+        if row["schedule"] == "bert":
+            note_at(panel, 0.15, "all that BERT's\ntraining shows", AUTOREGRESSIVE)
+    note_at(panel, 1, "where decoding\nstarts: a blank canvas", MUTED, left=True)
+    low, high = panel.get_ylim()
+    panel.set(xlim=(0, 1.02), ylim=(low, high + 0.2 * (high - low)))  # air for the notes
+    panel.set(xlabel="tokens masked", ylabel="NLL of held-out tokens, nats a masked token")
+    panel.xaxis.set_major_formatter(PercentFormatter(1))
+
+
+def note_at(panel: Axes, x: float, text: str, colour: str, left: bool = False) -> None:
+    """A vertical line, with a note beside its top."""
+    panel.axvline(x, color=colour, linewidth=1)
+    place = {"xy": (x, 0.98), "xycoords": ("data", "axes fraction"), "xytext": (-5 if left else 5, 0)}
+    align = {"textcoords": "offset points", "ha": "right" if left else "left", "va": "top"}
+    panel.annotate(text, **place, **align, color=colour, fontsize=9.5)
+
+
+def caption(result: dict) -> str:
+    """What the picture shows and why BERT's constant fails, in lines that fit."""
+    rows, training = {row["schedule"]: row for row in result["rows"]}, result["training"]
+    lines = [
+        f"Each transformer trained {training['steps']} steps with its schedule and decoded with the same one;"
+        f" {result['samples']} images for every T, temperature {result['decoding']['temperature']:g}."
+        " FD from real images through the tokenizer,"
+        f" {result['features']['comparable'].removeprefix('FD ')}."
+    ]
+    if "bert" in rows:
+        lines.append(
+            "BERT's constant 15 % only ever taught its transformer to fill a few holes in a picture that is nearly"
+            " there. A blank canvas is 100 % masked: it never saw one, nor anything close, so it guesses badly just"
+            f" when the picture is decided{score(rows)}. Having no decoding schedule, it is decoded with the cosine."
+        )
+    return "\n".join(textwrap.fill(line, 150) for line in lines)
+
+
+def score(rows: dict[str, dict]) -> str:
+    """How many of BERT's pictures are right, and of the cosine's, at one T for both."""
+    points = {label(name): rows[name]["common"] or rows[name]["best"] for name in BOLD if name in rows}
+    said = ", ".join(f"{name} {point['class_accuracy']:.0%} at T = {point['steps']}" for name, point in points.items())
+    return f" (class right: {said})"

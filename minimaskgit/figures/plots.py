@@ -1,0 +1,140 @@
+"""Plots of numbers: training curves, scatter plots, mask schedules, distributions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+from PIL import Image
+from torch import Tensor
+
+from minimaskgit.decoding import mask_plan
+from minimaskgit.figures.style import AUTOREGRESSIVE, INK, MASKGIT, OTHERS, PAPER, TRACK, colours_of, family_of
+from minimaskgit.schedules import Schedule
+
+
+def curves(
+    series: dict[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str, heading: str | None = None
+) -> Image.Image:
+    """Plot a line for each key, such as a loss over training: sequences of (step, value)."""
+    figure, (axes,) = _figure(1, heading)
+    for (name, points), colour in zip(series.items(), colours_of(series).values()):
+        axes.plot(*zip(*points), label=name, color=colour, linewidth=1.8)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    if series:
+        axes.legend(frameon=False)
+    return rendered(figure)
+
+
+def scatter(
+    points: dict[str, tuple[float, float]], xlabel: str, ylabel: str, heading: str | None = None
+) -> Image.Image:
+    """Plot a named point (x, y) for each key, both axes logarithmic.
+
+    Names that are equal up to their first comma are of one family, such as one model with several numbers of steps:
+    they share a colour, are joined by a line, and bear the rest of their names.
+    """
+    figure, (axes,) = _figure(1, heading)
+    colours, families = colours_of(points), {}
+    for name in points:
+        families.setdefault(family_of(name), []).append(name)
+    for family, names in families.items():
+        colour, line = colours[names[0]], sorted(points[name] for name in names)
+        axes.plot(*zip(*line), color=colour, linewidth=1, alpha=0.5, marker="o", markersize=7)
+        beside = {"textcoords": "offset points", "ha": "center", "color": colour}
+        axes.annotate(family, line[0], (0, 9), weight="bold", **beside)
+        for name in names:
+            member = name.removeprefix(family).strip(":, ")
+            axes.annotate(member, points[name], (0, -18), fontsize=9, **beside)
+    axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.margins(x=0.15, y=0.25)
+    return rendered(figure)
+
+
+def schedule_plot(schedules: dict[str, Schedule], num_tokens: int, steps: int) -> Image.Image:
+    """Plot mask schedules by name, and beside them how many of N tokens each of T decoding steps fixes."""
+    figure, (masked, fixed) = _figure(2)
+    r = torch.linspace(0, 1, 201, dtype=torch.double)
+    unknown = torch.tensor([num_tokens])
+    for (name, gamma), colour in zip(schedules.items(), colours_of(schedules).values()):
+        masked.plot(r, gamma(r, num_tokens), color=colour, label=name.replace("_", " "))
+        left = torch.cat([unknown, mask_plan(unknown, steps, gamma)[:, 0]])  # (T + 1,) tokens still masked
+        fixed.plot(range(1, steps + 1), -left.diff(), color=colour, marker="o", markersize=4)
+    masked.set(xlabel="progress r", ylabel="fraction masked γ(r)", xlim=(0, 1), ylim=(0, 1.02))
+    fixed.set(xlabel=f"step, of {steps}", ylabel=f"tokens newly fixed, of {num_tokens}", ylim=0)
+    fixed.xaxis.get_major_locator().set_params(integer=True)
+    figure.legend(loc="outside right center", frameon=False)
+    return rendered(figure)
+
+
+def planes(panels: dict[str, tuple[Tensor, Tensor, Tensor]]) -> Image.Image:
+    """Plot a panel for each key: vectors (M, 2), their codes (M,) as colours, and the codebook (K, 2) as crosses.
+
+    Entries that no vector has chosen are grey.
+    """
+    figure, axes = _figure(len(panels))
+    figure.set_size_inches(3 * len(panels), 3.2)
+    palette = [MASKGIT, AUTOREGRESSIVE, *OTHERS[:4]]
+    for panel, (title, (vectors, codes, codebook)) in zip(axes, panels.items()):
+        in_use = set(codes.tolist())
+        panel.scatter(*vectors.T, s=5, c=[palette[code % len(palette)] for code in codes.tolist()], alpha=0.6)
+        ink = [INK if code in in_use else OTHERS[4] for code in range(len(codebook))]
+        panel.scatter(*codebook.T, s=90, c=ink, marker="X", edgecolors=PAPER, linewidths=0.8)
+        panel.set_title(title, size=10, color=INK)
+        panel.set(xticks=[], yticks=[], aspect="equal")
+        panel.spines[:].set_visible(False)
+    for panel in axes[1:]:
+        panel.sharex(axes[0])
+        panel.sharey(axes[0])
+    return rendered(figure)
+
+
+def _figure(panels: int, heading: str | None = None) -> tuple[Figure, list[Axes]]:
+    # A bare Figure, not pyplot's: nothing is registered, shown or left behind.
+    figure = Figure(figsize=(9, 3.8), dpi=100, layout="constrained", facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    for panel in axes:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(axis="y", color=TRACK)
+        panel.set_axisbelow(True)
+    if heading:
+        figure.suptitle(heading, x=0.01, ha="left", weight="bold", color=INK)
+    return figure, axes
+
+
+def rendered(figure: Figure) -> Image.Image:
+    """A figure of matplotlib's as a picture of ours."""
+    figure.canvas.draw()
+    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
+
+
+def clouds(
+    panels: dict[str, dict[str, Tensor]],
+    balls: dict[str, tuple[Tensor, Tensor]] | None = None,
+    heading: str | None = None,
+) -> Image.Image:
+    """Plot named clouds of points (N, 2) in a panel each, all panels on the same scale.
+
+    balls: centres (N, 2) and radii (N,) of circles to draw behind the points, by panel.
+    """
+    figure, axes = _figure(len(panels), heading)
+    colours = colours_of(name for panel in panels.values() for name in panel)
+    points = torch.cat([cloud for panel in panels.values() for cloud in panel.values()])
+    low, high = points.amin(0), points.amax(0)
+    room = 0.08 * (high - low)
+    for (title, panel), place in zip(panels.items(), axes):
+        for centre, radius in zip(*(balls or {}).get(title, ((), ()))):
+            place.add_patch(Circle(centre.tolist(), float(radius), facecolor=TRACK, alpha=0.5, linewidth=0))
+        for name, cloud in panel.items():
+            place.plot(*cloud.T.tolist(), ".", color=colours[name], markersize=4, label=name)
+        (x0, y0), (x1, y1) = (low - room).tolist(), (high + room).tolist()
+        place.set(title=title, xlim=(x0, x1), ylim=(y0, y1), xticks=[], yticks=[])
+        place.grid(False)
+        place.legend(frameon=False, loc="upper right")
+    return rendered(figure)

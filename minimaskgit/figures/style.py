@@ -1,0 +1,29 @@
+"""The colours of all figures, and which of them belongs to whom."""
+
+import re
+from collections.abc import Iterable
+from itertools import cycle
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; the first two belong to the decoders.
+MASKGIT, AUTOREGRESSIVE = "#0072B2", "#D55E00"
+
+OTHERS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C", "#222222")
+
+PAPER, INK, MUTED, TRACK = "#FFFFFF", "#222222", "#6B6B6B", "#E6E6E6"
+
+MASKED, MASKED_EDGE = 226, 206  # grey levels of a token that is not there yet, and of its border
+
+
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each family, which is a name up to its first comma or colon; the decoders have their own."""
+    names = list(names)
+    families = dict.fromkeys(family_of(name) for name in names)
+    own = {"maskgit": MASKGIT, "autoregressive": AUTOREGRESSIVE}
+    colours = {family: own[word] for family in families for word in own if family.lower().startswith(word)}
+    free = cycle(OTHERS if colours else (MASKGIT, AUTOREGRESSIVE, *OTHERS))
+    colours = {family: colours.get(family) or next(free) for family in families}
+    return {name: colours[family_of(name)] for name in names}
+
+
+def family_of(name: str) -> str:
+    return re.split("[,:]", name)[0]

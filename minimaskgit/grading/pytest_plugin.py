@@ -1,0 +1,103 @@
+"""Inside pytest: the laws of one lesson over one student's functions, which run elsewhere; one JSON file comes out.
+
+    pytest tests/laws/test_lesson_3.py -p minimaskgit.grading.pytest_plugin --submission FILE --grading SETTINGS.json
+
+`minimaskgit.grade` starts one such process a student. tests/laws/conftest.py asks `answers` for what to judge, where
+it would otherwise import the student's file.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minimaskgit.grading import lent
+from minimaskgit.grading.confinement import Limits
+from minimaskgit.grading.sandbox import Answers, JudgeError, NotWritten, Sandbox
+
+ROOT = Path(__file__).parents[2]
+
+SPARE = 3  # seconds of processor time beyond those that the exercise may take by the clock
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--grading", type=Path, metavar="FILE", help="settings of minimaskgit.grade")
+
+
+def answers(config: pytest.Config, path: Path) -> Answers:
+    """The functions of a student's file, in a sandbox."""
+    settings = json.loads(config.getoption("--grading").read_text("utf-8"))
+    limits = Limits(memory=settings["memory"], seconds=int(settings["seconds"]) + SPARE)
+    sandbox = Sandbox(limits, Path(settings["folder"]), [ROOT, *map(Path, settings["hidden"])])
+    exercise = ROOT / "lessons" / "exercises" / f"lesson_{settings['lesson']}.py"
+    texts = lent.everything(path) if settings["lend_everything"] else lent.lent_to(exercise)
+    options = {"seed": settings["seed"], "infinite": settings["infinite"]}
+    found = Answers(
+        path.name, path.read_text("utf-8"), texts, sandbox, (settings["seconds"], settings["call_seconds"]), **options
+    )
+    config.pluginmanager.register(Verdict(found, sandbox, Path(settings["out"])))
+    return found
+
+
+class Verdict:
+    """Per exercise: how many laws there are and how many hold, and the first that does not."""
+
+    def __init__(self, found: Answers, sandbox: Sandbox, out: Path):
+        self.found, self.sandbox, self.out = found, sandbox, out
+        self.exercises: dict[str, dict] = {}
+        self.current, self.trouble = "", ""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        self.report = config.report
+        for name in config.report.lesson.LESSON:
+            laws = sum(name == about(item) for item in items)
+            self.exercises[name] = {"laws": laws, "held": 0, "state": "broken", "told": "", "seconds": 0.0}
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator:
+        if about(item) != self.current:
+            self._finish()
+            self.current = about(item)
+            try:
+                self.found.begin()
+            except (JudgeError, OSError) as error:
+                self.trouble = f"the judge itself failed: {error}"
+                pytest.exit(self.trouble, returncode=3)
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> Iterator:
+        report = yield
+        error = call.excinfo and call.excinfo.value
+        exercise = self.exercises[about(item)]
+        if isinstance(error, JudgeError):
+            self.trouble = str(error)
+        if call.when == "call" and error is None:
+            exercise["held"] += 1
+        elif isinstance(error, NotWritten) and not exercise["told"]:
+            exercise["state"] = "not written"
+        return report
+
+    def _finish(self) -> None:
+        if self.current:
+            self.exercises[self.current]["seconds"] = round(self.found.finish(), 1)
+
+    def pytest_sessionfinish(self) -> None:
+        self._finish()
+        self.sandbox.close()
+        for name, exercise in self.exercises.items():
+            if exercise["held"] == exercise["laws"] > 0:
+                exercise["state"] = "done"
+            elif name in self.report.broken:
+                lines = [line for line in self.report.explanation(name) if not line.lstrip().startswith("(tried")]
+                exercise["told"] = "\n".join(lines)
+        result = {"exercises": self.exercises, "protection": self.sandbox.protection, "trouble": self.trouble}
+        self.out.write_text(json.dumps(result), "utf-8")
+
+
+def about(item: pytest.Item) -> str:
+    """The function that a law is about: its mark says, or its parameter `name`."""
+    mark = item.get_closest_marker("law")
+    return mark.args[0] if mark else item.callspec.params["name"]

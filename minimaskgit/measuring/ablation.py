@@ -1,0 +1,238 @@
+"""Which mask schedule? The paper's table 3, small: `python -m minimaskgit.ablate --run runs/demo` (lesson 3).
+
+    the run's tokens ──> a transformer trained with each gamma ──> decoded with the same gamma, T = 1, 2, 4, ... N
+                                            └──> NLL of held-out tokens          └──> FD, class accuracy; the best T
+
+FD is in the judge's features and from real images through the tokenizer, so that it blames the transformer alone.
+Everything but the schedule is equal: tokenizer, first weights, batches, number of steps, seeds and counts of samples.
+BERT's constant 15 % is a way to train, not to decode: a ratio that never falls would never end. Its transformer is
+decoded with the cosine, and does badly, having seen canvases with few holes only: decoding starts from a blank one.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from minimaskgit.common.errors import UserError
+from minimaskgit.common.files import write_json
+from minimaskgit.common.machine import machine
+from minimaskgit.decoding import decode
+from minimaskgit.masking import mask_counts, masked_cross_entropy, random_mask
+from minimaskgit.measuring.findings import findings, notes
+from minimaskgit.measuring.networks import feature_names, judge_network, look
+from minimaskgit.measuring.pictures import BATCH, sample
+from minimaskgit.measuring.scores import fd
+from minimaskgit.measuring.yardstick import COMMON_STEPS, PAPER, Options, Yardstick, make_yardstick
+from minimaskgit.runs.choices import choose_labels
+from minimaskgit.runs.config import Config, decoding_arguments
+from minimaskgit.runs.models import load_model
+from minimaskgit.runs.run import Run
+from minimaskgit.schedules import SCHEDULES, Schedule, cosine
+from minimaskgit.training.session import finished, start_session
+from minimaskgit.training.transformer import train_transformer
+from minimaskgit.transformer import Transformer
+
+FRACTIONS = (0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0)  # masked, at which the likelihood is measured
+
+
+def ablate(run: Run, options: Options) -> dict:
+    """All of the ablation; gives what is written to ablation.json."""
+    train_all(run, options)
+    yardstick, floor = make_yardstick(run, options)
+    rows = measure_all(run, options, yardstick)
+    decoding, training = run.config.decoding, run.config.transformer_training
+    return {
+        "run": str(run.folder),
+        "quick": options.quick,
+        "training": {"steps": options.train_steps, "batch_size": training.batch_size, "seed": run.config.seed},
+        "decoding": {"steps": options.steps, "temperature": decoding.temperature, "guidance": decoding.guidance},
+        "tokens": yardstick.tokenizer.num_tokens,
+        "samples": options.samples,
+        "seed": options.seed,
+        "real": {"data": run.config.data, "reference": len(yardstick.reference.features)} | floor,
+        "features": feature_names(run, "classifier"),
+        "rows": rows,
+        "findings": {key: findings(rows, key) for key in ("fd", "fd_real")},
+        "notes": notes(run, options, yardstick),
+        "machine": machine(run.device),
+    }
+
+
+# --- Training: one transformer a schedule ---
+
+
+def decoding_schedule(name: str) -> str:
+    """The schedule that decodes what was trained with schedule `name`: the same, and the cosine for BERT's constant."""
+    return "cosine" if name == "bert" else name
+
+
+def settings_of(config: Config, name: str, steps: int) -> Config:
+    """The run's settings with another schedule and number of training steps, and all else the same."""
+    return replace(
+        config,
+        transformer_training=replace(config.transformer_training, schedule=name, steps=steps),
+        decoding=replace(config.decoding, schedule=decoding_schedule(name)),
+    )
+
+
+def claim(run: Run, name: str, options: Options) -> None:
+    """Write down how one schedule's transformer is trained; UserError if its folder holds one trained otherwise."""
+    folder, config = options.out / name, settings_of(run.config, name, options.train_steps)
+    facts = asdict(config.transformer_training) | {
+        "seed": config.seed,
+        "shape": asdict(config.transformer),
+        "tokenizer": fingerprint(run.folder / "tokenizer"),
+    }
+    facts, there = json.loads(json.dumps(facts)), _read(folder / "training.json")
+    for key in facts if there else ():
+        if there.get(key) != facts[key]:
+            raise UserError(
+                f"{folder} holds a transformer of other training ({key} is {there.get(key)!r} there and {facts[key]!r}"
+                " here), and all must have the same; choose another --out, or delete it"
+            )
+    write_json(folder / "training.json", facts)
+
+
+def train_all(run: Run, options: Options) -> None:
+    """Train a transformer with each schedule; one that is finished is kept, and one begun is gone on with."""
+    for name in options.schedules:
+        claim(run, name, options)
+    session = start_session(replace(run.config, precision=run.precision), run.folder, run.device.type)
+    for number, name in enumerate(options.schedules, 1):
+        print(f"transformer {number} of {len(options.schedules)}, {options.train_steps} steps with {name}")
+        folder, config = options.out / name, settings_of(session.config, name, options.train_steps)
+        if not finished(session, folder):
+            train_transformer(replace(session, config=config), causal=False, folder=folder)
+
+
+def measure_all(run: Run, options: Options, yardstick: Yardstick) -> list[dict]:
+    """A row for each schedule; the bar counts the network passes of all images, which are what takes the time."""
+    passes, rows = len(options.schedules) * sum(options.steps) * options.samples, []
+    interval = 0.5 if sys.stderr.isatty() else 30
+    try:
+        with tqdm(total=passes, desc="decoding", unit="pass", unit_scale=True, mininterval=interval) as bar:
+            for name in options.schedules:
+                bar.set_postfix_str(name)
+                rows.append(measure(run, name, options, yardstick, bar))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"what is measured is kept in {options.out}; to go on, run it again") from None
+    return rows
+
+
+def measure(run: Run, name: str, options: Options, yardstick: Yardstick, bar: tqdm) -> dict:
+    """One schedule's row of the table; each point is kept as soon as it is measured, in SCHEDULE/points.json."""
+    folder, decoding = options.out / name, run.config.decoding
+    model = load_model(Transformer, folder).to(run.device)
+    facts = {
+        "samples": options.samples,
+        "reference": options.reference,
+        "seed": options.seed,
+        "temperature": decoding.temperature,
+        "guidance": decoding.guidance,
+        "models": [fingerprint(path) for path in (folder, run.folder / "tokenizer", run.folder / "judge/classifier")],
+    }
+    kept = _read(folder / "points.json")
+    if kept.get("measured_with") != facts:
+        kept = {"measured_with": facts, "by_steps": {}}
+    if "likelihood" not in kept:
+        kept["likelihood"] = likelihoods(run, model, yardstick, SCHEDULES[name], options.seed)
+        write_json(folder / "points.json", kept)
+    for steps in options.steps:
+        if str(steps) not in kept["by_steps"]:
+            kept["by_steps"][str(steps)] = quality(run, model, name, steps, options, yardstick)
+            write_json(folder / "points.json", kept)
+        bar.update(steps * options.samples)
+    by_steps = [{"steps": steps} | kept["by_steps"][str(steps)] for steps in options.steps]
+    shape, *published = PAPER[name]
+    return {
+        "schedule": name,
+        "shape": shape,
+        "decoded_with": decoding_schedule(name),
+        "best": best(by_steps),
+        "common": next((point for point in by_steps if point["steps"] == COMMON_STEPS), None),
+        "by_steps": by_steps,
+        **kept["likelihood"],
+        "paper": dict(zip(("best_steps", "fid", "nll"), published)),
+    }
+
+
+def quality(run: Run, model: Transformer, name: str, steps: int, options: Options, yardstick: Yardstick) -> dict:
+    """FD, FD from the real images, and class accuracy of images decoded in T = `steps` steps."""
+    settings = decoding_arguments(replace(run.config.decoding, steps=steps, schedule=decoding_schedule(name)))
+
+    def sampler(labels: Tensor, generator: torch.Generator) -> Tensor:
+        return yardstick.tokenizer.decode(decode(model, labels, generator=generator, **settings))
+
+    labels = choose_labels(run, None, options.samples)
+    pictures = sample(run, sampler, labels, options.seed, quiet=True)  # from the same seed at every T
+    seen = look(run, judge_network(yardstick.judge), pictures.images)
+    right = seen.logits.argmax(-1) == pictures.labels
+    distances = {"fd": fd(seen, yardstick.reference), "fd_real": fd(seen, yardstick.real)}
+    return distances | {"class_accuracy": right.double().mean().item()}
+
+
+def best(points: Sequence[dict]) -> dict:
+    """The point of the lowest FD; of equal ones that of the fewest steps."""
+    return min(points, key=lambda point: (point["fd"], point["steps"]))
+
+
+def likelihoods(run: Run, model: Transformer, yardstick: Yardstick, own: Schedule, seed: int) -> dict:
+    """NLL of the held-out tokens under three kinds of masks, in nats a masked token, without label smoothing.
+
+    nll: ratios of the cosine, the very same masks for every model; nll_own: ratios of the model's own schedule, as in
+    the paper's column; nll_by_masked: pairs of a fixed fraction masked, 1 being the blank canvas, and the NLL there.
+    """
+
+    def under(schedule: Schedule) -> float:
+        return nll(run, model, yardstick, held_out_masks(*yardstick.tokens.shape, schedule, seed))
+
+    by_masked = [(fraction, under(constant(fraction))) for fraction in FRACTIONS]
+    return {"nll": under(cosine), "nll_own": under(own), "nll_by_masked": by_masked}
+
+
+def constant(fraction: float) -> Schedule:
+    """A schedule that is `fraction` everywhere."""
+    return lambda r, num_tokens: torch.full_like(r, fraction)
+
+
+def held_out_masks(count: int, num_tokens: int, schedule: Schedule, seed: int) -> Tensor:
+    """Masks bool (M, N) as training would draw them; one seed gives the same r to every schedule."""
+    generator = torch.Generator().manual_seed(seed)
+    r = torch.rand(count, generator=generator)
+    return random_mask(mask_counts(r, num_tokens, schedule), num_tokens, generator)
+
+
+@torch.no_grad()
+def nll(run: Run, model: Transformer, yardstick: Yardstick, masks: Tensor) -> float:
+    """Mean negative log-likelihood of all tokens under `masks` bool (M, N), given the others: nats a token."""
+    total = 0.0
+    parts = (tensor.split(BATCH) for tensor in (yardstick.tokens, yardstick.labels, masks.to(run.device)))
+    for tokens, labels, masked in zip(*parts):
+        with run.autocast():
+            logits = model(tokens.masked_fill(masked, model.mask_id), labels)
+        total += masked_cross_entropy(logits, tokens, masked).item() * masked.sum().item()
+    return total / masks.sum().item()
+
+
+# --- Files ---
+
+
+def fingerprint(folder: Path) -> str:
+    """A short hash of the weights of a finished model."""
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); delete it to measure or train anew") from None

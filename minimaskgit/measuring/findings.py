@@ -1,0 +1,114 @@
+"""What the ablation of the mask schedules found, in words and as a table (lesson 8; paper table 3)."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations, pairwise
+
+from minimaskgit.measuring.networks import feature_names
+from minimaskgit.measuring.yardstick import COMMON_STEPS, PAPER, SAMPLES, Options, Yardstick
+from minimaskgit.runs.run import Run
+
+
+def findings(rows: Sequence[dict], key: str) -> dict:
+    """What the rows say of the paper's claims, by the lowest `key` of each schedule; BERT's constant stays out."""
+    fds = {row["schedule"]: min(p[key] for p in row["by_steps"]) for row in rows if row["schedule"] != "bert"}
+    shapes = {
+        shape: [fd for name, fd in fds.items() if PAPER[name][0] == shape] for shape in ("concave", "linear", "convex")
+    }
+    means = {shape: sum(values) / len(values) for shape, values in shapes.items() if values}
+    agreeing, pairs = pairs_in_order(fds, {name: PAPER[name][2] for name in fds})
+    ranges = [values for values in shapes.values() if values]
+    return {
+        "order": sorted(fds, key=fds.get),
+        "mean_fd_by_shape": means,
+        "concave_linear_convex_on_average": list(means.values()) == sorted(means.values()),
+        "concave_linear_convex_each": all(max(a) < min(b) for a, b in pairwise(ranges)),
+        "pairs_in_the_papers_order": agreeing,
+        "pairs": pairs,
+    }
+
+
+def pairs_in_order(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[int, int]:
+    """How many pairs of names have the smaller of `ours` where they have the smaller of `theirs`, and of how many."""
+    pairs = list(combinations(ours, 2))
+    return sum((ours[a] < ours[b]) == (theirs[a] < theirs[b]) for a, b in pairs), len(pairs)
+
+
+def notes(run: Run, options: Options, yardstick: Yardstick) -> list[str]:
+    """What a reader must know to make use of the numbers."""
+    trained = run.config.transformer_training.steps
+    lines = [
+        f"each transformer: {options.train_steps} training steps of {run.config.transformer_training.batch_size}"
+        f" images, the same first weights and batches; {options.samples} images for each T from seed {options.seed}",
+        f"{feature_names(run, 'classifier')['comparable']}; lower is better, and fewer samples give a higher FD",
+        "FD is from held-out real images through the tokenizer, whose loss all share; real: from the images themselves",
+        f"NLL: nats a masked token of {len(yardstick.tokens)} held-out images, no label smoothing; one set of masks for"
+        " all, of the cosine's ratios; own: masks of the schedule's own ratios, as in the paper, so no common task",
+        "bert: trained with a constant 15 percent masked, decoded with the cosine, for a constant cannot decode",
+        "one training and one seed a schedule: small differences are chance",
+    ]
+    if options.quick:
+        lines.insert(
+            1,
+            f"quick: {options.train_steps} of the run's {trained} training steps, {options.samples} samples"
+            f" for {SAMPLES}, T only {', '.join(map(str, options.steps))}",
+        )
+    return lines
+
+
+def table(result: dict) -> str:
+    """The result as text: a line a schedule, the paper's numbers beside ours, what follows, and how to read it."""
+    head = f"{'schedule':<13}{'shape':<10}{'best T':>6}{'FD':>8}{'real':>8}{'class':>8}"
+    head += f"{f'FD T={COMMON_STEPS}':>9}{'NLL':>7}{'own':>6}   {'paper: best T':>13}{'FID':>7}{'NLL':>6}"
+    lines = [head]
+    for row in result["rows"]:
+        point, common, paper = row["best"], row["common"], row["paper"]
+        line = f"{row['schedule'].replace('_', ' '):<13}{row['shape']:<10}{point['steps']:>6}"
+        line += f"{point['fd']:>8.3f}{point['fd_real']:>8.3f}{point['class_accuracy']:>8.1%}"
+        line += f"{_number(common and common['fd'], 3):>9}{row['nll']:>7.2f}{row['nll_own']:>6.2f}   "
+        line += f"{_number(paper['best_steps'], 0):>13}{_number(paper['fid'], 2):>7}{_number(paper['nll'], 2):>6}"
+        lines.append(line)
+    real = result["real"]
+    lines.append(f"{'real, through tokenizer':<29}{real['fd']:>8.3f}{real['reconstruction_fd_real']:>8.3f}")
+    lines.append(f"{'real, untouched':<37}{real['fd_real']:>8.3f}")
+    return "\n".join([*lines, "", *verdict(result), "", *(f"- {note}" for note in result["notes"])])
+
+
+def verdict(result: dict) -> list[str]:
+    """Whether the paper's claims hold here, in words."""
+    names, lines = {"fd": "FD", "fd_real": "FD from real images"}, []
+    for key, found in result["findings"].items():
+        if len(found["mean_fd_by_shape"]) < 3:
+            continue
+        means = ", ".join(f"{shape} {value:.3f}" for shape, value in found["mean_fd_by_shape"].items())
+        holds = "does not hold here"
+        if found["concave_linear_convex_on_average"]:
+            holds = "holds for each" if found["concave_linear_convex_each"] else "holds on average, not for each"
+        lines += [
+            f"{names[key]} at its best T, best first: " + ", ".join(n.replace("_", " ") for n in found["order"]),
+            f"  concave before linear before convex: {holds} (means: {means});"
+            f" {found['pairs_in_the_papers_order']} of {found['pairs']} pairs in the paper's order",
+        ]
+    rows = {row["schedule"]: row for row in result["rows"]}
+    if {"bert", "cosine"} <= set(rows):
+        lines.append(bert_line(rows["bert"], rows["cosine"]))
+    return lines
+
+
+def bert_line(bert: dict, good: dict) -> str:
+    """How BERT's constant does beside the cosine, and where it loses its way."""
+    point, other = (row["common"] or row["best"] for row in (bert, good))
+    return (
+        f"bert beside the cosine, T = {point['steps']}: FD {point['fd']:.3f} and {other['fd']:.3f}, class right"
+        f" {point['class_accuracy']:.0%} and {other['class_accuracy']:.0%}; NLL with 15 percent masked"
+        f" {at(bert, 0.15):.2f} and {at(good, 0.15):.2f}, with 85 percent {at(bert, 0.85):.2f} and"
+        f" {at(good, 0.85):.2f}, of a blank canvas {at(bert, 1.0):.2f} and {at(good, 1.0):.2f}"
+    )
+
+
+def at(row: dict, fraction: float) -> float:
+    """A row's NLL with that fraction masked."""
+    return dict(map(tuple, row["nll_by_masked"]))[fraction]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,91 @@
+"""Networks that look at pictures: the run's own judge, or the Inception network of published FIDs (lesson 8)."""
+
+import hashlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torchmetrics.image.fid import FrechetInceptionDistance
+from tqdm.auto import tqdm
+
+from minimaskgit.classifier import Classifier
+from minimaskgit.common.errors import UserError
+from minimaskgit.common.files import written_aside
+from minimaskgit.data.images import to_float
+from minimaskgit.measuring.pictures import BATCH, Pictures
+from minimaskgit.runs.run import Run
+
+
+class Seen(NamedTuple):
+    features: Tensor  # float32 (B, D), on the CPU
+    logits: Tensor  # float32 (B, C)
+
+
+Network = Callable[[Tensor], Seen]  # looks at images, uint8 (B, 3, S, S) on the run's device
+
+
+def judge_network(judge: Classifier) -> Network:
+    """The judge's last features, averaged over the picture, and what it makes of them."""
+
+    def network(images: Tensor) -> Seen:
+        features = judge.features(to_float(images))[-1].mean((2, 3))
+        return Seen(features, judge.final(features))
+
+    return network
+
+
+def inception_network(device: torch.device) -> Network:
+    """The Inception network of published FIDs; UserError if its package or its weights cannot be had."""
+    advice = "or leave out --features inception to use the run's own classifier"
+    try:
+        inception = FrechetInceptionDistance(feature=2048).inception.eval().to(device)
+    except ModuleNotFoundError:
+        raise UserError(f"--features inception needs torch-fidelity: pip install torch-fidelity, {advice}") from None
+    except Exception as error:  # no network, and a broken download, have many shapes
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"--features inception: the network's weights cannot be had ({reason});"
+            f" try where there is network, {advice}"
+        ) from None
+
+    def network(images: Tensor) -> Seen:
+        features = inception(images)
+        return Seen(features, features @ inception.fc.weight.T)  # without the bias, as published
+
+    return network
+
+
+def feature_names(run: Run, features: str) -> dict[str, str]:
+    """What the table and the JSON file call the network, and what the numbers may be compared with."""
+    if features == "inception":
+        return {"network": "Inception v3", "comparable": "FD is the FID; published ones have other counts and data"}
+    own = "glyph-classifier" if run.config.data == "glyphs" else "own-classifier"
+    return {
+        "network": f"the package's own classifier, {run.folder / 'judge' / 'classifier'}",
+        "comparable": f"FD in {own} features; not comparable with published FID",
+    }
+
+
+@torch.no_grad()
+def look(run: Run, network: Network, images: Tensor) -> Seen:
+    """Features and logits of images, uint8 (B, 3, S, S)."""
+    parts = [network(part.to(run.device)) for part in tqdm(images.split(BATCH), desc="looking", delay=2, leave=False)]
+    return Seen(*(torch.cat(tensors).float().cpu() for tensors in zip(*parts)))
+
+
+def cached_reference(run: Run, network: Network, features: str, reference: Pictures) -> Seen:
+    """What the network sees in the reference; kept in the run folder under a hash of all that it depends on."""
+    weights = b"inception"
+    if features == "classifier":
+        weights = (run.folder / "judge" / "classifier" / "model.safetensors").read_bytes()
+    data = repr((run.config.data, run.config.images, run.config.seed, len(reference.labels)))
+    name = hashlib.sha256(weights + data.encode()).hexdigest()[:16]
+    path = run.folder / "evaluation" / f"reference-{name}.safetensors"
+    if path.exists():
+        return Seen(**load_file(path))
+    seen = look(run, network, reference.images)
+    with written_aside(path) as aside:
+        save_file(seen._asdict(), aside)
+    return seen

@@ -1,0 +1,171 @@
+"""The race: MaskGIT against its autoregressive twin, `python -m minimaskgit.compare --run runs/demo` (lesson 6).
+
+Same backbone, same tokens, same training; one fills the canvas in T passes of all tokens, the other in N passes of one
+new token each, with a key-value cache or, as in naive code, without. What is timed is the making of tokens (the
+paper's figure 4); turning them into pixels costs both sides the same and is left out. With --showdown the rivals join,
+and quality is measured too: showdown.py.
+"""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from minimaskgit import autoregressive, figures
+from minimaskgit.common.files import write_json
+from minimaskgit.common.machine import machine
+from minimaskgit.common.precision import AnyPrecision
+from minimaskgit.common.timing import interleaved
+from minimaskgit.decoding import decode
+from minimaskgit.measuring import showdown
+from minimaskgit.measuring.samplers import generate
+from minimaskgit.runs.choices import check_steps, choose_labels
+from minimaskgit.runs.config import DecodingConfig, decoding_arguments
+from minimaskgit.runs.run import Run
+from minimaskgit.training.estimate import parameters
+from minimaskgit.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to compare."""
+
+    run: Path  # run folder with a masked and a causal transformer
+    steps: int | None = None  # decoding steps of MaskGIT; default those of the run's configuration
+    batches: tuple[int, ...] = (1, 16)  # numbers of images generated at once
+    repeats: int = 3  # timings of each, interleaved; the median counts
+    shown: int = 8  # images in the picture and in the animation
+    showdown: bool = False  # also against a GAN and a diffusion model, with quality; trains what is not trained yet
+    samples: int = 2000  # images of each contestant that the showdown judges
+    seed: int = 0  # of the samples shown
+    out: Path | None = None  # folder for compare.json and the pictures; default RUN/compare, or RUN/showdown
+    device: str = "auto"  # auto, cpu, cuda or mps
+    precision: AnyPrecision = "auto"  # of matrix products; auto: the one that is fast here
+
+
+def compare(run: Run, options: Options) -> dict:
+    """All of the comparison; gives what is written to compare.json."""
+    masked, causal = run.transformer(), run.autoregressive()
+    settings = run.config.decoding
+    steps = options.steps if options.steps is not None else settings.steps
+    check_steps(steps, masked.num_tokens)
+    settings = DecodingConfig(steps, settings.schedule, settings.temperature, settings.guidance)
+    folder = options.out or run.folder / ("showdown" if options.showdown else "compare")
+
+    rows = measure(run, contestants(run, masked, causal, settings), options.batches, options.repeats)
+    result = {
+        "decoding": asdict(settings),
+        "tokens": masked.num_tokens,
+        "parameters": parameters(masked),
+        "machine": machine(run.device),
+        "rows": rows,
+    }
+    print(table(rows))
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = draw(run, masked, causal, settings, rows, options, folder)
+    if options.showdown:
+        result["showdown"], more = showdown.showdown(run, showdown.Settings(options.samples, seed=options.seed), folder)
+        print(showdown.table(result["showdown"]))
+        paths += more
+    write_json(folder / "compare.json", result)
+    for path in (folder / "compare.json", *paths):
+        print(path)
+    return result
+
+
+# A decoder, given labels (B,), makes tokens (B, N).
+Decoder = Callable[[Tensor], Tensor]
+
+
+def contestants(
+    run: Run, masked: Transformer, causal: Transformer, settings: DecodingConfig
+) -> dict[str, tuple[int, Decoder]]:
+    """The decoders by name, each with its number of forward passes."""
+    options = decoding_arguments(settings)
+    return {
+        "MaskGIT": (settings.steps, lambda labels: decode(masked, labels, **options)),
+        "autoregressive, cache": (causal.num_tokens, lambda labels: autoregressive.generate(causal, labels)),
+        "autoregressive, no cache": (
+            causal.num_tokens,
+            lambda labels: autoregressive.generate(causal, labels, cache=False),
+        ),
+    }
+
+
+def measure(run: Run, decoders: dict[str, tuple[int, Decoder]], batches: Sequence[int], repeats: int) -> list[dict]:
+    """A row for each decoder: its passes, and seconds and images a second at each batch size."""
+    works = {
+        (name, batch): partial(decoder, choose_labels(run, None, batch))
+        for name, (_, decoder) in decoders.items()
+        for batch in batches
+    }
+    with run.autocast():
+        times = interleaved(works, repeats, run.device)
+    rows = []
+    for name, (passes, _) in decoders.items():
+        medians = {batch: statistics.median(times[name, batch]) for batch in batches}
+        speed = {str(b): {"seconds": s, "images_per_second": b / s} for b, s in medians.items()}
+        rows.append({"decoder": name, "passes": passes, "batch": speed})
+    return rows
+
+
+def table(rows: Sequence[dict]) -> str:
+    """The rows as text: passes, seconds and images a second at each batch size, speed relative to the first row."""
+    batches = list(rows[0]["batch"])
+    head = f"{'decoder':<26}{'passes':>7}" + "".join(f"{f'batch {b}: s':>14}{'images/s':>10}{'':>8}" for b in batches)
+    lines = [head]
+    for row in rows:
+        line = f"{row['decoder']:<26}{row['passes']:>7}"
+        for b in batches:
+            speed, first = row["batch"][b], rows[0]["batch"][b]
+            ratio = speed["images_per_second"] / first["images_per_second"]
+            line += f"{speed['seconds']:>14.3f}{speed['images_per_second']:>10.2f}{f'x{ratio:.2f}':>8}"
+        lines.append(line)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+@torch.no_grad()
+def draw(
+    run: Run,
+    masked: Transformer,
+    causal: Transformer,
+    settings: DecodingConfig,
+    rows: Sequence[dict],
+    options: Options,
+    folder: Path,
+) -> list[Path]:
+    """Write the still picture, the decoding strip and the animation of the race."""
+    tokenizer, labels = run.tokenizer(), choose_labels(run, None, options.shown)
+    steps, images = generate(run, tokenizer, masked, labels, settings, options.seed)
+    generator = torch.Generator(run.device).manual_seed(options.seed)
+    with run.autocast():
+        prefixes = list(autoregressive.raster_steps(causal, labels, generator=generator))
+        final = prefixes[-1]  # (B, N); the canvas after pass k shows its first k tokens
+        raster_images = tokenizer.decode(final)
+        step_images = torch.stack([tokenizer.decode(step.sampled) for step in steps])  # (T, B, 3, H, W)
+    masks = torch.stack([step.masked for step in steps])  # (T, B, N)
+    count = final.shape[1]
+    raster_masks = torch.arange(count)[None, None] >= torch.arange(1, count + 1)[:, None, None]  # (N, 1, N)
+    raster_masks = raster_masks.expand(-1, len(labels), -1)
+    pass_images = raster_images.cpu()[None].expand(count, -1, -1, -1, -1)
+
+    batch = str(options.batches[-1])
+    captions = {
+        row["decoder"]: f"{row['decoder'].split(',')[0]}, {row['passes']} passes,"
+        f" {1000 / row['batch'][batch]['images_per_second']:.0f} ms an image at batch {batch}"
+        for row in rows
+    }
+    still = figures.comparison(
+        {captions["MaskGIT"]: images, captions["autoregressive, cache"] + " with cache": raster_images}
+    )
+    strip = figures.decoding_strip(step_images[:, :2].transpose(0, 1), masks[:, :2].transpose(0, 1), tokenizer.grid)
+    frames = figures.race(step_images.cpu(), masks.cpu(), pass_images, raster_masks, tokenizer.grid)
+    return [
+        figures.save_png(still, folder / "compare.png"),
+        figures.save_png(strip, folder / "decoding.png"),
+        figures.animation(frames, folder / "race.gif", seconds_per_frame=0.12),
+    ]

@@ -1,0 +1,109 @@
+"""Who makes pictures: MaskGIT, its autoregressive twin and the rivals, behind one signature (lesson 8; paper table 1).
+
+    classes (B,), random generator ──sampler──> images (B, 3, H, W)
+
+`passes` are network evaluations an image, of the network that is run again and again: transformer, generator or U-Net.
+The tokenizer's decoder runs once more after a transformer.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from minimaskgit import autoregressive
+from minimaskgit.common.errors import UserError
+from minimaskgit.decoding import Step, decode, decode_steps
+from minimaskgit.rivals import diffusion, gan
+from minimaskgit.runs.choices import check_steps
+from minimaskgit.runs.config import DecodingConfig, decoding_arguments
+from minimaskgit.runs.run import Run
+from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.transformer import Transformer
+
+
+@torch.no_grad()
+def generate(
+    run: Run, tokenizer: Tokenizer, model: Transformer, labels: Tensor, settings: DecodingConfig, seed: int
+) -> tuple[list[Step], Tensor]:
+    """All decoding steps and the final images (B, 3, H, W)."""
+    generator = torch.Generator(run.device).manual_seed(seed)
+    with run.autocast():
+        steps = list(decode_steps(model, labels, **decoding_arguments(settings), generator=generator))
+        return steps, tokenizer.decode(steps[-1].tokens)
+
+
+# The stages that each way of making pictures stands on.
+NEEDS = {
+    "maskgit": ("classifier", "tokenizer", "transformer"),
+    "autoregressive": ("classifier", "tokenizer", "autoregressive"),
+    "gan": ("gan",),
+    "diffusion": ("diffusion",),
+}
+
+DIFFUSION_STEPS = 250  # ADM's
+
+DDPM_FROM = 100  # steps; fewer are taken by DDIM, which needs fewer
+
+Draw = Callable[[Tensor, torch.Generator], Tensor]  # labels (B,) to floats (B, 3, H, W) in [0, 1]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A way of making pictures."""
+
+    kind: str  # one of NEEDS
+    passes: int  # network evaluations an image
+    settings: dict  # as they go into the JSON file
+    parameters: int  # of all that making a picture takes
+    training_seconds: float  # of all the stages that it stands on
+    draw: Draw
+
+
+def maskgit_sampler(run: Run, settings: DecodingConfig) -> Sampler:
+    """Parallel decoding; UserError for more steps than tokens."""
+    tokenizer, model = run.tokenizer(), run.transformer()
+    check_steps(settings.steps, model.num_tokens)
+    make = partial(decode, model, **decoding_arguments(settings))
+    draw = lambda labels, generator: tokenizer.decode(make(labels, generator=generator))
+    parts = [model, tokenizer.quantizer, tokenizer.decoder]
+    return _sampler(run, "maskgit", settings.steps, asdict(settings), parts, draw)
+
+
+def autoregressive_sampler(run: Run, cache: bool = True) -> Sampler:
+    """Raster order, one token a pass."""
+    tokenizer, model = run.tokenizer(), run.autoregressive()
+    make = partial(autoregressive.generate, model, cache=cache)
+    draw = lambda labels, generator: tokenizer.decode(make(labels, generator=generator))
+    how, parts = {"cache": cache, "temperature": 1.0}, [model, tokenizer.quantizer, tokenizer.decoder]
+    return _sampler(run, "autoregressive", model.num_tokens, how, parts, draw)
+
+
+def gan_sampler(run: Run) -> Sampler:
+    """One pass of the generator, z untruncated."""
+    model = run.gan()
+    return _sampler(run, "gan", 1, {"truncation": None}, [model], partial(gan.sample, model))
+
+
+def diffusion_sampler(run: Run, steps: int = DIFFUSION_STEPS) -> Sampler:
+    """Passes of the U-Net, without guidance: DDPM where there are many, DDIM where there are few."""
+    if steps < 1:
+        raise UserError(f"--steps {steps}: expected 1 or more")
+    model = run.diffusion()
+    how = {"steps": steps, "method": "ddpm" if steps >= DDPM_FROM else "ddim"}
+    draw = lambda labels, generator: diffusion.sample(model, labels, generator=generator, **how)
+    return _sampler(run, "diffusion", steps, how, [model], draw)
+
+
+def training_seconds(run: Run, kind: str) -> float:
+    """Seconds that the stages which a way of making pictures stands on were trained for."""
+    evaluations = (run.folder / stage / "evaluation.json" for stage in NEEDS[kind])
+    return sum(json.loads(path.read_text("utf-8"))["seconds"] for path in evaluations if path.exists())
+
+
+def _sampler(run: Run, kind: str, passes: int, settings: dict, parts: list[nn.Module], draw: Draw) -> Sampler:
+    parameters = sum(p.numel() for part in parts for p in part.parameters())
+    return Sampler(kind, passes, settings, parameters, training_seconds(run, kind), draw)

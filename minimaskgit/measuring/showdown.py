@@ -1,0 +1,231 @@
+"""Everybody against everybody: `python -m minimaskgit.compare --run runs/demo --showdown` (lesson 8; paper table 1).
+
+MaskGIT, its autoregressive twin, a GAN and a diffusion model learned from the same pictures for about the same time.
+All make the same number of samples of the same classes, judged by the same network, and are timed in turns, from
+classes to pixels. Nobody's settings were chosen by these numbers: each has one that its own stage was set up with.
+"""
+
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from minimaskgit import figures
+from minimaskgit.classifier import Classifier
+from minimaskgit.common.errors import UserError
+from minimaskgit.common.machine import machine
+from minimaskgit.common.timing import interleaved
+from minimaskgit.data.glyphs import GLYPH_NAMES
+from minimaskgit.measuring.class_edits import measure_class_edits
+from minimaskgit.measuring.networks import cached_reference, feature_names, judge_network, look
+from minimaskgit.measuring.pictures import Pictures, held_out, sample, through_tokenizer, training_pictures
+from minimaskgit.measuring.samplers import (
+    Sampler,
+    autoregressive_sampler,
+    diffusion_sampler,
+    gan_sampler,
+    maskgit_sampler,
+)
+from minimaskgit.measuring.scores import Scores, classification_accuracy_score, feature_scores, picture_scores
+from minimaskgit.runs.choices import choose_labels
+from minimaskgit.runs.config import load_config
+from minimaskgit.runs.presets import PRESETS
+from minimaskgit.runs.run import Run
+from minimaskgit.training.judge import load_judge
+from minimaskgit.training.stages import train
+
+METRICS = ("fd", "is", "precision-recall", "class", "palette", "cas")
+
+STAGES = ("tokenizer", "transformer", "autoregressive", "gan", "diffusion")
+
+DIFFUSION_STEPS = (250, 50, 10)
+
+EDITS = 500  # pictures edited
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is measured."""
+
+    samples: int = 2000  # images of each contestant
+    reference: int = 10_000  # held-out real images they are compared with
+    batches: tuple[int, ...] = (1, 64)  # images made at once
+    repeats: int = 3  # timings of each, interleaved; the median counts
+    shown: int = 10  # images in the picture
+    seed: int = 0
+
+
+def check(samples: int, folder: Path) -> None:
+    """UserError, before hours of training, for what could not be measured after it."""
+    labels = folder / "labels.json"
+    classes = len(json.loads(labels.read_text("utf-8"))) if labels.exists() else len(GLYPH_NAMES)
+    if samples < 2 * classes:
+        raise UserError(f"--samples {samples}: expected {2 * classes} or more, two a class")
+
+
+def train_missing(folder: Path, device: str = "auto") -> None:
+    """Train what a run lacks for the showdown; a run that is not there is begun with the demo's settings."""
+    saved = folder / "config.json"
+    config = load_config(saved) if saved.exists() else PRESETS["demo"]()
+    train(config, folder, STAGES, resume=saved.exists(), device=device)
+
+
+def showdown(run: Run, settings: Settings, folder: Path) -> tuple[dict, list[Path]]:
+    """Measure all; gives what goes into compare.json, and the pictures drawn."""
+    samplers = contestants(run)
+    speed = time_all(run, samplers, settings)
+    network = judge_network(judge := load_judge(run))
+    reference, second = held_out(run, settings.reference, settings.samples)
+    target = cached_reference(run, network, "classifier", reference)
+    metrics = [name for name in METRICS if name != "palette" or run.config.data == "glyphs"]
+
+    def scores(pictures: Pictures, cas_from: Pictures) -> Scores:
+        found = feature_scores(metrics, look(run, network, pictures.images), target)
+        found |= picture_scores(run, metrics, judge, pictures)
+        return found | {"cas": classification_accuracy_score(run, cas_from, second, settings.seed)}
+
+    labels = choose_labels(run, None, settings.samples)
+    rows, shown = [], {}
+    for name, sampler in samplers.items():
+        row = {"name": name, "passes": sampler.passes, "settings": sampler.settings}
+        row |= {"parameters": sampler.parameters, "training_seconds": sampler.training_seconds, "batch": speed[name]}
+        if name == "autoregressive, no cache":  # the same tokens from the same seed
+            row |= {"scores": rows[-1]["scores"]}
+        else:
+            print(f"{name}: {settings.samples} samples")
+            made = sample(run, sampler.draw, labels, settings.seed)
+            row |= {"scores": scores(made, made)}
+            shown[name] = made.images[: settings.shown]
+        rows.append(row)
+    learned_from = training_pictures(run, settings.samples)
+    real = scores(second, learned_from)
+    through = [Pictures(through_tokenizer(run, pictures)[1], pictures.labels) for pictures in (second, learned_from)]
+    result = {
+        **asdict(settings),
+        "real_images": len(second.labels),
+        "features": feature_names(run, "classifier"),
+        "rows": rows,
+        "real": real,
+        "through_tokenizer": scores(*through),
+        "edits": edits(run, judge) if run.config.data == "glyphs" else None,
+        "machine": machine(run.device),
+    }
+    return result, draw(result, shown, same_classes(second, labels[: settings.shown]), folder)
+
+
+def contestants(run: Run) -> dict[str, Sampler]:
+    """Everybody by name, MaskGIT with its own number of steps first, then with twice as many."""
+    own = run.config.decoding
+    more = replace(own, steps=min(2 * own.steps, run.transformer().num_tokens))
+    maskgit = {f"MaskGIT, T = {settings.steps}": maskgit_sampler(run, settings) for settings in (own, more)}
+    twins = {f"autoregressive, {'' if cache else 'no '}cache": autoregressive_sampler(run, cache) for cache in (1, 0)}
+    diffusion = {f"diffusion, {steps} steps": diffusion_sampler(run, steps) for steps in DIFFUSION_STEPS}
+    return {**maskgit, **twins, "GAN": gan_sampler(run), **diffusion}
+
+
+def time_all(run: Run, samplers: dict[str, Sampler], settings: Settings) -> dict[str, dict]:
+    """Seconds and images a second of each, from classes to pixels, at each batch size."""
+
+    def work(sampler: Sampler, batch: int) -> Callable[[], Tensor]:
+        labels = choose_labels(run, None, batch)
+        return lambda: sampler.draw(labels, torch.Generator(run.device).manual_seed(settings.seed))
+
+    with run.autocast(), torch.no_grad():
+        seconds = interleaved(
+            {(name, batch): work(sampler, batch) for name, sampler in samplers.items() for batch in settings.batches},
+            settings.repeats,
+            run.device,
+        )
+    medians = {key: statistics.median(taken) for key, taken in seconds.items()}
+    return {
+        name: {
+            str(batch): {"seconds": medians[name, batch], "images_per_second": batch / medians[name, batch]}
+            for batch in settings.batches
+        }
+        for name in samplers
+    }
+
+
+def edits(run: Run, judge: Classifier) -> dict:
+    """Class edits by MaskGIT and its twin, of two regions: one that leaves a rim, and one that leaves the last rows."""
+    size, f = run.config.images.size, run.tokenizer().downsampling
+    boxes = {"all but the rim": (f, f, size - f, size - f), "all but the lowest tokens": (0, 0, size, size - f)}
+    return {name: measure_class_edits(run, judge, EDITS, box=box) for name, box in boxes.items()}
+
+
+def same_classes(pictures: Pictures, labels: Tensor) -> Tensor:
+    """Some of the pictures (M, 3, S, S), all different, of the classes `labels` (B,), as far as there are so many."""
+    of_class = {label: iter((pictures.labels == label).nonzero().flatten().tolist()) for label in set(labels.tolist())}
+    found = [next(of_class[label], None) for label in labels.tolist()]
+    return pictures.images[[index for index in found if index is not None]]
+
+
+def draw(result: dict, shown: dict[str, Tensor], real: Tensor, folder: Path) -> list[Path]:
+    """A row of samples of each, and quality against time."""
+    batch = str(result["batches"][-1])
+    rows = {}
+    for row in result["rows"]:
+        if row["name"] in shown:
+            pace, fd = 1000 / row["batch"][batch]["images_per_second"], row["scores"]["fd"]
+            label = row["name"].replace(",", ":").replace(": cache", "")
+            rows[f"{label}, {count(row['passes'], 'pass')}, {pace:.3g} ms an image, FD {fd:.3g}"] = shown[row["name"]]
+    rows["real, held-out images"] = real
+    points = {row["name"]: (row["batch"][batch]["seconds"] / int(batch), row["scores"]["fd"]) for row in result["rows"]}
+    scatter = figures.scatter(
+        points,
+        f"seconds an image, {batch} at once (log)",
+        "FD (log), lower is better",
+        "Quality against time",
+    )
+    return [
+        figures.save_png(figures.comparison(rows, columns=result["shown"]), folder / "showdown.png"),
+        figures.save_png(scatter, folder / "quality.png"),
+    ]
+
+
+def count(number: int, thing: str) -> str:
+    """1 pass, 2 passes."""
+    return f"{number} {thing}" + ("es" if number != 1 else "")
+
+
+# --- The table ---
+
+
+def table(result: dict) -> str:
+    """The result as text, a line for each contestant."""
+    batches = [str(batch) for batch in result["batches"]]
+    columns = {"fd": "FD", "is": "IS", "precision": "prec.", "recall": "recall", "cas": "CAS"}
+    columns |= {"class_accuracy": "class", "palette_accuracy": "palette"}
+    columns = {key: head for key, head in columns.items() if key in result["real"]}
+    head = f"{'':<25}{'passes':>7}{'params':>8}{'trained':>9}"
+    head += "".join(f"{f'batch {batch}: s':>13}{'img/s':>7}" for batch in batches)
+    lines = [head + "".join(f"{name:>8}" for name in columns.values())]
+    for row in result["rows"]:
+        line = f"{row['name']:<25}{row['passes']:>7}{row['parameters'] / 1e6:>7.2f}M{row['training_seconds']:>7.0f} s"
+        for batch in batches:
+            pace = row["batch"][batch]["images_per_second"]
+            line += f"{row['batch'][batch]['seconds']:>13.3f}{pace:>7{'.0f' if pace >= 100 else '.3g'}}"
+        lines.append(line + _scores(row["scores"], columns))
+    for name, key in {"real images": "real", "real, through the tokenizer": "through_tokenizer"}.items():
+        lines.append(f"{name:<{len(head)}}" + _scores(result[key], columns))
+    lines += [
+        "",
+        f"{result['samples']} samples each, the classes in turn; seconds from classes to pixels;"
+        f" 'trained': seconds of all stages that it stands on",
+        result["features"]["comparable"],
+    ]
+    for region, found in (result["edits"] or {}).items():
+        parts = (
+            f"{name} asked class {score['asked_class']:.1%}, palette kept {score['kept_palette']:.1%}"
+            for name, score in found.items()
+        )
+        lines.append(f"class edit, {region}: {'; '.join(parts)}")
+    return "\n".join(lines)
+
+
+def _scores(scores: Scores, columns: dict[str, str]) -> str:
+    return "".join(f"{scores[key]:>8.3f}" if scores[key] < 100 else f"{scores[key]:>8.1f}" for key in columns)

@@ -1,0 +1,88 @@
+"""What every mask schedule is measured with: the same tokenizer, judge and reference images (lesson 8; paper table 3)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from minimaskgit.classifier import Classifier
+from minimaskgit.common.precision import AnyPrecision
+from minimaskgit.measuring.networks import Seen, cached_reference, judge_network, look
+from minimaskgit.measuring.pictures import held_out, through_tokenizer
+from minimaskgit.measuring.scores import fd
+from minimaskgit.runs.run import Run
+from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.training.judge import load_judge
+
+# In the paper's order, from the most concave to the most convex: shape, and the paper's best T, FID and NLL (table 3,
+# ImageNet at 256 x 256; the table has no constant).
+PAPER = {
+    "exponential": ("concave", 8, 7.89, 4.83),
+    "cubic": ("concave", 9, 7.26, 4.63),
+    "square": ("concave", 10, 6.35, 4.38),
+    "cosine": ("concave", 10, 6.06, 4.22),
+    "linear": ("linear", 16, 7.51, 3.75),
+    "square_root": ("convex", 32, 12.33, 3.34),
+    "logarithmic": ("convex", 60, 29.17, 3.08),
+    "bert": ("constant", None, None, None),
+}
+
+STEPS, QUICK_STEPS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 64), (1, 2, 4, 8, 16, 32, 64)  # T, as far as there are tokens
+
+SAMPLES, QUICK_SAMPLES = 2000, 500
+
+QUICK_TRAINING = 600  # steps
+
+COMMON_STEPS = 8  # the T at which all are compared too
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to compare; every schedule gets the same of everything."""
+
+    run: Path  # run folder with a tokenizer; its own transformers are neither used nor touched
+    schedules: tuple[str, ...] = ()  # default all: the seven of the paper, and bert, the constant 15 percent
+    quick: bool = False  # fewer training steps, samples and values of T (RUN/ablation-quick)
+    train_steps: int | None = None  # training steps of each transformer; default the run's own number; quick: 600
+    steps: tuple[int, ...] = ()  # decoding steps T to try; default 1 2 4 6 8 12 16 24 32 64; quick: without 6 12 24
+    samples: int | None = None  # images generated for each schedule and T; default 2000; quick: 500
+    reference: int = 10_000  # held-out real images they are compared with, at most half of those there are
+    seed: int = 0  # of the generated images and of the masks on held-out tokens
+    out: Path | None = None  # folder for the results and the transformers; default RUN/ablation, or RUN/ablation-quick
+    device: str = "auto"  # auto, cpu, cuda or mps
+    precision: AnyPrecision = "auto"  # of matrix products; auto: the one that is fast here
+
+
+class Yardstick(NamedTuple):
+    """What all schedules are measured with."""
+
+    tokenizer: Tokenizer
+    judge: Classifier
+    reference: Seen  # features of real images as the tokenizer gives them back: the best that tokens can draw
+    real: Seen  # features of the same images themselves
+    tokens: Tensor  # (M, N) of held-out images that are not in the reference
+    labels: Tensor  # (M,)
+
+
+def make_yardstick(run: Run, options: Options) -> tuple[Yardstick, dict]:
+    """What all are measured with, and the floor: the FDs of other real images, through the tokenizer and untouched.
+
+    FD is from real images *through the tokenizer*. What the tokenizer loses is the same for all, but so much at this
+    scale that it hides what the schedules do: a spotty picture may lie nearer the real ones' sharpness than a clean
+    one. The FD from the real images themselves is measured too.
+    """
+    reference, second = held_out(run, options.reference, options.samples)
+    tokenizer, judge = run.tokenizer(), load_judge(run)
+    network = judge_network(judge)
+    seen = look(run, network, through_tokenizer(run, reference)[1])
+    real = cached_reference(run, network, "classifier", reference)
+    tokens, decoded = through_tokenizer(run, second)
+    back = look(run, network, decoded)
+    floor = {
+        "second": len(second.labels),
+        "fd": fd(back, seen),
+        "reconstruction_fd_real": fd(back, real),
+        "fd_real": fd(look(run, network, second.images), real),
+    }
+    return Yardstick(tokenizer, judge, seen, real, tokens, second.labels.to(run.device)), floor

@@ -1,0 +1,200 @@
+"""What the lessons' notebooks share: a trained run, the map of the course, pictures and sliders.
+
+    lessons/3_*.ipynb ──> trained_run(), learn(model, loss, ...)
+                          road_map(3), show(picture), film(frames), source(function), knob(draw, T=[8])
+
+Only notebooks use it, and only it knows of notebooks.
+"""
+
+import base64
+import importlib
+import inspect
+import io
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from PIL import Image
+from torch import Tensor
+
+from minimaskgit import figures
+from minimaskgit.classifier import Classifier
+from minimaskgit.common.errors import UserError
+from minimaskgit.data.glyphs import glyphs
+from minimaskgit.data.images import to_float
+from minimaskgit.runs.models import load_model
+from minimaskgit.runs.run import PACKAGE, PRETRAINED, Run, open_run
+from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.transformer import Transformer
+
+# Runs go into the clone; beside an installed package is no place for them, so then into the current folder.
+ROOT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").exists() else Path()
+
+GLYPHS, DEMO, OWN = PRETRAINED / "glyphs", ROOT / "runs/demo", ROOT / "runs/lessons/own"
+
+# The lessons' places on the map (column, row) and the lessons that each follows from.
+MAP = {
+    1: ("1 · tokens", "encoder, codebook,\ndecoder", (0, 1), ()),
+    2: ("2 · critics", "perceptual loss,\ndiscriminator", (0, 2), (1,)),
+    3: ("3 · masking", "how much to hide,\nwhat to ask", (1, 1), (1,)),
+    4: ("4 · transformer", "everyone sees\neveryone", (2, 1), (3,)),
+    5: ("5 · decoding", "all at once,\nthe surest first", (3, 1), (4,)),
+    6: ("6 · the rival", "one token\nafter another", (3, 0), (4,)),
+    7: ("7 · editing", "a part anew,\nthe rest kept", (3, 2), (5,)),
+    8: ("8 · measuring", "how good,\nagainst whom", (4, 1), (5, 6)),
+    9: ("9 · scale up", "photographs,\none GPU", (4, 2), (8,)),
+}
+
+# --- Trained models ---
+
+
+def trained_run(train: bool = False) -> Run:
+    """A run with trained models: the one that comes with the project, else runs/demo, else one trained here.
+
+    train: train your own in any case (runs/lessons/own; gone on with if it was stopped).
+    """
+    if not train:
+        for folder in (GLYPHS, DEMO):
+            if (folder / "transformer" / "model.safetensors").exists():
+                print(f"models from {folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder}")
+                return open_run(folder, "cpu")
+    from minimaskgit.runs.presets import demo  # training needs far more imports than reading
+    from minimaskgit.training.stages import limit_steps
+    from minimaskgit.training.stages import train as train_all
+
+    print(f"training a small model into {OWN.relative_to(ROOT)}, once")
+    train_all(limit_steps(demo(), 800), OWN, resume=(OWN / "config.json").exists(), device="cpu")
+    return open_run(OWN, "cpu")
+
+
+def trained_judge(run: Run) -> Classifier:
+    """A classifier that saw real pictures only: the run's judge, else its perceptual network."""
+    apart = run.folder / "judge" / "classifier"
+    return load_model(Classifier, apart if apart.exists() else run.folder / "classifier")
+
+
+# --- Small experiments ---
+
+
+@torch.no_grad()
+def three_classes(tokenizer: Tokenizer, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Tokens (M, N) and labels (M,) of the stars, hearts and umbrellas among `count` glyphs."""
+    pictures, labels = glyphs(count, seed)
+    pictures, labels = pictures[labels < 3], labels[labels < 3]
+    return torch.cat([tokenizer.encode(to_float(part)) for part in pictures.split(250)]), labels
+
+
+def learn(
+    model: Transformer,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    tokens: Tensor,
+    labels: Tensor,
+    steps: int = 400,
+    batch: int = 32,
+    every: int = 50,
+) -> list[tuple[int, float]]:
+    """Train a small transformer by `loss` of tokens (B, N) and labels (B,); gives (step, mean of the last `every`)."""
+    from minimaskgit.runs.config import TransformerTraining  # training needs far more imports than reading
+    from minimaskgit.training.optimizers import make_optimizers
+
+    optimizers = make_optimizers(TransformerTraining(muon_learning_rate=0.01), model, "fp32").values()
+    curve, losses = [], []
+    for step in range(steps):
+        chosen = torch.randint(len(tokens), (batch,))
+        value = loss(tokens[chosen], labels[chosen])
+        value.backward()
+        for optimizer, rate in optimizers:
+            optimizer.param_groups[0]["lr"] = rate * min(1, 2 * (1 - step / steps))  # falls over the second half
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(value.item())
+        if (step + 1) % every == 0:
+            curve.append((step + 1, sum(losses[-every:]) / every))
+    model.eval()
+    return curve
+
+
+# --- What a notebook shows ---
+
+
+def needed(name: str) -> ModuleType:
+    """A module that only notebooks need; UserError where the lessons extra is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        hint = 'in a clone of the project, run pip install ".[lessons]"'
+        raise UserError(f"{name} is missing: what notebooks show needs the lessons extra; {hint}") from None
+
+
+def show(picture: Image.Image, width: int | None = None):
+    """A picture in at most 128 colours, which keeps a notebook small; width: shown, in pixels."""
+    data = io.BytesIO()
+    picture.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
+    return needed("IPython.display").Image(data.getvalue(), width=width)
+
+
+def film(frames: Sequence[Image.Image], seconds_per_frame: float = 0.15):
+    """Frames of one size as an animation that loops, resting on the last."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = figures.animation(frames, Path(folder) / "film.gif", seconds_per_frame, hold_last=3).read_bytes()
+    picture = f'<img alt="animation" src="data:image/gif;base64,{base64.b64encode(data).decode()}">'
+    return needed("IPython.display").HTML(picture)  # an <img>, since pages made from notebooks know no image/gif
+
+
+def source(*functions: Callable) -> None:
+    """Print the package's own text of functions."""
+    print("\n\n".join(inspect.getsource(function).rstrip() for function in functions))
+
+
+def knob(draw: Callable[..., Image.Image], **values: Sequence):
+    """A slider for each argument of `draw` in JupyterLab; elsewhere, as on the web, the picture at the middle values.
+
+    values: those that each argument may take, in order.
+    """
+    middle = {name: list(choices)[len(choices) // 2] for name, choices in values.items()}
+    if "JPY_SESSION_NAME" not in os.environ:  # set by Jupyter's server, where someone can turn the knob
+        return show(draw(**middle))
+    widgets = needed("ipywidgets")
+    sliders = {
+        name: widgets.SelectionSlider(options=list(choices), value=middle[name], description=name)
+        for name, choices in values.items()
+    }
+    return widgets.interactive(lambda **chosen: show(draw(**chosen)), **sliders)
+
+
+def road_map(lesson: int):
+    """The course up to a lesson, this one filled: where we are; of lesson 0 the whole course, none filled."""
+    there = {number: MAP[number] for number in range(1, (lesson or len(MAP)) + 1)}
+    columns = 1 + max(place[0] for *_, place, _ in there.values())
+    rows = [place[1] for *_, place, _ in there.values()]
+    low, high = min(rows), max(rows)
+    figure = Figure(figsize=(0.5 + 1.9 * columns, 0.3 + 1.0 * (high - low + 1)), dpi=80, facecolor=figures.PAPER)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(-0.6, columns - 0.4), ylim=(low - 0.55, high + 0.55))
+    axes.axis("off")
+    for number, (title, text, (x, y), before) in there.items():
+        here = number == lesson
+        face, ink = (figures.MASKGIT, figures.PAPER) if here else ("#E8F1F8", figures.INK)
+        box = FancyBboxPatch((x - 0.38, y - 0.32), 0.76, 0.64, boxstyle="round,pad=0,rounding_size=0.08")
+        box.set(facecolor=face, edgecolor=figures.MASKGIT, linewidth=1.2)
+        axes.add_patch(box)
+        axes.text(x, y + 0.13, title, color=ink, weight="bold", size=10, ha="center", va="center")
+        axes.text(x, y - 0.12, text, color=ink, size=8.5, ha="center", va="center")
+        for other in before:
+            x0, y0 = there[other][2]
+            dx, dy = (0.38 * (x > x0), 0.32 * ((y > y0) - (y < y0)) * (x == x0))
+            arrow = {"arrowstyle": "-|>", "color": figures.MUTED, "shrinkA": 0, "shrinkB": 0}
+            axes.annotate("", (x - dx, y - dy), (x0 + dx, y0 + dy), arrowprops=arrow)
+    return show(figures.rendered(figure))
+
+
+def generator(seed: int) -> torch.Generator:
+    """A source of random numbers that repeats itself."""
+    return torch.Generator().manual_seed(seed)

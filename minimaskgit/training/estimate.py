@@ -1,0 +1,209 @@
+"""How much arithmetic and memory training takes, told before it starts (lesson 9).
+
+    operations a step / what the device can do / utilisation ──> seconds a step ──> time to finish
+    weights, gradients, optimizer + activations kept for the backward pass      ──> memory
+
+Everything is counted with fake tensors, which have a shape and no contents: nothing is computed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from minimaskgit.adversary import PatchDiscriminator
+from minimaskgit.classifier import Classifier
+from minimaskgit.common.timing import duration
+from minimaskgit.runs.config import Config
+from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.transformer import Transformer
+
+UTILISATION = 0.3  # of a plain matrix product's speed that training usually reaches; told with the estimate
+
+
+def training_flops(depth: int, width: int, mlp_width: int, num_codes: int, sequence: int, batch_size: int) -> float:
+    """Floating-point operations of one training step of a transformer, forward and backward, optimizer not counted.
+
+    sequence: tokens of a sample and its class token. Each parameter of a matrix costs 6 operations a token (one
+    product and one sum, forward once and backward twice); attention's two products of S x S x width cost 12 a layer.
+    """
+    blocks = depth * (4 * width**2 + 2 * width * mlp_width)  # query, key, value, output; the MLP's two
+    head = width**2 + width * num_codes
+    attention = 12 * depth * sequence**2 * width
+    return batch_size * (6.0 * (blocks + head) * sequence + attention)
+
+
+def transformer_flops(model: Transformer, batch_size: int) -> float:
+    """`training_flops` of a model."""
+    mlp_width = model.blocks[0].up.out_features
+    shape = (len(model.blocks), model.width, mlp_width, model.num_codes, model.num_tokens + 1)
+    return training_flops(*shape, batch_size)
+
+
+def tokens_per_second(batch_size: int, num_tokens: int, steps: int, seconds: float) -> float:
+    """Tokens trained on a second, of `steps` steps that took `seconds` s."""
+    return batch_size * num_tokens * steps / seconds
+
+
+# --- One stage ---
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage takes in one process, as counted beforehand."""
+
+    stage: str
+    parameters: int  # of all networks that learn
+    steps: int
+    batch_size: int  # over all processes
+    flops: float  # operations a step, over all processes
+    state: float  # bytes of weights, gradients and optimizer state, of one process
+    activations: float  # bytes kept for the backward pass of one process's part of a batch
+
+    @property
+    def memory(self) -> float:
+        return self.state + self.activations
+
+
+class Cost(NamedTuple):
+    """What one sample costs a network in a forward pass."""
+
+    flops: float
+    kept: float  # bytes that the backward pass will need
+
+
+def cost(config: Config, model: nn.Module, *shapes: Sequence[int]) -> Cost:
+    """Count a forward pass in the run's precision; the model, on the meta device, becomes one of fake tensors.
+
+    shapes: of its inputs; pictures have four dimensions, and all else is whole numbers.
+    """
+    kept: dict[int, Tensor] = {}  # by storage: views share one
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    mixed = torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16")
+    with FakeTensorMode(allow_non_fake_inputs=True), mixed, FlopCounterMode(display=False) as counter:
+        model.to_empty(device="cpu")
+        inputs = [torch.zeros(shape, dtype=torch.float if len(shape) == 4 else torch.long) for shape in shapes]
+        with saved_tensors_hooks(keep, lambda tensor: tensor):
+            model(*inputs)
+    for parameter in model.parameters():
+        kept.pop(parameter.untyped_storage()._cdata, None)
+    return Cost(counter.get_total_flops(), sum(tensor.untyped_storage().nbytes() for tensor in kept.values()))
+
+
+def estimates(config: Config, num_classes: int, stages: Sequence[str], processes: int = 1) -> list[Estimate]:
+    """An estimate for each of the stages tokenizer, transformer and autoregressive, and the classifier they need."""
+    found = []
+    for stage in stages:
+        if stage == "tokenizer":
+            found += tokenizer_estimates(config, num_classes, processes)
+        elif stage in ("transformer", "autoregressive"):
+            found.append(transformer_estimate(config, num_classes, stage, processes))
+    return found
+
+
+def tokenizer_estimates(config: Config, num_classes: int, processes: int) -> list[Estimate]:
+    """Of the tokenizer, and of the classifier before it, if the perceptual loss wants one."""
+    size, settings, looks = config.images.size, config.tokenizer_training, config.classifier
+    with torch.device("meta"):
+        generator = Tokenizer(size, **asdict(config.tokenizer)).eval()
+        classifier = Classifier(num_classes, looks.width)
+        discriminator = PatchDiscriminator(settings.gan_width, settings.gan_layers)
+    networks = (generator, classifier, discriminator)
+    painting, looking, judging = (cost(config, network, (1, 3, size, size)) for network in networks)
+    found = []
+    if settings.perceptual_weight:
+        flops = 3 * looks.batch_size * looking.flops
+        kept = activations(config, looking.kept, looks.batch_size, processes)
+        shape = (parameters(classifier), looks.steps, looks.batch_size)
+        found.append(Estimate("classifier", *shape, flops, state(classifier), kept))
+    # Forward and backward cost 3 forwards. The critics: forward on both pictures, backward to the painted one; the
+    # discriminator's own lesson is another forward and backward on both.
+    flops, kept, learning = 3 * painting.flops, painting.kept, [generator]
+    if settings.perceptual_weight:
+        flops, kept = flops + 3 * looking.flops, kept + 2 * looking.kept
+    if settings.gan_weight:
+        flops += (1 - settings.gan_start) * 8 * judging.flops
+        kept += 2 * judging.kept
+        learning.append(discriminator)
+    kept = activations(config, kept, settings.batch_size, processes)
+    shape = (sum(map(parameters, learning)), settings.steps, settings.batch_size)
+    return [*found, Estimate("tokenizer", *shape, settings.batch_size * flops, sum(map(state, learning)), kept)]
+
+
+def transformer_estimate(config: Config, num_classes: int, stage: str, processes: int) -> Estimate:
+    """Of either transformer."""
+    settings = config.transformer_training
+    with torch.device("meta"):
+        num_tokens = Tokenizer(config.images.size, **asdict(config.tokenizer)).num_tokens
+        shape = asdict(config.transformer)
+        model = Transformer(config.tokenizer.num_codes, num_classes, num_tokens, causal=False, **shape)
+    kept = cost(config, model, (1, num_tokens), (1,)).kept
+    if config.recompute:  # of each block its input alone, and one block at a time in full
+        kept = kept / len(model.blocks) + 4 * len(model.blocks) * (num_tokens + 1) * model.width
+    kept = activations(config, kept, settings.batch_size, processes)
+    flops = transformer_flops(model, settings.batch_size)
+    shape = (parameters(model), settings.steps, settings.batch_size)
+    weights = state(model, bool(settings.ema_decay)) / (processes if config.shard else 1)
+    return Estimate(stage, *shape, flops, weights, kept)
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def state(model: nn.Module, ema: bool = False) -> float:
+    """Bytes of float32 weights, gradients and AdamW's two moments, and of the moving average."""
+    return (20.0 if ema else 16.0) * parameters(model)
+
+
+def activations(config: Config, kept: float, batch_size: int, processes: int) -> float:
+    """Bytes kept of one process's part of a batch, from those of one sample."""
+    return kept * batch_size / (processes * config.accumulate)
+
+
+def cuts_to_fit(found: Sequence[Estimate], free: float, shares: int = 1) -> int:
+    """Into how many pieces to cut each part of a batch, a power of two, for every stage to fit into `free` bytes.
+
+    shares: parts that a batch has already, over all processes. The most pieces that batches can be cut into evenly,
+    if even those do not fit.
+    """
+    cuts = 1
+    while any(e.state + e.activations / cuts > free for e in found):
+        if any(e.batch_size % (2 * cuts * shares) for e in found):
+            break
+        cuts *= 2
+    return cuts
+
+
+# --- What is told ---
+
+
+def seconds(estimate: Estimate, peak: float, processes: int = 1) -> float:
+    """Time for a whole stage where a plain matrix product runs at `peak` operations a second."""
+    return estimate.steps * estimate.flops / (processes * peak * UTILISATION)
+
+
+def table(found: Sequence[Estimate], peak: float, processes: int = 1) -> str:
+    """The estimates as text, a line a stage."""
+    lines = [f"{'estimate':<16}{'parameters':>11}{'steps':>9}{'GFLOP a step':>14}{'memory':>10}{'time':>10}"]
+    for estimate in found:
+        lines.append(
+            f"  {estimate.stage:<14}{estimate.parameters / 1e6:>9.2f} M{estimate.steps:>9,}"
+            f"{estimate.flops / 1e9:>14,.1f}{estimate.memory / 2**30:>7.1f} GB"
+            f"{duration(seconds(estimate, peak, processes)):>10}"
+        )
+    place = f"{processes} processes of " if processes > 1 else ""
+    lines.append(
+        f"  in all {duration(sum(seconds(estimate, peak, processes) for estimate in found))}, if training reaches"
+        f" {UTILISATION:.0%} of the {place}{peak / 1e9:,.0f} GFLOP/s of a plain matrix product here"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,128 @@
+"""What a run records of itself: metrics.jsonl, speed.jsonl and TensorBoard.
+
+metrics of every step ──mean over the steps between two reports──> one line in each file
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from minimaskgit.common.files import write_text, writing
+
+Metrics = Mapping[str, Tensor | float]
+
+
+def mean_metrics(parts: Sequence[Metrics]) -> dict[str, Tensor]:
+    """Metrics of the parts of a batch as metrics of the batch."""
+    return {name: sum(part[name].detach() for part in parts) / len(parts) for name in parts[0]}
+
+
+class Means:
+    """Means of metrics since the last report, and the first step at which one was not finite.
+
+    The sums are part of a checkpoint: the first report after it then is the one that an uninterrupted run writes.
+    """
+
+    def __init__(self, accelerator: Accelerator | None):
+        self.accelerator = accelerator
+        self.sums: dict[str, Tensor | float] = {}
+        self.counts: Counter[str] = Counter()  # steps summed; a loss may join late
+        self.broken: Tensor | int = -1  # a tensor, so that no step has to wait for the device
+
+    def add(self, step: int, metrics: Metrics) -> None:
+        for name, value in metrics.items():
+            self.sums[name] = self.sums.get(name, 0) + (value.detach() if isinstance(value, Tensor) else value)
+            self.counts[name] += 1
+        finite = torch.isfinite(torch.as_tensor(sum(metrics.values()))).detach()
+        self.broken = torch.where(finite | (torch.as_tensor(self.broken) >= 0), self.broken, step)
+
+    def share(self) -> None:
+        """Give all processes the same sums, the means of theirs, and the earliest broken step."""
+        if self.accelerator is None or self.accelerator.num_processes == 1:
+            return
+        put = lambda value: torch.as_tensor(value, device=self.accelerator.device)
+        self.sums = {name: self.accelerator.reduce(put(total), "mean") for name, total in self.sums.items()}
+        steps = self.accelerator.gather(put(self.broken)[None])
+        self.broken = steps[steps >= 0].min() if (steps >= 0).any() else -1
+
+    def take(self) -> dict[str, float]:
+        """The means, which begin anew."""
+        means = {name: float(total) / self.counts[name] for name, total in sorted(self.sums.items())}
+        self.sums, self.counts = {}, Counter()
+        return means
+
+    def state_dict(self) -> dict[str, Tensor]:
+        sums = {f"{name}.sum": _exactly(total) for name, total in self.sums.items()}
+        return sums | {f"{name}.count": torch.tensor(count) for name, count in self.counts.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.sums = {key.removesuffix(".sum"): value for key, value in state.items() if key.endswith(".sum")}
+        self.counts = Counter(
+            {key.removesuffix(".count"): int(value) for key, value in state.items() if key.endswith(".count")}
+        )
+
+
+def _exactly(number: Tensor | float) -> Tensor:
+    return number if isinstance(number, Tensor) else torch.tensor(number, dtype=torch.float64)
+
+
+class Log:
+    """metrics.jsonl, speed.jsonl and TensorBoard, continued from a step; `last` is the metrics' last line.
+
+    Speed has a file of its own: no two runs have the same, and the metrics of two equal runs should be equal.
+    """
+
+    def __init__(self, folder: Path, start: int):
+        self.metrics, self.speed = _Lines(folder / "metrics.jsonl", start), _Lines(folder / "speed.jsonl", start)
+        self.board = SummaryWriter(folder / "tensorboard", purge_step=start + 1 if start else None)
+
+    @property
+    def last(self) -> Mapping[str, float]:
+        return self.metrics.last
+
+    def write(self, step: int, means: Mapping[str, float]) -> None:
+        self.metrics.write(step, means)
+        for name, value in means.items():
+            self.board.add_scalar(name, value, step)
+
+    def write_speed(self, step: int, values: Mapping[str, float]) -> None:
+        self.speed.write(step, values)
+        for name, value in values.items():
+            self.board.add_scalar(f"speed/{name}", value, step)
+
+    def close(self) -> None:
+        self.metrics.file.close()
+        self.speed.file.close()
+        self.board.close()
+
+
+class _Lines:
+    """A file of JSON lines with the step they are about, continued from a step."""
+
+    def __init__(self, path: Path, start: int):
+        kept = [line for line in _whole_lines(path) if line["step"] <= start]  # drop what came after the checkpoint
+        write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept))
+        self.last: Mapping[str, float] = kept[-1] if kept else {}
+        self.path, self.file = path, path.open("a", encoding="utf-8", newline="\n")
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        self.last = {"step": step, **values}
+        with writing(self.path):
+            self.file.write(json.dumps(self.last) + "\n")
+            self.file.flush()
+
+
+def _whole_lines(path: Path) -> list[dict[str, float]]:
+    lines = []
+    for line in path.read_text("utf-8").splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:  # a line cut short by a kill; no checkpoint is as late as it
+            break
+    return lines

@@ -1,0 +1,58 @@
+"""Optimizers of the transformers, and how their learning rates rise and fall (lesson 9; paper section 4.1)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from minimaskgit.common.precision import DTYPES, Precision
+from minimaskgit.runs.config import TransformerTraining
+from minimaskgit.training.muon import Muon
+from minimaskgit.training.sharding import whole
+from minimaskgit.transformer import Transformer
+
+
+def make_optimizers(
+    settings: TransformerTraining, model: Transformer, precision: Precision
+) -> dict[str, tuple[torch.optim.Optimizer, float]]:
+    """Optimizers by name, each with its peak learning rate: Muon for the blocks' matrices if asked, AdamW otherwise.
+
+    precision: in which Muon iterates.
+    """
+    matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    adam = {"betas": settings.betas, "eps": 1e-8}
+    if settings.optimizer == "adamw":
+        groups = [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": rest, "weight_decay": 0.0},
+        ]
+        return {"adamw": (torch.optim.AdamW(groups, settings.learning_rate, **adam), settings.learning_rate)}
+    muon = Muon(matrices, settings.muon_learning_rate, settings.weight_decay, dtype=DTYPES[precision])
+    adamw = torch.optim.AdamW(rest, settings.learning_rate, weight_decay=0.0, **adam)
+    return {"muon": (muon, settings.muon_learning_rate), "adamw": (adamw, settings.learning_rate)}
+
+
+def cosine_decay(step: int, steps: int, warmup: int) -> float:
+    """Learning rate as a fraction of its peak: a linear rise over `warmup` steps, then half a cosine to zero."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def trapezoid(step: int, steps: int, warmup: int, cooldown: float) -> float:
+    """Learning rate as a fraction of its peak: a linear rise, a plateau, a linear fall over the last `cooldown`."""
+    rise = min(1.0, (step + 1) / max(1, warmup))
+    fall = min(1.0, (steps - step) / max(1, cooldown * steps))
+    return rise * fall
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def gradient_norm(model: nn.Module, largest: float) -> Tensor:
+    """Clip the gradient to the norm `largest` and give the norm it had."""
+    return whole(nn.utils.clip_grad_norm_(model.parameters(), largest))

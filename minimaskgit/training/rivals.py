@@ -1,0 +1,129 @@
+"""The rivals' training: a GAN and a diffusion model, straight on the pixels (lesson 8; paper table 1)."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from minimaskgit import figures
+from minimaskgit.rivals import diffusion, gan
+from minimaskgit.rivals.diffusion import UNet, diffusion_loss
+from minimaskgit.rivals.gan import (
+    Discriminator,
+    Generator,
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+)
+from minimaskgit.runs.config import DiffusionTraining, GanTraining
+from minimaskgit.training.checkpoint import Stateful
+from minimaskgit.training.optimizers import gradient_norm, set_learning_rate, trapezoid
+from minimaskgit.training.session import Session
+
+
+def fit_and_show(
+    session: Session,
+    folder: Path,
+    settings: GanTraining | DiffusionTraining,
+    train_step: Callable[[int], Mapping[str, Tensor]],
+    parts: Mapping[str, Stateful],
+    draw: Callable[[Tensor, torch.Generator], Tensor],
+) -> float:
+    """`Session.fit`, with pictures of what `draw` makes of labels (B,) and a random generator; gives the seconds."""
+    names = session.train.label_names[:10]
+
+    def sheet(heading: str, path: Path) -> Path:
+        labels = torch.arange(len(names), device=session.device).repeat(4)  # one column a class
+        generator = torch.Generator(session.device).manual_seed(session.config.seed)
+        with session.autocast():
+            images = draw(labels, generator)
+        return figures.save_png(figures.grid(images, columns=len(names), heading=heading), path)
+
+    def picture(done: int) -> Path:
+        return sheet(f"{folder.name}, step {done}", folder / "pictures" / f"step_{done:06d}.png")
+
+    batch = partial(session.numbers, len(session.train), settings.batch_size)
+    seconds = session.fit(folder, settings.steps, train_step, parts, picture, batch=batch)
+    print(f"samples: {sheet(folder.name, folder / 'samples.png')}")
+    return seconds
+
+
+def train_diffusion(session: Session, folder: Path) -> tuple[UNet, float]:
+    """Train by the session's settings, checkpoints in `folder`; gives the weights' moving average and the seconds."""
+    shape, settings, seed = session.config.diffusion, session.config.diffusion_training, session.config.seed
+    torch.manual_seed(seed)
+    size, classes = session.config.images.size, session.train.num_classes
+    model = UNet(size, classes, shape.width, shape.multipliers, shape.patch, shape.attention_side).to(session.device)
+    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay)).eval()
+    optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+
+    def step(step: int) -> dict[str, Tensor]:
+        images, labels = session.images(step, settings.batch_size, seed)
+        dropped = torch.rand(len(labels), device=labels.device) < settings.class_dropout
+        with session.autocast():
+            loss = diffusion_loss(model, images, torch.where(dropped, classes, labels))
+        rate = trapezoid(step, settings.steps, settings.warmup, settings.cooldown)
+        set_learning_rate(optimizer, settings.learning_rate * rate)
+        optimizer.zero_grad()
+        session.accelerator.backward(loss)
+        norm = gradient_norm(model, settings.clip)
+        optimizer.step()
+        ema.update_parameters(model)
+        return {"loss": loss, "grad_norm": norm}
+
+    def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
+        return diffusion.sample(ema.module, labels, 25, "ddim", generator)
+
+    parts = {"model": model, "ema": ema, "optimizer": optimizer}
+    return ema.module, fit_and_show(session, folder, settings, step, parts, draw)
+
+
+PENALTY_EVERY = 4  # steps: differentiating a gradient is dear, and so much weight now and then does as well
+
+
+def train_gan(session: Session, folder: Path) -> tuple[Generator, float]:
+    """Train by the session's settings, checkpoints in `folder`; gives the moving average generator and the seconds."""
+    shape, settings, seed = session.config.gan, session.config.gan_training, session.config.seed
+    torch.manual_seed(seed)
+    size, classes = session.config.images.size, session.train.num_classes
+    model = Generator(size, classes, shape.latent, shape.width, shape.multipliers, shape.patch).to(session.device)
+    discriminator = Discriminator(size, classes, shape.width, shape.multipliers, shape.patch).to(session.device)
+    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True).eval()
+    optimizer, d_optimizer = (
+        torch.optim.Adam(part.parameters(), rate, betas=(0.0, 0.99))  # no momentum: the goal keeps moving
+        for part, rate in ((model, settings.learning_rate), (discriminator, settings.d_learning_rate))
+    )
+
+    def update(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
+        set_learning_rate(optimizer, rate)
+        optimizer.zero_grad()
+        session.accelerator.backward(loss)
+        optimizer.step()
+
+    def step(step: int) -> dict[str, Tensor]:
+        images, labels = session.images(step, settings.batch_size, seed)
+        rate = trapezoid(step, settings.steps, settings.warmup, settings.cooldown)
+        with session.autocast():
+            fake = model(torch.randn(len(labels), model.latent, device=labels.device), labels)
+            d_loss = discriminator_loss(discriminator, images, fake, labels)
+        total = d_loss
+        if settings.penalty and step % PENALTY_EVERY == 0:  # in full precision, for it is differentiated twice
+            total = d_loss + settings.penalty / 2 * PENALTY_EVERY * gradient_penalty(discriminator, images, labels)
+        update(d_optimizer, total, settings.d_learning_rate * rate)
+        discriminator.requires_grad_(False)  # it learned above, and judges here
+        with session.autocast():
+            g_loss = generator_loss(discriminator, fake, labels)
+        update(optimizer, g_loss, settings.learning_rate * rate)
+        discriminator.requires_grad_(True)
+        ema.update_parameters(model)
+        return {"generator": g_loss, "discriminator": d_loss}
+
+    def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
+        return gan.sample(ema.module, labels, generator)
+
+    parts = {"model": model, "discriminator": discriminator, "ema": ema}
+    parts |= {"optimizer": optimizer, "d_optimizer": d_optimizer}
+    return ema.module, fit_and_show(session, folder, settings, step, parts, draw)

@@ -1,0 +1,261 @@
+"""What the stages of a training session share: settings, folder, data, processes and speed (lesson 9).
+
+config, folder ──start_session──> Session ──parts(step)──> images of this process ──> a stage's step
+                                     └──fit──> training.fit: report, checkpoint, stop, go on
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import cached_property, partial
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast_object_list
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+
+from minimaskgit.common.errors import UserError
+from minimaskgit.common.files import write_json
+from minimaskgit.common.machine import free_memory, peak_flops, peak_memory, pick_device
+from minimaskgit.common.precision import Precision, autocast, choose
+from minimaskgit.data.images import ImageData, flip, mirror, shift, to_float
+from minimaskgit.data.sources import load_data
+from minimaskgit.runs.config import Config, load_config, save_config
+from minimaskgit.runs.models import save_model
+from minimaskgit.training.batches import Ahead, batch_indices, parts_of_batch
+from minimaskgit.training.checkpoint import delete_checkpoints
+from minimaskgit.training.estimate import Estimate, cuts_to_fit
+from minimaskgit.training.loop import fit
+
+ONE_PROCESS = ("gan", "diffusion")  # stages that are not shared between processes
+
+COMPILERS = (os.environ.get("CXX", "c++"), "g++", "clang++")
+
+ROOM = 0.8  # of the free memory that an estimate may take: it counts tensors alone
+
+COPIES = (DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)  # each process has all weights (DDP)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the stages of one training session share."""
+
+    config: Config
+    folder: Path
+    accelerator: Accelerator
+    train: ImageData
+    valid: ImageData
+    readers: dict[int, Ahead] = field(default_factory=dict)  # of images, by batch size
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    def autocast(self) -> torch.autocast:
+        """The precision of the run."""
+        return autocast(self.device, self.config.precision)
+
+    @cached_property
+    def peak(self) -> float:
+        """Operations a second of a plain matrix product on the device; where it is measured, that takes a moment."""
+        return peak_flops(self.device, self.config.precision)
+
+    def images(self, step: int, batch_size: int, seed: int) -> tuple[Tensor, Tensor]:
+        """The step's training images, floats (B, 3, S, S) in [0, 1], and labels (B,), on the device."""
+        images, labels = self.train.batch(batch_indices(len(self.train), batch_size, step, seed))
+        images = flip(images) if self.config.images.flip else images
+        return to_float(images.to(self.device)), labels.to(self.device)
+
+    def numbers(self, count: int, batch_size: int, step: int) -> Tensor:
+        """Which of `count` samples the step trains on, over all processes."""
+        return batch_indices(count, batch_size, step, self.config.seed)
+
+    def parts(self, step: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `images`, cropped too, but this process's share of them, in parts to accumulate gradients over."""
+        settings = self.config.images
+        read = partial(self.read, batch_size)
+        if self.device.type != "cpu":
+            read = self.readers.setdefault(batch_size, Ahead(read))
+        # What is drawn is drawn for the whole batch and then cut into parts.
+        mirrored = torch.rand(batch_size) < 0.5
+        moves = torch.randint(2 * settings.crop + 1, (batch_size, 2))
+        for part, (images, labels) in zip(parts_of_batch(batch_size, self.accelerator), read(step)):
+            images = images.to(self.device, non_blocking=True)
+            if settings.flip:
+                images = mirror(images, mirrored[part].to(self.device))
+            images = to_float(images)
+            if settings.crop:
+                images = shift(images, moves[part].to(self.device), settings.crop)
+            yield images, labels.to(self.device)
+
+    def read(self, batch_size: int, step: int) -> list[tuple[Tensor, Tensor]]:
+        """The step's images uint8 and labels, this process's share in parts, as the data set has them."""
+        chosen = self.numbers(len(self.train), batch_size, step)
+        parts = [self.train.batch(chosen[part]) for part in parts_of_batch(batch_size, self.accelerator)]
+        if self.device.type == "cuda":  # from pinned memory a copy need not be waited for
+            return [(images.pin_memory(), labels.pin_memory()) for images, labels in parts]
+        return parts
+
+    def prepare(self, model: nn.Module, compiled: bool = False) -> nn.Module:
+        """The model as it is trained: its gradients are averaged over all processes (DDP; FSDP if split).
+
+        It shares its weights with the one given, which has the names, and is the one to save and to draw with.
+        """
+        if self.accelerator.num_processes > 1 and not isinstance(model, FSDPModule):
+            model = self.accelerator.prepare(model)
+        return torch.compile(model) if compiled else model
+
+    @property
+    def splits(self) -> bool:
+        """Whether transformers are split between processes."""
+        return self.config.shard and self.accelerator.num_processes > 1
+
+    def speed(self, batch_size: int, flops: float = 0.0) -> Callable[[float], dict[str, float]]:
+        """What the seconds of a step over `batch_size` images of `flops` operations come to."""
+
+        peak = self.peak * self.accelerator.num_processes if flops else 0.0  # now, not within the first report
+
+        def told(seconds: float) -> dict[str, float]:
+            values = {"images_per_second": batch_size / seconds, "peak_memory_gb": peak_memory(self.device) / 2**30}
+            if flops:
+                values["mfu"] = flops / seconds / peak
+            return values
+
+        return told
+
+    def valid_images(self, count: int) -> tuple[Tensor, Tensor]:
+        """The first `count` validation images and labels, as `images`."""
+        images, labels = self.valid.batch(torch.arange(min(count, len(self.valid))))
+        return to_float(images.to(self.device)), labels.to(self.device)
+
+    def fit(self, folder: Path, steps: int, train_step, parts, picture=None, **options) -> float:
+        """`training.fit` with the run's settings; gives the seconds spent on the stage."""
+        config = self.config
+        return fit(
+            folder,
+            steps,
+            train_step,
+            parts,
+            seed=config.seed,
+            report_every=config.report_every,
+            save_every=config.save_every,
+            picture_every=config.picture_every,
+            picture=picture,
+            keep=config.keep_checkpoints,
+            accelerator=self.accelerator,
+            **options,
+        )
+
+
+def start_session(config: Config, folder: Path, device: str = "auto", stages: Sequence[str] = ()) -> Session:
+    """Load the data and write down the settings; joins the processes if there are several."""
+    place = pick_device(device)
+    accelerator = Accelerator(
+        cpu=place.type == "cpu",
+        mixed_precision="no",  # Session.autocast has the precision
+        gradient_accumulation_steps=config.accumulate,
+        # While the main process encodes a large data set, the others wait.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=12))],
+    )
+    if accelerator.distributed_type not in (DistributedType.NO, *COPIES):
+        raise UserError(f"{accelerator.distributed_type.value}: expected one copy of the model a process; use torchrun")
+    check_shares(config, stages, accelerator)
+    config = replace(config, precision=settled_precision(config, folder, accelerator))
+    if config.compile and not any(map(shutil.which, COMPILERS)):
+        raise UserError(f"--compile needs a C++ compiler, one of {', '.join(COMPILERS)}; install one, or leave it out")
+    images = config.images
+    columns = {"image_column": images.image_column, "label_column": images.label_column}
+    train_data, valid_data = (
+        load_data(
+            config.data,
+            split,
+            image_size=images.size,
+            num_images=count,
+            classes=images.classes,
+            seed=config.seed,
+            **columns,
+        )
+        for split, count in (("train", images.count), ("valid", 2000))
+    )
+    if accelerator.is_main_process:
+        if not (folder / "config.json").exists():  # what came with a run from another machine stays
+            save_config(config, folder / "config.json")
+        write_json(folder / "labels.json", train_data.label_names)
+    return Session(config, folder, accelerator, train_data, valid_data)
+
+
+def settled_precision(config: Config, folder: Path, accelerator: Accelerator) -> Precision:
+    """The precision of a run: what it began in, else what was asked for; the main process chooses for all."""
+    chosen = [None]
+    if accelerator.is_main_process:
+        saved = folder / "config.json"
+        asked = load_config(saved).precision if config.precision == "auto" and saved.exists() else config.precision
+        chosen = [choose(asked, accelerator.device)]
+    return broadcast_object_list(chosen)[0]
+
+
+def check_shares(config: Config, stages: Sequence[str], accelerator: Accelerator) -> None:
+    """UserError if a batch cannot be shared evenly between the processes and their parts."""
+    processes, parts = accelerator.num_processes, config.accumulate
+    for stage in stages:
+        if stage in ONE_PROCESS and processes * parts > 1:
+            raise UserError(f"--stage {stage}: processes are {processes} and --accumulate is {parts}; expected 1 and 1")
+        trained = {"tokenizer": ("classifier", "tokenizer_training")}.get(stage, ("transformer_training",))
+        for name in () if stage in ONE_PROCESS else trained:
+            if (batch_size := getattr(config, name).batch_size) % (processes * parts):
+                raise UserError(
+                    f"--{name.replace('_', '-')}.batch-size {batch_size} is over all processes: expected a multiple of"
+                    f" {processes * parts}, which is processes ({processes}) times --accumulate ({parts})"
+                )
+
+
+def fit_into_memory(session: Session, found: Sequence[Estimate]) -> Session:
+    """The session with batches cut into so many parts that the stages' estimated memory is there; tells what it did."""
+    config, accelerator = session.config, session.accelerator
+    # Of a GPU each process has its own; the machine's is for all that run on it.
+    sharing = 1 if session.device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    here = torch.tensor([free_memory(session.device) / sharing], device=session.device)
+    free = ROOM * float(accelerator.gather(here).min())
+    cuts = cuts_to_fit(found, free, accelerator.num_processes * config.accumulate)
+    config = replace(config, accumulate=cuts * config.accumulate)
+    needed, largest = max((e.state + e.activations / cuts, e.stage) for e in found)
+    parts = f"{config.accumulate} parts (--accumulate {config.accumulate})"
+    needs, room = (f"{size / 2**30:.1f} GB" for size in (needed, free))
+    if needed > free:
+        accelerator.print(
+            f"warning: {largest} needs {needs} by the estimate, even with each batch in {parts}; about {room} can be"
+            " had here: try --recompute, a smaller width, or another machine"
+        )
+    elif cuts > 1:
+        accelerator.print(f"  about {room} can be had here: each batch in {parts} takes {needs}")
+    accelerator.gradient_accumulation_steps = config.accumulate
+    if accelerator.is_main_process:
+        save_config(config, session.folder / "config.json")
+    return replace(session, config=config)
+
+
+def finished(session: Session, folder: Path) -> bool:
+    """Whether a stage's folder holds a finished model, which is then told and kept."""
+    if (folder / "model.safetensors").exists():
+        session.accelerator.print(f"{folder}: trained already, kept")
+        if session.accelerator.is_main_process:
+            delete_checkpoints(folder)  # a kill just after the model was saved leaves them
+        return True
+    return False
+
+
+def finish(session: Session, model: nn.Module, folder: Path, evaluate: Callable[[], dict]) -> nn.Module:
+    """Save the finished model with what `evaluate` measures of it; the training state has served."""
+    model.eval()
+    if session.accelerator.is_main_process:
+        evaluation = evaluate()
+        write_json(folder / "evaluation.json", evaluation)
+        print(f"{folder.name}: " + ", ".join(f"{name} {value:.4g}" for name, value in evaluation.items()))
+        save_model(model, folder)
+        delete_checkpoints(folder)
+    session.accelerator.wait_for_everyone()
+    return model

@@ -1,0 +1,118 @@
+"""All stages in order, into one run folder.
+
+classifier ──perceptual loss──> tokenizer ──tokens──> masked transformer
+                                                └───> causal transformer (the baseline)
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from minimaskgit.common.errors import UserError
+from minimaskgit.rivals.gan import smallest_side
+from minimaskgit.runs.checks import check
+from minimaskgit.runs.config import Config, first_difference, load_config
+from minimaskgit.training.checkpoint import checkpoints
+from minimaskgit.training.estimate import estimates, table
+from minimaskgit.training.rivals import train_diffusion, train_gan
+from minimaskgit.training.session import Session, finish, finished, fit_into_memory, start_session
+from minimaskgit.training.tokenizer import train_tokenizer
+from minimaskgit.training.transformer import train_transformer
+
+Stage = Literal["tokenizer", "transformer", "autoregressive", "gan", "diffusion"]
+
+STAGES: tuple[Stage, ...] = ("tokenizer", "transformer", "autoregressive")  # of MaskGIT and its twin: --stage all
+
+RIVALS = {"gan": train_gan, "diffusion": train_diffusion}
+
+
+def train(
+    config: Config,
+    folder: Path,
+    stages: Sequence[Stage] = STAGES,
+    resume: bool = False,
+    device: str = "auto",
+    estimate: bool = False,
+) -> None:
+    """Train the stages one after another into a run folder.
+
+    estimate: first tell what time and memory they take, and cut a new run's batches into parts that fit into memory.
+    """
+    check(config)
+    for stage in set(stages) & set(RIVALS):
+        check_rival(config, stage)
+    check_folder(config, folder, stages, resume)
+    session = start_session(config, folder, device, stages)
+    if estimate and set(stages) - set(RIVALS):
+        processes = session.accelerator.num_processes
+        found = estimates(config, session.train.num_classes, stages, processes)
+        if session.accelerator.is_main_process:
+            print(table(found, session.peak, processes))
+        if not resume:  # a run goes on as it began: other parts round otherwise
+            session = fit_into_memory(session, found)
+    for stage in stages:
+        if stage == "tokenizer":
+            train_tokenizer(session)
+        elif stage in RIVALS:
+            train_rival(session, stage)
+        else:
+            train_transformer(session, causal=stage == "autoregressive")
+
+
+def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: bool) -> None:
+    """UserError rather than overwriting a run, or mixing two."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file; expected a folder, or a name that is free")
+    if resume and not (folder / "config.json").exists():
+        raise UserError(f"--resume: there is no run in {folder}; leave --resume out to start one")
+    if resume or not (folder / "config.json").exists():
+        return
+    there = replace(load_config(folder / "config.json"), accumulate=config.accumulate)  # may be what fits into memory
+    if difference := first_difference(there, config):
+        raise UserError(
+            f"{folder} holds another run ({difference}); --resume takes that run's settings, or choose another --out"
+        )
+    for stage in stages:
+        if (folder / stage / "model.safetensors").exists() or checkpoints(folder / stage):
+            raise UserError(f"{folder / stage} is there already; --resume goes on with it, or choose another --out")
+
+
+def check_rival(config: Config, stage: Stage) -> None:
+    """UserError for a shape that does not fit the images."""
+    shape = getattr(config, stage)
+    try:
+        smallest_side(config.images.size, shape.patch, len(shape.multipliers))
+    except ValueError as error:
+        raise UserError(f"--{stage}: {error}; expected fewer --{stage}.multipliers, or another size") from None
+    if stage == "diffusion" and shape.width % 8:
+        raise UserError(f"--diffusion.width {shape.width}: expected a multiple of 8, the number of groups of its norms")
+
+
+def train_rival(session: Session, stage: Stage) -> None:
+    """A GAN or a diffusion model, straight on the pixels."""
+    folder = session.folder / stage
+    if not finished(session, folder):
+        model, seconds = RIVALS[stage](session, folder)
+        finish(session, model, folder, lambda: {"seconds": seconds})
+
+
+SETTINGS = {  # of each stage
+    "classifier": "classifier",
+    "tokenizer": "tokenizer_training",
+    "transformer": "transformer_training",
+    "autoregressive": "transformer_training",
+    "gan": "gan_training",
+    "diffusion": "diffusion_training",
+}
+
+
+def limit_steps(config: Config, steps: int) -> Config:
+    """The same settings with at most `steps` training steps a stage, and no more images than those need."""
+    if steps < 1:
+        raise UserError(f"--max-steps {steps}: expected 1 or more")
+    parts = {name: getattr(config, name) for name in SETTINGS.values()}
+    parts = {name: replace(settings, steps=min(steps, settings.steps)) for name, settings in parts.items()}
+    needed = max(settings.steps * settings.batch_size for settings in parts.values())
+    count = needed if config.images.count is None else min(needed, config.images.count)
+    return replace(config, **parts, images=replace(config.images, count=count))

@@ -1,0 +1,135 @@
+"""Stage 2: the masked transformer and its autoregressive twin, on the frozen tokenizer's tokens (lesson 3).
+
+tokens (B, N), labels (B,) ──draw_masks──> masked_loss (paper equation 1), or next_token_loss for the twin
+"""
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from minimaskgit import autoregressive, figures
+from minimaskgit.decoding import decode
+from minimaskgit.masking import draw_masks, masked_loss
+from minimaskgit.runs.config import decoding_arguments
+from minimaskgit.runs.models import load_model
+from minimaskgit.schedules import SCHEDULES
+from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.training.batches import parts_of_batch
+from minimaskgit.training.estimate import transformer_flops
+from minimaskgit.training.log import mean_metrics
+from minimaskgit.training.optimizers import gradient_norm, make_optimizers, set_learning_rate, trapezoid
+from minimaskgit.training.session import Session, finish, finished
+from minimaskgit.training.sharding import split, whole_model
+from minimaskgit.training.tokens import all_tokens
+from minimaskgit.transformer import Transformer
+
+
+def train_transformer(session: Session, causal: bool, folder: Path | None = None) -> Transformer:
+    """Masked visual token modelling on the frozen tokenizer's tokens, or next-token prediction on the same.
+
+    folder: of the stage, by default the run's own; its name seeds the steps.
+    """
+    folder = folder or session.folder / ("autoregressive" if causal else "transformer")
+    settings, seed = session.config.transformer_training, session.config.seed
+    if finished(session, folder):
+        return load_model(Transformer, folder).to(session.device)
+    tokenizer = load_model(Tokenizer, session.folder / "tokenizer").to(session.device)
+    tokens, labels = (x.to(session.device) for x in all_tokens(session, tokenizer))  # small enough to lie there
+    torch.manual_seed(seed)
+    num_classes = session.train.num_classes
+    shape = asdict(session.config.transformer)
+    make = partial(Transformer, tokenizer.num_codes, num_classes, tokenizer.num_tokens, causal=causal, **shape)
+    model = make().to(session.device)
+    model.recompute = session.config.recompute
+    ema = None
+    if settings.ema_decay:
+        ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay)).eval()
+    final = ema.module if ema else model
+    if session.splits:
+        split(model)
+        if ema:
+            split(final)
+    trained = session.prepare(model, session.config.compile)
+    optimizers = make_optimizers(settings, model, session.config.precision)
+    schedule = SCHEDULES[settings.schedule]
+    parts = {"model": model} | {name: optimizer for name, (optimizer, _) in optimizers.items()}
+    parts |= {"ema": ema} if ema else {}
+    batch = partial(session.numbers, len(tokens), settings.batch_size)
+
+    def learn(x: Tensor, y: Tensor, mask: Tensor | None, share: Tensor | float) -> dict[str, Tensor]:
+        with session.accelerator.accumulate(trained):
+            with session.autocast():
+                if causal:
+                    loss = autoregressive.next_token_loss(trained, x, y, settings.label_smoothing)
+                else:
+                    loss = share * masked_loss(trained, x, y, mask, model.mask_id, settings.label_smoothing)
+            session.accelerator.backward(loss)
+        return {"loss": loss}
+
+    def step(step: int) -> dict[str, Tensor]:
+        # What is drawn is drawn for the whole batch and then cut into parts: it does not depend on how many there are.
+        chosen = batch(step).to(session.device)
+        x, y = tokens[chosen].long(), labels[chosen]
+        y = torch.where(torch.rand(len(y), device=y.device) < settings.class_dropout, num_classes, y)
+        masks = None if causal else draw_masks(*x.shape, schedule, x.device)
+        scale = trapezoid(step, settings.steps, settings.warmup, settings.cooldown)
+        for optimizer, peak in optimizers.values():
+            set_learning_rate(optimizer, peak * scale)
+            optimizer.zero_grad()
+        learned, step_seed = [], torch.initial_seed()
+        for part in parts_of_batch(len(x), session.accelerator):
+            if part.start:
+                torch.manual_seed(step_seed + part.start)  # the model's dropout is each part's own
+            if causal:
+                learned.append(learn(x[part], y[part], None, 1.0))
+            else:  # the mean over the batch's masked tokens, of which the parts have more and fewer
+                share = masks[part].sum() * (len(masks) / len(masks[part])) / masks.sum()
+                learned.append(learn(x[part], y[part], masks[part], share))
+        norm = gradient_norm(model, settings.clip)
+        for optimizer, _ in optimizers.values():
+            optimizer.step()
+        if ema:
+            ema.update_parameters(model)
+        return mean_metrics(learned) | {"grad_norm": norm}
+
+    def as_it_is() -> Transformer:
+        main = session.accelerator.is_main_process
+        return whole_model(final, make, main) if session.splits else final
+
+    def picture(done: int) -> None:
+        drawn, path = as_it_is(), folder / "pictures" / f"step_{done:06d}.png"
+        if session.accelerator.is_main_process:
+            sample_sheet(session, drawn, tokenizer, f"{folder.name}, step {done}", path)
+
+    speed = session.speed(settings.batch_size, transformer_flops(model, settings.batch_size))
+    seconds = session.fit(folder, settings.steps, step, parts, picture, batch=batch, best="loss", speed=speed)
+    result = as_it_is()
+
+    def evaluate() -> dict:
+        print(f"samples: {sample_sheet(session, result, tokenizer, folder.name, folder / 'samples.png')}")
+        return {"seconds": seconds}
+
+    return finish(session, result, folder, evaluate)
+
+
+@torch.no_grad()
+def sample_sheet(session: Session, model: Transformer, tokenizer: Tokenizer, heading: str, path: Path) -> Path:
+    """A picture of generated images, one column a class (at most ten), with a seed of its own."""
+    names = session.train.label_names[:10]
+    labels = torch.arange(len(names), device=session.device).repeat(4)
+    generator = torch.Generator(session.device).manual_seed(session.config.seed)
+    settings = session.config.decoding
+    training = model.training
+    model.eval()
+    with session.autocast():
+        if model.causal:
+            tokens = autoregressive.generate(model, labels, generator=generator)
+        else:
+            tokens = decode(model, labels, **decoding_arguments(settings), generator=generator)
+        images = tokenizer.decode(tokens)
+    model.train(training)
+    return figures.save_png(figures.grid(images, columns=len(names), heading=heading), path)
