@@ -1,18 +1,21 @@
 """What makes a VQ-VAE a VQ-GAN: a perceptual loss and a discriminator (lesson 2; VQ-GAN section 3.1).
 
     reconstruction ──perceptual network──> features <──compare──> features of the original
-    reconstruction ──PatchDiscriminator──> one score a patch: real or fake?
+    reconstruction ──PatchDiscriminator──> one score per patch: real or fake?
 
-The discriminator learns by `hinge_d_loss` on *detached* fakes; the tokenizer learns to please it by `hinge_g_loss`,
-scaled by `adaptive_weight` so that neither loss drowns the other.
+`vqgan_losses` is the whole objective of the tokenizer. It adds `hinge_g_loss`, which rewards fooling the discriminator,
+scaled by `adaptive_weight` so that neither loss drowns the other. The discriminator learns from `discriminator_loss`,
+on *detached* fakes.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from minimaskgit.tokenizer import Quantized
 
 
 def perceptual_loss(features_a: Sequence[Tensor], features_b: Sequence[Tensor]) -> Tensor:
@@ -21,12 +24,12 @@ def perceptual_loss(features_a: Sequence[Tensor], features_b: Sequence[Tensor]) 
 
 
 def hinge_d_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """The discriminator's loss: wants real scores above 1 and fake ones below -1; any shapes, a scalar."""
+    """The discriminator's loss: pushes real scores above 1 and fake ones below -1; any shapes to a scalar."""
     return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
 
 
 def hinge_g_loss(fake: Tensor) -> Tensor:
-    """The generator's loss: wants its fakes scored high; a scalar."""
+    """The generator's loss: pushes the scores of its fakes up; any shape to a scalar."""
     return -fake.mean()
 
 
@@ -39,7 +42,7 @@ def adaptive_weight(rec_grad: Tensor, gan_grad: Tensor) -> Tensor:
 
 
 class PatchDiscriminator(nn.Module):
-    """PatchGAN: strided convolutions to one score a patch, images (B, 3, H, W) in [0, 1] to scores (B, 1, h, w).
+    """PatchGAN: strided convolutions to one score per patch, images (B, 3, H, W) in [0, 1] to scores (B, 1, h, w).
 
     GroupNorm in place of BatchNorm: real and fake batches share no statistics, and several processes need not agree.
     """
@@ -64,5 +67,38 @@ class PatchDiscriminator(nn.Module):
 
 
 def discriminator_loss(discriminator: PatchDiscriminator, real: Tensor, fake: Tensor) -> Tensor:
-    """`hinge_d_loss` of two batches of images; the fakes are detached, so that none of it reaches the generator."""
+    """`hinge_d_loss` of two batches of images; the fakes are detached, so no gradient reaches the generator."""
     return hinge_d_loss(discriminator(real), discriminator(fake.detach()))
+
+
+def vqgan_losses(
+    images: Tensor,
+    reconstruction: Tensor,
+    quantized: Quantized,
+    l1_weight: float = 1.0,
+    l2_weight: float = 0.0,
+    features: Callable[[Tensor], Sequence[Tensor]] | None = None,
+    perceptual_weight: float = 0.0,
+    discriminator: Callable[[Tensor], Tensor] | None = None,
+    gan_weight: float = 0.0,
+    last_layer_gradient: Callable[[Tensor], Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """The tokenizer's objective, as "loss", and its terms by name; all scalars (VQ-GAN equations 4 to 7).
+
+    images and reconstruction (B, 3, H, W) in [0, 1]. features: of the perceptual network; None leaves the perceptual
+    loss out. discriminator: None leaves the adversarial loss out. last_layer_gradient: maps a loss to its gradient at
+    the decoder's last layer, which the adaptive weight needs.
+    """
+    l1, l2 = F.l1_loss(reconstruction, images), F.mse_loss(reconstruction, images)
+    terms = {"l1": l1, "commitment": quantized.commitment_loss}
+    reconstruction_loss = l1_weight * l1 + l2_weight * l2
+    if features:
+        terms["perceptual"] = perceptual_loss(features(reconstruction), features(images))
+        reconstruction_loss = reconstruction_loss + perceptual_weight * terms["perceptual"]
+    loss = reconstruction_loss + quantized.codebook_loss + quantized.commitment_loss
+    if discriminator:
+        terms["adversarial"] = hinge_g_loss(discriminator(reconstruction))
+        gradients = (last_layer_gradient(term) for term in (reconstruction_loss, terms["adversarial"]))
+        terms["adaptive"] = adaptive_weight(*gradients)
+        loss = loss + gan_weight * terms["adaptive"] * terms["adversarial"]
+    return {"loss": loss, **terms}

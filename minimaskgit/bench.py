@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from minimaskgit import autoregressive
+from minimaskgit.adversary import vqgan_losses
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
@@ -23,7 +23,7 @@ from minimaskgit.common.machine import described, machine, matmul, pick_device, 
 from minimaskgit.common.precision import DTYPES, Precision, autocast, choose, fast_precision, speed_text
 from minimaskgit.common.timing import interleaved
 from minimaskgit.decoding import decode
-from minimaskgit.masking import mvtm_loss
+from minimaskgit.masking import draw_masks, mvtm_loss
 from minimaskgit.measuring.graphed import GraphedDecoder
 from minimaskgit.runs.config import Config, TransformerConfig
 from minimaskgit.runs.presets import demo, full, tiny_imagenet
@@ -164,7 +164,7 @@ def training_work(
 
     def step() -> None:
         model.train()
-        loss = mvtm_loss(model, tokens, labels, cosine)
+        loss = mvtm_loss(model, tokens, labels, draw_masks(*tokens.shape, cosine, device))
         for optimizer, _ in optimizers.values():
             optimizer.zero_grad()
         loss.backward()
@@ -186,7 +186,7 @@ def measure_tokenizer(config: Config, options: Options, device: torch.device, pr
     def train() -> None:
         model.train()
         reconstruction, quantized = model(images)
-        loss = F.l1_loss(reconstruction.float(), images) + quantized.codebook_loss + quantized.commitment_loss
+        loss = vqgan_losses(images, reconstruction.float(), quantized)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -37,22 +37,6 @@ def masked_cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor, label_sm
     return (losses * weights).sum() / weights.sum()
 
 
-def mvtm_loss(
-    model: nn.Module,
-    tokens: Tensor,
-    labels: Tensor,
-    schedule: Schedule,
-    label_smoothing: float = 0.0,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """One draw of the training objective: tokens (B, N) in 0..K-1 and labels (B,) to a scalar (paper equation 1).
-
-    model: a Transformer that is not causal.
-    """
-    mask = draw_masks(*tokens.shape, schedule, tokens.device, generator)
-    return masked_loss(model, tokens, labels, mask, model.mask_id, label_smoothing)
-
-
 def draw_masks(
     batch: int,
     num_tokens: int,
@@ -60,18 +44,19 @@ def draw_masks(
     device: torch.device | str = "cpu",
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """What training hides: bool (B, N), True where masked.
+    """Which tokens training masks: bool (B, N), True where masked (paper section 3.1).
 
-    Each sample is masked by a ratio of its own, r ~ U[0, 1), so that a batch shows canvases from almost blank to
-    almost complete.
+    Each sample draws its own ratio r ~ U[0, 1), so a batch has canvases from almost blank to almost complete.
     """
     r = torch.rand(batch, generator=generator, device=device)
     return random_mask(mask_counts(r, num_tokens, schedule), num_tokens, generator)
 
 
-def masked_loss(
-    model: nn.Module, tokens: Tensor, labels: Tensor, mask: Tensor, mask_id: int, label_smoothing: float = 0.0
-) -> Tensor:
-    """The objective for given masks, bool (B, N); tokens (B, N) and labels (B,) to a scalar (paper equation 1)."""
+def mvtm_loss(model: nn.Module, tokens: Tensor, labels: Tensor, mask: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """The training objective: tokens (B, N) in 0..K-1, labels (B,), mask bool (B, N) to a scalar (paper equation 1).
+
+    model: a Transformer that is not causal; mask: from `draw_masks`.
+    """
+    mask_id = getattr(model, "module", model).mask_id  # DDP wraps the model, and hides its attributes
     logits = model(tokens.masked_fill(mask, mask_id), labels)  # (B, N, K)
     return masked_cross_entropy(logits, tokens, mask, label_smoothing)

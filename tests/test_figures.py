@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageSequence
+from PIL import Image, ImageColor, ImageSequence
 
 from minimaskgit import figures
-from minimaskgit.figures import sheets
+from minimaskgit.figures import sheets, style
 from minimaskgit.figures.sheets import CELL, GAP, MARGIN
 from minimaskgit.figures.style import MASKED
 from minimaskgit.schedules import cosine, linear
@@ -171,12 +171,12 @@ def test_rows_may_differ_in_length_and_in_size():
 
 
 def test_a_decoder_has_the_same_colour_wherever_it_appears():
-    colours = figures._colours(["GAN", "autoregressive, cached", "MaskGIT", "diffusion"])
+    colours = style.colours_of(["GAN", "autoregressive, cached", "MaskGIT", "diffusion"])
     assert colours["MaskGIT"] == figures.MASKGIT
     assert colours["autoregressive, cached"] == figures.AUTOREGRESSIVE
     assert len(set(colours.values())) == 4
     picture = figures.comparison({"MaskGIT, 8 passes": some_images(4), "GAN": some_images(4)}, "Rivals")
-    assert picture.getpixel((MARGIN, MARGIN + 60)) == figures.ImageColor.getrgb(figures.MASKGIT)
+    assert picture.getpixel((MARGIN, MARGIN + 60)) == ImageColor.getrgb(figures.MASKGIT)
 
 
 # --- Animations and files ---
@@ -251,7 +251,7 @@ def test_a_png_is_written_whole_and_alone(tmp_path):
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = figures.save_png(some_frames(1)[0], tmp_path / "grid.png")
     before = path.read_bytes()
-    with pytest.raises(RuntimeError, match="disk"), figures._replacing(path) as file:
+    with pytest.raises(RuntimeError, match="disk"), sheets.replacing(path) as file:
         file.write(b"half a pic")
         raise RuntimeError("disk full")
     assert path.read_bytes() == before
@@ -274,7 +274,7 @@ def test_plots_are_pictures_and_leave_no_global_state():
         assert plot.mode == "RGB"
         assert plot.size == (900, 380)
     pixels = np.asarray(plots[0]).reshape(-1, 3)
-    assert (pixels == figures.ImageColor.getrgb(figures.MASKGIT)).all(-1).any()
+    assert (pixels == ImageColor.getrgb(figures.MASKGIT)).all(-1).any()
     assert pyplot.get_fignums() == []
 
 
@@ -285,4 +285,4 @@ def test_clouds_have_their_colours_and_balls_only_the_panel_that_has_some():
     balls = np.asarray(figures.clouds(panels, {"right": (points, torch.tensor([0.2, 0.2]))}))
     left, right = (plain != balls).any(-1)[:, :450], (plain != balls).any(-1)[:, 450:]
     assert not left.any() and right.any()
-    assert (plain.reshape(-1, 3) == figures.ImageColor.getrgb(figures.MASKGIT)).all(-1).any()
+    assert (plain.reshape(-1, 3) == ImageColor.getrgb(figures.MASKGIT)).all(-1).any()

@@ -15,7 +15,7 @@ from scipy import stats
 from strategies import canvas_sizes, codes, falling_names, normal, schedule_names, seeds
 from tiny import FixedLogits, generator, tiny_transformer
 
-from minimaskgit.masking import mask_counts, masked_cross_entropy, mvtm_loss, random_mask
+from minimaskgit.masking import draw_masks, mask_counts, masked_cross_entropy, mvtm_loss, random_mask
 from minimaskgit.schedules import SCHEDULES, cosine
 
 B, N, K = 3, 7, 5  # samples, tokens and codes of the small examples
@@ -51,10 +51,15 @@ def test_the_loss_is_taken_in_single_precision():
 # --- One draw of the training objective ---
 
 
+def objective(model, tokens, labels, schedule, smoothing=0.0, generator=None):
+    masks = draw_masks(*tokens.shape, schedule, generator=generator)
+    return mvtm_loss(model, tokens, labels, masks, smoothing)
+
+
 @given(tokens=codes(K, 4, N), name=schedule_names, seed=seeds)
 def test_the_model_sees_mask_where_a_token_is_hidden_and_the_token_elsewhere(tokens, name, seed):
     model = FixedLogits(torch.zeros(N, K))
-    mvtm_loss(model, tokens, torch.zeros(4, dtype=torch.long), SCHEDULES[name], generator=generator(seed))
+    objective(model, tokens, torch.zeros(4, dtype=torch.long), SCHEDULES[name], generator=generator(seed))
     (seen,) = model.seen
     hidden = seen == model.mask_id
     assert seen[~hidden].equal(tokens[~hidden])
@@ -64,7 +69,7 @@ def test_the_model_sees_mask_where_a_token_is_hidden_and_the_token_elsewhere(tok
 @given(logits=normal(N, K), tokens=codes(K, 4, N), smoothing=st.sampled_from([0.0, 0.1]), seed=seeds)
 def test_the_objective_is_the_loss_of_the_hidden_tokens(logits, tokens, smoothing, seed):
     model = FixedLogits(logits)
-    loss = mvtm_loss(model, tokens, torch.zeros(4, dtype=torch.long), cosine, smoothing, generator(seed))
+    loss = objective(model, tokens, torch.zeros(4, dtype=torch.long), cosine, smoothing, generator(seed))
     hidden = model.seen[0] == model.mask_id
     expected = oracles.cross_entropy(logits.expand(4, N, K), tokens, hidden, smoothing)
     assert loss.item() == pytest.approx(expected, 1e-5)
@@ -73,7 +78,7 @@ def test_the_objective_is_the_loss_of_the_hidden_tokens(logits, tokens, smoothin
 def test_the_objective_teaches_the_hidden_positions_only():
     model = FixedLogits(torch.randn(64, K, generator=generator(0)))
     tokens = torch.randint(K, (1, 64), generator=generator(1))
-    mvtm_loss(model, tokens, torch.zeros(1, dtype=torch.long), cosine, 0.1, generator(2)).backward()
+    objective(model, tokens, torch.zeros(1, dtype=torch.long), cosine, 0.1, generator(2)).backward()
     hidden = model.seen[0][0] == model.mask_id
     assert 0 < hidden.sum() < 64
     assert (model.answer.grad.abs().sum(-1) > 0).equal(hidden)
@@ -84,7 +89,7 @@ def test_every_sample_of_a_batch_has_a_ratio_of_its_own_drawn_uniformly():
     model = FixedLogits(torch.zeros(num_tokens, 2))
     tokens = torch.zeros(batch, num_tokens, dtype=torch.long)
     labels = torch.zeros(batch, dtype=torch.long)
-    mvtm_loss(model, tokens, labels, SCHEDULES["linear"], generator=generator(0))
+    objective(model, tokens, labels, SCHEDULES["linear"], generator=generator(0))
     share = (model.seen[0] == model.mask_id).double().mean(1)  # under the line 1 - r it is as uniform as r
     assert stats.kstest(share.numpy(), "uniform").pvalue > 1e-3
     assert stats.pearsonr(share[::2], share[1::2]).pvalue > 1e-3  # and neighbours do not share it
@@ -94,7 +99,7 @@ def test_in_training_2_over_pi_of_the_tokens_are_hidden_on_average():
     batch, num_tokens = 4000, 256
     model = FixedLogits(torch.zeros(num_tokens, 2))
     tokens, labels = torch.zeros(batch, num_tokens, dtype=torch.long), torch.zeros(batch, dtype=torch.long)
-    mvtm_loss(model, tokens, labels, cosine, generator=generator(0))
+    objective(model, tokens, labels, cosine, generator=generator(0))
     share = (model.seen[0] == model.mask_id).double().mean().item()
     assert share == pytest.approx(2 / math.pi, abs=0.02)  # 0.637; the inverted mask has 0.363
 
@@ -102,7 +107,7 @@ def test_in_training_2_over_pi_of_the_tokens_are_hidden_on_average():
 def test_a_seed_repeats_the_objective_and_leaves_the_tokens_alone():
     model, tokens = tiny_transformer(), torch.randint(11, (4, 9), generator=generator(0))
     before, labels = tokens.clone(), torch.tensor([0, 1, 2, 3])
-    first, again, other = (mvtm_loss(model, tokens, labels, cosine, generator=generator(seed)) for seed in (5, 5, 6))
+    first, again, other = (objective(model, tokens, labels, cosine, generator=generator(seed)) for seed in (5, 5, 6))
     assert first.equal(again) and not first.equal(other) and tokens.equal(before)
 
 

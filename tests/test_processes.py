@@ -96,14 +96,14 @@ def test_dropout_is_each_part_s_own_whichever_process_computes_it(tmp_path):
     shape = TransformerConfig(width=16, depth=1, heads=2, mlp_width=16, dropout=0.5)
     settings = TransformerTraining(steps=1, batch_size=4)
     session = tiny_run(tmp_path, transformer=shape, transformer_training=settings, accumulate=4)
-    real = transformer.masked_loss
+    real = transformer.mvtm_loss
 
     def listen(*arguments):
         seeds.append(torch.initial_seed())
         return real(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transformer, "masked_loss", listen)
+        patch.setattr(transformer, "mvtm_loss", listen)
         transformer.train_transformer(session, causal=False)
     assert [seed - seeds[0] for seed in seeds] == [0, 1, 2, 3]  # by its first sample
 

@@ -17,7 +17,7 @@ from tiny import generator, tiny_transformer
 
 from minimaskgit import masking, train
 from minimaskgit.common.errors import UserError
-from minimaskgit.masking import mvtm_loss
+from minimaskgit.masking import draw_masks, mvtm_loss
 from minimaskgit.runs.config import Config, ImagesConfig, TokenizerConfig, TokenizerTraining, TransformerConfig
 from minimaskgit.runs.config import TransformerTraining as Training
 from minimaskgit.runs.models import save_model
@@ -113,7 +113,7 @@ class Lesson:
 
     def step(self, step: int) -> dict[str, torch.Tensor]:
         tokens = self.tokens[batch_indices(20, 4, step, 0)]
-        loss = mvtm_loss(self.model, tokens, torch.zeros(4, dtype=torch.long), cosine)
+        loss = mvtm_loss(self.model, tokens, torch.zeros(4, dtype=torch.long), draw_masks(*tokens.shape, cosine))
         for optimizer in self.optimizers:
             set_learning_rate(optimizer, 1e-2 * cosine_decay(step, 12, 2))
             optimizer.zero_grad()
@@ -388,9 +388,9 @@ def test_classes_are_dropped_at_the_asked_rate_and_replaced_by_no_class(tmp_path
 
     def listen(model, tokens, labels, *rest):
         heard.append(labels)
-        return masking.masked_loss(model, tokens, labels, *rest)
+        return masking.mvtm_loss(model, tokens, labels, *rest)
 
-    with patch.object(transformer, "masked_loss", listen):
+    with patch.object(transformer, "mvtm_loss", listen):
         transformer.train_transformer(session, causal=False)
     share = (heard[0] == session.train.num_classes).double().mean().item()
     assert share == pytest.approx(0.25, abs=0.08) and heard[0].max() == session.train.num_classes

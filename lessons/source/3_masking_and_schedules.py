@@ -19,7 +19,7 @@ from minimaskgit.classifier import class_accuracy
 from minimaskgit.data.glyphs import glyphs
 from minimaskgit.data.images import to_float
 from minimaskgit.decoding import decode
-from minimaskgit.masking import mask_counts, masked_cross_entropy, mvtm_loss, random_mask
+from minimaskgit.masking import draw_masks, mask_counts, masked_cross_entropy, mvtm_loss, random_mask
 from minimaskgit.notebook import generator, show
 from minimaskgit.schedules import SCHEDULES, bert, cosine
 from minimaskgit.transformer import Transformer
@@ -162,10 +162,10 @@ print("package ", masked_cross_entropy(logits, tokens, mine).item())
 print("log K   ", math.log(256), "(what a model pays that knows nothing and says so)")
 
 # %% [markdown]
-# All together that is one draw of the training objective. Read it; you have built each of its lines.
+# All together that is the training objective. Read it; you have built each of its lines.
 
 # %%
-notebook.source(mvtm_loss)
+notebook.source(draw_masks, mvtm_loss)
 
 # %% [markdown]
 # ## Experiment: two schedules, two painters
@@ -184,7 +184,7 @@ def train(schedule):
     """A small masked transformer, and its training loss (step, mean over 50 steps)."""
     torch.manual_seed(0)
     model = Transformer(256, 10, 64, width=64, depth=3, heads=4, mlp_width=128, dropout=0.0, pre_norm=True)
-    loss = lambda tokens, labels: mvtm_loss(model, tokens, labels, schedule)
+    loss = lambda tokens, labels: mvtm_loss(model, tokens, labels, draw_masks(*tokens.shape, schedule))
     return model, notebook.learn(model, loss, train_tokens, train_labels)
 
 

@@ -24,7 +24,7 @@ from minimaskgit.data.images import to_float
 from minimaskgit.decoding import decode
 from minimaskgit.editing import autoregressive_edit, box_to_token_mask, edit_tokens
 from minimaskgit.figures.edits import outlined
-from minimaskgit.masking import mvtm_loss, random_mask
+from minimaskgit.masking import draw_masks, mvtm_loss, random_mask
 from minimaskgit.notebook import generator, show
 from minimaskgit.schedules import cosine
 from minimaskgit.transformer import Transformer, attention, merge_heads, split_heads
@@ -386,7 +386,7 @@ def train(places):
     if not places:
         model.positions.data.zero_()
         model.positions.requires_grad_(False)
-    loss = lambda tokens, labels: mvtm_loss(model, tokens, labels, cosine)
+    loss = lambda tokens, labels: mvtm_loss(model, tokens, labels, draw_masks(*tokens.shape, cosine))
     return model, notebook.learn(model, loss, *notebook.three_classes(tokenizer, 6000, seed=0), steps=200)
 
 

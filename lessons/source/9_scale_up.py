@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from minimaskgit import figures, notebook
 from minimaskgit.common.machine import described, machine
 from minimaskgit.common.precision import DTYPES, autocast, fast_precision, speeds
-from minimaskgit.masking import mvtm_loss
+from minimaskgit.masking import draw_masks, mvtm_loss
 from minimaskgit.notebook import show
 from minimaskgit.runs.config import ImagesConfig, TokenizerConfig, save_config
 from minimaskgit.runs.presets import PRESETS, demo
@@ -97,7 +97,7 @@ print(f"package {training_flops(*numbers):,.0f}")
 model = Transformer(K, 10, N, **asdict(shape))
 tokens, labels = torch.randint(K, (training.batch_size, N)), torch.zeros(training.batch_size, dtype=torch.long)
 with FlopCounterMode(display=False) as counter:
-    mvtm_loss(model, tokens, labels, cosine).backward()
+    mvtm_loss(model, tokens, labels, draw_masks(*tokens.shape, cosine)).backward()
 print(f"counted {counter.get_total_flops():,} by PyTorch, while it ran one step")
 
 # %% [markdown]
@@ -139,7 +139,7 @@ optimizers = make_optimizers(training, model, fast).values()
 
 def step():
     with autocast(device, fast):
-        loss = mvtm_loss(model, tokens, labels, cosine)
+        loss = mvtm_loss(model, tokens, labels, draw_masks(*tokens.shape, cosine))
     loss.backward()
     for optimizer, _ in optimizers:
         optimizer.step()
@@ -400,7 +400,7 @@ def descend(peak, warmup, steps=200, batch=16):
     for step in range(steps):
         chosen = torch.randint(len(train_tokens), (batch,))
         optimizer.param_groups[0]["lr"] = peak * trapezoid(step, steps, warmup, 0.4)
-        loss = mvtm_loss(model, train_tokens[chosen], train_labels[chosen], cosine)
+        loss = mvtm_loss(model, train_tokens[chosen], train_labels[chosen], draw_masks(batch, N, cosine))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

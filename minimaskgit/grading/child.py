@@ -9,6 +9,7 @@ Started as a script, outside of the package: a student's process has only this f
 
 import contextlib
 import functools
+import importlib.machinery
 import importlib.util
 import json
 import linecache
@@ -26,17 +27,20 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import confinement
-import numpy as np
-import torch.nn.functional
 from confinement import Cannot, Limits
 from protocol import MEBI, Channel, NotPlain, ProtocolError, Reference
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
 sys.path.pop(0)
 
+import numpy as np
+import torch
+import torch.distributions
+import torch.nn.functional
+
 TICK = 0.1  # seconds between two looks of the watcher
+
 
 # --- The student's process ---
 
@@ -175,14 +179,15 @@ class Lent:
     """Imports of the package end here: at the texts that the judge sent."""
 
     def __init__(self, texts: dict[str, str]):
-        self.texts = {"minimaskgit": "", **texts}
+        self.packages = {parent for name in texts for parent in (name.split(".")[0], name.rpartition(".")[0])}
+        self.texts = dict.fromkeys(self.packages, "") | texts
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
         if name.partition(".")[0] != "minimaskgit":
             return None
         if name not in self.texts:
             raise ModuleNotFoundError(f"{name} is not there: the exercise does not need it", name=name)
-        return importlib.util.spec_from_loader(name, self, is_package=name == "minimaskgit")
+        return importlib.util.spec_from_loader(name, self, is_package=name in self.packages)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
         return None  # Python makes it

@@ -7,11 +7,10 @@ from dataclasses import asdict
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from minimaskgit import figures
-from minimaskgit.adversary import PatchDiscriminator, adaptive_weight, discriminator_loss, hinge_g_loss, perceptual_loss
+from minimaskgit.adversary import PatchDiscriminator, discriminator_loss, vqgan_losses
 from minimaskgit.metrics import psnr
 from minimaskgit.runs.models import load_model
 from minimaskgit.tokenizer import Tokenizer, code_use
@@ -22,7 +21,7 @@ from minimaskgit.training.session import Session, finish, finished
 
 
 def train_tokenizer(session: Session) -> Tokenizer:
-    """The VQ-GAN: pixels, codebook and commitment, perceptual, and after a while adversarial losses."""
+    """Train the VQ-GAN by `vqgan_losses`; the discriminator joins late, at `gan_start` of the steps."""
     folder, settings = session.folder / "tokenizer", session.config.tokenizer_training
     if finished(session, folder):
         return load_model(Tokenizer, folder).to(session.device)
@@ -32,7 +31,7 @@ def train_tokenizer(session: Session) -> Tokenizer:
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
     parts = {"model": model, "optimizer": optimizer}
     trained = [session.prepare(model)]
-    model.quantizer.gather = session.accelerator.gather  # else each process would have its own dead codes
+    model.quantizer.gather = session.accelerator.gather  # or each process would have its own dead codes
     if settings.gan_weight:
         discriminator = PatchDiscriminator(settings.gan_width, settings.gan_layers).to(session.device)
         d_optimizer = torch.optim.AdamW(discriminator.parameters(), settings.gan_learning_rate, betas=(0.5, 0.9))
@@ -40,57 +39,49 @@ def train_tokenizer(session: Session) -> Tokenizer:
         trained.append(session.prepare(discriminator))
 
     def learn(images: Tensor, adversarial: bool) -> dict[str, Tensor]:
+        """Add one part of the batch to the gradients; returns its metrics."""
+        if adversarial:
+            discriminator.requires_grad_(False)  # it only judges until the tokenizer has learned
         with session.autocast():
             reconstruction, quantized = trained[0](images)
             reconstruction = reconstruction.float()
-            l1, l2 = F.l1_loss(reconstruction, images), F.mse_loss(reconstruction, images)
-            reconstruction_loss = settings.l1_weight * l1 + settings.l2_weight * l2
-            metrics = {
-                "l1": l1,
-                "psnr": psnr(reconstruction, images),
-                "commitment": quantized.commitment_loss,
-            }
-            if perceptual:
-                metrics["perceptual"] = perceptual_loss(
-                    perceptual.features(reconstruction), perceptual.features(images)
-                )
-                reconstruction_loss = reconstruction_loss + settings.perceptual_weight * metrics["perceptual"]
-            loss = reconstruction_loss + quantized.codebook_loss + quantized.commitment_loss
-            if adversarial:
-                discriminator.requires_grad_(False)  # it judges here, and learns below
-                metrics["adversarial"] = hinge_g_loss(discriminator(reconstruction))
-                metrics["adaptive"] = adaptive_weight(
-                    *(
-                        last_layer_gradient(session, model, term)
-                        for term in (reconstruction_loss, metrics["adversarial"])
-                    )
-                )
-                loss = loss + settings.gan_weight * metrics["adaptive"] * metrics["adversarial"]
-        session.accelerator.backward(loss)
+            metrics = vqgan_losses(
+                images,
+                reconstruction,
+                quantized,
+                settings.l1_weight,
+                settings.l2_weight,
+                perceptual and perceptual.features,
+                settings.perceptual_weight,
+                discriminator if adversarial else None,
+                settings.gan_weight,
+                partial(last_layer_gradient, session, model),
+            )
+        session.accelerator.backward(metrics.pop("loss"))
         if adversarial:
             discriminator.requires_grad_(True)
             with session.autocast():
                 metrics["discriminator"] = discriminator_loss(trained[1], images, reconstruction)
             session.accelerator.backward(metrics["discriminator"])
-        return metrics | code_use(session.accelerator.gather(quantized.codes), model.num_codes)
+        codes = session.accelerator.gather(quantized.codes)
+        return metrics | {"psnr": psnr(reconstruction, images)} | code_use(codes, model.num_codes)
 
     def step(step: int) -> dict[str, Tensor]:
-        rate = cosine_decay(step, settings.steps, settings.warmup)
         adversarial = settings.gan_weight > 0 and step >= settings.gan_start * settings.steps
-        playing = [(optimizer, settings.learning_rate)]
+        learners = [(optimizer, settings.learning_rate)]
         if adversarial:
-            playing.append((d_optimizer, settings.gan_learning_rate))
-        for player, peak in playing:
-            set_learning_rate(player, peak * rate)
-            player.zero_grad()
-        learned = []
+            learners.append((d_optimizer, settings.gan_learning_rate))
+        for learner, peak in learners:
+            set_learning_rate(learner, peak * cosine_decay(step, settings.steps, settings.warmup))
+            learner.zero_grad()
+        metrics = []
         for images, _ in session.parts(step, settings.batch_size):
-            with session.accelerator.accumulate(*trained[: len(playing)]):
-                learned.append(learn(images, adversarial))
+            with session.accelerator.accumulate(*trained[: len(learners)]):
+                metrics.append(learn(images, adversarial))
         norm = gradient_norm(model, settings.clip)
-        for player, _ in playing:
-            player.step()
-        return mean_metrics(learned) | {"grad_norm": norm}
+        for learner, _ in learners:
+            learner.step()
+        return mean_metrics(metrics) | {"grad_norm": norm}
 
     def picture(done: int) -> None:
         if not session.accelerator.is_main_process:
@@ -115,7 +106,7 @@ def train_tokenizer(session: Session) -> Tokenizer:
 
 
 def last_layer_gradient(session: Session, model: Tokenizer, loss: Tensor) -> Tensor:
-    """Of a loss, at the decoder's last layer, over all processes, so that they agree on the adaptive weight."""
+    """The gradient of a loss at the decoder's last layer, averaged over all processes so that they agree on it."""
     (gradient,) = torch.autograd.grad(loss, model.decoder.last_layer, retain_graph=True)
     return session.accelerator.reduce(gradient, "mean")
 

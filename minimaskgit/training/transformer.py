@@ -1,6 +1,6 @@
 """Stage 2: the masked transformer and its autoregressive twin, on the frozen tokenizer's tokens (lesson 3).
 
-tokens (B, N), labels (B,) ──draw_masks──> masked_loss (paper equation 1), or next_token_loss for the twin
+tokens (B, N), labels (B,) ──draw_masks──> mvtm_loss (paper equation 1), or next_token_loss for the twin
 """
 
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from minimaskgit import autoregressive, figures
 from minimaskgit.decoding import decode
-from minimaskgit.masking import draw_masks, masked_loss
+from minimaskgit.masking import draw_masks, mvtm_loss
 from minimaskgit.runs.config import decoding_arguments
 from minimaskgit.runs.models import load_model
 from minimaskgit.schedules import SCHEDULES
@@ -31,14 +31,14 @@ from minimaskgit.transformer import Transformer
 def train_transformer(session: Session, causal: bool, folder: Path | None = None) -> Transformer:
     """Masked visual token modelling on the frozen tokenizer's tokens, or next-token prediction on the same.
 
-    folder: of the stage, by default the run's own; its name seeds the steps.
+    folder: of the stage, by default in the run's folder; its name seeds the steps.
     """
     folder = folder or session.folder / ("autoregressive" if causal else "transformer")
     settings, seed = session.config.transformer_training, session.config.seed
     if finished(session, folder):
         return load_model(Transformer, folder).to(session.device)
     tokenizer = load_model(Tokenizer, session.folder / "tokenizer").to(session.device)
-    tokens, labels = (x.to(session.device) for x in all_tokens(session, tokenizer))  # small enough to lie there
+    tokens, labels = (x.to(session.device) for x in all_tokens(session, tokenizer))  # small enough to stay there
     torch.manual_seed(seed)
     num_classes = session.train.num_classes
     shape = asdict(session.config.transformer)
@@ -60,18 +60,16 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
     parts |= {"ema": ema} if ema else {}
     batch = partial(session.numbers, len(tokens), settings.batch_size)
 
-    def learn(x: Tensor, y: Tensor, mask: Tensor | None, share: Tensor | float) -> dict[str, Tensor]:
-        with session.accelerator.accumulate(trained):
-            with session.autocast():
-                if causal:
-                    loss = autoregressive.next_token_loss(trained, x, y, settings.label_smoothing)
-                else:
-                    loss = share * masked_loss(trained, x, y, mask, model.mask_id, settings.label_smoothing)
-            session.accelerator.backward(loss)
-        return {"loss": loss}
+    def objective(x: Tensor, y: Tensor, masks: Tensor | None, part: slice) -> Tensor:
+        """The loss of one part of the batch, weighted so that the mean over parts is that of the whole batch."""
+        if causal:
+            return autoregressive.next_token_loss(trained, x[part], y[part], settings.label_smoothing)
+        # Equation 1 is a mean over masked tokens, and some parts have more of them than others.
+        share = masks[part].sum() * (len(masks) / len(masks[part])) / masks.sum()
+        return share * mvtm_loss(trained, x[part], y[part], masks[part], settings.label_smoothing)
 
     def step(step: int) -> dict[str, Tensor]:
-        # What is drawn is drawn for the whole batch and then cut into parts: it does not depend on how many there are.
+        # Random numbers are drawn for the whole batch, which is then cut into parts: their number changes nothing.
         chosen = batch(step).to(session.device)
         x, y = tokens[chosen].long(), labels[chosen]
         y = torch.where(torch.rand(len(y), device=y.device) < settings.class_dropout, num_classes, y)
@@ -80,34 +78,35 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
         for optimizer, peak in optimizers.values():
             set_learning_rate(optimizer, peak * scale)
             optimizer.zero_grad()
-        learned, step_seed = [], torch.initial_seed()
+        losses, step_seed = [], torch.initial_seed()
         for part in parts_of_batch(len(x), session.accelerator):
             if part.start:
-                torch.manual_seed(step_seed + part.start)  # the model's dropout is each part's own
-            if causal:
-                learned.append(learn(x[part], y[part], None, 1.0))
-            else:  # the mean over the batch's masked tokens, of which the parts have more and fewer
-                share = masks[part].sum() * (len(masks) / len(masks[part])) / masks.sum()
-                learned.append(learn(x[part], y[part], masks[part], share))
+                torch.manual_seed(step_seed + part.start)  # each part has its own dropout
+            with session.accelerator.accumulate(trained):
+                with session.autocast():
+                    loss = objective(x, y, masks, part)
+                session.accelerator.backward(loss)
+            losses.append({"loss": loss})
         norm = gradient_norm(model, settings.clip)
         for optimizer, _ in optimizers.values():
             optimizer.step()
         if ema:
             ema.update_parameters(model)
-        return mean_metrics(learned) | {"grad_norm": norm}
+        return mean_metrics(losses) | {"grad_norm": norm}
 
-    def as_it_is() -> Transformer:
+    def current() -> Transformer:
+        """The model to draw with and to keep: whole, and averaged if asked for."""
         main = session.accelerator.is_main_process
         return whole_model(final, make, main) if session.splits else final
 
     def picture(done: int) -> None:
-        drawn, path = as_it_is(), folder / "pictures" / f"step_{done:06d}.png"
+        drawn, path = current(), folder / "pictures" / f"step_{done:06d}.png"
         if session.accelerator.is_main_process:
             sample_sheet(session, drawn, tokenizer, f"{folder.name}, step {done}", path)
 
     speed = session.speed(settings.batch_size, transformer_flops(model, settings.batch_size))
     seconds = session.fit(folder, settings.steps, step, parts, picture, batch=batch, best="loss", speed=speed)
-    result = as_it_is()
+    result = current()
 
     def evaluate() -> dict:
         print(f"samples: {sample_sheet(session, result, tokenizer, folder.name, folder / 'samples.png')}")
@@ -118,7 +117,7 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
 
 @torch.no_grad()
 def sample_sheet(session: Session, model: Transformer, tokenizer: Tokenizer, heading: str, path: Path) -> Path:
-    """A picture of generated images, one column a class (at most ten), with a seed of its own."""
+    """Generate images with the run's seed and save them as a sheet, one column per class, at most ten."""
     names = session.train.label_names[:10]
     labels = torch.arange(len(names), device=session.device).repeat(4)
     generator = torch.Generator(session.device).manual_seed(session.config.seed)
