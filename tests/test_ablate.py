@@ -313,7 +313,9 @@ def test_the_picture_says_why_bert_fails_and_is_drawn_of_any_schedules(done):
         assert ("100 % masked" in ablation_figure.caption(some)) == ("bert" in names)
         assert ablation_figure.draw(some).size == ablation_figure.draw(everything).size
     assert set(ablation_figure.STYLES) == set(yardstick.PAPER)
-    assert len(set(ablation_figure.STYLES.values())) == len({style[0] for style in ablation_figure.STYLES.values()}) == 8
+    assert (
+        len(set(ablation_figure.STYLES.values())) == len({style[0] for style in ablation_figure.STYLES.values()}) == 8
+    )
 
 
 # --- Wrong input ---

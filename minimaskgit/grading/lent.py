@@ -36,11 +36,16 @@ def _imported(tree: ast.Module) -> list[tuple[str, str | None]]:
     """Of the package: pairs of a module and a name in it, or None for the module itself."""
     found = []
     for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module == "minimaskgit":
-            found += [(f"minimaskgit.{alias.name}", None) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module.startswith("minimaskgit."):
-            found += [(node.module, alias.name) for alias in node.names]
+        if not isinstance(node, ast.ImportFrom) or node.module.split(".")[0] != "minimaskgit":
+            continue
+        for alias in node.names:
+            inner = f"{node.module}.{alias.name}"
+            found.append((inner, None) if _file(inner).exists() else (node.module, alias.name))
     return found
+
+
+def _file(module: str) -> Path:
+    return PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
 
 
 def _attributes(tree: ast.Module, module: str) -> set[str]:
@@ -54,8 +59,7 @@ def _methods(node: ast.FunctionDef | ast.ClassDef) -> set[str]:
 
 def _lend(module: str, name: str, answers: dict[str, set[str]], modules: dict[str, dict[str, ast.stmt]]) -> None:
     """Add a name of a module, after all that it needs."""
-    path = PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
-    defined = {name: node for node in ast.parse(path.read_text("utf-8")).body for name in _names(node)}
+    defined = {name: node for node in ast.parse(_file(module).read_text("utf-8")).body for name in _names(node)}
     node = defined.get(name)
     if node is None or (isinstance(node, ast.FunctionDef) and name in answers):
         return
