@@ -4,7 +4,12 @@
                         ^─────────────────────── T times ─────────────────────────────────────────┘
 
 The letters are the paper's: N tokens, K codes, T steps, gamma the mask schedule; U is the number of unknown tokens at
-the start (N on a blank canvas, fewer when editing).
+the start (N on a blank canvas, fewer when editing). Read `reference_decode` first: it is the algorithm. What follows it
+computes the same with less work, and never waits for the device:
+
+- how many tokens are masked after each step is known in advance (`mask_plan`);
+- logits are computed only where a token is unknown;
+- on a blank canvas all samples of a class share their first pass.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,17 +24,9 @@ from minimaskgit.transformer import Transformer
 TEMPERATURE = 4.5  # of the paper's choice noise; annealed linearly to zero
 
 
-class Step(NamedTuple):
-    """What one decoding step leaves, for pictures: `sampled` is complete, `tokens` has [MASK] where not yet fixed."""
-
-    sampled: Tensor  # (B, N) every token, fixed or proposed
-    tokens: Tensor  # (B, N) the input of the next step
-    masked: Tensor  # (B, N) bool, True where still masked
-
-
 def sample_categorical(logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw from softmax(logits): (..., K) to int64 (...)."""
-    # The inverse of the cumulative distribution: one random number a draw, several times faster than torch.multinomial.
+    # Inverting the cumulative distribution needs one random number per draw; torch.multinomial is several times slower.
     cumulative = logits.float().softmax(-1).cumsum(-1)  # (..., K)
     u = torch.rand(*logits.shape[:-1], 1, generator=generator, device=logits.device) * cumulative[..., -1:]
     return torch.searchsorted(cumulative, u, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
@@ -53,8 +50,8 @@ def confidence(logits: Tensor, tokens: Tensor, known: Tensor, temperature: float
 def num_to_mask(unknown_at_start: Tensor, unknown_now: Tensor, step: int, steps: int, schedule: Schedule) -> Tensor:
     """How many tokens of each sample to re-mask after step t = 0..T-1: int64 (B,).
 
-    floor(U * gamma((t+1)/T)), at least 1 and at most one fewer than are unknown now, so that every step fixes
-    something; 0 after the last step and where nothing is left to fix.
+    floor(U * gamma((t+1)/T)), at least 1 and at most one fewer than are unknown now, so that every step keeps a token;
+    0 after the last step and where all tokens are known.
     """
     if step == steps - 1:
         return torch.zeros_like(unknown_now)
@@ -67,6 +64,47 @@ def remask(tokens: Tensor, confidence: Tensor, counts: Tensor, mask_id: int) -> 
     """Put [MASK] on each sample's `counts` (B,) least confident tokens: (B, N), (B, N) to (B, N)."""
     ranks = confidence.argsort(dim=1).argsort(dim=1)  # 0 for the least confident
     return tokens.masked_fill(ranks < counts[:, None], mask_id)
+
+
+@torch.no_grad()
+def reference_decode(
+    model: Transformer,
+    labels: Tensor,
+    T: int = 8,
+    gamma: Schedule = cosine,
+    temperature: float = TEMPERATURE,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The algorithm of section 3.2 and nothing else: class labels (B,) to tokens (B, N).
+
+    `decode` returns the same, faster, and can also start from a canvas that is partly known.
+    """
+    Y = torch.full((len(labels), model.num_tokens), model.mask_id, device=labels.device)  # (B, N) a blank canvas
+    U = (Y == model.mask_id).sum(1)  # (B,)
+    for t in range(T):
+        known = Y != model.mask_id
+        # 1. Predict: the probabilities of all tokens at once, from those that are known.
+        logits = model(Y, labels)  # (B, N, K)
+        # 2. Sample every unknown token. Its probability, plus noise that fades out, is the model's confidence in it.
+        sampled = torch.where(known, Y, sample_categorical(logits, generator))
+        noise = gumbel_noise(sampled.shape, labels.device, generator)
+        c = confidence(logits, sampled, known, temperature * (1 - (t + 1) / T), noise)
+        # 3. Mask schedule: how many tokens stay unknown.
+        n = num_to_mask(U, (~known).sum(1), t, T, gamma)  # (B,)
+        # 4. Mask: the n least confident tokens become unknown again.
+        Y = remask(sampled, c, n, model.mask_id)
+    return Y
+
+
+# --- The same, fast, from any canvas, and step by step ---
+
+
+class Step(NamedTuple):
+    """The canvas after one decoding step."""
+
+    sampled: Tensor  # (B, N) every token, kept or only proposed
+    tokens: Tensor  # (B, N) the input of the next step: [MASK] where a proposal was not kept
+    masked: Tensor  # (B, N) bool, True where still masked
 
 
 def mask_plan(unknown: Tensor, steps: int, schedule: Schedule, start_step: int = 0) -> Tensor:
@@ -90,11 +128,11 @@ def decode_steps(
     generator: torch.Generator | None = None,
     start_step: int = 0,
 ) -> Iterator[Step]:
-    """Decode, giving every step: labels (B,) in 0..C (C: no class), tokens (B, N) with mask_id where unknown.
+    """Decode and yield every step: labels (B,) in 0..C (C: no class), tokens (B, N) with mask_id where unknown.
 
-    Without `tokens` the canvas is blank. temperature: of the choice noise at the first step. guidance w: logits are
-    (1 + w) * conditional - w * unconditional (0, as in the paper, is none). start_step: enter the schedule there, as
-    editing does (released code). Nothing in the loop waits for the device.
+    tokens: the canvas to start from; blank by default. temperature: of the choice noise at the first step. guidance w:
+    logits become (1 + w) * conditional - w * unconditional; 0, as in the paper, is no guidance. start_step: enter the
+    schedule there, as the released code does when it edits.
     """
     if not 0 <= start_step < steps:
         raise ValueError(f"start_step {start_step} of {steps} steps; expected 0 to {steps - 1}")
@@ -123,44 +161,43 @@ def refine(
     generator: torch.Generator | None = None,
     classes: tuple[Tensor, Tensor] | None = None,
 ) -> Iterator[Step]:
-    """The loop of `decode_steps`: all counts are known beforehand, so that nothing in it waits for the device.
+    """The loop of `decode_steps`. All counts are known in advance, so nothing in it waits for the device.
 
-    plan (T - start step, B): tokens masked after each step. widths: for each step the most unknown of any sample.
-    classes: on a blank canvas the different labels, and which of them each sample has; None: do not look for equals.
+    plan (T - start step, B): tokens masked after each step. widths: before each step, the most tokens that any sample
+    has unknown. classes: on a blank canvas, the distinct labels and the index of each sample's; None otherwise.
     """
     start_step = steps - len(plan)
     for step, counts, width in zip(range(start_step, steps), plan, widths):
-        # 1. Predict every unknown token and sample it; known ones stay. Logits are needed at `where` only: the unknown
-        # positions of each sample, followed, in those that have fewer, by known ones.
+        # 1. Predict, at `where` only: the unknown positions of each sample, padded with known ones to equal widths.
         known = tokens != model.mask_id  # (B, N)
         where = known.int().argsort(dim=1, stable=True)[:, :width]  # (B, M)
-        if classes and step == start_step:  # all samples of a class have the same logits: once a class is enough
-            different, of_class = classes
-            first = slice(len(different))
-            logits = guided_logits(model, tokens[first], different, where[first], guidance)[of_class]
+        if classes and step == start_step:  # a blank canvas has the same logits for all samples of a class
+            distinct, of_class = classes
+            first = slice(len(distinct))
+            logits = guided_logits(model, tokens[first], distinct, where[first], guidance)[of_class]
         else:
             logits = guided_logits(model, tokens, labels, where, guidance)  # (B, M, K)
+        # 2. Sample the unknown tokens, with a confidence for each.
         fixed, before = known.gather(1, where), tokens.gather(1, where)
         drawn = torch.where(fixed, before, sample_categorical(logits, generator))  # (B, M)
-        # 2. How sure is the model of what it sampled? Noise, less and less of it, keeps the choice diverse.
         tau = temperature * (1 - (step + 1) / steps)
         noise = gumbel_noise(drawn.shape, drawn.device, generator)
         sure = confidence(logits, drawn, fixed, tau, noise)
-        # 3. and 4. The schedule says how many to give up again: the least sure. The last step gives up none.
+        # 3. and 4. The plan says how many to mask again: the least confident. The last step masks none.
         sampled = tokens.scatter(1, where, drawn)
         tokens = tokens.scatter(1, where, remask(drawn, sure, counts, model.mask_id))
         yield Step(sampled, tokens, tokens == model.mask_id)
 
 
 def decode(model: Transformer, labels: Tensor, tokens: Tensor | None = None, **options) -> Tensor:
-    """The tokens (B, N) that `decode_steps`, which explains the options, ends with; never a [MASK] among them."""
+    """The tokens (B, N) after the last of `decode_steps`, which explains the options; none of them is [MASK]."""
     for step in decode_steps(model, labels, tokens, **options):  # noqa: B007
         pass
     return step.tokens
 
 
 def guided_logits(model: Transformer, tokens: Tensor, labels: Tensor, where: Tensor, guidance: float) -> Tensor:
-    """Logits (B, M, K) of one pass at positions `where` (B, M), moved by classifier-free guidance if asked for."""
+    """Logits (B, M, K) at positions `where` (B, M), with classifier-free guidance unless it is 0 (one pass)."""
     if guidance == 0:
         return model(tokens, labels, where)
     nothing = torch.full_like(labels, model.num_classes)

@@ -17,7 +17,15 @@ from strategies import masks, normal, schedule_names, seeds
 from tiny import FixedLogits, generator, tiny_transformer
 
 from minimaskgit import decoding
-from minimaskgit.decoding import TEMPERATURE, decode, decode_steps, gumbel_noise, mask_plan, sample_categorical
+from minimaskgit.decoding import (
+    TEMPERATURE,
+    decode,
+    decode_steps,
+    gumbel_noise,
+    mask_plan,
+    reference_decode,
+    sample_categorical,
+)
 from minimaskgit.schedules import SCHEDULES, cosine
 
 model_runs = settings(max_examples=30)
@@ -116,6 +124,35 @@ def test_mask_and_classes_do_not_come_out_even_if_they_would_win(steps, guidance
     for step in decode_steps(model, torch.arange(4), steps=steps, guidance=guidance, generator=generator(steps)):
         assert (step.sampled < K).all()
     assert (step.tokens < K).all()
+
+
+@model_runs
+@given(
+    labels=st.lists(st.integers(0, MODEL.num_classes), min_size=1, max_size=5), steps=step_counts, name=schedule_names
+)
+def test_the_fast_loop_decodes_what_the_reference_does(labels, steps, name):
+    surest = patch.object(
+        decoding, "sample_categorical", lambda logits, _: logits.argmax(-1)
+    )  # leave nothing to chance
+    with surest:
+        expected = reference_decode(MODEL, torch.tensor(labels), steps, SCHEDULES[name], temperature=0)
+        found = decode(MODEL, torch.tensor(labels), steps=steps, schedule=SCHEDULES[name], temperature=0)
+    assert found.equal(expected)
+
+
+def test_the_reference_draws_as_the_fast_loop_does():
+    model, labels = tiny_transformer(), torch.zeros(3000, dtype=torch.long)
+    with torch.no_grad():
+        model.bias[:K] = torch.linspace(0, 3, K)  # some tokens are likelier than others
+    counts = [
+        torch.stack([(tokens == code).sum(0) for code in range(K)])
+        for tokens in (
+            reference_decode(model, labels, 3, generator=generator(0)),
+            decode(model, labels, steps=3, generator=generator(1)),
+        )
+    ]  # (K, N) each
+    for reference, fast in zip(*(count.T for count in counts)):
+        assert stats.chi2_contingency(torch.stack([reference, fast]).numpy() + 1).pvalue > 1e-4
 
 
 @model_runs

@@ -21,6 +21,7 @@ from minimaskgit.decoding import (
     gumbel_noise,
     mask_plan,
     num_to_mask,
+    reference_decode,
     refine,
     remask,
     sample_categorical,
@@ -192,11 +193,12 @@ for name, paint in {"mine": my_decode, "package": decode}.items():
     print(f"{name:8} {painted(paint, temperature=2.0)[1]:.1%} right")
 
 # %% [markdown]
-# Now read the package's. Its four paragraphs are yours; what it does more is known regions (lesson 7), guidance, and to
-# compute only what is needed: logits at unknown positions, and the first pass once a class.
+# Now read the package's two. `reference_decode` is the algorithm as the paper has it, and as you wrote it. `refine`, the
+# loop inside `decode`, does the same faster: it computes logits only where a token is unknown, and on a blank canvas one
+# first pass for all samples of a class. It also takes known regions (lesson 7) and guidance.
 
 # %%
-notebook.source(decode_steps, refine)
+notebook.source(reference_decode, refine)
 
 # %% [markdown]
 # ## Experiment: how many steps?

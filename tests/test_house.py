@@ -1,0 +1,77 @@
+"""Where everything lives: each file imports only from its own floor or below, and nothing imports in a circle.
+
+commands and notebook ──> measuring ──> training ──> figures ──> runs, grading ──> rivals, data ──> the paper ──> common
+"""
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "minimaskgit"
+PAPER = (
+    "schedules masking tokenizer adversary classifier transformer decoding autoregressive editing outpainting metrics"
+).split()
+COMMANDS = "train generate edit compare evaluate ablate bench grade export demo notebook".split()
+FLOORS = {"common": 0, "rivals": 2, "data": 2, "runs": 3, "grading": 3, "figures": 4, "training": 5, "measuring": 6}
+FLOORS |= dict.fromkeys(PAPER, 1) | dict.fromkeys(COMMANDS, 7)
+
+
+def module_of(path: Path) -> str:
+    """data/glyphs.py is data.glyphs, and data/__init__.py is data."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"}
+
+
+def imports(path: Path) -> set[str]:
+    """The package's modules that a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name.partition(".")[2] for name in node.names if name.name.startswith("minimaskgit.")}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "minimaskgit":
+            inside = node.module.partition(".")[2]
+            names = (f"{inside}.{name.name}".strip(".") for name in node.names)
+            found |= {name if name in MODULES else inside for name in names}
+    return found - {""}
+
+
+def room(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def allowed(importer: str, imported: str) -> bool:
+    """Downward, or within one room; the paper's files may import each other; nobody imports a command."""
+    here, there = FLOORS[room(importer)], FLOORS[room(imported)]
+    return there < here or room(importer) == room(imported) or here == there == FLOORS["decoding"]
+
+
+def test_every_file_has_a_floor():
+    assert {room(module) for module in MODULES} == set(FLOORS)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_point_downward(module):
+    wrong = {name for name in imports(MODULES[module]) if not allowed(module, name)}
+    assert not wrong, f"{module} imports {wrong}"
+
+
+def test_nothing_imports_in_a_circle():
+    try:
+        TopologicalSorter({module: imports(path) for module, path in MODULES.items()}).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
+
+
+def test_the_law_sees_what_it_forbids(tmp_path):
+    text = (
+        "import minimaskgit.train\nfrom minimaskgit.training import loop\ndef f():\n    from minimaskgit import demo\n"
+    )
+    (tmp_path / "wrong.py").write_text(text, "utf-8")
+    assert imports(tmp_path / "wrong.py") == {"train", "training.loop", "demo"}
+    assert not any(allowed("decoding", name) for name in ("train", "training.loop", "demo", "data.glyphs"))
+    assert not allowed("compare", "demo") and not allowed("rivals.gan", "data.glyphs")
+    assert allowed("decoding", "masking") and allowed("train", "training.loop") and allowed("runs.run", "runs.config")
