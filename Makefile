@@ -84,7 +84,7 @@ full: $(READY) ## Tiny ImageNet on one GPU: train, compare, export (DATA=hub id 
 ablate: $(READY) ## compare the mask schedules on runs/demo (table 3); ARGS=--quick is a short version
 	@$(PY) -m minimaskgit.ablate --run runs/demo $(ARGS)
 
-results: $(READY) ## keep what demo, compare, ablate --quick, bench and lessons measured here in data/results, and in the README
+results: $(READY) ## keep what demo, compare, ablate --quick, bench and lessons measured here in data/results and the documents
 	@$(PY) tests/test_readme.py --keep
 
 lint: $(READY) ## check style and layout with ruff

@@ -1,5 +1,6 @@
-"""What the README claims: its numbers are those that the commands wrote, and its links lead somewhere."""
+"""The documents: their numbers are those that the commands wrote, their links lead somewhere, the README is short."""
 
+import ast
 import importlib.util
 import json
 import re
@@ -13,9 +14,24 @@ from minimaskgit import bench, demo
 from minimaskgit.measuring import claims, findings, race, showdown
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "minimaskgit"
 README = (ROOT / "README.md").read_text("utf-8")
 RESULTS = ROOT / "data" / "results"
 RUNS = ROOT / "runs"
+
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "data/pretrained/glyphs/README.md",
+    "data/results/README.md",
+    "lessons/README.md",
+    "lessons/grading.md",
+    "minimaskgit/training/README.md",
+)
+
+
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text("utf-8")
 
 
 def results(name: str) -> dict:
@@ -34,45 +50,127 @@ def lesson_times() -> str:
     return code(runner.table(results("lessons/times.json")))
 
 
-# What stands between <!-- NAME --> and <!-- /NAME --> in a text.
-BLOCKS = {
-    "demo": lambda: code(
-        race.table(results("demo/compare.json")["rows"]) + "\n\n" + demo.summary(results("demo/report.json"))
-    ),
-    "claims": lambda: claims.claims_table(claims.claims(claims.load(RESULTS / "showdown/compare.json"))),
-    "showdown": lambda: code(showdown.table(claims.load(RESULTS / "showdown/compare.json"))),
-    "ablation": lambda: code(findings.table(results("ablation/ablation.json"))),
-    "demo-fp32": lambda: code(demo.summary(results("demo-fp32/report.json"))),
-    "bench": lambda: code(
-        "\n\n".join(bench.report(results(f"bench/{path.name}")) for path in sorted((RESULTS / "bench").glob("*.json")))
-    ),
-}
-
-
-DOCUMENT = {"lessons": "lessons/README.md"}  # of each block; the README if not named
-
-
 def between(name: str) -> str:
     return rf"(?<=<!-- {name} -->\n).*?(?=\n<!-- /{name} -->)"
 
 
+def inside(name: str, document: str = "README.md") -> str:
+    """The text between <!-- NAME --> and <!-- /NAME -->."""
+    found = re.search(between(name), text_of(document), re.DOTALL)
+    assert found, f"{document} has no block {name}"
+    return found[0]
+
+
+def line_count(path: str) -> int:
+    return (ROOT / path).read_bytes().count(b"\n")  # as `wc -l` counts
+
+
+def core_path() -> str:
+    """The README's table of the files to read first, with their line counts and the total brought up to date."""
+    table = inside("core")
+    lines = {path: line_count(path) for path in re.findall(r"\((minimaskgit/[\w/]+\.py)\)", table)}
+    table = re.sub(r"\((minimaskgit/\S+)\) \| \d+ \|", lambda row: f"({row[1]}) | {lines[row[1]]} |", table)
+    return re.sub(r"\| \d+ files \| \d+ \|", f"| {len(lines)} files | {sum(lines.values())} |", table)
+
+
+# What stands between <!-- NAME --> and <!-- /NAME --> in a document.
+BLOCKS = {
+    "demo": lambda: code(
+        race.table(results("demo/compare.json")["rows"]) + "\n\n" + demo.summary(results("demo/report.json"))
+    ),
+    "demo-fp32": lambda: code(demo.summary(results("demo-fp32/report.json"))),
+    "core": core_path,
+    "showdown": lambda: code(showdown.table(claims.load(RESULTS / "showdown/compare.json"))),
+    "claims": lambda: claims.claims_table(claims.claims(claims.load(RESULTS / "showdown/compare.json"))),
+    "ablation": lambda: code(findings.table(results("ablation/ablation.json"))),
+    "bench": lambda: code(
+        "\n\n".join(bench.report(results(f"bench/{path.name}")) for path in sorted((RESULTS / "bench").glob("*.json")))
+    ),
+    "lessons": lesson_times,
+}
+
+
+DOCUMENT = {  # of each block; the README if not named
+    "showdown": "data/results/README.md",
+    "claims": "data/results/README.md",
+    "ablation": "data/results/README.md",
+    "bench": "data/results/README.md",
+    "lessons": "lessons/README.md",
+}
+
+
 @pytest.mark.parametrize("name", BLOCKS)
-def test_the_readme_s_numbers_are_those_that_the_commands_wrote(name):
-    text = (ROOT / DOCUMENT.get(name, "README.md")).read_text("utf-8")
-    found = re.search(between(name), text, re.DOTALL)
-    assert found and found[0] == BLOCKS[name](), "python tests/test_readme.py puts the new numbers in"
+def test_the_documents_numbers_are_those_that_the_commands_wrote(name):
+    found = inside(name, DOCUMENT.get(name, "README.md"))
+    assert found == BLOCKS[name](), "update them: python tests/test_readme.py"
 
 
-def test_every_link_and_picture_is_there():
-    targets = re.findall(r"\]\(([^)#]+)\)", README)
-    assert len(targets) > 10
-    for target in targets:
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+def test_the_readme_has_fewer_than_250_lines():
+    assert line_count("README.md") < 250
 
 
-def test_every_command_of_the_readme_exists():
-    for name in re.findall(r"minimaskgit\.(\w+) ", README):
-        assert (ROOT / "minimaskgit" / f"{name}.py").exists(), name
+def test_the_core_path_counts_every_file_and_each_builds_on_those_above_it():
+    _, _, *rows, total = inside("core").splitlines()
+    found = [re.fullmatch(r"\| [^|]+ \| \[(.+)\]\(minimaskgit/(.+)\) \| (\d+) \| [^|]+ \|", row) for row in rows]
+    assert all(found), "a row is: | section | [file](minimaskgit/file) | lines | what it is |"
+    files = [row[2] for row in found]
+    assert files == [row[1] for row in found] and 10 <= len(files) == len(set(files)) <= 14
+    lines = [line_count(f"minimaskgit/{file}") for file in files]
+    assert [int(row[3]) for row in found] == lines
+    assert total == f"| in all | {len(files)} files | {sum(lines)} | |"
+    for place, file in enumerate(files):
+        for statement in ast.walk(ast.parse((PACKAGE / file).read_text("utf-8"))):
+            if isinstance(statement, ast.ImportFrom) and statement.module.startswith("minimaskgit."):
+                imported = statement.module.removeprefix("minimaskgit.").replace(".", "/") + ".py"
+                assert imported not in files[place:], f"{file} imports {imported}, which comes later"
+
+
+def test_the_tree_names_every_file_of_the_package_and_nothing_else():
+    fence, top, *lines, end = inside("tree").splitlines()
+    assert (fence, top, end) == ("```", "minimaskgit/", "```")
+    named, room = [], ""
+    for line in lines:
+        if opened := re.match(r" {4}(\w+/) +\S", line):
+            room = opened[1]
+        elif line.startswith(" " * 8):
+            named += [room + name for name in line.split()]
+        else:
+            named.append(re.match(r" {4}(\w+\.py) +\S", line)[1])
+    files = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
+    opening = {name for name in files if name.endswith("__init__.py")}  # one in each folder, as the README says
+    assert sorted(named) == sorted(files - opening)
+    assert opening == {f"{name.rpartition('/')[0]}/__init__.py".removeprefix("/") for name in files}
+
+
+def anchors(document: str) -> set[str]:
+    """Where a link's #part can lead in a document: its headings, as GitHub spells them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text_of(document), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_and_picture_of_a_document_is_there(document):
+    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(document)):
+        if target.startswith("https://"):
+            continue
+        path, _, part = target.partition("#")
+        there = (ROOT / document).parent / path if path else ROOT / document
+        assert there.exists(), target
+        assert not part or part in anchors(there.resolve().relative_to(ROOT.resolve()).as_posix()), target
+
+
+def test_every_document_is_looked_at_and_reached_from_the_readme():
+    found = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("*.md")}
+    for folder in ("lessons", "minimaskgit"):
+        found |= {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*.md")}
+    assert found <= set(DOCUMENTS)
+    assert set(DOCUMENTS) <= {"README.md", *re.findall(r"\]\(([^)#\s]+)", README)}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_of_a_document_exists(document):
+    for name in re.findall(r"-m minimaskgit\.(\w+)", text_of(document)):
+        assert (PACKAGE / f"{name}.py").exists(), name
 
 
 def keep_results() -> None:
@@ -96,6 +194,11 @@ if __name__ == "__main__":
     if "--keep" in sys.argv:
         keep_results()
     for name, block in BLOCKS.items():
-        document = ROOT / DOCUMENT.get(name, "README.md")
-        text = re.sub(between(name), lambda _, block=block: block(), document.read_text("utf-8"), flags=re.DOTALL)
-        document.write_text(text, "utf-8")
+        document = DOCUMENT.get(name, "README.md")
+        try:
+            new = block()
+        except (FileNotFoundError, pytest.skip.Exception) as error:
+            print(f"{document}: block {name} left unchanged: {error}")
+            continue
+        text = re.sub(between(name), lambda _, new=new: new, text_of(document), flags=re.DOTALL)
+        (ROOT / document).write_text(text, "utf-8")
