@@ -1,9 +1,10 @@
 """Which settings are possible; anything else is reported in one line that names the option."""
 
+import dataclasses
+from typing import Any
+
 from minimaskgit.common.errors import UserError
 from minimaskgit.runs.config import Config
-from typing import Any
-import dataclasses
 
 # What numbers may be, by the setting's name; all others must be 0 or more.
 POSITIVE = {
@@ -15,6 +16,7 @@ POSITIVE = {
 }
 
 FRACTIONS = {"ema_decay", "gan_start", "dropout", "betas", "cooldown", "label_smoothing", "class_dropout"}
+
 
 def check(config: Config) -> None:
     """UserError for a setting that cannot work."""
@@ -38,6 +40,7 @@ def check(config: Config) -> None:
             f"--transformer.width {config.transformer.width} is not a multiple of"
             f" --transformer.heads {config.transformer.heads}"
         )
+
 
 def _check_numbers(config: Any, prefix: str = "--") -> None:
     for f in dataclasses.fields(config):

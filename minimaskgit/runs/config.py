@@ -7,19 +7,19 @@
 Each field's comment is its help text on the command line.
 """
 
-from dataclasses import dataclass
-from dataclasses import field
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.schedules import SCHEDULES
-from pathlib import Path
-from typing import Any
-from typing import Literal
-import dataclasses
-import json
 
 ScheduleName = Literal["cosine", "linear", "square", "cubic", "exponential", "square_root", "logarithmic", "bert"]
+
 
 @dataclass(frozen=True)
 class ImagesConfig:
@@ -33,6 +33,7 @@ class ImagesConfig:
     crop: int = 0  # pixels by which images are moved at random while training the tokenizer; their edges are mirrored
     flip: bool = False  # mirror images at random while training; right for photographs, wrong for glyphs
 
+
 @dataclass(frozen=True)
 class ClassifierConfig:
     """The small classifier whose features are the perceptual loss."""
@@ -41,6 +42,7 @@ class ClassifierConfig:
     steps: int = 250  # training steps
     batch_size: int = 64  # images a step, over all processes
     learning_rate: float = 3e-3  # peak, AdamW
+
 
 @dataclass(frozen=True)
 class TokenizerConfig:
@@ -61,6 +63,7 @@ class TokenizerConfig:
     revive_after: int = 100  # training batches after which an unused entry restarts; 0: never
     released_shortcut: bool = False  # the released code's shortcut, to match the published parameter count
 
+
 @dataclass(frozen=True)
 class TokenizerTraining:
     """How the VQ-GAN is trained."""
@@ -79,6 +82,7 @@ class TokenizerTraining:
     gan_layers: int = 2  # further layers of the discriminator
     clip: float = 1.0  # largest norm of the generator's gradient
 
+
 @dataclass(frozen=True)
 class TransformerConfig:
     """The shape of the masked and the causal transformer; see minimaskgit.transformer.Transformer."""
@@ -89,6 +93,7 @@ class TransformerConfig:
     mlp_width: int = 512  # hidden units of a block's MLP
     dropout: float = 0.0  # on embeddings, attention and both sublayers
     pre_norm: bool = True  # norm before each sublayer (trains faster); off: after, as released
+
 
 @dataclass(frozen=True)
 class TransformerTraining:
@@ -109,6 +114,7 @@ class TransformerTraining:
     clip: float = 1.0  # largest norm of the gradient
     ema_decay: float = 0.0  # of the moving average of the weights, which is then the finished model; 0: none
 
+
 @dataclass(frozen=True)
 class GanConfig:
     """The shape of the rival GAN; see minimaskgit.rivals.gan."""
@@ -117,6 +123,7 @@ class GanConfig:
     width: int = 32  # channels of the largest level
     multipliers: tuple[int, ...] = (1, 2, 4)  # channels of each level as multiples of width, largest level first
     patch: int = 2  # pixels a side of a place of the largest level
+
 
 @dataclass(frozen=True)
 class GanTraining:
@@ -131,6 +138,7 @@ class GanTraining:
     warmup: int = 50  # steps over which the learning rates rise
     cooldown: float = 0.4  # last fraction of the steps, over which they fall linearly to zero
 
+
 @dataclass(frozen=True)
 class DiffusionConfig:
     """The shape of the rival diffusion model's U-Net; see minimaskgit.rivals.diffusion."""
@@ -139,6 +147,7 @@ class DiffusionConfig:
     multipliers: tuple[int, ...] = (1, 2, 4)  # channels of each level as multiples of width, largest level first
     patch: int = 2  # pixels a side folded into channels
     attention_side: int = 8  # levels of this side or less have attention
+
 
 @dataclass(frozen=True)
 class DiffusionTraining:
@@ -153,6 +162,7 @@ class DiffusionTraining:
     class_dropout: float = 0.1  # fraction of samples trained without their class, for guidance
     clip: float = 1.0  # largest norm of the gradient
 
+
 @dataclass(frozen=True)
 class DecodingConfig:
     """How tokens are decoded, unless the command says otherwise."""
@@ -162,9 +172,11 @@ class DecodingConfig:
     temperature: float = 4.5  # of the choice noise, annealed to zero
     guidance: float = 0.0  # classifier-free guidance weight; the paper has none
 
+
 def decoding_arguments(settings: DecodingConfig) -> dict[str, Any]:
     """The settings as arguments of `decoding.decode_steps`: the schedule itself in place of its name."""
     return dataclasses.asdict(settings) | {"schedule": SCHEDULES[settings.schedule]}
+
 
 @dataclass(frozen=True)
 class Config:
@@ -194,9 +206,11 @@ class Config:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     diffusion_training: DiffusionTraining = field(default_factory=DiffusionTraining)
 
+
 def save_config(config: Any, path: Path) -> None:
     """Write a dataclass of settings as JSON."""
     write_json(path, dataclasses.asdict(config))
+
 
 def load_config(path: Path) -> Config:
     """Read what `save_config` wrote; UserError if it is absent, broken or from another version."""
@@ -208,6 +222,7 @@ def load_config(path: Path) -> Config:
         ) from None
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path} cannot be read as the settings of a run: {error}") from None
+
 
 def first_difference(a: Any, b: Any, prefix: str = "") -> str | None:
     """Name and values of the first setting in which two configurations differ; None if they agree.
@@ -222,6 +237,7 @@ def first_difference(a: Any, b: Any, prefix: str = "") -> str | None:
         elif x != y and "auto" not in (x, y):
             return f"{prefix}{f.name} is {x!r} there and {y!r} here"
     return None
+
 
 def _from_dict(kind: type, values: dict[str, Any]) -> Any:
     unknown = set(values) - {f.name for f in dataclasses.fields(kind)}

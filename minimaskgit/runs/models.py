@@ -1,13 +1,15 @@
 """A trained model on disk: weights as safetensors, and the arguments that build the model as JSON."""
 
-from minimaskgit.common.errors import UserError
-from minimaskgit.common.files import writing
-from minimaskgit.common.files import written_aside
-from pathlib import Path
-from safetensors import SafetensorError
-from torch import nn
 import contextlib
 import io
+from pathlib import Path
+
+from safetensors import SafetensorError
+from torch import nn
+
+from minimaskgit.common.errors import UserError
+from minimaskgit.common.files import writing, written_aside
+
 
 def save_model(model: nn.Module, folder: Path) -> None:
     """`save_pretrained` such that the weights appear at once and last: where they are, the model is finished."""
@@ -20,6 +22,7 @@ def save_model(model: nn.Module, folder: Path) -> None:
     for leftover in aside.iterdir():  # the mixin's model card
         leftover.unlink()
     aside.rmdir()
+
 
 def load_model(kind: type[nn.Module], folder: Path) -> nn.Module:
     """A finished model in eval mode from the folder `save_model` wrote; UserError if absent or damaged."""

@@ -1,25 +1,30 @@
 """Where settings start from: one function per preset.
 
-    demo, glyphs (drawn pictures) · demo-real, tiny-imagenet, full (Tiny ImageNet) · paper (ImageNet, as published)
+demo, glyphs (drawn pictures) · demo-real, tiny-imagenet, full (Tiny ImageNet) · paper (ImageNet, as published)
 """
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from minimaskgit.runs.config import ClassifierConfig
-from minimaskgit.runs.config import Config
-from minimaskgit.runs.config import DecodingConfig
-from minimaskgit.runs.config import ImagesConfig
-from minimaskgit.runs.config import TokenizerConfig
-from minimaskgit.runs.config import TokenizerTraining
-from minimaskgit.runs.config import TransformerConfig
-from minimaskgit.runs.config import TransformerTraining
-from minimaskgit.runs.config import load_config
 from pathlib import Path
-import argparse
+
+from minimaskgit.runs.config import (
+    ClassifierConfig,
+    Config,
+    DecodingConfig,
+    ImagesConfig,
+    TokenizerConfig,
+    TokenizerTraining,
+    TransformerConfig,
+    TransformerTraining,
+    load_config,
+)
+
 
 def demo() -> Config:
     """Glyphs on two CPU cores; `make demo` says how long that takes on yours."""
     return Config(images=ImagesConfig(count=30_000), decoding=DecodingConfig(temperature=2.0))
+
 
 def glyphs() -> Config:
     """The demo, trained for an hour or two on two CPU cores: the weights in data/pretrained/glyphs."""
@@ -33,6 +38,7 @@ def glyphs() -> Config:
         picture_every=4000,
         save_every=1000,
     )
+
 
 def demo_real() -> Config:
     """A few classes of Tiny ImageNet, small: to see real photographs go through every stage, not for quality."""
@@ -53,6 +59,7 @@ def demo_real() -> Config:
         report_every=25,
         picture_every=250,
     )
+
 
 def full() -> Config:
     """Tiny ImageNet at 64 x 64 as 16 x 16 tokens of 1024 codes, for one modern GPU."""
@@ -76,6 +83,7 @@ def full() -> Config:
         report_every=100, picture_every=2000, save_every=2000,
     )  # fmt: skip
 
+
 def tiny_imagenet() -> Config:
     """The same, smaller: for one GPU and a short time, with weights of less than 16 MB a file (`make full`)."""
     config = full()
@@ -90,6 +98,7 @@ def tiny_imagenet() -> Config:
             config.transformer_training, steps=24_000, learning_rate=2e-3, muon_learning_rate=5e-3, label_smoothing=0.0
         ),
     )
+
 
 def paper() -> Config:
     """ImageNet at 256 x 256 as published: 24 layers, 768 wide, f = 16, 1024 codes, 300 epochs; needs many GPUs."""
@@ -116,6 +125,7 @@ def paper() -> Config:
         report_every=100, picture_every=5000, save_every=5000,
     )  # fmt: skip
 
+
 PRESETS = {
     "demo": demo,
     "glyphs": glyphs,
@@ -124,6 +134,7 @@ PRESETS = {
     "full": full,
     "paper": paper,
 }
+
 
 def starting_point(argv: Sequence[str] | None) -> tuple[str, Path, Config]:
     """Preset, run folder and default settings; they must be known before the other options can have defaults.

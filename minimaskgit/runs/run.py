@@ -6,23 +6,22 @@ runs/demo/  config.json  labels.json
         metrics.jsonl, tensorboard/, evaluation.json, pictures
 """
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.machine import pick_device
-from minimaskgit.common.precision import AnyPrecision
-from minimaskgit.common.precision import Precision
-from minimaskgit.common.precision import autocast
-from minimaskgit.common.precision import choose
+from minimaskgit.common.precision import AnyPrecision, Precision, autocast, choose
 from minimaskgit.rivals.diffusion import UNet
 from minimaskgit.rivals.gan import Generator
-from minimaskgit.runs.config import Config
-from minimaskgit.runs.config import load_config
+from minimaskgit.runs.config import Config, load_config
 from minimaskgit.runs.models import load_model
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
-from pathlib import Path
-import json
-import torch
+
 
 @dataclass(frozen=True)
 class Run:
@@ -53,6 +52,7 @@ class Run:
         """The precision to use the models in."""
         return autocast(self.device, self.precision)
 
+
 def open_run(folder: Path, device: str = "auto", precision: AnyPrecision = "auto") -> Run:
     """The run in `folder`, for use in the precision asked for, by default the fast one; UserError if there is none."""
     if not folder.is_dir():
@@ -65,10 +65,12 @@ def open_run(folder: Path, device: str = "auto", precision: AnyPrecision = "auto
     place = pick_device(device)
     return Run(folder, config, names, place, choose(precision, place))
 
+
 # The weights that come along, each folder a run: a wheel has them inside the package, a clone beside it.
 PACKAGE = Path(__file__).parents[1]
 
 PRETRAINED = PACKAGE / "pretrained" if (PACKAGE / "pretrained").is_dir() else PACKAGE.parent / "data" / "pretrained"
+
 
 def chosen_run(run: Path | None, pretrained: str | None, device: str = "auto", precision: AnyPrecision = "auto") -> Run:
     """The run that a command was given, by folder or by the name of pretrained weights; UserError unless one is."""
