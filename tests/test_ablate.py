@@ -193,7 +193,7 @@ def test_stopped_in_training_and_run_again_it_ends_as_if_never_stopped(done, bar
         return original(count, batch_size, step, seed)
 
     options = ["--run", str(bare), "--out", str(out), *FEW, "--schedules", "linear"]
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="to go on"):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="to resume, run it again"):
         patch.setattr(session, "batch_indices", interrupting)
         ablate.main(options)
     assert checkpoints(out / "linear") and not (out / "ablation.json").exists()
@@ -313,7 +313,9 @@ def test_the_picture_says_why_bert_fails_and_is_drawn_of_any_schedules(done):
         assert ("100 % masked" in ablation_figure.caption(some)) == ("bert" in names)
         assert ablation_figure.draw(some).size == ablation_figure.draw(everything).size
     assert set(ablation_figure.STYLES) == set(yardstick.PAPER)
-    assert len(set(ablation_figure.STYLES.values())) == len({style[0] for style in ablation_figure.STYLES.values()}) == 8
+    assert (
+        len(set(ablation_figure.STYLES.values())) == len({style[0] for style in ablation_figure.STYLES.values()}) == 8
+    )
 
 
 # --- Wrong input ---

@@ -1,4 +1,4 @@
-"""Which settings are possible; anything else is reported in one line that names the option."""
+"""Check the settings of a run; an impossible one is reported in one line that names the option."""
 
 import dataclasses
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from minimaskgit.common.errors import UserError
 from minimaskgit.runs.config import Config
 
-# What numbers may be, by the setting's name; all others must be 0 or more.
+# Allowed numbers, by the setting's name; all others must be 0 or more.
 POSITIVE = {
     *("size", "count", "width", "steps", "batch_size", "learning_rate", "muon_learning_rate", "gan_learning_rate"),
     *("d_learning_rate", "latent", "attention_side"),
@@ -19,7 +19,7 @@ FRACTIONS = {"ema_decay", "gan_start", "dropout", "betas", "cooldown", "label_sm
 
 
 def check(config: Config) -> None:
-    """UserError for a setting that cannot work."""
+    """Raise UserError for a setting that cannot work."""
     _check_numbers(config)
     image, f = config.images.size, config.tokenizer.patch * 2 ** (len(config.tokenizer.multipliers) - 1)
     if image % f:
@@ -32,7 +32,7 @@ def check(config: Config) -> None:
     gan = config.tokenizer_training
     if gan.gan_weight and image < 3 * 2**gan.gan_layers:
         raise UserError(
-            f"--tokenizer-training.gan-layers {gan.gan_layers} halve {image} pixels too often;"
+            f"--tokenizer-training.gan-layers {gan.gan_layers}: too many to halve {image} pixels;"
             f" expected fewer, or --images.size {3 * 2**gan.gan_layers} or more"
         )
     if config.transformer.width % config.transformer.heads:

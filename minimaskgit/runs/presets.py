@@ -1,6 +1,7 @@
-"""Where settings start from: one function per preset.
+"""The presets, one function each, and which one a command line starts from (lesson 9; paper section 4.1).
 
 demo, glyphs (drawn pictures) · demo-real, tiny-imagenet, full (Tiny ImageNet) · paper (ImageNet, as published)
+--preset, --out, --resume ──starting_point──> preset's name, run folder, settings
 """
 
 import argparse
@@ -22,12 +23,12 @@ from minimaskgit.runs.config import (
 
 
 def demo() -> Config:
-    """Glyphs on two CPU cores; `make demo` says how long that takes on yours."""
+    """Glyphs on two CPU cores; `make demo` prints how long that takes on your machine."""
     return Config(images=ImagesConfig(count=30_000), decoding=DecodingConfig(temperature=2.0))
 
 
 def glyphs() -> Config:
-    """The demo, trained for an hour or two on two CPU cores: the weights in data/pretrained/glyphs."""
+    """The demo, trained for an hour or two on two CPU cores; made the weights in data/pretrained/glyphs."""
     config = demo()
     return replace(
         config,
@@ -41,7 +42,7 @@ def glyphs() -> Config:
 
 
 def demo_real() -> Config:
-    """A few classes of Tiny ImageNet, small: to see real photographs go through every stage, not for quality."""
+    """A few classes of Tiny ImageNet, small: to send real photographs through every stage, not for quality."""
     config = demo()
     return replace(
         config,
@@ -49,7 +50,7 @@ def demo_real() -> Config:
         images=ImagesConfig(
             size=64,
             count=3000,
-            # goldfish, monarch, school bus, pizza, banana, lakeside; the hub's copy names classes by these ids
+            # goldfish, monarch, school bus, pizza, banana, lakeside; the copy on the hub uses these ids as class names
             classes=("n01443537", "n02279972", "n04146614", "n07873807", "n07753592", "n09332890"),
             flip=True,
         ),
@@ -62,7 +63,7 @@ def demo_real() -> Config:
 
 
 def full() -> Config:
-    """Tiny ImageNet at 64 x 64 as 16 x 16 tokens of 1024 codes, for one modern GPU."""
+    """Tiny ImageNet at 64 x 64, as 16 x 16 tokens with 1024 codes, for one modern GPU."""
     return Config(
         data="zh-plus/tiny-imagenet",
         images=ImagesConfig(size=64, crop=4, flip=True),
@@ -85,7 +86,7 @@ def full() -> Config:
 
 
 def tiny_imagenet() -> Config:
-    """The same, smaller: for one GPU and a short time, with weights of less than 16 MB a file (`make full`)."""
+    """A smaller `full` for one GPU and a short time, with weights of less than 16 MB per file (`make full`)."""
     config = full()
     return replace(
         config,
@@ -137,7 +138,7 @@ PRESETS = {
 
 
 def starting_point(argv: Sequence[str] | None) -> tuple[str, Path, Config]:
-    """Preset, run folder and default settings; they must be known before the other options can have defaults.
+    """Read preset, run folder and default settings from the command line, before other options get their defaults.
 
     With --resume the settings are those of the run in the folder.
     """
