@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     result = {"options": asdict(options) | {"out": str(out)}, "machine": found}
     print(first_line(result))
     print(f"timing {rehearsal.STEPS} steps of each of the demo's stages")
-    result["demo_seconds_a_step"] = rehearsal.seconds_a_step(demo(), options.device)
+    result["demo_seconds_a_step"] = rehearsal.seconds_per_step(demo(), options.device)
     shapes = SHAPES | (ON_GPU if device.type == "cuda" else {})
     result["shapes"] = {
         f"{name}, {precision}": measure(shape, options, device, precision, f"{name}, {precision}")

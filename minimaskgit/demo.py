@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_folder(options.config, out, STAGES, resume=same)
     if not same:
         print(f"timing {rehearsal.STEPS} steps of each stage, to say how long all will take")
-        print(rehearsal.forecast(options.config, rehearsal.seconds_a_step(options.config, options.device)))
+        print(rehearsal.forecast(options.config, rehearsal.seconds_per_step(options.config, options.device)))
     train(there if same else options.config, out, resume=same, device=options.device)
     run = open_run(out, options.device)
     race.compare(run, race.Options(run=out))

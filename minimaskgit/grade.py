@@ -1,8 +1,8 @@
-"""Grade a class: every student's file by the laws of a lesson, each function locked in (see lessons/grading.md).
+"""Grade a class: check every student's file against the laws of a lesson, in a sandbox (see lessons/grading.md).
 
-    submissions/ ──a process a student──> laws, the functions in a sandbox ──> table, CSV, JSON, JUnit, feedback
+    submissions/ ──one process per student──> laws, the functions in a sandbox ──> table, CSV, JSON, JUnit, feedback
 
-Same files and seed, same grades: a student's points depend on nothing but the file.
+The same files and seed give the same grades: a student's points depend only on the student's file.
 """
 
 import ast
@@ -38,35 +38,35 @@ ROOT = Path(__file__).parents[1]
 
 WEIGHTS = ROOT / "lessons" / "weights.toml"
 
-# Runs wherever anything does.
+# An honest file, to try the sandbox with.
 HONEST = "import numpy.random, torch\ndef one():\n    return torch.rand(9, 9).softmax(-1).sum() / 9\n"
 
-PATIENCE = 12  # times the timeout, after which a judge is taken for dead
+PATIENCE = 12  # a judge that takes this many times the timeout counts as dead
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to grade, and where the grades go."""
+    """What to grade, and where to write the grades."""
 
-    submissions: Annotated[Path, tyro.conf.Positional]  # a folder or zip of students' files, folders or zips, or a file
+    submissions: Annotated[Path, tyro.conf.Positional]  # one file, or a folder or zip of files, folders or zips
     lesson: int  # number of the lesson
-    csv: Path | None = None  # a line a student, for a spreadsheet
-    json: Path | None = None  # everything that is known
-    junit: Path | None = None  # folder of a JUnit report a student
-    feedback: Path | None = None  # folder of a Markdown page a student
-    work: Path = Path("runs/grades")  # where finished results are kept for --resume
-    resume: bool = False  # take over what an interrupted run with the same files and options has finished
-    jobs: int = 1  # students at the same time
-    timeout: float = 60.0  # seconds for a lesson of one student, an equal share of it sure for each exercise
-    call_timeout: float = 5.0  # seconds for one call
-    memory: int = 1024  # MB for a student's functions, beyond Python and torch
-    seed: int = 0  # other examples and draws; the same for all students
-    lend_everything: bool = False  # let the files import the whole package, answers too; to grade the grader
+    csv: Path | None = None  # file for a table with one line per student
+    json: Path | None = None  # file for all details
+    junit: Path | None = None  # folder for one JUnit report per student
+    feedback: Path | None = None  # folder for one Markdown page per student
+    work: Path = Path("runs/grades")  # folder for finished results, which --resume reuses
+    resume: bool = False  # reuse results that an earlier run has finished with the same files and options
+    jobs: int = 1  # students to grade in parallel
+    timeout: float = 60.0  # seconds for all exercises of one student; each exercise is sure of an equal share
+    call_timeout: float = 5.0  # seconds for one call of a function
+    memory: int = 1024  # MB for a student's functions, in addition to Python and torch
+    seed: int = 0  # seed of the examples and random numbers, the same for all students
+    lend_everything: bool = False  # let files import the whole package, answers too; only to grade the grader
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Grade and report; exit code 3 if somebody could not be graded, 1 if a single file is not all right."""
-    options = cli.parse(Options, "Grade a class by the laws of a lesson.", argv=argv)
+    """Grade and report; exit code 3 if a student could not be graded, 1 if a single file lacks points."""
+    options = cli.parse(Options, "Grade a class: check each student's file against the laws of a lesson.", argv=argv)
     weights = exercise_weights(options.lesson)
     found = collect(options.submissions, options.lesson)
     check(options)
@@ -80,24 +80,24 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def check(options: Options) -> None:
-    """UserError for numbers with which everybody would get a 0, or the grader itself would fail."""
+    """Raise UserError for numbers with which all students would get 0 points or the grader would fail."""
     for name in ("jobs", "timeout", "call_timeout", "memory"):
         value = getattr(options, name)
         if not 0 < value < math.inf:
-            raise UserError(f"--{name.replace('_', '-')} {value}: must be positive and finite")
+            raise UserError(f"--{name.replace('_', '-')} {value}: expected a positive and finite number")
     if not 0 <= options.seed < 2**32:
         raise UserError(f"--seed {options.seed}: expected 0 to {2**32 - 1}")
 
 
 def exercise_weights(lesson: int) -> dict[str, float]:
-    """Points by exercise, in the laws' order; 1 where weights.toml says nothing. UserError if there are no laws."""
+    """Points by exercise, in the order of the laws; 1 unless weights.toml has another. UserError without laws."""
     laws = laws_of(lesson)
     if not laws.exists():
-        there = sorted(path.stem.removeprefix("test_lesson_") for path in laws.parent.glob("test_lesson_*.py"))
-        if not there:
+        lessons = sorted(path.stem.removeprefix("test_lesson_") for path in laws.parent.glob("test_lesson_*.py"))
+        if not lessons:
             hint = f"in a clone of the project, run make grade-{lesson} SUBMISSIONS=FOLDER"
             raise UserError(f"cannot grade lesson {lesson}: an installed minimaskgit comes without the laws; {hint}")
-        raise UserError(f"no laws of lesson {lesson}; there are lessons {', '.join(there)}")
+        raise UserError(f"--lesson {lesson}: there are no laws for it; expected one of {', '.join(lessons)}")
     tree = ast.parse(laws.read_text("utf-8"))
     table = next(node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "LESSON")
     given = tomllib.loads(WEIGHTS.read_text("utf-8")).get(f"lesson_{lesson}", {})
@@ -112,18 +112,18 @@ def laws_of(lesson: int) -> Path:
 
 
 def grade_all(found: list[Submission], exercises: list[str], options: Options) -> list[Result]:
-    """In the students' order; each result is kept when it is there, and a word about it printed."""
+    """Results in the order of the students; each is saved and reported as soon as it is finished."""
     folder = options.work / f"lesson_{options.lesson}"
     results: dict[str, Result] = {}
     judges = Judges()
-    _say_protection(protection(options.memory))
+    _print_protection(protection(options.memory))
     with ThreadPoolExecutor(options.jobs) as pool:
         waiting = {pool.submit(_kept_or_graded, one, exercises, options, folder, judges): one for one in found}
         try:
             for done in as_completed(waiting):
                 one, result = waiting[done], done.result()
                 results[one.student] = result
-                _say(len(results), len(found), result)
+                _print_progress(len(results), len(found), result)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             judges.stop()
@@ -131,18 +131,20 @@ def grade_all(found: list[Submission], exercises: list[str], options: Options) -
     return [results[one.student] for one in found]
 
 
-def _say(number: int, count: int, result: Result) -> None:
+def _print_progress(number: int, count: int, result: Result) -> None:
     done = sum(exercise["state"] == "done" for exercise in result.exercises.values())
     what = result.failure or result.trouble or f"{done} of {len(result.exercises)} exercises done"
     print(f"[{number}/{count}] {report.clean(result.student)}: {what}", file=sys.stderr, flush=True)
 
 
 def protection(memory: int) -> dict:
-    """Which lock closes on this machine, tried before anybody's code runs. UserError if nothing can run in it."""
+    """Which protection works on this machine, tried before any student's code runs; UserError if none can be graded."""
     if not hasattr(os, "fork"):
-        raise UserError("nobody can be graded on this system: students' code is locked in by what Linux has; use WSL")
+        raise UserError(
+            "nobody can be graded on this system: students' code runs in forks, which Windows lacks; use WSL"
+        )
     with tempfile.TemporaryDirectory(prefix="grading-") as folder:
-        os.chmod(folder, 0o711)  # a student's process may be another user
+        os.chmod(folder, 0o711)  # a student's process may run as another user
         try:
             sandbox = Sandbox(Limits(memory), Path(folder), [ROOT])
             try:
@@ -152,22 +154,22 @@ def protection(memory: int) -> dict:
             finally:
                 sandbox.close()
         except (JudgeError, StudentError) as error:
-            raise UserError(f"nobody can be graded: in the sandbox, {error}") from None
+            raise UserError(f"nobody can be graded: the sandbox failed to run a test function: {error}") from None
         return sandbox.protection
 
 
-def _say_protection(lock: dict) -> None:
+def _print_protection(lock: dict) -> None:
     if lock["namespaces"]:
-        print("protection: own file system, network and processes; limits; no privileges", file=sys.stderr)
+        print("protection: separate file system, network and processes; limits; no privileges", file=sys.stderr)
     else:
         print(
             f"warning: no namespaces here ({lock['why']}): students' code can read this machine's files and use "
-            "its network; limits and a watcher are on. See lessons/grading.md",
+            "its network; limits and a watcher are active. See lessons/grading.md",
             file=sys.stderr,
         )
         if not lock["user"]:
             print(
-                "warning: it runs as you: it can change and delete all that you can, grades too. Better stop here",
+                "warning: it runs as you: it can change and delete all your files, grades included. Better stop here",
                 file=sys.stderr,
             )
 
@@ -199,14 +201,14 @@ def _mark(one: Submission, options: Options) -> str:
 
 
 class Judges:
-    """The processes that judge now, so that they can be stopped."""
+    """The running judge processes, so that they can be stopped."""
 
     def __init__(self):
         self.running: set[subprocess.Popen] = set()
         self.stopped, self.lock = False, threading.Lock()
 
     def run(self, command: list[str], environment: dict[str, str], seconds: float) -> tuple[int, str]:
-        """Exit code and the last line said."""
+        """Run a judge; returns its exit code and its last line of output."""
         with self.lock:
             if self.stopped:
                 raise KeyboardInterrupt
@@ -216,14 +218,14 @@ class Judges:
             )
             self.running.add(process)
         try:
-            said, _ = process.communicate(timeout=seconds)
+            output, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            process.kill()  # the sandbox notices, and kills what it holds
-            said, _ = process.communicate()
+            process.kill()  # the sandbox notices, and kills the student's processes
+            output, _ = process.communicate()
         finally:
             with self.lock:
                 self.running.discard(process)
-        return process.returncode, next(reversed(said.strip().splitlines()), "")
+        return process.returncode, next(reversed(output.strip().splitlines()), "")
 
     def stop(self) -> None:
         with self.lock:
@@ -233,12 +235,12 @@ class Judges:
 
 
 def grade(one: Submission, exercises: list[str], options: Options, judges: Judges) -> Result:
-    """One student's result. A file that is not there or is no Python earns nothing, and is told why."""
+    """One student's result; a file that is missing or is not Python earns no points, and the result says why."""
     trouble = one.trouble or _syntax_error(one.source)
     if trouble:
         nothing = {name: {"state": "broken", "laws": 0, "held": 0, "told": "", "seconds": 0.0} for name in exercises}
         return Result(one.student, nothing, trouble=trouble)
-    began = time.monotonic()
+    start_time = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="grading-") as scratch:
         settings = _settings(one, len(exercises), options, Path(scratch))
         command = [
@@ -260,17 +262,17 @@ def grade(one: Submission, exercises: list[str], options: Options, judges: Judge
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         code, last = judges.run(command, environment, PATIENCE * options.timeout + 120)
         try:
-            told = json.loads(Path(settings["out"]).read_text("utf-8"))
+            verdict = json.loads(Path(settings["out"]).read_text("utf-8"))
         except (OSError, ValueError):
             return Result(one.student, {}, failure=f"the judge ended with {code}: {report.clean(last)}"[:300])
-    seconds = round(time.monotonic() - began, 1)
-    if told["trouble"]:
-        return Result(one.student, {}, seconds, failure=told["trouble"])
-    return Result(one.student, told["exercises"], seconds, protection=told["protection"])
+    seconds = round(time.monotonic() - start_time, 1)
+    if verdict["trouble"]:
+        return Result(one.student, {}, seconds, failure=verdict["trouble"])
+    return Result(one.student, verdict["exercises"], seconds, protection=verdict["protection"])
 
 
 def _settings(one: Submission, count: int, options: Options, scratch: Path) -> dict:
-    """What the judge needs to know, in files: the student's among them, which it reads and does not run."""
+    """The judge's settings, also written to files beside the student's file, which the judge reads but never runs."""
     submission = scratch / f"lesson_{options.lesson}.py"
     write_text(submission, one.source)
     (scratch / "empty").mkdir()
@@ -286,7 +288,7 @@ def _settings(one: Submission, count: int, options: Options, scratch: Path) -> d
 
 
 def _syntax_error(source: str) -> str:
-    """Why a text is no Python, or an empty string; in a process of its own, since a parser can be made to crash."""
+    """Why a text is not Python, or an empty string; in a separate process, because a file can crash the parser."""
     program = "import ast, sys\ntry: ast.parse(sys.stdin.read())\nexcept SyntaxError as e: print(e.lineno, e.msg)"
     done = subprocess.run(
         [sys.executable, "-I", "-X", "utf8", "-c", program],
@@ -296,16 +298,16 @@ def _syntax_error(source: str) -> str:
         encoding="utf-8",
     )
     if done.returncode:
-        return "no Python can read it"
+        return "Python cannot parse it"
     line, _, message = done.stdout.strip().partition(" ")
     return f"line {line}: SyntaxError: {report.clean(message)}" if message else ""
 
 
-# --- What is left behind ---
+# --- Output ---
 
 
 def store(results: list[Result], weights: dict[str, float], options: Options) -> None:
-    """Write what was asked for."""
+    """Write the files that the options ask for."""
     if options.csv:
         report.write_csv(options.csv, results, weights)
     if options.json:

@@ -193,7 +193,7 @@ def test_stopped_in_training_and_run_again_it_ends_as_if_never_stopped(done, bar
         return original(count, batch_size, step, seed)
 
     options = ["--run", str(bare), "--out", str(out), *FEW, "--schedules", "linear"]
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="to go on"):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="to resume, run it again"):
         patch.setattr(session, "batch_indices", interrupting)
         ablate.main(options)
     assert checkpoints(out / "linear") and not (out / "ablation.json").exists()

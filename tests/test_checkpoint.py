@@ -131,7 +131,7 @@ def test_a_damaged_or_foreign_checkpoint_is_told_in_one_line_that_names_the_file
     save_checkpoint(tmp_path, 6, 0.0, some_parts(0, learned=True))
     (path,) = checkpoints(tmp_path)
     damage(path, kind)
-    with pytest.raises(UserError, match="is damaged or not of this run") as error:
+    with pytest.raises(UserError, match="is damaged or not from this run") as error:
         load_checkpoint(tmp_path, some_parts(1, learned=False))
     assert str(path) in str(error.value) and "\n" not in str(error.value)
     assert load_checkpoint(tmp_path, some_parts(1, learned=False)) == (0, 0.0)  # it is out of the way
@@ -147,7 +147,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used(tmp_path, capsys, kind):
     for name in before:
         assert all(value.equal(state(read[name])[key]) for key, value in state(before[name]).items())
     (told,) = capsys.readouterr().err.strip().splitlines()
-    assert "checkpoint-00000006.safetensors is damaged or not of this run" in told
+    assert "checkpoint-00000006.safetensors is damaged or not from this run" in told
     assert [path.name for path in tmp_path.iterdir() if "00000006" in path.name] == ["checkpoint-00000006.refused"]
 
 

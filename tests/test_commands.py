@@ -92,7 +92,7 @@ def test_a_run_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_pat
     monkeypatch.setattr(session, "batch_indices", interrupting)
     monkeypatch.setattr(session, "fit", watching_fit)
     folder = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt, match="to go on"):
+    with pytest.raises(KeyboardInterrupt, match="to resume, run it again"):
         train.main(["--out", str(folder), *TINY_RUN])
     assert state["interrupted"] and checkpoints(folder / stage)
     train.main(["--out", str(folder), "--resume"])
@@ -113,7 +113,7 @@ def test_a_rival_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_p
         return original(count, batch_size, step, seed)
 
     folder = tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="to go on"):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="to resume, run it again"):
         patch.setattr(session, "batch_indices", interrupting)
         train.main(["--out", str(folder), "--stage", rival, *TINY_RUN, "--save-every", "100"])
     train.main(["--out", str(folder), "--stage", rival, "--resume"])
@@ -157,7 +157,7 @@ def test_the_full_preset_starts_on_a_cpu_and_says_how_long_the_whole_would_take(
         small[-1] = stage
         train.main(["--full", "--data", "glyphs", "--out", str(folder), "--max-steps", "1", *small])
         told = capsys.readouterr().out
-        assert "GFLOP a step" in told and "by these 1 steps a stage, all of them would take" in told
+        assert "GFLOP per step" in told and "by these 1 steps a stage, all of them would take" in told
         speeds = [json.loads(line) for line in (folder / stage / "speed.jsonl").read_text("utf-8").splitlines()]
         assert speeds and all(line["images_per_second"] > 0 and line["peak_memory_gb"] > 0 for line in speeds)
     assert speeds[-1]["mfu"] > 0  # of the transformer
@@ -282,7 +282,7 @@ def test_a_rehearsal_times_every_stage_and_leaves_nothing_behind(tmp_path, monke
         transformer=config.TransformerConfig(width=16, depth=1, heads=2, mlp_width=16),
         precision="fp32",
     )
-    taken = rehearsal.seconds_a_step(settings, "cpu")
+    taken = rehearsal.seconds_per_step(settings, "cpu")
     stages = ["classifier", "tokenizer", "transformer", "autoregressive", "judge/classifier"]
     assert list(taken) == stages and all(seconds > 0 for seconds in taken.values())
     assert not list(tmp_path.glob("tmp*")) and capsys.readouterr().out == ""
@@ -402,7 +402,7 @@ def test_a_signal_saves_and_the_run_can_be_resumed(tmp_path, number):
     process.send_signal(number)
     _, printed = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in printed
-    assert "to go on, run it again" in printed
+    assert "to resume, run it again" in printed
     assert checkpoints(folder / "tokenizer")
 
 
@@ -451,6 +451,7 @@ def test_pretrained_weights_are_found_by_name(run_folder, tmp_path, capsys, monk
     out = str(tmp_path / "grid.png")
     generate.main(["--pretrained", "tiny", "--label", "star", "--count", "2", "--out", out])
     assert Image.open(out).size > (100, 100)
-    assert "there tiny" in error_line(capsys, generate, "--pretrained", "huge", "--out", out)
-    assert "expected one of" in error_line(capsys, generate, "--out", out)
-    assert "expected one of" in error_line(capsys, generate, "--pretrained", "tiny", "--run", str(run_folder))
+    assert "available: tiny" in error_line(capsys, generate, "--pretrained", "huge", "--out", out)
+    one = "expected either --run FOLDER or --pretrained NAME"
+    assert one in error_line(capsys, generate, "--out", out)
+    assert one in error_line(capsys, generate, "--pretrained", "tiny", "--run", str(run_folder))

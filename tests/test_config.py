@@ -183,7 +183,7 @@ def test_settings_that_are_not_in_the_file_are_the_defaults(tmp_path):
 
 
 def test_a_folder_without_settings_is_told_with_what_to_do(tmp_path):
-    told = f"{tmp_path} is no run folder: it has no config.json; train one with"
+    told = f"{tmp_path} is not a run folder: it has no config.json; train one with"
     with pytest.raises(UserError, match=re.escape(told)):
         load_config(tmp_path / "config.json")
 

@@ -542,7 +542,7 @@ def test_a_hub_data_set_that_cannot_be_loaded_is_an_error(monkeypatch, problem, 
     before = datasets.config.HF_HUB_OFFLINE
     with pytest.raises(UserError) as error:
         load_data("owner/name")
-    assert f"on the hub, but not to be loaded: {told}" in one_line(error)
+    assert f"found on the hub, but it cannot be loaded: {told}" in one_line(error)
     assert before == datasets.config.HF_HUB_OFFLINE
 
 

@@ -419,7 +419,7 @@ def test_an_error_is_told_with_the_student_s_own_line_and_cannot_steer_a_termina
     source = 'def f(x):\n    raise ValueError("\\x1b[2J" + "a" * 999)\n'
     with pytest.raises(StudentError, match=r"ValueError: \?\[2Ja{5,200}, in line 2: raise ValueError") as error:
         answers(sandbox, source).f(1)
-    assert error.value.told.isprintable()
+    assert error.value.explanation.isprintable()
 
 
 # --- What is lent ---

@@ -245,7 +245,7 @@ def test_one_process_dying_ends_all_with_a_clear_message_and_one_alone_goes_on(o
     death = (int(signal.SIGKILL), 1, ("tokenizer", 5))
     ended = two_processes(tmp_path, "--out", str(folder), "--stage", "tokenizer", *SETTINGS, events=[death])
     assert ended.returncode != 0
-    assert "error: tokenizer: another process of this run is gone, so this one ends too; --resume" in ended.stderr
+    assert "error: tokenizer: another process of this run has died, so this one stops too; --resume" in ended.stderr
     assert checkpoints(folder / "tokenizer")[-1].name == "checkpoint-00000004.safetensors"
     AcceleratorState._reset_state(reset_partial_state=True)
     train.main(["--out", str(folder), "--stage", "tokenizer", "--resume", "--device", "cpu"])
@@ -259,7 +259,7 @@ def test_a_signal_to_any_process_stops_all_after_the_same_step(posix, tmp_path):
     again = (int(signal.SIGINT), 1, ("classifier", 2))  # as from torchrun and from the terminal
     only = ["--out", str(folder), "--stage", "tokenizer"]
     ended = two_processes(tmp_path, *only, *SETTINGS, events=[stop, again])
-    assert ended.returncode != 0 and "classifier saved at step 3 of 4; to go on" in ended.stderr
+    assert ended.returncode != 0 and "classifier saved at step 3 of 4; to resume" in ended.stderr
     assert checkpoints(folder / "classifier")[-1].name == "checkpoint-00000003.safetensors"
 
 

@@ -189,7 +189,7 @@ def test_a_run_that_is_stopped_finishes_its_step_saves_and_goes_on_to_the_bit(tm
         return stopped.step(step)
 
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt, match="saved at step 4 of 12; to go on"):
+    with pytest.raises(KeyboardInterrupt, match="saved at step 4 of 12; to resume"):
         stopped.train(train_step=stop)
     assert stopped.done == [0, 1, 2, 3]
     assert handlers == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
@@ -256,7 +256,7 @@ def test_a_broken_step_is_named_and_the_numbers_of_its_samples_are_kept(tmp_path
     def explode(step):
         return lesson.step(step) | {"other": 1.0 if step < 6 else math.inf if step == 6 else 2.0}
 
-    with pytest.raises(UserError, match=r"other is inf at step 7; .*nan.json has the numbers of its samples"):
+    with pytest.raises(UserError, match=r"other is inf at step 7; .*nan.json lists its samples"):
         lesson.train(train_step=explode, batch=batch)
     found = json.loads((tmp_path / "nan.json").read_text("utf-8"))
     assert found == {"step": 7, "metric": "other", "value": "inf", "samples": batch(6).tolist()}

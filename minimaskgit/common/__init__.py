@@ -1,1 +1,1 @@
-"""What every other file may use: errors, files, the command line and the machine. Imports nothing of ours."""
+"""Helpers that any file may use: errors, files, the command line and the machine. Imports nothing else of ours."""

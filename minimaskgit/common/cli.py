@@ -1,4 +1,7 @@
-"""What all commands share: options from dataclasses, a line for a user's mistake, a tidy end, freed memory kept."""
+"""What all commands share: options from dataclasses, one-line errors, clean exits and stops between steps.
+
+command line ──parse──> dataclass of options ──run(main)──> exit code 0, 2 (UserError), 130 (Ctrl-C) or 141 (pipe)
+"""
 
 import ctypes
 import io
@@ -17,7 +20,7 @@ from minimaskgit.common.errors import UserError
 
 Options = TypeVar("Options")
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from malloc.h
 
 
 def parse(
@@ -26,7 +29,7 @@ def parse(
     default: Options | None = None,
     argv: Sequence[str] | None = None,
 ) -> Options:
-    """Fill a dataclass from the command line; exits with code 2 and a message on a wrong option."""
+    """Fill a dataclass from the command line; exits with code 2 and a message if an option is wrong."""
     prog = f"python -m minimaskgit.{Path(sys.argv[0]).stem}"
     return tyro.cli(options, prog=prog, description=description, default=default, args=argv)
 
@@ -34,7 +37,7 @@ def parse(
 def run(main: Callable[[], None]) -> None:
     """Run a command: a UserError is printed as one line and exits with code 2, Ctrl-C exits with 130."""
     keep_freed_memory()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or pipe that knows no γ shows a question mark
+    if isinstance(sys.stdout, io.TextIOWrapper):  # print "?" where the terminal or pipe cannot encode γ
         sys.stdout.reconfigure(errors="replace")
     code = 0
     try:
@@ -45,11 +48,11 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt as stop:
         print(f"\nstopped{f': {stop}' if str(stop) else ''}", file=sys.stderr)
         code = 130
-    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
+    except BrokenPipeError:  # the reader of our output, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        # Threads that talked to other processes may still let go of tensors, and crash if Python is half gone by then.
+        # Communication threads may still free tensors, and would crash while Python is shutting down.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -58,39 +61,39 @@ def run(main: Callable[[], None]) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Have this process keep the memory that it frees, for the next step to take; without glibc nothing changes.
+    """Make this process keep freed memory for the next step; does nothing without glibc.
 
-    glibc hands every large block back to the system at once, which must then find and clear the same pages again for
-    every activation of every step: on a CPU a good part of the time in which a tokenizer trains.
+    By default glibc returns every large block to the system at once. The system must then find and clear the same
+    pages again for every activation of every step, which takes a good part of a tokenizer's training time on a CPU.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1)):  # no block apart, and never trim
+        for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1)):  # never use mmap, never trim
             libc.mallopt(parameter, value)
 
 
 @contextmanager
-def postponed_stop(insisting: bool = True) -> Iterator[list[int]]:
-    """Within, the first SIGINT or SIGTERM is noted in the list given instead of raised; a second one raises.
+def postponed_stop(second_raises: bool = True) -> Iterator[list[int]]:
+    """Within this context, the first SIGINT or SIGTERM is added to the yielded list instead of raised.
 
-    A training step is thus never cut in half: the loop looks at the list between steps, saves and stops.
-    insisting: whether a second one raises. Under torchrun each process hears Ctrl-C twice, from the terminal and from
-    torchrun, which also puts an end to whoever does not stop in time.
+    No training step is interrupted halfway: the loop checks the list between steps, saves and stops.
+    second_raises: whether a second signal raises KeyboardInterrupt. Under torchrun each process receives Ctrl-C twice,
+    from the terminal and from torchrun, and torchrun kills any process that does not stop in time.
     """
     received: list[int] = []
 
     def note(number: int, frame: object) -> None:
-        if received and insisting:
+        if received and second_raises:
             raise KeyboardInterrupt
         if received:
             return
         received.append(number)
-        print("\nstopping after this step (again: at once)", file=sys.stderr)
+        print("\nstopping after this step (press Ctrl-C again to stop at once)", file=sys.stderr)
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     try:
         before = [signal.signal(number, note) for number in numbers]
-    except ValueError:  # not in the main thread, as in a notebook's worker: signals are not ours
+    except ValueError:  # only the main thread may handle signals, and a notebook may run us in another
         yield received
         return
     try:

@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """A mistake of the user's, told in one clear line: what was given, what was expected, what to do.
+    """A user's mistake, reported in one clear line: what was given, what was expected, what to do.
 
-    Commands print it and exit with code 2.
+    Commands print the line and exit with code 2.
     """

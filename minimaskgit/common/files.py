@@ -1,6 +1,6 @@
-"""Files that are whole or not there: written aside, forced to the disk, renamed into place (lesson 9).
+"""Atomic writes: a file is complete or absent, because it is written under another name and then renamed (lesson 9).
 
-write ──> NAME.partial ──fsync──> rename ──> NAME        killed anywhere: the old NAME or the new one, never half
+write ──> NAME.partial ──fsync──> rename ──> NAME        if killed at any point: the old NAME or the new one, never half
 """
 
 import json
@@ -16,32 +16,32 @@ from minimaskgit.common.errors import UserError
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """A path to write to within; at the end the file there takes the place of `path`, all at once.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to; when the context ends, that file replaces `path` in one step.
 
-    UserError if it cannot be written, on a full disk say; `path` is then what it was.
+    UserError if it cannot be written, for example on a full disk; `path` is then unchanged.
     """
-    aside = path.with_name(f"{path.name}.partial")
+    temporary = path.with_name(f"{path.name}.partial")
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            aside.unlink(missing_ok=True)  # of a run that was killed
-            aside.touch()
-            mode = aside.stat().st_mode
-            yield aside
-            aside.chmod(mode)  # as any new file here; safetensors would let nobody else read it
-            _force_to_disk(aside)
-            aside.replace(path)
+            temporary.unlink(missing_ok=True)  # left by a run that was killed
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            yield temporary
+            temporary.chmod(mode)  # the usual mode of new files; safetensors makes files that only the owner can read
+            _force_to_disk(temporary)
+            temporary.replace(path)
         except (OSError, SafetensorError):
-            aside.unlink(missing_ok=True)  # above all on a full disk
+            temporary.unlink(missing_ok=True)  # frees space, which matters most on a full disk
             raise
-        if os.name == "posix":  # the name is an entry of the folder, which must reach the disk too
+        if os.name == "posix":  # the name is stored in the folder, which must reach the disk too
             _force_to_disk(path.parent)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while writing into a UserError."""
+    """Turn errors raised while writing `path` into a UserError."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -50,18 +50,18 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`Path.write_text`, whole or not at all."""
-    with written_aside(path) as aside:
-        aside.write_text(text, "utf-8", newline="\n")  # the same bytes on every system
+    """Write text atomically, in UTF-8."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, "utf-8", newline="\n")  # the same bytes on every system
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Indented JSON, whole or not at all."""
+    """Write indented JSON atomically."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _force_to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)  # Windows syncs what it may write
+    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)  # Windows syncs only writable files
     try:
         os.fsync(handle)
     finally:

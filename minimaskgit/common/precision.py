@@ -1,10 +1,10 @@
-"""Which precision a device is fast in, bfloat16 or float32, found by trying (lesson 9).
+"""Which precision is faster on a device, bfloat16 or float32, found by measuring (lesson 9).
 
-    a small matrix product and a small convolution, in each ──timed once a process, in 0.2 s──> "bf16" or "fp32"
+    a small matrix product and a small convolution ──timed in both, once per process, in 0.2 s──> "bf16" or "fp32"
 
-Matrix units for bfloat16 (tensor cores, AMX, AVX-512 BF16) multiply several times faster than float32. Processors
-without them, as in most laptops, emulate it and take up to a hundred times longer. Weights are float32 either way; the
-precision is that of products under autocast. So weights trained in one can be used in the other.
+Matrix units for bfloat16 (tensor cores, AMX, AVX-512 BF16) multiply several times faster in it than in float32.
+Processors without them, as in most laptops, emulate bfloat16 and take up to a hundred times longer. The precision is
+that of products under autocast; weights are always float32. So weights trained in one precision work in the other.
 """
 
 import math
@@ -26,9 +26,9 @@ AnyPrecision = Literal["auto", "bf16", "fp32"]
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
-PATIENCE = 0.06  # seconds in which measurements are repeated
+TIME_BUDGET = 0.06  # seconds for which measurements are repeated
 
-MUCH_SLOWER = 2.0  # times the other's time: worth a warning
+MUCH_SLOWER = 2.0  # warn if the chosen precision takes this many times as long as the faster one
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
@@ -37,7 +37,7 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 
 
 def choose(asked: AnyPrecision, device: torch.device) -> Precision:
-    """The precision asked for, or with "auto" the fast one; warns if the other is more than twice as fast."""
+    """The requested precision, or the faster one for "auto"; warns if the other is more than twice as fast."""
     fast = fast_precision(device)
     if asked == "auto":
         return fast
@@ -52,47 +52,48 @@ def fast_precision(device: torch.device) -> Precision:
 
 
 def seconds(device: torch.device, precision: Precision) -> float:
-    """Time for a billion operations in a matrix product and as many in a convolution."""
+    """Seconds for a billion operations in a matrix product plus a billion in a convolution."""
     return sum(1 / speed if speed else math.inf for speed in speeds(device)[precision].values())
 
 
 def speed_text(precision: Precision, speed: dict[str, float]) -> str:
-    """One precision's entry of `speeds`, for people to read."""
+    """One precision's entry of `speeds` as readable text."""
     return f"{precision} product {speed['product']:,.3g}, convolution {speed['convolution']:,.3g} GFLOP/s"
 
 
 @cache
 def warn_once(slow: Precision, device: torch.device) -> None:
-    """Say on standard error that a precision is slow here, once a process."""
+    """Warn on standard error that a precision is slow here, once per process."""
     fast, found = fast_precision(device), speeds(device)
     print(
-        f"warning: {slow} is slow on this machine: {speed_text(slow, found[slow])}, against"
-        f" {speed_text(fast, found[fast])}; --precision {fast} is the fast one here",
+        f"warning: {slow} is slow on this machine: {speed_text(slow, found[slow])}, compared with"
+        f" {speed_text(fast, found[fast])}; use --precision {fast} for speed",
         file=sys.stderr,
     )
 
 
 @cache
 def speeds(device: torch.device) -> dict[Precision, dict[str, float]]:
-    """GFLOP/s of a matrix product and of a convolution in each precision; 0 where the device has no such operation.
+    """GFLOP/s of a matrix product and of a convolution in each precision; 0 if the device lacks the operation.
 
-    On a CPU those of one core, since threads that wait for each other on a busy machine may take any time. Measured
-    once a process, the works in turn, until the clock runs out; the quickest run of each counts.
+    On a CPU only one core is measured, because threads that wait for each other on a busy machine make times
+    unpredictable. Measured once per process: the operations take turns until the time is up, and the fastest run of
+    each counts.
     """
     side, batch, channels = (128, 2, 32) if device.type == "cpu" else (2048, 32, 128)
     operations = {"product": 2 * side**3, "convolution": 2 * 9 * channels**2 * batch * 16**2}
     works = {}
     for precision, dtype in DTYPES.items():
-        make = lambda *shape, dtype=dtype: torch.full(shape, 0.5, device=device, dtype=dtype)  # leaves all seeds alone
+        make = lambda *shape, dtype=dtype: torch.full(shape, 0.5, device=device, dtype=dtype)  # uses no random numbers
         a, x, w = make(side, side), make(batch, channels, 16, 16), make(channels, channels, 3, 3)
         works[precision, "product"] = lambda a=a: a @ a
         works[precision, "convolution"] = lambda x=x, w=w: F.conv2d(x, w, padding=1)
     quickest = dict.fromkeys(works, math.inf)
     with one_thread(), torch.no_grad(), torch.autocast(device.type, enabled=False):
         start, rounds = time.perf_counter(), 0
-        while rounds < 2 or time.perf_counter() - start < PATIENCE:  # the first round also sets things up
+        while rounds < 2 or time.perf_counter() - start < TIME_BUDGET:  # the first round is a warm-up
             for key, work in works.items():
-                with suppress(RuntimeError, TypeError):  # a device says so that it does not have the operation
+                with suppress(RuntimeError, TypeError):  # raised if the device does not have the operation
                     quickest[key] = min(quickest[key], timed(work, device))
             rounds += 1
     return {p: {name: operations[name] / 1e9 / quickest[p, name] for name in operations} for p in DTYPES}
@@ -100,7 +101,7 @@ def speeds(device: torch.device) -> dict[Precision, dict[str, float]]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Within, CPU operations run on one thread."""
+    """Run CPU operations on one thread within this context."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,1 +1,1 @@
-"""Images and labels to train on: glyphs drawn on the spot, folders, parquet files, or a data set on the hub."""
+"""Images and labels to train on: drawn glyphs, image folders, parquet files, or a data set on the hub."""

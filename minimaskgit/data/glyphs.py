@@ -1,10 +1,10 @@
-"""`glyphs`: an endless data set of small coloured pictograms, drawn on the spot (lesson 0 and everywhere after).
+"""`glyphs`: an endless data set of small coloured pictograms, drawn on demand (used from lesson 0 on).
 
     seed ──> parameters (class, palette, position, size, angle) ──> alpha mask ──> background + alpha * ink
 
-Ten classes, eight two-colour palettes, a soft vertical gradient behind. The font is DejaVu Sans, which matplotlib
-ships, so nothing is downloaded. Background and glyph share one palette, which makes a picture *checkable*: a
-generated image must show the asked class and keep to a single palette (`palette_of`).
+There are ten classes and eight two-colour palettes; the background is a soft vertical gradient. The font is DejaVu
+Sans, which ships with matplotlib, so nothing is downloaded. Background and glyph come from one palette, which makes
+pictures *checkable*: a generated image must show the requested class and stay within a single palette (`palette_of`).
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ CHARACTERS = {
 
 GLYPH_NAMES = tuple(CHARACTERS)
 
-# (background at mid-height, ink), RGB in 0..255; every pair of palettes differs clearly in at least one of the two.
+# (background at mid-height, ink), RGB in 0..255; any two palettes clearly differ in background or ink.
 PALETTES = np.array(
     [
         [(27, 42, 80), (246, 196, 69)],  # midnight, gold
@@ -49,12 +49,12 @@ PALETTES = np.array(
 
 GRADIENT = 0.12  # the background is this much lighter at the top edge and darker at the bottom
 
-MASTER = 64  # side of the glyph drawn once a class, in pixels; each picture is a warped copy of it
+MASTER = 64  # side in pixels of the glyph drawn once per class; each picture is a warped copy of it
 
 
 @dataclass(frozen=True)
 class GlyphParameters:
-    """What is drawn, one entry a picture: class and palette numbers, and the placement in fractions of the side."""
+    """What to draw, one entry per picture: class and palette numbers, and the placement in fractions of the side."""
 
     labels: np.ndarray  # (B,) in 0..9
     palettes: np.ndarray  # (B,) in 0..7
@@ -64,8 +64,8 @@ class GlyphParameters:
 
 
 def glyph_parameters(count: int, seed: int = 0) -> GlyphParameters:
-    """Draw the parameters of `count` pictures; the first n of a longer draw are the same n pictures."""
-    u = np.random.default_rng(seed).random((count, 6))  # one row a picture, so that a prefix stays a prefix
+    """Draw the parameters of `count` pictures; with a larger count, the first ones stay the same."""
+    u = np.random.default_rng(seed).random((count, 6))  # one row per picture, so the first ones do not depend on count
     return GlyphParameters(
         labels=(u[:, 0] * len(GLYPH_NAMES)).astype(np.int64),
         palettes=(u[:, 1] * len(PALETTES)).astype(np.int64),
@@ -78,11 +78,11 @@ def glyph_parameters(count: int, seed: int = 0) -> GlyphParameters:
 def glyphs(count: int, seed: int = 0, size: int = 32) -> tuple[Tensor, Tensor]:
     """Draw `count` pictures of `size` x `size` pixels: uint8 (count, 3, size, size) and labels int64 (count,).
 
-    The same seed gives the same pictures, and the first n of a longer draw are the same n pictures.
+    The same seed gives the same pictures; with a larger count, the first ones stay the same.
     """
     p = glyph_parameters(count, seed)
     images = np.empty((count, size, size, 3), np.uint8)
-    for start in range(0, count, 1000):  # blend a thousand at a time, to stay in cache and in memory
+    for start in range(0, count, 1000):  # blend a thousand at a time, to save memory and stay in cache
         part = slice(start, min(start + 1000, count))
         rows = zip(p.labels[part], p.centres[part], p.sizes[part], p.angles[part], strict=True)
         alpha = np.stack([_alpha(*row, size) for row in rows]) / np.float32(255)  # (B, H, W)
@@ -92,11 +92,11 @@ def glyphs(count: int, seed: int = 0, size: int = 32) -> tuple[Tensor, Tensor]:
 
 
 def palette_of(images: Tensor, tolerance: float = 0.15, share: float = 0.98) -> Tensor:
-    """Number of the one palette each picture keeps to, or -1: float images (B, 3, H, W) in [0, 1] to int64 (B,).
+    """Number of the palette that each picture uses, or -1: float images (B, 3, H, W) in [0, 1] to int64 (B,).
 
-    A pixel keeps to a palette if its colour lies within `tolerance` (Euclidean distance in RGB, sides of length 1) of
-    the line from that row's background to the ink; a picture does if at least `share` of its pixels do, and if, so
-    that a flat canvas does not pass, some pixels are nearly ink and some nearly background.
+    A pixel fits a palette if its colour lies within `tolerance` (Euclidean distance in RGB, sides of length 1) of the
+    line from that row's background to the ink. A picture uses a palette if at least `share` of its pixels fit it, and
+    if some are nearly ink and some nearly background; otherwise a flat canvas would pass.
     """
     size = images.shape[-1]
     start = torch.from_numpy(_backgrounds(size)).to(images)[:, :, 0] / 255  # (P, H, 3): the gradient is vertical
@@ -114,7 +114,7 @@ def palette_of(images: Tensor, tolerance: float = 0.15, share: float = 0.98) -> 
 
 @cache
 def _backgrounds(size: int) -> np.ndarray:
-    """(P, size, size, 3) every palette's background, lighter at the top."""
+    """Every palette's background (P, size, size, 3), lighter at the top."""
     slope = 1 + GRADIENT * np.linspace(1, -1, size, dtype=np.float32)  # (H,)
     rows = np.clip(PALETTES[:, 0][:, None] * slope[None, :, None], 0, 255)  # (P, H, 3)
     return np.repeat(rows[:, :, None], size, axis=2)
@@ -122,7 +122,7 @@ def _backgrounds(size: int) -> np.ndarray:
 
 @cache
 def _master(label: int) -> Image.Image:
-    """The glyph of a class as an alpha mask, its longer side filling MASTER pixels, with an empty margin around."""
+    """The glyph of a class as an alpha mask, its longer side MASTER pixels, with an empty margin around it."""
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), 4 * MASTER)
     character = CHARACTERS[GLYPH_NAMES[label]]
     left, top, right, bottom = font.getbbox(character)
@@ -141,13 +141,13 @@ def _shrunk_master(label: int, side: int) -> Image.Image:
 
 
 def _alpha(label: int, centre: np.ndarray, extent: float, angle: float, size: int) -> np.ndarray:
-    """(size, size) uint8 coverage of one glyph, warped into place."""
-    # Bilinear sampling reads 2 x 2 pixels, so the master is first shrunk to about twice the final resolution.
+    """Coverage of one glyph, warped into place: uint8 (size, size)."""
+    # Bilinear sampling reads only 2 x 2 pixels, so the master is first shrunk to about twice the final resolution.
     factor = max(1, int(MASTER / (2 * extent * size)))
     master = _shrunk_master(label, 2 * MASTER // factor)
-    zoom = MASTER / factor / (extent * size)  # master pixels a picture pixel
+    zoom = MASTER / factor / (extent * size)  # master pixels per picture pixel
     cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
     (x, y), middle = centre * size, MASTER / factor
-    # Pillow's affine maps picture coordinates back to the master's.
+    # Pillow's affine transform maps picture coordinates back to the master's.
     matrix = (cos, sin, middle - cos * x - sin * y, -sin, cos, middle + sin * x - cos * y)
     return np.asarray(master.transform((size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR))

@@ -1,4 +1,4 @@
-"""Images and labels in memory, and what training does to them: mirror, shift, convert to floats.
+"""Images with labels, and what training does to them: mirror, shift, convert to floats.
 
 ImageData: uint8 (M, 3, S, S) and labels (M,) ──batch──> (B, 3, S, S) ──mirror, shift, to_float──> [0, 1]
 """
@@ -19,8 +19,8 @@ from torch import Tensor
 class ImageData(torch.utils.data.Dataset):
     """Square RGB images: `data[i]` is an image, uint8 (3, S, S), and its label, an int.
 
-    The images lie decoded in `images`, or, when they are too many for that, `read` decodes one at a time and
-    raises a UserError that names a broken one. `skipped` counts the broken images left out of `images`.
+    `images` holds them decoded. If they do not fit in memory, `read` decodes one at a time instead, and raises a
+    UserError that names a broken one. `skipped` counts the broken images left out of `images`.
     """
 
     label_names: list[str]
@@ -38,13 +38,13 @@ class ImageData(torch.utils.data.Dataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        label = int(self.labels[index])  # first, since it raises the IndexError that ends a for loop
+        label = int(self.labels[index])  # first, because it raises the IndexError that ends a for loop
         return (self.read(index) if self.images is None else self.images[index]), label
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The images uint8 (B, 3, S, S) and labels int64 (B,) at `indices`, int64 (B,)."""
         if self.images is None:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow lets go of Python's lock
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow releases Python's lock
                 return torch.stack(list(pool.map(self.read, indices.tolist()))), self.labels[indices]
         return self.images[indices], self.labels[indices]
 
@@ -55,20 +55,20 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def flip(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Mirror each of (B, 3, H, W) left to right with probability 1/2: for photographs, not for glyphs."""
+    """Mirror each image of (B, 3, H, W) left to right with probability 1/2: for photographs, not for glyphs."""
     device = images.device if generator is None else generator.device
     return mirror(images, torch.rand(len(images), generator=generator, device=device).to(images.device) < 0.5)
 
 
 def mirror(images: Tensor, mirrored: Tensor) -> Tensor:
-    """Mirror those of (B, 3, H, W) left to right for which (B,) is True."""
+    """Mirror left to right those images (B, 3, H, W) for which `mirrored` (B,) is True."""
     return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
 
 
 def shift(images: Tensor, moves: Tensor, most: int) -> Tensor:
-    """Random crops: each of (B, 3, H, W) moved by its `moves` (B, 2), rows and columns in 0..2 most, less `most`.
+    """Crop at an offset: each image of (B, 3, H, W) moves by its `moves` (B, 2) minus `most`, in rows and columns.
 
-    What comes in at an edge is the image mirrored there.
+    `moves` are in 0..2 most. The image is mirrored at its edges to fill the rest.
     """
     size = torch.arange(images.shape[-1], device=images.device)
     padded = F.pad(images, (most,) * 4, mode="reflect")  # (B, 3, H + 2 most, W + 2 most)
@@ -78,12 +78,12 @@ def shift(images: Tensor, moves: Tensor, most: int) -> Tensor:
 
 
 def square(image: Image.Image, size: int) -> np.ndarray:
-    """Any picture as RGB, upright, its shorter side resized to `size`, its centre kept: uint8 (3, S, S)."""
-    image.draft(None, (2 * size, 2 * size))  # lets a large JPEG be decoded at 1/2, 1/4 or 1/8, not below this
+    """Turn any picture upright, resize its shorter side to `size` and crop the centre: uint8 RGB (3, S, S)."""
+    image.draft(None, (2 * size, 2 * size))  # decodes a large JPEG at 1/2, 1/4 or 1/8 scale, never below this size
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits, which convert("RGB") would clip at 255
+    if image.mode.startswith("I"):  # 16 bits; convert("RGB") would clip at 255
         image = Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
-    if image.has_transparency_data:  # onto white, like a page: under full transparency any colour may hide
+    if image.has_transparency_data:  # onto white, because transparent pixels may have any colour
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
     return np.array(image).transpose(2, 0, 1)  # (H, W, 3) -> (3, H, W)

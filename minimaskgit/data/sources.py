@@ -36,7 +36,7 @@ from minimaskgit.data.images import ImageData, square
 
 TINY_IMAGENET = "zh-plus/tiny-imagenet"
 
-VALID_NAMES = ("valid", "validation", "val", "test")  # what data sets call their validation split, best first
+VALID_NAMES = ("valid", "validation", "val", "test")  # names of validation splits, preferred first
 
 SPLIT_NAMES = ("train", *VALID_NAMES)
 
@@ -58,18 +58,18 @@ def load_data(
     seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
 ) -> ImageData:
-    """Load the "train" or "valid" split of `source`, shuffled by `seed`; UserError if it cannot be had.
+    """Load the "train" or "valid" split of `source`, shuffled by `seed`; UserError if it cannot be loaded.
 
-    `source` is "glyphs", a folder or glob of parquet files, a folder of images as CLASS/x.png, with or
-    without train/ and valid/ above, or the id of a data set on the hub. The names of parquet files tell their
-    split, as in train-0.parquet or valid/0.parquet; those that tell none count only if none does. Without a
-    validation split a tenth of the rows is held out for it. A file classes.json beside the data, as Tiny
-    ImageNet has it, gives WordNet ids their English names.
+    `source` is "glyphs", a folder or glob of parquet files, a folder of images as CLASS/x.png (optionally inside
+    train/ and valid/), or the id of a data set on the hub. The split of a parquet file is read from its name, as in
+    train-0.parquet or valid/0.parquet; files that name no split are used only if no file names one. If there is no
+    validation split, a tenth of the rows is held out for it. If the data has a file classes.json beside it, as Tiny
+    ImageNet does, WordNet ids are replaced by their English names.
 
     `classes` are names, ids or numbers, which become labels 0, 1, ... in that order; () means all. At most
-    `num_images` are loaded, balanced between the classes, and fewer are the first of more. Images are resized
-    to `image_size` pixels along the shorter side and cropped at the centre; beyond `memory_limit` bytes of
-    pixels they are decoded when asked for.
+    `num_images` are loaded, balanced between the classes; a smaller number loads the first ones of a larger. Images
+    are resized to `image_size` pixels along the shorter side and cropped at the centre. If they take more than
+    `memory_limit` bytes of pixels, they are decoded on demand.
     """
     least = {"image_size": (image_size, 1), "num_images": (num_images, 1), "seed": (seed, 0)}
     for name, (value, bound) in least.items():
@@ -88,7 +88,7 @@ def load_data(
     labels, ids = _read_labels(table, tables.get("train", table), label_column, source)
     names = _english_names(ids, source)
     chosen = find_classes(classes, names, ids)
-    labels = _renumbering(chosen, len(names))[labels]  # -1: of no chosen class
+    labels = _renumbering(chosen, len(names))[labels]  # -1: not a chosen class
     rows = balanced_shuffle(rows[labels[rows] >= 0], labels, seed)[:num_images]
     if len(rows) == 0:
         raise UserError(f"{source}: the {split} split has no images of {', '.join(classes) or 'any class'}")
@@ -99,9 +99,9 @@ def load_data(
 
 
 def find_classes(wanted: Sequence[str], names: Sequence[str], ids: Sequence[str] = ()) -> list[int]:
-    """Numbers of the `wanted` classes, given by name, id or number, in any case; of all classes for ().
+    """Numbers of the `wanted` classes, given by name, id or number, in upper or lower case; () means all classes.
 
-    Raises UserError for an unknown class, with the names that come near it.
+    UserError for an unknown class, with similar names.
     """
     numbers: dict[str, int] = {}  # a name wins over an id, an id over a number
     for keys in (names, ids, map(str, range(len(names)))):
@@ -121,7 +121,7 @@ def find_classes(wanted: Sequence[str], names: Sequence[str], ids: Sequence[str]
 
 
 def _renumbering(chosen: Sequence[int], num_classes: int) -> np.ndarray:
-    """int64 (num_classes,) the new label of each class, its place among `chosen`, or -1."""
+    """The new label of each class, its index in `chosen` or -1: int64 (num_classes,)."""
     new = np.full(num_classes, -1)
     new[chosen] = np.arange(len(chosen))
     return new
@@ -136,7 +136,7 @@ def _draw(split: str, size: int, num_images: int | None, classes: Sequence[str],
     stream = 2 * seed + (split == "valid")  # even streams are training sets, odd ones validation sets
     count = num_images or (20_000 if split == "train" else 2_000) * len(chosen) // len(GLYPH_NAMES)
     drawn = count
-    while True:  # labels are drawn too, so how many pictures hold `count` of the chosen classes is chance
+    while True:  # labels are random, so draw more until `count` pictures are of the chosen classes
         images, labels = glyphs(drawn, stream, size)
         labels = renumbering[labels]
         keep = (labels >= 0).nonzero()[:count, 0]
@@ -145,12 +145,12 @@ def _draw(split: str, size: int, num_images: int | None, classes: Sequence[str],
         drawn = max(drawn + 100, int(1.05 * drawn * count / max(1, len(keep))))
 
 
-# ---- Opening a source: whatever its kind, it becomes tables (datasets.Dataset) by split ----
+# ---- Opening a source: every kind becomes tables (datasets.Dataset) by split ----
 
 
 def _open(source: str) -> dict[str, datasets.Dataset]:
     path = Path(source).expanduser()
-    if path.is_dir() and source:  # Path("") is the current folder, but was hardly meant
+    if path.is_dir() and source:  # Path("") is the current folder, which was hardly meant
         names = {str(file): str(file.relative_to(path)) for file in sorted(path.rglob("*.parquet"))}
         return _open_parquet(names, source) if names else _open_folder(path)
     files = [str(path)] if path.is_file() else sorted(glob.glob(os.path.expanduser(source), recursive=True))
@@ -164,30 +164,31 @@ def _open(source: str) -> dict[str, datasets.Dataset]:
 
 
 def _open_parquet(names: dict[str, str], source: str) -> dict[str, datasets.Dataset]:
-    """Tables of {path: name that may tell a split}; `datasets` maps into memory a copy in its cache."""
+    """Tables by split, from {path: name that may contain a split}; `datasets` memory-maps a copy in its cache."""
     by_split: dict[str, list[str]] = {}
     for path, name in names.items():
-        told = re.search(rf"(?<![a-z])({'|'.join(SPLIT_NAMES)})(?![a-z])", name.lower())
-        by_split.setdefault(told[1] if told else "other", []).append(glob.escape(path))
+        split = re.search(rf"(?<![a-z])({'|'.join(SPLIT_NAMES)})(?![a-z])", name.lower())
+        by_split.setdefault(split[1] if split else "other", []).append(glob.escape(path))
     try:
         return dict(datasets.load_dataset("parquet", data_files=by_split))
-    except Exception as error:  # pyarrow's, or datasets' own around them
+    except Exception as error:  # pyarrow's errors, or those of datasets that wrap them
         reason = _first_line(error.__cause__ or error)
         raise UserError(f"{source}: not readable as parquet files of one schema ({reason})") from error
 
 
 def _open_folder(root: Path) -> dict[str, datasets.Dataset]:
-    """Tables of the paths ROOT/[SPLIT/]CLASS/**/x.png.
+    """Tables by split of the paths ROOT/[SPLIT/]CLASS/**/x.png.
 
-    Listed here, for `load_dataset("imagefolder")` takes a class "train" or a file cat/val_1.png for a split.
+    Files are listed here because `load_dataset("imagefolder")` mistakes a class "train" or a file cat/val_1.png for a
+    split.
     """
     splits = {name: root / name for name in SPLIT_NAMES if any((root / name).glob("*/"))} or {"other": root}
     tables = {}
     for split, folder in splits.items():
         files = sorted(file for file in folder.glob("*/**/*") if file.suffix.lower() in IMAGE_SUFFIXES)
-        files = [file for file in files if not file.name.startswith(".")]  # other systems' side files
+        files = [file for file in files if not file.name.startswith(".")]  # hidden files that other systems add
         labels = [file.relative_to(folder).parts[0] for file in files]
-        if set(labels) <= set(SPLIT_NAMES):  # none, or train/x.png
+        if set(labels) <= set(SPLIT_NAMES):  # no files, or only train/x.png
             raise UserError(f"{folder}: expected parquet files, or images like {folder}/cat/1.png")
         features = datasets.Features(image=datasets.Image(decode=False), label=datasets.Value("string"))
         columns = {"image": [str(file) for file in files], "label": labels}
@@ -197,21 +198,21 @@ def _open_folder(root: Path) -> dict[str, datasets.Dataset]:
 
 def _open_hub(source: str) -> dict[str, datasets.Dataset]:
     offline, unreachable = datasets.config.HF_HUB_OFFLINE, None
-    try:  # a short question first, for without network load_dataset would retry for half a minute
+    try:  # a quick request first, because load_dataset retries for half a minute without network
         HfApi().dataset_info(source, timeout=5)
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise UserError(f"{source!r}: no such file or folder, and no such data set on the hub") from error
-    except Exception as error:  # no network has many shapes; a copy in the cache may still serve
+    except Exception as error:  # a missing network shows in many ways; a cached copy may still do
         unreachable = error
     try:
         datasets.config.HF_HUB_OFFLINE = offline or unreachable is not None
         return dict(datasets.load_dataset(source))
     except Exception as error:
         if unreachable is None:
-            raise UserError(f"{source!r}: on the hub, but not to be loaded: {_first_line(error)}") from error
+            raise UserError(f"{source!r}: found on the hub, but it cannot be loaded: {_first_line(error)}") from error
         raise UserError(
-            f"{source!r}: no such file or folder, and the hub is out of reach ({_first_line(unreachable)}); "
-            "download the data set where there is network and pass its folder with --data"
+            f"{source!r}: no such file or folder, and the hub cannot be reached ({_first_line(unreachable)}); "
+            "download the data set on a machine with network and pass its folder with --data"
         ) from error
     finally:
         datasets.config.HF_HUB_OFFLINE = offline
@@ -221,7 +222,7 @@ def _open_hub(source: str) -> dict[str, datasets.Dataset]:
 
 
 def _rows_of(split: str, tables: dict[str, datasets.Dataset], source: str) -> tuple[datasets.Dataset, np.ndarray]:
-    """The table that holds a split, and the numbers of its rows that belong to the split, int64 (N,)."""
+    """The table that contains a split, and the numbers of the rows that belong to the split, int64 (N,)."""
     valid = next((tables[name] for name in VALID_NAMES if name in tables), None)
     if "train" in tables and valid is not None:
         table = tables["train"] if split == "train" else valid
@@ -237,20 +238,20 @@ def _rows_of(split: str, tables: dict[str, datasets.Dataset], source: str) -> tu
 def _read_labels(
     table: datasets.Dataset, train: datasets.Dataset, column: str, source: str
 ) -> tuple[np.ndarray, list[str]]:
-    """Class numbers of all rows of `table`, int64 (N,), and the class names, which are those of `train`."""
+    """Class numbers of all rows of `table`, int64 (N,), and the class names of `train`."""
     values = table.with_format("arrow").select_columns(column)[:].column(0)
     present, trained = set(values.unique().to_pylist()), set(train.unique(column))
     feature = table.features[column]
     is_number = isinstance(feature, datasets.ClassLabel)
-    if None in present | trained or (is_number and -1 in present):  # the hub's unlabelled splits have -1
+    if None in present | trained or (is_number and -1 in present):  # unlabelled splits on the hub have -1
         raise UserError(f"{source}: column {column!r} has rows without a label; expected one in every row")
     if is_number:
         return values.to_numpy().astype(np.int64), feature.names
     if not re.match("u?int|string|large_string|bool", getattr(feature, "dtype", "")):
         raise UserError(f"{source}: column {column!r} holds {feature}; expected class numbers or names")
     number = {value: i for i, value in enumerate(sorted(trained))}
-    if strangers := present - trained:
-        raise UserError(f"{source}: the training split has no class {strangers.pop()}, the other one does")
+    if unknown := present - trained:
+        raise UserError(f"{source}: the validation split has a class {unknown.pop()} that the training split lacks")
     return np.array([number[value] for value in values.to_pylist()]), [str(value) for value in number]
 
 
@@ -259,17 +260,17 @@ def _english_names(ids: list[str], source: str) -> list[str]:
     path = (path if path.is_dir() else path.parent) / "classes.json"
     try:
         words = {entry["wnid"]: entry["words"].split(",")[0] for entry in json.loads(path.read_text("utf-8"))}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or one of another kind
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no such file, or one of another format
         return ids
     return [words.get(id, id) for id in ids]
 
 
 def balanced_shuffle(rows: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
-    """Shuffle row numbers so that every prefix is balanced: the k-th of each class precedes any (k+1)-th."""
+    """Shuffle row numbers so that every prefix is balanced: the k-th of each class comes before any (k+1)-th."""
     rows = np.random.default_rng(seed).permutation(rows)
     by_class = np.argsort(labels[rows], kind="stable")
     counts = np.bincount(labels[rows])
-    rank = np.empty_like(rows)  # of a row among the rows of its class
+    rank = np.empty_like(rows)  # of each row among the rows of its class
     rank[by_class] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     return rows[np.argsort(rank, kind="stable")]
 
@@ -278,7 +279,7 @@ def balanced_shuffle(rows: np.ndarray, labels: np.ndarray, seed: int) -> np.ndar
 
 
 def _image_column(table: datasets.Dataset, column: str, source: str) -> datasets.Dataset:
-    """The one column as {"bytes", "path"}, still encoded, so that a broken image is ours to handle."""
+    """The image column as {"bytes", "path"}, still encoded, so that we can handle broken images ourselves."""
     try:
         return table.select_columns(column).cast_column(column, datasets.Image(decode=False))
     except Exception as error:
@@ -286,18 +287,18 @@ def _image_column(table: datasets.Dataset, column: str, source: str) -> datasets
 
 
 def _read(images: datasets.Dataset, rows: np.ndarray, size: int, source: str, index: int) -> Tensor:
-    """Image number `index` of the chosen rows, uint8 (3, S, S); a UserError names a broken one."""
+    """Image number `index` of the chosen rows, uint8 (3, S, S); UserError if it is broken."""
     (record,) = images[int(rows[index])].values()
     try:
         with Image.open(BytesIO(record["bytes"]) if record["bytes"] else record["path"]) as image:
             return torch.from_numpy(square(image, size))
-    except Exception as error:  # Pillow raises a dozen kinds on broken files
+    except Exception as error:  # Pillow raises a dozen kinds of errors for broken files
         path = f" ({record['path']})" if record and record["path"] else ""
         raise UserError(f"{source}: broken image in row {rows[index]}{path}: {_first_line(error)}") from error
 
 
 def _decode_all(data: ImageData, chunk: int = 64) -> ImageData:
-    """Decode every image once, in threads, for Pillow lets go of Python's lock; leave out the broken ones."""
+    """Decode every image once and leave out broken ones; in threads, because Pillow releases Python's lock."""
     images = torch.empty(len(data), 3, data.image_size, data.image_size, dtype=torch.uint8)
     broken: dict[int, str] = {}
 
@@ -315,10 +316,10 @@ def _decode_all(data: ImageData, chunk: int = 64) -> ImageData:
         for count in pool.map(decode, chunks):
             bar.update(count)
     if broken:
-        told = "; ".join(broken[index] for index in sorted(broken)[:3]) + "; ..." * (len(broken) > 3)
+        reasons = "; ".join(broken[index] for index in sorted(broken)[:3]) + "; ..." * (len(broken) > 3)
         if len(broken) == len(data):
-            raise UserError(f"all {len(broken)} images are broken: {told}")
-        logger.warning("skipped %d broken images of %d: %s", len(broken), len(data), told)
+            raise UserError(f"all {len(broken)} images are broken: {reasons}")
+        logger.warning("skipped %d broken images of %d: %s", len(broken), len(data), reasons)
         good = [index for index in everything if index not in broken]
         images, data.labels = images[good], data.labels[good]
     data.images, data.read, data.skipped = images, None, len(broken)
@@ -327,4 +328,4 @@ def _decode_all(data: ImageData, chunk: int = 64) -> ImageData:
 
 def _first_line(error: BaseException) -> str:
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return re.sub(r" <.*>", "", line)  # not the address of an object
+    return re.sub(r" <.*>", "", line)  # without the address of an object

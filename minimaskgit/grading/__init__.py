@@ -1,8 +1,8 @@
-"""Grading a class, in pieces: the judge never imports a student's code.
+"""Grading a class; the judge, pytest with the laws, never imports a student's code.
 
-    grade.py ──a process a student──> judge.py, the laws ──socket──> child.py, the student's functions, locked in
+    grade.py ──one process per student──> pytest_plugin.py, the laws ──socket──> child.py, the student's functions
 
-protocol.py is what the two say to each other, confinement.py the lock, sandbox.py the judge's end of the socket,
-lent.py what of the package the child may see, submissions.py what students hand in, report.py what a teacher reads.
-lessons/grading.md says what this stops and what it does not.
+submissions.py reads what students hand in. protocol.py defines the messages on the socket, sandbox.py is the judge's
+end of it, and confinement.py locks the child in. lent.py chooses the parts of the package that the child may import.
+report.py writes what teachers and students read. lessons/grading.md lists what this stops and what it does not.
 """

@@ -1,10 +1,10 @@
-"""Where a student's functions run: a process that the judge starts, and that trusts nobody it starts itself.
+"""Where a student's functions run: the judge starts this process, which forks a locked copy for each exercise.
 
     judge ──"new", with a socket──> this process, Python and torch imported ──fork──> lock ──> the student's file
-                                      watches, kills, tells why it ended              answers calls on that socket
+                                      watches, kills, reports why it ended            answers calls on that socket
 
-Every exercise gets a fresh copy, so that what one function does to its process is not felt by another exercise.
-Started as a script, outside of the package: a student's process has only this file, protocol.py and confinement.py.
+Every exercise gets a fresh copy, so that nothing a function does to its process affects another exercise. This file is
+run as a script outside the package: a student's process has only this file, protocol.py and confinement.py.
 """
 
 import contextlib
@@ -39,14 +39,19 @@ import torch
 import torch.distributions
 import torch.nn.functional
 
+<<<<<<< HEAD
 TICK = 0.1  # seconds between two looks of the watcher
+=======
+TICK = 0.1  # seconds between two checks of the watcher
+
+>>>>>>> h-english-a
 
 
 # --- The student's process ---
 
 
 class StandIn:
-    """An object that stays with the judge: its numbers, and its methods, each call of which is a message."""
+    """Stands in for an object that stays with the judge: its numbers are attributes, each method call is a message."""
 
     def __init__(self, channel: Channel, reference: Reference):
         self._reference = reference
@@ -63,19 +68,19 @@ class StandIn:
         return self._methods[name]
 
 
-ANCHORS: list[torch.Tensor] = []  # of the calls to stand-ins within the present call, for the way back
+ANCHORS: list[torch.Tensor] = []  # of calls to stand-ins within the current call, so that backward reaches them
 
 
 def ask(channel: Channel, reference: Reference, method: str, *args, **options):
-    """Call a method of an object of the judge's. The result can be gone back through, to the judge's weights too."""
-    taught = torch.is_grad_enabled()
+    """Call a method of an object of the judge's; gradients flow through the result, to the judge's weights too."""
+    needs_grad = torch.is_grad_enabled()
     through = [at for at, value in enumerate(args) if isinstance(value, torch.Tensor) and value.requires_grad]
-    asked = {"of": _bare(reference), "method": method, "args": args, "options": options}
-    reply = channel.request(do="ask", **asked, taught=taught, through=through)
+    question = {"of": _bare(reference), "method": method, "args": args, "options": options}
+    reply = channel.request(do="ask", **question, taught=needs_grad, through=through)
     if "error" in reply:
         raise RuntimeError(reply["error"])
     value = reply["value"]
-    if not (taught and isinstance(value, torch.Tensor) and reply["taught"]):
+    if not (needs_grad and isinstance(value, torch.Tensor) and reply["taught"]):
         return value
     anchor = torch.zeros((), requires_grad=True)
     ANCHORS.append(anchor)
@@ -87,6 +92,8 @@ def _bare(reference: Reference) -> Reference:
 
 
 class ThroughTheJudge(torch.autograd.Function):
+    """The result of `ask`, whose backward pass the judge computes."""
+
     @staticmethod
     def forward(ctx, channel, call, value, anchor, *inputs):
         ctx.channel, ctx.call = channel, call
@@ -99,7 +106,7 @@ class ThroughTheJudge(torch.autograd.Function):
 
 
 class Student:
-    """The file's functions, and what the judge may ask of them."""
+    """The functions of a student's file, and the requests that the judge may make: load, call, gradients, forward."""
 
     def __init__(self, connection: socket.socket):
         self.channel = Channel(connection, self.refer, self.resolve, lambda message: {"error": "not now"})
@@ -129,7 +136,7 @@ class Student:
             self.channel.send({"nonce": nonce, "error": described(error)})
 
     def load(self, source: str, name: str, lent: dict[str, str], seed: int) -> None:
-        """Run the student's file, after what of the package it may use."""
+        """Run the student's file, which may import the modules in `lent` (sources by name)."""
         torch.manual_seed(seed)
         np.random.seed(seed)
         random.seed(seed)
@@ -141,7 +148,7 @@ class Student:
         exec(compile(source, name, "exec"), self.functions)
 
     def call(self, name: str, args: list, options: dict) -> dict:
-        """The result, and those of the arguments that it was written into."""
+        """Call a function; returns its result, and the tensor arguments that it changed in place."""
         before = [value.clone() if isinstance(value, torch.Tensor) else None for value in args]
         result = self._function(name)(*args, **options)
         written = {
@@ -152,7 +159,7 @@ class Student:
         return {"result": result, "written": written}
 
     def gradients(self, name: str, args: list, output: int | None, upstream: torch.Tensor | None) -> list:
-        """Of a result, or one of its parts, at all float tensors among the arguments; None where none arrives."""
+        """Gradients of a result, or of its part `output`, for all float tensors in the arguments; None if unused."""
         ANCHORS.clear()
         args = [_leaf(value) for value in args]
         result = self._function(name)(*args)
@@ -164,7 +171,7 @@ class Student:
         return list(found[: len(leaves)])
 
     def forward(self, name: str, options: dict, weights: dict, x: torch.Tensor) -> torch.Tensor:
-        """Of a module of the student's, with weights."""
+        """The output for `x` of a student's module with the given weights, in eval mode."""
         module = self._function(name)(**options).eval()
         module.load_state_dict(weights)
         return module(x)
@@ -176,7 +183,7 @@ class Student:
 
 
 class Lent:
-    """Imports of the package end here: at the texts that the judge sent."""
+    """Imports modules of the package from the sources that the judge sent, and no others."""
 
     def __init__(self, texts: dict[str, str]):
         self.packages = {parent for name in texts for parent in (name.split(".")[0], name.rpartition(".")[0])}
@@ -186,11 +193,15 @@ class Lent:
         if name.partition(".")[0] != "minimaskgit":
             return None
         if name not in self.texts:
+<<<<<<< HEAD
             raise ModuleNotFoundError(f"{name} is not there: the exercise does not need it", name=name)
+=======
+            raise ModuleNotFoundError(f"{name} cannot be imported here: the exercise does not need it", name=name)
+>>>>>>> h-english-a
         return importlib.util.spec_from_loader(name, self, is_package=name in self.packages)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
-        return None  # Python makes it
+        return None  # Python's default
 
     def exec_module(self, module: types.ModuleType) -> None:
         exec(compile(self.texts[module.__name__], f"<{module.__name__}>", "exec"), vars(module))
@@ -215,7 +226,7 @@ def _is_float(value) -> bool:
 
 
 def described(error: BaseException) -> dict:
-    """An error in plain words: what, and where in the student's file."""
+    """An error as plain values: its kind and text, and where in the student's file it was raised."""
     name = next((name for name in sys.modules if name.startswith("lesson_")), "") + ".py"
     line, code = None, ""
     with contextlib.suppress(Exception):
@@ -230,16 +241,16 @@ def described(error: BaseException) -> dict:
     return {"kind": type(error).__name__, "text": text, "line": line, "code": str(code)[:200]}
 
 
-# --- The process that starts it ---
+# --- Starting and ending students' processes ---
 
 
 def start(connection: socket.socket, limits: Limits, namespaces: bool, hidden: list[str], user: int) -> int:
-    """A locked process for one exercise, that serves a socket; its number. Cannot if the lock does not close."""
+    """Start a locked process that serves a socket for one exercise; returns its pid. Cannot if the lock fails."""
     space = confinement.address_space()
     number_from, number_to = os.pipe()
     ready_from, ready_to = os.pipe()
-    middle_is_there, middle_lives = os.pipe()
-    if (middle := os.fork()) == 0:  # its child is the first of the new world, and becomes ours when it ends
+    middle_ended, middle_alive = os.pipe()
+    if (middle := os.fork()) == 0:  # its child is process 1 of the new namespaces; we adopt it when `middle` ends
         try:
             os.setsid()
             if namespaces:
@@ -251,25 +262,27 @@ def start(connection: socket.socket, limits: Limits, namespaces: bool, hidden: l
         if first:
             os.write(number_to, str(first).encode())
             os._exit(0)
-        os.close(middle_lives)
-        os.read(middle_is_there, 1)  # until it is gone: from now on our parent is the one that stays
-        live(connection, limits, namespaces, hidden, user, space, ready_to)
+        os.close(middle_alive)
+        os.read(middle_ended, 1)  # wait until `middle` has ended: from now on our parent does not change
+        run_student(connection, limits, namespaces, hidden, user, space, ready_to)
     os.close(number_to)
     os.close(ready_to)
     os.waitpid(middle, 0)
-    os.close(middle_lives)
-    os.close(middle_is_there)
+    os.close(middle_alive)
+    os.close(middle_ended)
     with os.fdopen(number_from) as number, os.fdopen(ready_from) as ready:
-        first, trouble = number.read(), ready.read()  # until both are closed: the lock is shut
+        first, trouble = number.read(), ready.read()  # returns when both are closed: then the process is locked
     if trouble:
         if first:
-            end(int(first))
+            kill_all(int(first))
         raise Cannot(0, trouble)
     return int(first)
 
 
-def live(connection, limits: Limits, namespaces: bool, hidden: list[str], user: int, space: int, ready: int) -> None:
-    """The student's process, from the fork to its end."""
+def run_student(
+    connection: socket.socket, limits: Limits, namespaces: bool, hidden: list[str], user: int, space: int, ready: int
+) -> None:
+    """Lock this process, then serve the student's functions until the judge closes the connection; never returns."""
     try:
         if namespaces:
             confinement.own_files(hidden)
@@ -293,10 +306,10 @@ def live(connection, limits: Limits, namespaces: bool, hidden: list[str], user: 
 
 
 def keep_only(*descriptors: int) -> None:
-    """Close all others; input, output and errors lead nowhere."""
-    nowhere = os.open(os.devnull, os.O_RDWR) if os.path.exists(os.devnull) else 0
+    """Close all other file descriptors, and connect standard input, output and error to nothing."""
+    null = os.open(os.devnull, os.O_RDWR) if os.path.exists(os.devnull) else 0
     for standard in (0, 1, 2):
-        os.dup2(nowhere, standard)
+        os.dup2(null, standard)
     last = 3
     for descriptor in sorted(descriptors):
         os.closerange(last, descriptor)
@@ -304,8 +317,8 @@ def keep_only(*descriptors: int) -> None:
     os.closerange(last, 4096)
 
 
-def end(number: int) -> str:
-    """Kill a student's process and all that came of it, and say how it had ended before."""
+def kill_all(number: int) -> str:
+    """Kill a student's process and all its descendants; returns how it ended, by itself or killed."""
     for _ in range(100):
         more = list(confinement.descendants(os.getpid()))
         for each in [number, *more]:
@@ -313,18 +326,18 @@ def end(number: int) -> str:
                 os.kill(each, signal.SIGKILL)
         with contextlib.suppress(OSError):
             os.killpg(number, signal.SIGKILL)
-        reap = reaped(number)
+        how = reap(number)
         if not confinement.descendants(os.getpid()):
-            return reap
+            return how
         time.sleep(0.01)
-    return "could not be ended"
+    return "could not be killed"
 
 
-ENDS: dict[int, str] = {}  # how processes ended, by number
+ENDS: dict[int, str] = {}  # how processes ended, by pid
 
 
-def reaped(number: int) -> str:
-    """Bury what is dead; how this process ended, or an empty string."""
+def reap(number: int) -> str:
+    """Reap all dead children; returns how process `number` ended, or an empty string if it is alive."""
     with contextlib.suppress(ChildProcessError):
         while (done := os.waitpid(-1, os.WNOHANG))[0]:
             code = os.waitstatus_to_exitcode(done[1])
@@ -332,8 +345,8 @@ def reaped(number: int) -> str:
     return ENDS.get(number, "")
 
 
-def watch(number: int, limits: Limits, own: int) -> str:
-    """What is too much of what the student's processes take together, or an empty string."""
+def exceeded(limits: Limits, own: int) -> str:
+    """Which limit the student's processes exceed together, or an empty string; own: bytes of an idle process."""
     processes = confinement.descendants(os.getpid())
     used = sum(max(0, memory - own) for memory in processes.values()) // MEBI
     if used > limits.memory:
@@ -343,19 +356,19 @@ def watch(number: int, limits: Limits, own: int) -> str:
     return ""
 
 
-def tell(control: socket.socket, **words: Any) -> None:
-    control.sendall(json.dumps(words).encode() + b"\n")
+def send_line(control: socket.socket, **fields: Any) -> None:
+    control.sendall(json.dumps(fields).encode() + b"\n")
 
 
 def protection(limits: Limits, namespaces: bool, hidden: list[str], user: int) -> dict:
-    """Try the lock: which one closes, and why not the better one."""
-    why = "only Linux has namespaces" if namespaces else "not wanted"
+    """Try the lock: whether namespaces work, whether there is another user, and why there are no namespaces."""
+    why = "only Linux has namespaces" if namespaces else "not requested"
     if confinement.LINUX and namespaces:
         ours, theirs = socket.socketpair()
         try:
             number = start(theirs, limits, True, hidden, user)
             theirs.close()
-            return {"namespaces": True, "user": os.geteuid() == 0, "why": "", "ended": end(number)}
+            return {"namespaces": True, "user": os.geteuid() == 0, "why": "", "ended": kill_all(number)}
         except OSError as error:
             why = error.strerror or str(error)
         finally:
@@ -364,39 +377,39 @@ def protection(limits: Limits, namespaces: bool, hidden: list[str], user: int) -
 
 
 def main() -> None:
-    """Obey the judge until it is gone."""
+    """Serve the judge until it closes the control socket."""
     control = socket.socket(fileno=int(sys.argv[1]))
     settings = json.loads(sys.argv[2])
     limits, hidden, user = Limits(**settings["limits"]), settings["hidden"], settings["user"] + os.getpid()
     os.chdir(settings["folder"])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # whoever stops the judge stops us by that
+        signal.signal(number, signal.SIG_IGN)  # we end when the judge does
     confinement.adopt_orphans()
     torch.set_num_threads(1)
-    torch.rand(2).softmax(0)  # whatever torch makes ready at its first use
+    torch.rand(2).softmax(0)  # torch initialises itself at its first use
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if confinement.LINUX else 1)
     lock = protection(limits, settings["namespaces"], hidden, user)
-    tell(control, **lock)
+    send_line(control, **lock)
     number, too_much = 0, ""
     while True:
         if not select.select([control], [], [], TICK)[0]:
-            if number and not too_much and (too_much := watch(number, limits, own)):
-                end(number)
+            if number and not too_much and (too_much := exceeded(limits, own)):
+                kill_all(number)
             continue
         order, descriptors, *_ = socket.recv_fds(control, 16, 1)
-        ending = end(number) if number else ""
+        how = kill_all(number) if number else ""
         number = 0
         if not order:
             return
         if order == b"end":
-            tell(control, how=too_much or ending)
+            send_line(control, how=too_much or how)
         else:
             with socket.socket(fileno=descriptors[0]) as connection:
                 try:
                     number, too_much = start(connection, limits, lock["namespaces"], hidden, user), ""
-                    tell(control, started=True, number=number)
+                    send_line(control, started=True, number=number)
                 except OSError as error:
-                    tell(control, started=False, why=str(error))
+                    send_line(control, started=False, why=str(error))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The lock: what a student's process may see, use and do. Runs in the child, so it imports nothing of the package.
+"""The lock: what a student's process may see, use and do. Runs in the child, so it imports nothing from the package.
 
-    namespaces (Linux): a file system of its own with Python and no more, no network, no other processes; what is
-                        still alive in it dies with its first process
-    limits (everywhere): memory, processor time, processes, sizes of files, open files; and no privileges
+    namespaces (Linux):  a separate file system that contains only Python, no network, no view of other processes;
+                         when the first process ends, so do all others in it
+    limits (everywhere): memory, processor time, processes, file sizes, open files; and no privileges
 
-Without namespaces the limits alone remain, and a watcher that counts processes and memory; the grader says so.
+Without namespaces only the limits remain, and a watcher that counts processes and memory; the grader then warns.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-if sys.platform != "win32":  # where nobody is graded, but Limits can be imported
+if sys.platform != "win32":  # on Windows nobody can be graded, but Limits can be imported
     import resource
 
     LIBC = ctypes.CDLL(None, use_errno=True)
@@ -24,7 +24,7 @@ LINUX = sys.platform == "linux"
 
 WORK = "/student"  # the student's own empty folder
 
-SYSTEM = ("/usr", "/lib", "/lib64", "/bin")  # shared libraries, and links to them
+SYSTEM = ("/usr", "/lib", "/lib64", "/bin")  # shared libraries and links to them
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 
@@ -36,7 +36,7 @@ READ_ONLY, NO_SUID, NO_DEVICES, REMOUNT, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 32,
 
 DETACH = 2
 
-PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}  # number of the system call, by machine
+PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}  # number of the system call by machine
 
 MOUNT_SETATTR, HERE = 442, -100
 
@@ -45,9 +45,9 @@ DIES_WITH_PARENT, DUMPABLE, DROP_CAPABILITY, ADOPTS_ORPHANS, NO_NEW_PRIVILEGES =
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one exercise."""
+    """What the student's process may use for one exercise."""
 
-    memory: int = 1024  # MB more than Python and torch take
+    memory: int = 1024  # MB in addition to what Python and torch take
     seconds: int = 20  # of processor time
     processes: int = 32
     file_size: int = 16  # MB
@@ -76,10 +76,10 @@ def _mount(source: str | None, target: str, kind: str | None, flags: int, option
 
 
 def enter_namespaces() -> None:
-    """Leave all that is shared with other processes; the next fork is process 1 of the new world. Cannot if refused."""
+    """Stop sharing resources with other processes; the next fork is process 1 there. Cannot if refused."""
     user, group = os.geteuid(), os.getegid()
     everything = NEW_FILES | NEW_HOSTNAME | NEW_IPC | NEW_PROCESSES | NEW_NETWORK
-    if user == 0:  # root may do this as it is, and becomes nobody afterwards
+    if user == 0:  # root needs no user namespace, and becomes another user later
         _call("unshare", everything)
         return
     _call("unshare", everything | NEW_USER)
@@ -89,12 +89,12 @@ def enter_namespaces() -> None:
 
 
 def own_files(hidden: list[str]) -> None:
-    """A file system with nothing but Python, all of it read-only, and a small folder to write to.
+    """Switch to a file system that contains only Python, read-only, and a small folder to write to.
 
-    hidden: folders that are empty even where they lie within Python's, as the package itself may.
+    hidden: folders that appear empty even inside Python's folders, where the package itself may be.
     """
     python = {path: os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
-    python |= {path: path for path in python.values()}  # what Python calls it, which may be a link, and what it is
+    python |= {path: path for path in python.values()}  # both the paths that Python uses and the targets of their links
     _mount(None, "/", None, RECURSIVE | PRIVATE)
     _mount("tmpfs", "/tmp", "tmpfs", NO_SUID | NO_DEVICES, "size=1m,mode=755")
     os.mkdir("/tmp/old")
@@ -111,7 +111,7 @@ def own_files(hidden: list[str]) -> None:
         if os.path.isdir(path):
             _mount("tmpfs", path, "tmpfs", NO_SUID | NO_DEVICES, "size=64k,mode=755")
             for folder in python:
-                if Path(folder).is_relative_to(path):  # the project's folder, with .venv in it
+                if Path(folder).is_relative_to(path):  # such as .venv in the project's folder
                     _show(folder, python[folder])
             _mount(None, path, None, REMOUNT | BIND | READ_ONLY | NO_SUID | NO_DEVICES)
     os.mkdir("/dev")
@@ -134,7 +134,7 @@ def _pivot(root: str, old: str) -> None:
 
 
 def _show(path: str, real: str) -> None:
-    """Make a folder of the old file system visible as `path`, read-only with all that is mounted in it."""
+    """Make a folder of the old file system visible as `path`, read-only like everything mounted in it."""
     os.makedirs(path, exist_ok=True)
     _mount(f"/old{real}", path, None, BIND | RECURSIVE)
     attributes = (ctypes.c_uint64 * 4)(READ_ONLY | NO_SUID | NO_DEVICES, 0, 0, 0)
@@ -147,7 +147,7 @@ def _show(path: str, real: str) -> None:
 
 
 def give_up_privileges(user: int) -> bool:
-    """Become `user` if we are root, and nobody who could become anything else; whether the user is another now."""
+    """Become `user` if we are root, and drop all privileges for good; returns whether the user has changed."""
     changed = False
     if os.geteuid() == 0:
         with contextlib.suppress(OSError):
@@ -168,7 +168,7 @@ def give_up_privileges(user: int) -> bool:
 
 
 def set_limits(limits: Limits, address_space: int) -> None:
-    """For this process and its children, for good. address_space: bytes that it has already."""
+    """Limit this process and its children, for good. address_space: bytes that it already uses."""
     mega = 2**20
     for kind, value in {
         "RLIMIT_AS": address_space + limits.memory * mega,
@@ -178,12 +178,12 @@ def set_limits(limits: Limits, address_space: int) -> None:
         "RLIMIT_NOFILE": limits.open_files,
         "RLIMIT_CORE": 0,
     }.items():
-        with contextlib.suppress(ValueError, OSError):  # a lower limit is there already, or no such thing
+        with contextlib.suppress(ValueError, OSError):  # a lower limit is already set, or the system has no such limit
             resource.setrlimit(getattr(resource, kind), (value, value))
 
 
 def address_space() -> int:
-    """Of this process, in bytes; torch alone reserves gigabytes."""
+    """Bytes of address space that this process has reserved; torch alone reserves gigabytes."""
     try:
         return int(Path("/proc/self/statm").read_text("utf-8").split()[0]) * resource.getpagesize()
     except OSError:
@@ -196,7 +196,7 @@ def die_with_parent() -> None:
 
 
 def adopt_orphans() -> None:
-    """What a child leaves behind becomes ours, and can be found."""
+    """Become the parent of processes that a child leaves behind, so that we can find them."""
     if LINUX:
         LIBC.prctl(ADOPTS_ORPHANS, 1, 0, 0, 0)
 
@@ -205,14 +205,14 @@ def adopt_orphans() -> None:
 
 
 def descendants(of: int) -> dict[int, int]:
-    """Resident memory in bytes, by process, of all that came from a process. Nothing where there is no /proc."""
+    """Resident memory in bytes of all descendants of a process, by pid; empty if the system has no /proc."""
     found: dict[int, int] = {}
     waiting = [of]
     while waiting:
         for child in _children(waiting.pop()):
             with contextlib.suppress(OSError, IndexError, ValueError):
-                told = Path(f"/proc/{child}/stat").read_text("latin-1")  # a process may give itself any bytes as a name
-                fields = told.rpartition(")")[2].split()
+                stat = Path(f"/proc/{child}/stat").read_text("latin-1")  # a process may use any bytes as its name
+                fields = stat.rpartition(")")[2].split()
                 if fields[0] != "Z" and child not in found:
                     found[child] = int(fields[21]) * resource.getpagesize()
                 waiting.append(child)
@@ -220,7 +220,7 @@ def descendants(of: int) -> dict[int, int]:
 
 
 def _children(of: int) -> list[int]:
-    """Of all threads of a process; any of them may be gone before the next line."""
+    """Children of all threads of a process; any of them may end at any moment."""
     children, threads = [], []
     with contextlib.suppress(OSError):
         threads = os.listdir(f"/proc/{of}/task")

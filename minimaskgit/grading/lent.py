@@ -1,8 +1,9 @@
-"""What of the package a student's file may use: what the exercise's own file imports, as texts, and nothing else.
+"""Which parts of the package a student's file may use: the source of what the exercise file imports, nothing else.
 
     lessons/exercises/lesson_5.py: from minimaskgit.decoding import gumbel_noise  ──> its source, and what that needs
 
-What the exercise asks for is never lent; of a class of which it asks for a method, neither that method nor any helper.
+What the exercise asks for is never lent. If it asks for a method of a class, the class is lent without that method and
+without private helpers.
 """
 
 import ast
@@ -12,14 +13,14 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def lent_to(exercise: Path) -> dict[str, str]:
-    """Sources by module."""
+    """Sources by module for students of an exercise file, without its answers."""
     tree = ast.parse(exercise.read_text("utf-8"))
     answers = {node.name: _methods(node) for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     return _sources(tree, answers)
 
 
 def everything(answers: Path) -> dict[str, str]:
-    """All that a file imports, answers too: for answers of ours that are wrong in one place only."""
+    """Sources by module of everything that a file imports, answers too; used to grade the grader."""
     return _sources(ast.parse(answers.read_text("utf-8")), {})
 
 
@@ -33,7 +34,7 @@ def _sources(tree: ast.Module, answers: dict[str, set[str]]) -> dict[str, str]:
 
 
 def _imported(tree: ast.Module) -> list[tuple[str, str | None]]:
-    """Of the package: pairs of a module and a name in it, or None for the module itself."""
+    """Imports of the package: pairs of a module and a name in it, or None for the module itself."""
     found = []
     for node in tree.body:
         if not isinstance(node, ast.ImportFrom) or node.module.split(".")[0] != "minimaskgit":
@@ -58,7 +59,7 @@ def _methods(node: ast.FunctionDef | ast.ClassDef) -> set[str]:
 
 
 def _lend(module: str, name: str, answers: dict[str, set[str]], modules: dict[str, dict[str, ast.stmt]]) -> None:
-    """Add a name of a module, after all that it needs."""
+    """Add the source of a name of a module, after everything that it needs."""
     defined = {name: node for node in ast.parse(_file(module).read_text("utf-8")).body for name in _names(node)}
     node = defined.get(name)
     if node is None or (isinstance(node, ast.FunctionDef) and name in answers):
@@ -84,7 +85,7 @@ def _gives_away(method: str, asked: set[str]) -> bool:
 
 
 def _names(node: ast.stmt) -> list[str]:
-    """What a statement of a module defines."""
+    """The names that a statement of a module defines."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Import | ast.ImportFrom):

@@ -1,10 +1,10 @@
-"""What judge and child say to each other: plain values, framed, and checked on arrival; never a pickle.
+"""Messages between judge and child: plain values, framed, checked on arrival, and never a pickle.
 
     12 bytes: two lengths │ JSON: {"tree": the value, "arrays": [[dtype, shape, kind], ...]} │ the arrays' bytes
 
 A value is None, a bool, number or string, a tensor or numpy array, a list, tuple or dictionary of these, a
-torch.Generator (by its state), or a reference to an object that stays with the judge. Whoever writes on the socket can
-thus say a wrong value, and nothing worse. The child runs this file too, so it imports nothing of the package.
+torch.Generator (by its state), or a reference to an object that stays with the judge. So whoever writes on the socket
+can send a wrong value, but nothing worse. The child runs this file too, so it imports nothing from the package.
 """
 
 import json
@@ -33,7 +33,7 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class ProtocolError(Exception):
-    """The other side said what cannot be: the conversation is over."""
+    """The other side sent an invalid message, which ends the conversation."""
 
 
 class NotPlain(TypeError):
@@ -41,7 +41,7 @@ class NotPlain(TypeError):
 
 
 class Reference:
-    """An object of the judge's, as the wire knows it: a number, and what of it may be asked for."""
+    """An object of the judge's as sent on the socket: its number, its data, and the methods that may be called."""
 
     def __init__(self, number: int, data: dict[str, int | float], methods: list[str]):
         self.number, self.data, self.methods = number, data, methods
@@ -51,7 +51,7 @@ class Reference:
 
 
 def encode(value: Any, refer: Callable[[Any], Reference | None]) -> tuple[str, bytes]:
-    """A value as text and bytes. refer: the reference to an object that is not plain, or None: it is refused."""
+    """A value as text and bytes. refer: returns the reference to an object that is not plain, or None to refuse it."""
     arrays: list[list] = []
     chunks: list[bytes] = []
 
@@ -90,7 +90,7 @@ def encode(value: Any, refer: Callable[[Any], Reference | None]) -> tuple[str, b
 
 
 def decode(text: bytes, body: bytes, resolve: Callable[[Reference], Any]) -> Any:
-    """What `encode` made; whatever else it may be is a ProtocolError. resolve: what a reference stands for."""
+    """The value that `encode` encoded; ProtocolError for anything else. resolve: returns a reference's object."""
     try:
         message = json.loads(text)
         arrays = _arrays(message["arrays"], body)
@@ -103,7 +103,7 @@ def _arrays(described: list, body: bytes) -> list[torch.Tensor | np.ndarray]:
     found, at = [], 0
     for name, shape, kind in described:
         if not all(type(side) is int and side >= 0 for side in shape) or kind not in ("tensor", "numpy"):
-            raise ProtocolError("an array of no shape")
+            raise ProtocolError("an array without a valid shape")
         size = math.prod(shape) * DTYPES[name].itemsize
         chunk = bytearray(body[at : at + size])
         if len(chunk) != size:
@@ -111,7 +111,7 @@ def _arrays(described: list, body: bytes) -> list[torch.Tensor | np.ndarray]:
         at += size
         if not chunk:
             tensor = torch.empty(shape, dtype=DTYPES[name])
-        elif name == "bool":  # a byte of 2 would count as two Trues
+        elif name == "bool":  # a byte of 2 would count twice in sums
             tensor = torch.frombuffer(chunk, dtype=torch.uint8).ne(0).reshape(shape)
         else:
             tensor = torch.frombuffer(chunk, dtype=DTYPES[name]).reshape(shape)
@@ -140,19 +140,19 @@ def _value(tree: Any, arrays: list, resolve: Callable[[Reference], Any], depth: 
         return {key: again(part) for key, part in inside.items()}
     if kind == "reference":
         return resolve(Reference(*inside))
-    raise ProtocolError("a value of no kind")
+    raise ProtocolError("a value of unknown kind")
 
 
 # --- The conversation ---
 
 
 class Channel:
-    """One end of the socket. A request gets one reply, which repeats its nonce; within, the other side may ask back."""
+    """One end of the socket. A request gets one reply with the same nonce; before it, the other side may ask back."""
 
     def __init__(self, connection: socket.socket, refer: Callable, resolve: Callable, answer: Callable[[dict], dict]):
         self.connection, self.refer, self.resolve, self.answer = connection, refer, resolve, answer
-        self.deadline: float | None = None  # of time.monotonic(); TimeoutError after it...
-        self.extension: Callable[[], float] = lambda: 0.0  # ...and after so many seconds more, asked for then
+        self.deadline: float | None = None  # in time.monotonic(); after it, a TimeoutError...
+        self.extension: Callable[[], float] = lambda: 0.0  # ...unless this, called then, returns more seconds
 
     def request(self, **message: Any) -> dict:
         nonce = secrets.token_hex(16)

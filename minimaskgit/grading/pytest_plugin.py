@@ -1,9 +1,10 @@
-"""Inside pytest: the laws of one lesson over one student's functions, which run elsewhere; one JSON file comes out.
+"""The judge, a pytest plugin: checks one student's functions, which run in a sandbox, against the laws of a lesson.
 
     pytest tests/laws/test_lesson_3.py -p minimaskgit.grading.pytest_plugin --submission FILE --grading SETTINGS.json
+    SETTINGS.json ──answers──> functions in a sandbox ──laws──> Verdict ──> one JSON file of results
 
-`minimaskgit.grade` starts one such process a student. tests/laws/conftest.py asks `answers` for what to judge, where
-it would otherwise import the student's file.
+`minimaskgit.grade` starts one such process per student. tests/laws/conftest.py calls `answers` instead of importing
+the student's file.
 """
 
 import json
@@ -18,7 +19,7 @@ from minimaskgit.grading.sandbox import Answers, JudgeError, NotWritten, Sandbox
 
 ROOT = Path(__file__).parents[2]
 
-SPARE = 3  # seconds of processor time beyond those that the exercise may take by the clock
+SPARE = 3  # seconds of processor time in addition to the exercise's time limit
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,7 +42,7 @@ def answers(config: pytest.Config, path: Path) -> Answers:
 
 
 class Verdict:
-    """Per exercise: how many laws there are and how many hold, and the first that does not."""
+    """Per exercise: the number of laws, how many hold, and an explanation of the first that does not."""
 
     def __init__(self, found: Answers, sandbox: Sandbox, out: Path):
         self.found, self.sandbox, self.out = found, sandbox, out
@@ -98,6 +99,6 @@ class Verdict:
 
 
 def about(item: pytest.Item) -> str:
-    """The function that a law is about: its mark says, or its parameter `name`."""
+    """The function that a law is about, from its mark or its parameter `name`."""
     mark = item.get_closest_marker("law")
     return mark.args[0] if mark else item.callspec.params["name"]

@@ -1,4 +1,4 @@
-"""What a teacher and a student read of a grading: a table, CSV, JSON, and a page of feedback a student.
+"""What teachers and students read: a table, CSV, JSON, and a page of feedback per student.
 
 results ──> table on screen, grades.csv, grades.json, DIR/Ada.md
 """
@@ -19,13 +19,13 @@ GRADES = {"done": "done", "broken": "BROKEN", "not written": "not written"}
 
 @dataclass(frozen=True)
 class Result:
-    """Of one student: per exercise its state, points and what was told; or why there is none."""
+    """One student's result: the state of each exercise and an explanation, or the reason why there is none."""
 
     student: str
     exercises: dict[str, dict]
     seconds: float = 0.0
     trouble: str = ""  # a missing or unreadable file: 0 points
-    failure: str = ""  # of the grader's own: no grade
+    failure: str = ""  # the grader itself failed: no grade
     protection: dict = field(default_factory=dict)
 
     def points(self, weights: dict[str, float]) -> dict[str, float]:
@@ -37,7 +37,7 @@ class Result:
 
 
 def table(results: list[Result], weights: dict[str, float]) -> Iterator[str]:
-    """Points per exercise, a line a student; of wide lessons the names stand above, numbered."""
+    """Lines of text: the exercises with numbers, then one line of points per student."""
     best = sum(weights.values())
     for number, name in enumerate(weights, 1):
         yield f"  {number:>2} {name} ({weights[name]:g})"
@@ -55,7 +55,7 @@ def table(results: list[Result], weights: dict[str, float]) -> Iterator[str]:
 
 
 def write_csv(path: Path, results: list[Result], weights: dict[str, float]) -> None:
-    """One line a student. Without times, so that grading twice gives the same file."""
+    """Write one line per student, without times, so that grading again writes the same file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["student", *weights, "total", "of", "remark"])
@@ -68,7 +68,7 @@ def write_csv(path: Path, results: list[Result], weights: dict[str, float]) -> N
 
 
 def _cell(text: str) -> str:
-    """Spreadsheets compute what begins like this, whoever wrote it."""
+    """Text for a cell; quoted if it starts like a formula, which a spreadsheet would compute."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else clean(text)
 
 
@@ -89,15 +89,15 @@ def write_details(path: Path, results: list[Result], weights: dict[str, float], 
 
 
 def file_name(student: str, suffix: str) -> str:
-    """A name for a student's file that leads nowhere else."""
+    """A safe file name for a student, without folders."""
     safe = re.sub(r"[^\w .()-]", "_", student).strip(" .")[:100] or "student"
-    if safe != student:  # another student's name may become the same
+    if safe != student:  # another student's name may result in the same
         safe += f"-{hashlib.sha256(student.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
     return safe + suffix
 
 
 def feedback(result: Result, weights: dict[str, float], lesson: int) -> str:
-    """A student's page: what is done, and of what is not the law that broke and the smallest input that breaks it."""
+    """A student's page: points per exercise, and for broken ones the law and the smallest input that breaks it."""
     best = sum(weights.values())
     lines = [f"# Lesson {lesson}: {_plain(result.student)}", ""]
     if result.failure:
@@ -110,10 +110,10 @@ def feedback(result: Result, weights: dict[str, float], lesson: int) -> str:
         state = GRADES[result.exercises.get(name, {}).get("state", "not written")]
         lines.append(f"| `{name}` | {points:g} of {weights[name]:g} | {state} |")
     for name in weights:
-        told = result.exercises.get(name, {}).get("told", "")
-        if told and result.exercises[name]["state"] == "broken":
-            lines += ["", f"## `{name}`", "", *(f"    {_visible(line)}" for line in told.splitlines())]
-    lines += ["", f"`make check-{lesson}` says the same on your machine.", ""]
+        explanation = result.exercises.get(name, {}).get("told", "")
+        if explanation and result.exercises[name]["state"] == "broken":
+            lines += ["", f"## `{name}`", "", *(f"    {_visible(line)}" for line in explanation.splitlines())]
+    lines += ["", f"`make check-{lesson}` prints the same on your machine.", ""]
     return "\n".join(lines)
 
 
@@ -122,5 +122,5 @@ def _visible(line: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text in Markdown that means itself."""
+    """Text with Markdown's special characters escaped."""
     return re.sub(r"([\\`*_{}\[\]<>#|!])", r"\\\1", clean(text))

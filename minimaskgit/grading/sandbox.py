@@ -1,10 +1,10 @@
-"""The judge's end of the socket: a student's functions as if they were here, each exercise in a process of its own.
+"""The judge's end of the socket: calls a student's functions, which run in a separate process for each exercise.
 
     answers.cosine(r, 256) ──> {"do": "call", ...} ──socket──> child.py ──> a plain value, checked on arrival
 
-What a law hands in goes over as a value where it is plain. Anything else, a schedule or a model, stays here, and the
-student gets a stand-in: its numbers (DATA) and methods (METHODS), each call of which comes back as a message. So what
-a model was shown is seen here, where nobody can lie about it, and no answer of the package is in the child.
+Plain arguments are sent as values. Other objects, such as schedules and models, stay here. The student gets a stand-in
+with their numbers (DATA) and methods (METHODS), and each call of a method comes back as a message. So the judge itself
+sees what a model was called with, nobody can lie about it, and no answer of the package is in the child.
 """
 
 import json
@@ -30,41 +30,41 @@ DATA = ("num_tokens", "num_codes", "num_classes", "mask_id", "length")
 
 METHODS = ("__call__", "trunk", "logits")
 
-LARGEST_QUESTION = MEBI  # bytes that a student's function may hand to a stand-in at once
+LARGEST_QUESTION = MEBI  # bytes that a student's function may pass to a stand-in at once
 
-REMEMBERED = 256  # calls to stand-ins through which a gradient can still go back
+REMEMBERED = 256  # latest calls to stand-ins through which gradients can flow back
 
 CHILD = Path(__file__).with_name("child.py")
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 
-STARTING = 120  # seconds; Python and torch from a cold disk
+STARTING = 120  # seconds to start Python and torch from a cold disk
 
-MOST_PATIENCE = 10  # times the seconds of a call, where others keep the processor from the student's process
+MOST_PATIENCE = 10  # the most that a call's time limit is multiplied by, if other processes use the processor
 
-FIRST_USER = 1_000_000  # root's students run as users from here on, that own nothing
+FIRST_USER = 1_000_000  # if root grades, students run as users with numbers from here on, who own nothing
 
 
 class StudentError(Exception):
-    """What a student's function did instead of answering; `told` says it in a line."""
+    """A student's function did not return an answer; `explanation` is one line that says why."""
 
-    def __init__(self, told: str):
-        super().__init__(told)
-        self.told = told
+    def __init__(self, explanation: str):
+        super().__init__(explanation)
+        self.explanation = explanation
 
 
 class NotWritten(StudentError, NotImplementedError):
-    """The function is not there, or its body is still the exercise's."""
+    """The function is missing, or its body is still that of the exercise."""
 
 
 class JudgeError(Exception):
-    """Ours, not the student's: no grade comes of it."""
+    """The grader failed, not the student: there will be no grade."""
 
 
 class Sandbox:
-    """The process that students' processes are copies of.
+    """The process that starts students' processes as copies of itself (child.py).
 
-    folder: an empty one, to work in. hidden: folders that they must not see. namespaces: whether to try them.
+    folder: an empty folder to work in. hidden: folders that students must not see. namespaces: whether to try them.
     """
 
     def __init__(self, limits: Limits, folder: Path, hidden: list[Path], namespaces: bool = True):
@@ -86,27 +86,27 @@ class Sandbox:
         theirs.close()
         self.control.settimeout(STARTING)
         self.lines = self.control.makefile("r")
-        self.protection = self._told()
+        self.protection = self._read_line()
 
-    def _told(self) -> dict:
+    def _read_line(self) -> dict:
         try:
             return json.loads(self.lines.readline())
         except (OSError, ValueError):
             raise JudgeError("the sandbox does not answer") from None
 
     def start(self) -> socket.socket:
-        """A connection to a fresh process; the one before is killed."""
+        """Start a fresh process, after killing the previous one; returns the connection to it."""
         ours, theirs = socket.socketpair()
         with theirs:
             socket.send_fds(self.control, [b"new"], [theirs.fileno()])
-            told = self._told()
-        if not told["started"]:
-            raise JudgeError(f"no process for the student: {told['why']}")
-        self.number = told["number"]
+            reply = self._read_line()
+        if not reply["started"]:
+            raise JudgeError(f"the student's process cannot be started: {reply['why']}")
+        self.number = reply["number"]
         return ours
 
     def waited(self) -> float:
-        """Seconds that are not the student's: of our own work, and while others had the processor, if known."""
+        """Seconds not to count against the student: our own work and, if known, waiting for the processor."""
         ours = time.thread_time()
         try:
             both = (Path(f"/proc/{number}/schedstat").read_text("utf-8") for number in (self.number, "self"))
@@ -115,13 +115,13 @@ class Sandbox:
             return ours
 
     def end(self) -> str:
-        """Kill the student's process and all that it started; how it had ended by itself."""
+        """Kill the student's process and all that it started; returns how it ended."""
         self.control.sendall(b"end")
-        return self._told()["how"]
+        return self._read_line()["how"]
 
     def close(self) -> None:
         self.lines.close()
-        self.control.close()  # at that the child's side kills what is left and ends
+        self.control.close()  # child.py then kills what is left and ends
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -130,10 +130,10 @@ class Sandbox:
 
 
 class Answers:
-    """A student's functions, as attributes, like those of a module.
+    """A student's functions as attributes, like those of a module.
 
-    seconds: that all calls of an exercise may take together (what one saves the next may use), and that a call may.
-    infinite: functions whose answer may be infinite; nothing may be NaN.
+    seconds: time limits for all calls of an exercise together, and for one call; an exercise may also use the time that
+    earlier ones have saved. infinite: functions whose answers may be infinite; no answer may be NaN.
     """
 
     functions = ()
@@ -158,11 +158,11 @@ class Answers:
         return self._name
 
     def begin(self) -> None:
-        """A fresh process, for the next exercise."""
+        """Start a fresh process for the next exercise."""
         self.finish()
         self._left, self._over = self._share + max(0.0, self._left), None
         self._seconds = self._left
-        self._objects: list[Any] = []  # that the student's function knows by number
+        self._objects: list[Any] = []  # that the student's function refers to by number
         self._calls: deque = deque(maxlen=REMEMBERED)
         self._asked = 0
         self._channel = Channel(self._sandbox.start(), self._refer, self._resolve, self._answer)
@@ -173,7 +173,7 @@ class Answers:
             self._over = error
 
     def finish(self) -> float:
-        """Kill the exercise's process; the seconds that it took."""
+        """Kill the exercise's process; returns the seconds that it took."""
         if self._channel is None:
             return 0.0
         self._channel.connection.close()
@@ -190,44 +190,44 @@ class Answers:
         def call(*args, **options):
             reply = self._request("call", {"name": name, "args": list(args), "options": options})
             result, written = reply["result"], reply["written"]
-            for at, value in written.items():  # in place, as it would have been here
-                mine = args[int(at)]
-                if not (isinstance(mine, Tensor) and value.shape == mine.shape and value.dtype == mine.dtype):
-                    raise ProtocolError("what was written does not fit")
-                mine.copy_(value)
+            for at, value in written.items():  # change our arguments in place, as a direct call would
+                ours = args[int(at)]
+                if not (isinstance(ours, Tensor) and value.shape == ours.shape and value.dtype == ours.dtype):
+                    raise ProtocolError("a changed argument has another shape or dtype")
+                ours.copy_(value)
             self._check(name, result, infinite=name in self._infinite)
             return result
 
         return self._guarded(call)
 
     def gradients(self, name: str, *args, output: int | None = None, upstream: Tensor | None = None) -> list:
-        """Of what a function gives, at all float tensors among the arguments, those in lists and modules too."""
+        """Gradients of a function's result for all float tensors in the arguments, in lists and modules too."""
         modules = [value for value in args if isinstance(value, nn.Module)]
         for module in modules:
             module.zero_grad(set_to_none=True)
-        asked = {"name": name, "args": list(args), "output": output, "upstream": upstream}
-        reply = self._guarded(lambda: self._request("gradients", asked))()
+        message = {"name": name, "args": list(args), "output": output, "upstream": upstream}
+        reply = self._guarded(lambda: self._request("gradients", message))()
         found = iter(self._fitting(reply, list(_floats(args))))
         return list(_in_order(args, found))
 
     def forward(self, name: str, options: dict, weights: dict[str, Tensor], x: Tensor) -> Tensor:
-        """Make a module of the student's class, give it weights, and call it, not in training."""
-        asked = {"name": name, "options": options, "weights": dict(weights), "x": x}
-        result = self._guarded(lambda: self._request("forward", asked))()
+        """Create a module of the student's class, load weights, and call it in eval mode."""
+        message = {"name": name, "options": options, "weights": dict(weights), "x": x}
+        result = self._guarded(lambda: self._request("forward", message))()
         self._check(name, result)
         return result
 
     def _guarded(self, function: Callable) -> Callable:
-        """What does not fit the protocol ends the exercise."""
+        """Wrap a function so that a violation of the protocol ends the exercise."""
 
         def call(*args, **options):
             try:
                 return function(*args, **options)
             except (ProtocolError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
                 if isinstance(error, ProtocolError):
-                    self._over = StudentError(f"its process gave no proper answer: {error}")
+                    self._over = StudentError(f"its process sent no valid answer: {error}")
                 else:
-                    self._over = StudentError("its process gave no proper answer")
+                    self._over = StudentError("its process sent no valid answer")
                 raise self._over from None
 
         return call
@@ -235,22 +235,22 @@ class Answers:
     @staticmethod
     def _check(name: str, value: Any, infinite: bool = False) -> None:
         for number in _numbers(value):
-            assert not bool(np.isnan(number).any()), f"{name} gives NaN"
-            assert infinite or not bool(np.isinf(number).any()), f"{name} gives an infinite number"
+            assert not bool(np.isnan(number).any()), f"{name} returns NaN"
+            assert infinite or not bool(np.isinf(number).any()), f"{name} returns an infinite number"
 
     def _fitting(self, gradients: Any, at: list[Tensor]) -> list:
         if not isinstance(gradients, list) or len(gradients) != len(at):
-            raise StudentError("its process gave no proper answer")
+            raise StudentError("its process sent no valid answer")
         for gradient, tensor in zip(gradients, at):
             if gradient is not None and not (isinstance(gradient, Tensor) and gradient.shape == tensor.shape):
-                raise StudentError("its process gave no proper answer")
+                raise StudentError("its process sent no valid answer")
         self._check("the gradient", gradients)
         return gradients
 
     # --- Messages ---
 
     def _request(self, do: str, message: dict) -> Any:
-        """Send and wait; whatever goes wrong over there is a StudentError, and mostly the end of the exercise."""
+        """Send a request and wait for the reply; StudentError if the student's side fails."""
         if self._over:
             raise self._over
         before, limit = time.monotonic(), max(0.0, min(self._left, self._call_seconds))
@@ -260,14 +260,16 @@ class Answers:
         try:
             reply = self._channel.request(**{"do": do, "with": message})
         except NotPlain as error:
-            raise JudgeError(f"a law hands in what cannot be sent: {error}") from None
+            raise JudgeError(f"a law passes an argument that cannot be sent: {error}") from None
         except TimeoutError:
-            slow = limit < self._call_seconds
-            self._over = StudentError(f"{'too slow in all' if slow else 'no answer'} after {limit:.0f} seconds")
+            if limit < self._call_seconds:
+                self._over = StudentError(f"the exercise's time is used up; this call had {limit:.0f} seconds left")
+            else:
+                self._over = StudentError(f"no answer after {limit:.0f} seconds")
         except (EOFError, OSError):
             self._over = StudentError(f"its process ended ({self._sandbox.end() or 'it closed the connection'})")
         except ProtocolError as error:
-            self._over = StudentError(f"its process gave no proper answer: {error}")
+            self._over = StudentError(f"its process sent no valid answer: {error}")
         finally:
             self._left -= time.monotonic() - before - max(0.0, self._sandbox.waited() - waited)
         if self._over:
@@ -292,7 +294,7 @@ class Answers:
         return self._objects[reference.number]
 
     def _answer(self, message: dict) -> dict:
-        """What a student's function asks of a stand-in. Its arguments are plain; an error is the asker's."""
+        """Answer a call of a stand-in's method; an error is sent back to the student's function."""
         try:
             return {"ask": self._ask, "back": self._back}[message["do"]](message)
         except ProtocolError:
@@ -305,16 +307,16 @@ class Answers:
         if method not in METHODS or not any(thing is one for one in self._objects):
             raise ProtocolError("no such method")
         if len(encode([args, options], self._refer)[1]) > LARGEST_QUESTION:
-            raise ValueError(f"more than {LARGEST_QUESTION // MEBI} MB handed to a model at once")
+            raise ValueError(f"more than {LARGEST_QUESTION // MEBI} MB passed to a model at once")
         with torch.set_grad_enabled(message["taught"] is True):
             args = [value.requires_grad_() if at in message["through"] else value for at, value in enumerate(args)]
             result = getattr(thing, method)(*args, **options)
         through = [args[at] for at in message["through"]]
-        taught = isinstance(result, Tensor) and result.requires_grad
+        has_grad = isinstance(result, Tensor) and result.requires_grad
         self._asked += 1
-        if taught:
+        if has_grad:
             self._calls.append((self._asked, result, through))
-        return {"value": result, "taught": taught, "call": self._asked}
+        return {"value": result, "taught": has_grad, "call": self._asked}
 
     def _back(self, message: dict) -> dict:
         result, through = next((result, args) for call, result, args in self._calls if call == message["call"])
@@ -325,7 +327,7 @@ class Answers:
 
 
 def student_error(error: Any) -> StudentError:
-    """What a child says went wrong, in words that cannot do anything."""
+    """An error reported by the child as a StudentError, with its text made safe to print."""
     error = error if isinstance(error, dict) else {}
     kind = re.sub(r"\W", "", str(error.get("kind")))[:60]
     text = clean(str(error.get("text")))[:200]
@@ -335,7 +337,7 @@ def student_error(error: Any) -> StudentError:
 
 
 def clean(text: str) -> str:
-    """The first line, without what a terminal would obey."""
+    """The first line of a text, with control characters replaced."""
     line = next(iter(text.splitlines()), "")
     return "".join(letter if letter.isprintable() else "?" for letter in line)
 
@@ -361,7 +363,7 @@ def _floats(args: Any) -> Iterator[Tensor]:
 
 
 def _in_order(args: Any, gradients: Iterator) -> Iterator[Tensor | None]:
-    """Gradients at tensors, as they come from the child, among those at the weights of modules, which are here."""
+    """Gradients in the order of the arguments: those of tensors come from the child, those of modules are here."""
     for value in args:
         if isinstance(value, list | tuple):
             yield from _in_order(value, gradients)

@@ -1,6 +1,6 @@
-"""What students hand in: a file or a folder or a zip each, in one folder or one zip; read, and never run or unpacked.
+"""What students hand in: one file, folder or zip each, in one folder or zip; it is only read, never run or unpacked.
 
-submissions/Ada.py, submissions/Ben/lesson_3.py, submissions/Cem.zip, submissions.zip from a learning platform
+submissions/Ada.py, submissions/Ben/lesson_3.py, submissions/Cem.zip, or submissions.zip ──collect──> one text each
 """
 
 import io
@@ -15,15 +15,15 @@ from pathlib import Path, PurePosixPath
 
 from minimaskgit.common.errors import UserError
 
-LARGEST = 2**20  # bytes of a file of answers
+LARGEST = 2**20  # bytes of a student's file
 
-# What a damaged, locked or strange file raises.
+# Errors that a damaged, encrypted or foreign file raises.
 UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One student's file, or why there is none."""
+    """The text of one student's file, or the reason why there is none."""
 
     student: str
     source: str = ""
@@ -31,7 +31,7 @@ class Submission:
 
 
 def collect(path: Path, lesson: int) -> list[Submission]:
-    """All of a folder or zip, or a single student's file, in order of the students' names. UserError if none."""
+    """Submissions from a folder, a zip or a single student's file, sorted by student; UserError if there are none."""
     if not path.exists():
         raise UserError(f"no {path}; expected a folder or zip of submissions, or one student's file")
     if path.suffix == ".zip":
@@ -42,7 +42,7 @@ def collect(path: Path, lesson: int) -> list[Submission]:
     else:
         found = [_entry(path, lesson)]
     if not found:
-        raise UserError(f"{path} holds no submissions; expected a .py file, a folder or a .zip a student")
+        raise UserError(f"{path} contains no submissions; expected a .py file, a folder or a .zip per student")
     return sorted(_distinct(found), key=lambda submission: submission.student)
 
 
@@ -80,7 +80,7 @@ def _folder(path: Path, student: str, lesson: int) -> Submission:
 
 
 def _members(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> dict[str, bytes]:
-    """Python files among members of an archive, by name; read into memory, so that a name cannot lead anywhere."""
+    """Python files among members of an archive, by name; kept in memory, so that their names can do no harm."""
     files = {}
     for member in members:
         path = PurePosixPath(member.filename.replace("\\", "/"))
@@ -88,18 +88,18 @@ def _members(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> dict[s
         if astray or path.suffix != ".py" or "__MACOSX" in path.parts or member.file_size > LARGEST:
             continue
         with archive.open(member) as file:
-            files[path.as_posix()] = file.read(LARGEST + 1)  # what it says of its size may be a lie
+            files[path.as_posix()] = file.read(LARGEST + 1)  # the size in the archive may be false
     return files
 
 
 def _one_of(student: str, files: dict[str, bytes], lesson: int) -> Submission:
-    """The file called lesson_N.py, whatever folder it is in, or the only one there is."""
+    """The file called lesson_N.py in any folder, or else the only file."""
     wanted = f"lesson_{lesson}.py"
     named = [name for name in sorted(files) if PurePosixPath(name).name == wanted] or sorted(files)
     if not named:
         return Submission(student, trouble=f"no {wanted}")
     if len(named) > 1:
-        return Submission(student, trouble=f"{len(named)} files, of which it cannot be said which is {wanted}")
+        return Submission(student, trouble=f"{len(named)} files, and it is not clear which is {wanted}")
     return Submission(student, _text(files[named[0]], named[0]))
 
 
@@ -112,7 +112,7 @@ def _text(data: bytes, name: str) -> str:
 
 
 def _platform_zip(path: Path, lesson: int) -> list[Submission]:
-    """A zip of all: a folder a student, or a file or zip a student on the top, or these in one folder."""
+    """Submissions from one zip of all students: a folder, file or zip per student, at the top or in one folder."""
     try:
         with zipfile.ZipFile(path) as archive:
             places = [(member, place) for member in archive.infolist() if (place := _place(member))]
@@ -128,7 +128,7 @@ def _platform_zip(path: Path, lesson: int) -> list[Submission]:
 
 
 def _of_members(archive: zipfile.ZipFile, student: str, members: list[zipfile.ZipInfo], lesson: int) -> Submission:
-    """A student's part of a zip of all: Python files, or if there are none a zip of these."""
+    """One student's part of a zip of all students: Python files or, if there are none, a zip of them."""
     try:
         files = _members(archive, members)
         zips = [member for member in members if member.filename.endswith(".zip") and member.file_size <= 8 * LARGEST]
@@ -141,13 +141,13 @@ def _of_members(archive: zipfile.ZipFile, student: str, members: list[zipfile.Zi
 
 
 def _place(member: zipfile.ZipInfo) -> PurePosixPath | None:
-    """Where a member of a zip of all lies; None if it is hidden or would lead elsewhere."""
+    """The path of a member of a zip; None if it is hidden or leads outside."""
     place = PurePosixPath(member.filename.replace("\\", "/"))
     return None if place.is_absolute() or ".." in place.parts or str(place).startswith((".", "__")) else place
 
 
 def _in_one_folder(places: list[PurePosixPath], wanted: str) -> bool:
-    """Whether a zip's only folder is that of all students, and not the one of a single student."""
+    """Whether the zip's only folder contains all students, not just one student's files."""
     if len({place.parts[0] for place in places}) != 1:
         return False
     inside = [place for place in places if len(place.parts) == 2 and place.suffix in (".py", ".zip")]
@@ -156,9 +156,9 @@ def _in_one_folder(places: list[PurePosixPath], wanted: str) -> bool:
 
 
 def _student(place: PurePosixPath, is_folder: bool) -> str:
-    """Whose a member of a zip of all is, or an empty string.
+    """The student that a member of a zip belongs to, or an empty string.
 
-    Moodle calls folders "Ada Lovelace_1234_assignsubmission_file_"; the name is what comes before.
+    Moodle calls folders "Ada Lovelace_1234_assignsubmission_file_"; only the name is kept.
     """
     in_a_folder = is_folder or len(place.parts) > 1
     if not place.parts or (not in_a_folder and place.suffix not in (".py", ".zip")):

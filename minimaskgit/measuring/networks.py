@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from minimaskgit.classifier import Classifier
 from minimaskgit.common.errors import UserError
-from minimaskgit.common.files import written_aside
+from minimaskgit.common.files import atomic_write
 from minimaskgit.data.images import to_float
 from minimaskgit.measuring.pictures import BATCH, Pictures
 from minimaskgit.runs.run import Run
@@ -86,6 +86,6 @@ def cached_reference(run: Run, network: Network, features: str, reference: Pictu
     if path.exists():
         return Seen(**load_file(path))
     seen = look(run, network, reference.images)
-    with written_aside(path) as aside:
-        save_file(seen._asdict(), aside)
+    with atomic_write(path) as temporary:
+        save_file(seen._asdict(), temporary)
     return seen

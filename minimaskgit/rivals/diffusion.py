@@ -1,4 +1,4 @@
-"""A class-conditional diffusion model, ADM's line made small (lesson 8; paper table 1; Dhariwal & Nichol 2021).
+"""A class-conditional diffusion model, a small version of ADM (lesson 8; paper table 1; Dhariwal & Nichol 2021).
 
     training   x0 ──add_noise(t)──> x_t ──U-Net(x_t, t, class)──> v,  compared with the true v
     sampling   x_1 = noise ──U-Net──> guess of x0 ──ddpm_step / ddim_step──> x_s, s < t ──> ... ──> x_0 = image
@@ -7,8 +7,8 @@
                              └─down─> [blocks+attention] ─skip─> [blocks+attention] ─up┘         8 x 8
                                               └─> ... middle ... ─┘                              4 x 4
 
-Letters: x0 a clean picture in [-1, 1], e (`noise`) standard normal, t in [0, 1] how far it is gone, a = alpha_bar(t)
-the share of the picture in the variance of x_t. So x_t = sqrt(a) x0 + sqrt(1 - a) e.
+Symbols: x0 is a clean picture in [-1, 1], e (`noise`) is standard normal, and t in [0, 1] is the time, 0 for a clean
+picture and 1 for pure noise. a = alpha_bar(t) is the picture's share of the variance: x_t = sqrt(a) x0 + sqrt(1 - a) e.
 """
 
 import math
@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 from minimaskgit.transformer import attention, merge_heads, split_heads
 
-# --- The process: how a picture drowns in noise, and the way back ---
+# --- The process: from picture to noise and back ---
 
 
 def alpha_bar(t: Tensor) -> Tensor:
-    """The cosine noise schedule: 1 at t = 0 (clean), 0 at t = 1 (noise only), any shape (Improved DDPM, eq. 17)."""
-    offset = 0.008  # so that the first steps are no smaller than what 8-bit pixels can show
+    """The cosine noise schedule, any shape: 1 at t = 0 (clean), 0 at t = 1 (only noise) (Improved DDPM, eq. 17)."""
+    offset = 0.008  # the noise near t = 0 is then about one step of 8-bit pixel values
     f = lambda t: torch.cos((t + offset) / (1 + offset) * math.pi / 2).square()
     return f(t) / f(torch.zeros_like(t))
 
@@ -42,23 +42,23 @@ def add_noise(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
 def to_v(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """v = sqrt(a) e - sqrt(1 - a) x0, what the network predicts; shapes as add_noise (Salimans & Ho 2022, sec. 4).
 
-    Predicting e says nothing of the picture where all is noise, predicting x0 nothing of the noise where there is
-    hardly any; v is each of them where it is hard.
+    Predicting e is trivial when x_t is all noise, and predicting x0 when it has hardly any. v is close to whichever of
+    the two is harder to predict.
     """
     a = _per_picture(alpha_bar(t))
     return a.sqrt() * noise - (1 - a).sqrt() * x0
 
 
 def from_v(x_t: Tensor, v: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """The picture and the noise that x_t and v imply: `to_v`, inverted; shapes as add_noise."""
+    """The picture and the noise that x_t and v imply, the inverse of `to_v`; shapes as add_noise."""
     a = _per_picture(alpha_bar(t))
     return a.sqrt() * x_t - (1 - a).sqrt() * v, (1 - a).sqrt() * x_t + a.sqrt() * v
 
 
 def ddim_step(x_t: Tensor, x0: Tensor, t: Tensor, s: Tensor) -> Tensor:
-    """From t to an earlier s without new noise: the same e, less of it (DDIM eq. 12 with sigma = 0).
+    """Step from t to an earlier s with less of the same noise, and no new noise (DDIM eq. 12 with sigma = 0).
 
-    x_t and the guessed picture x0 (B, 3, H, W), times t > s (B,), to x_s (B, 3, H, W).
+    x_t and the predicted picture x0 (B, 3, H, W), times t > s (B,), to x_s (B, 3, H, W).
     """
     a = _per_picture(alpha_bar(t))
     noise = (x_t - a.sqrt() * x0) / (1 - a).sqrt()
@@ -66,9 +66,9 @@ def ddim_step(x_t: Tensor, x0: Tensor, t: Tensor, s: Tensor) -> Tensor:
 
 
 def ddpm_step(x_t: Tensor, x0: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
-    """From t to an earlier s by drawing from q(x_s | x_t, x0), with fresh noise; shapes as above (DDPM eq. 6, 7)."""
+    """Step from t to an earlier s with new noise: a sample of q(x_s | x_t, x0); shapes as ddim_step (DDPM eq. 6, 7)."""
     a_t, a_s = _per_picture(alpha_bar(t)), _per_picture(alpha_bar(s))
-    step = a_t / a_s  # DDPM's alpha of this one step; 1 - step is its beta
+    step = a_t / a_s  # DDPM's alpha of this single step; 1 - step is its beta
     mean = (a_s.sqrt() * (1 - step) * x0 + step.sqrt() * (1 - a_s) * x_t) / (1 - a_t)
     variance = (1 - step) * (1 - a_s) / (1 - a_t)
     return mean + variance.sqrt() * noise
@@ -82,7 +82,7 @@ def _per_picture(a: Tensor) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions around a sum, the second one's norm scaled and shifted by time and class (adaptive group norm).
+    """Two convolutions with a shortcut; time and class scale and shift the second norm (adaptive group norm).
 
     x (B, inputs, H, W) and the embedding (B, E) to (B, outputs, H, W) (ADM section 3.1).
     """
@@ -93,7 +93,7 @@ class ResidualBlock(nn.Module):
         self.norm2, self.conv2 = nn.GroupNorm(8, outputs), nn.Conv2d(outputs, outputs, 3, padding=1)
         self.modulation = nn.Linear(embedding, 2 * outputs)
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
-        nn.init.zeros_(self.conv2.weight)  # the block begins as its shortcut
+        nn.init.zeros_(self.conv2.weight)  # the block starts as its shortcut
         nn.init.zeros_(self.conv2.bias)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Every place looks at every other: (B, D, h, w) to the same, heads of 32 channels where that divides D."""
+    """Attention between all positions: (B, D, h, w) to the same, with heads of gcd(D, 32) channels."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -121,7 +121,7 @@ class SelfAttention(nn.Module):
 
 
 class Stage(nn.Module):
-    """A residual block, and attention after it where asked for."""
+    """A residual block, followed by attention if `attend`."""
 
     def __init__(self, inputs: int, outputs: int, embedding: int, attend: bool):
         super().__init__()
@@ -133,11 +133,12 @@ class Stage(nn.Module):
 
 
 class UNet(nn.Module, PyTorchModelHubMixin):
-    """Predicts v from a noisy picture, how noisy it is, and its class.
+    """Predicts v from a noisy picture, its time and its class.
 
-    image_size: side in pixels. num_classes C. width, multipliers: channels of the first level, their multiple a level;
-    each further level halves the side. patch: pixels a side that the stem folds into channels, for convolutions at
-    full size are what costs. attention_side: largest side, in places, at which places attend to each other.
+    image_size: side in pixels. num_classes: C. width, multipliers: channels of each level are width times its
+    multiplier; each further level halves the side. patch: side in pixels of the patches that the stem folds into
+    channels, because convolutions at full resolution are expensive. attention_side: levels with this side or less have
+    attention.
     """
 
     def __init__(
@@ -152,13 +153,13 @@ class UNet(nn.Module, PyTorchModelHubMixin):
         super().__init__()
         side, widths = image_size // patch, [width * multiplier for multiplier in multipliers]
         if image_size % (factor := patch * 2 ** (len(widths) - 1)):
-            raise ValueError(f"image size {image_size} is not a multiple of {factor}, patch {patch} times 2 a level")
+            raise ValueError(f"image size {image_size} is not a multiple of {factor}, patch {patch} times 2 per level")
         self.image_size, self.num_classes, self.time_width = image_size, num_classes, 4 * width
         embedding, attends = 4 * width, [side // 2**level <= attention_side for level in range(len(widths))]
         self.time = nn.Sequential(nn.Linear(embedding, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         self.classes = nn.Embedding(num_classes + 1, embedding)  # the last one means "no class"
         self.stem = nn.Sequential(nn.PixelUnshuffle(patch), nn.Conv2d(3 * patch**2, width, 3, padding=1))
-        before = [width, *widths[:-1]]  # channels that come into each level on the way down
+        before = [width, *widths[:-1]]  # input channels of each level on the way down
         levels = list(zip(before, widths, attends, strict=True))
         self.down = nn.ModuleList(Stage(inputs, outputs, embedding, attend) for inputs, outputs, attend in levels)
         self.middle = Stage(widths[-1], widths[-1], embedding, attends[-1])
@@ -182,7 +183,7 @@ class UNet(nn.Module, PyTorchModelHubMixin):
 
 
 def waves(t: Tensor, width: int) -> Tensor:
-    """t (B,) in [0, 1] as sines and cosines of many wavelengths, (B, width), as transformers tell positions."""
+    """Encode t (B,) in [0, 1] as sines and cosines of many wavelengths (B, width), like positions in transformers."""
     frequencies = torch.exp(-math.log(10_000) * torch.arange(width // 2, device=t.device) / (width // 2))
     angles = 1000 * t[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=1)
@@ -192,11 +193,11 @@ def waves(t: Tensor, width: int) -> Tensor:
 
 
 def diffusion_loss(model: UNet, images: Tensor, labels: Tensor) -> Tensor:
-    """Mean squared error of the predicted v: images (B, 3, H, W) in [0, 1], labels (B,) in 0..C, a scalar."""
+    """Mean squared error of the predicted v: images (B, 3, H, W) in [0, 1] and labels (B,) in 0..C to a scalar."""
     x0, noise = 2 * images - 1, torch.randn_like(images)
-    # One random offset for evenly spaced times: each is uniform, and a batch covers easy and hard (VDM, appendix I.1).
-    places = torch.arange(len(images), device=images.device) / len(images)
-    t = (places + torch.rand(1, device=images.device)) % 1  # (B,)
+    # Evenly spaced times with one random offset: each time is uniform, yet every batch covers all (VDM, appendix I.1).
+    spaced = torch.arange(len(images), device=images.device) / len(images)
+    t = (spaced + torch.rand(1, device=images.device)) % 1  # (B,)
     v = model(add_noise(x0, noise, t), t, labels)
     return F.mse_loss(v, to_v(x0, noise, t))
 
@@ -210,17 +211,18 @@ def sample(
     generator: torch.Generator | None = None,
     guidance: float = 0.0,
 ) -> Tensor:
-    """Images (B, 3, H, W) in [0, 1] of classes `labels` (B,) in 0..C, by `steps` passes of the network.
+    """Draw images (B, 3, H, W) in [0, 1] of classes `labels` (B,) in 0..C, with `steps` passes of the network.
 
-    ddpm draws fresh noise at every step and wants hundreds; ddim goes straight, and a few dozen do. guidance w: the
-    prediction is (1 + w) * conditional - w * unconditional (0: none; wants a model trained with class dropout).
+    method: ddpm adds new noise in every step and needs hundreds of steps; ddim adds none and needs a few dozen.
+    guidance w: the prediction is (1 + w) * conditional - w * unconditional; 0 turns it off, and other values need a
+    model trained with class dropout.
     """
     shape = (len(labels), 3, model.image_size, model.image_size)
     x = torch.randn(shape, device=labels.device, generator=generator)
     times = torch.linspace(1, 0, steps + 1, device=labels.device)[:, None].expand(-1, len(labels))  # (steps + 1, B)
     for t, s in pairwise(times):
         x0, _ = from_v(x, guided_v(model, x, t, labels, guidance), t)
-        x0 = x0.clamp(-1, 1)  # no picture lies outside
+        x0 = x0.clamp(-1, 1)  # the range of pictures
         if method == "ddim":
             x = ddim_step(x, x0, t, s)
         else:
@@ -229,7 +231,7 @@ def sample(
 
 
 def guided_v(model: UNet, x_t: Tensor, t: Tensor, labels: Tensor, guidance: float) -> Tensor:
-    """v (B, 3, H, W) of one pass, moved away from that without a class if asked for (classifier-free guidance)."""
+    """Predict v (B, 3, H, W), with classifier-free guidance unless `guidance` is 0."""
     if guidance == 0:
         return model(x_t, t, labels)
     nothing = torch.full_like(labels, model.num_classes)

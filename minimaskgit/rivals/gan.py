@@ -1,16 +1,17 @@
-"""A class-conditional GAN, BigGAN's line made small (lesson 8; paper table 1; Brock et al. 2019).
+"""A class-conditional GAN, a small version of BigGAN (lesson 8; paper table 1; Brock et al. 2019).
 
     z, class ──Generator──> fake ──┐
-                                   ├──Discriminator──> score = what it sees . (w + embedding of the class)
+                                   ├──Discriminator──> score = features . (w + embedding of the class)
     a picture of the class ─> real ┘
 
-    Generator       linear ─> 4x4 ─[up block]─> 8x8 ─[up block]─> 16x16 ─doubled─> 32x32 pixels
+    Generator       linear ─> 4x4 ─[up block]─> 8x8 ─[up block]─> 16x16 ─upsample─> 32x32 pixels
     Discriminator   patches ─> 16x16 ─[down block]─> 8x8 ─[down block]─> 4x4 ─[block]─> sum
 
-What BigGAN brought together: the class reaches every norm of the generator (`ConditionalNorm`), the discriminator
+It has what BigGAN combined: the class modulates every norm of the generator (`ConditionalNorm`), the discriminator
 compares picture and class by a dot product (projection), hinge losses, spectral normalisation, a moving average of the
-generator's weights for sampling, and truncated z, which trades variety for quality. One thing is added that so short a
-game needs, a penalty on the discriminator's gradient: without it one picture a class is all that comes out, whatever z.
+generator's weights for sampling, and truncated z, which trades variety for quality. We add a penalty on the
+discriminator's gradient, which such a short training needs: without it the generator draws the same picture of a class
+for every z.
 """
 
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ class ConditionalNorm(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Doubles the side: (B, inputs, h, w) to (B, outputs, 2h, 2w), by two convolutions around a sum."""
+    """Two convolutions with a shortcut, which double the side: (B, inputs, h, w) to (B, outputs, 2h, 2w)."""
 
     def __init__(self, inputs: int, outputs: int, condition: int):
         super().__init__()
@@ -53,15 +54,15 @@ class UpBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         h = self.conv1(_double(F.relu(self.norm1(x, condition))))
         h = self.conv2(F.relu(self.norm2(h, condition)))
-        return h + _double(self.shortcut(x))  # 1x1 commutes with doubling, and is cheaper before
+        return h + _double(self.shortcut(x))  # a 1x1 convolution commutes with doubling, and is cheaper before it
 
 
 class Generator(nn.Module, PyTorchModelHubMixin):
     """Draws a picture from a noise vector and a class.
 
-    image_size: side in pixels. num_classes C. latent: length of z. width, multipliers: channels of the largest level
-    and their multiple, largest first as in the U-Net; each further level halves the side. patch: pixels a side of a
-    place of the largest level, for wide convolutions at full size are what costs.
+    image_size: side in pixels. num_classes: C. latent: length of z. width, multipliers: channels of each level are
+    width times its multiplier, largest level first as in the U-Net; each further level halves the side. patch: side in
+    pixels of a position of the largest level, because wide convolutions at full resolution are expensive.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Generator(nn.Module, PyTorchModelHubMixin):
         self.start = nn.Linear(condition, widths[0] * self.side**2)
         self.blocks = nn.ModuleList(UpBlock(a, b, condition) for a, b in pairwise(widths))
         self.norm = nn.BatchNorm2d(widths[-1])
-        # Enlarged, then drawn by the same weights everywhere: unfolding channels into patches shows a checkerboard.
+        # Upsample, then convolve: unfolding channels into patches would show a checkerboard pattern.
         self.head = nn.Sequential(
             nn.Upsample(scale_factor=patch),
             nn.Conv2d(widths[-1], width // 2, 3, padding=1),
@@ -99,7 +100,7 @@ class Generator(nn.Module, PyTorchModelHubMixin):
 
 
 def smallest_side(image_size: int, patch: int, levels: int) -> int:
-    """Places along a side of the smallest of `levels` levels; ValueError if the side cannot be halved so often."""
+    """Side in positions of the smallest of `levels` levels; ValueError if the side cannot be halved so often."""
     factor = patch * 2 ** (levels - 1)
     if image_size % factor:
         raise ValueError(f"image size {image_size} is not a multiple of {factor}: patches of {patch}, {levels} levels")
@@ -114,7 +115,10 @@ def _double(x: Tensor) -> Tensor:
 
 
 class DownBlock(nn.Module):
-    """Two spectrally normalised convolutions around a sum, then half the side if asked: no norm, no class."""
+    """Two spectrally normalised convolutions with a shortcut; halves the side if `halve`.
+
+    (B, inputs, h, w) to (B, outputs, h, w) or (B, outputs, h / 2, w / 2). There is no norm layer and no class.
+    """
 
     def __init__(self, inputs: int, outputs: int, halve: bool):
         super().__init__()
@@ -131,10 +135,11 @@ class DownBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Scores how real a picture is *as a picture of its class*; settings as the Generator's, widths at the outputs.
+    """Scores how real a picture is *as a picture of its class*.
 
-    Spectral normalisation divides each weight by its largest singular value, so that scores cannot change faster than
-    pictures do, and the generator always gets a usable gradient (Miyato et al. 2018).
+    Settings as for the Generator; multipliers are those of each block's output. Spectral normalisation divides each
+    weight by its largest singular value, so that scores cannot change faster than pictures do, and the generator always
+    gets a usable gradient (Miyato et al. 2018).
     """
 
     def __init__(
@@ -176,10 +181,10 @@ def generator_loss(discriminator: Discriminator, fake: Tensor, labels: Tensor) -
 
 
 def gradient_penalty(discriminator: Discriminator, real: Tensor, labels: Tensor) -> Tensor:
-    """R1: mean squared length of the score's gradient by the real pictures (B, 3, H, W) of classes (B,), a scalar.
+    """R1: mean squared norm of the score's gradient at real pictures (B, 3, H, W) of classes (B,), a scalar.
 
-    Where it is flat at every real picture, the score leaves alone a fake that got there, and the generator has no
-    reason to move all its pictures to the one that scores highest (Mescheder et al. 2018, eq. 9).
+    If the score is flat around every real picture, it does not push away a fake that has arrived there, and the
+    generator has no reason to move all its pictures to the one that scores highest (Mescheder et al. 2018, eq. 9).
     """
     real = real.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(discriminator(real, labels).sum(), real, create_graph=True)  # (B, 3, H, W)
@@ -187,7 +192,7 @@ def gradient_penalty(discriminator: Discriminator, real: Tensor, labels: Tensor)
 
 
 def truncated_normal(z: Tensor, truncation: float, generator: torch.Generator | None = None) -> Tensor:
-    """Fill z, any shape, with normal numbers, each redrawn while beyond +-truncation (BigGAN section 3.1)."""
+    """Fill z, any shape, with normal numbers, each redrawn until it is within +-truncation (BigGAN section 3.1)."""
     return nn.init.trunc_normal_(z, a=-truncation, b=truncation, generator=generator)
 
 
@@ -198,9 +203,10 @@ def sample(
     generator: torch.Generator | None = None,
     truncation: float | None = None,
 ) -> Tensor:
-    """Images (B, 3, H, W) in [0, 1] of classes `labels` (B,) in 0..C-1, by one pass of the network, in eval mode.
+    """Draw images (B, 3, H, W) in [0, 1] of classes `labels` (B,) in 0..C-1, with one pass of the network.
 
-    truncation: the largest |z|; less than 1 gives the most typical pictures, None (no bound) all of them.
+    The model must be in eval mode. truncation: the largest |z|; below 1 only the most typical pictures are drawn, with
+    None (no bound) all kinds.
     """
     z = torch.randn(len(labels), model.latent, device=labels.device, generator=generator)
     return model(z if truncation is None else truncated_normal(z, truncation, generator), labels)

@@ -1,1 +1,1 @@
-"""A run: its settings, its folder and its trained models."""
+"""A run: its settings and presets, its folder, and its trained models."""

@@ -1,11 +1,12 @@
-"""Which settings are possible; anything else is reported in one line that names the option."""
+"""Check the settings of a run; an impossible one is reported in one line that names the option."""
+
+import dataclasses
+from typing import Any
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.runs.config import Config
-from typing import Any
-import dataclasses
 
-# What numbers may be, by the setting's name; all others must be 0 or more.
+# Allowed numbers, by the setting's name; all others must be 0 or more.
 POSITIVE = {
     *("size", "count", "width", "steps", "batch_size", "learning_rate", "muon_learning_rate", "gan_learning_rate"),
     *("d_learning_rate", "latent", "attention_side"),
@@ -16,8 +17,9 @@ POSITIVE = {
 
 FRACTIONS = {"ema_decay", "gan_start", "dropout", "betas", "cooldown", "label_smoothing", "class_dropout"}
 
+
 def check(config: Config) -> None:
-    """UserError for a setting that cannot work."""
+    """Raise UserError for a setting that cannot work."""
     _check_numbers(config)
     image, f = config.images.size, config.tokenizer.patch * 2 ** (len(config.tokenizer.multipliers) - 1)
     if image % f:
@@ -30,7 +32,7 @@ def check(config: Config) -> None:
     gan = config.tokenizer_training
     if gan.gan_weight and image < 3 * 2**gan.gan_layers:
         raise UserError(
-            f"--tokenizer-training.gan-layers {gan.gan_layers} halve {image} pixels too often;"
+            f"--tokenizer-training.gan-layers {gan.gan_layers}: too many to halve {image} pixels;"
             f" expected fewer, or --images.size {3 * 2**gan.gan_layers} or more"
         )
     if config.transformer.width % config.transformer.heads:
@@ -38,6 +40,7 @@ def check(config: Config) -> None:
             f"--transformer.width {config.transformer.width} is not a multiple of"
             f" --transformer.heads {config.transformer.heads}"
         )
+
 
 def _check_numbers(config: Any, prefix: str = "--") -> None:
     for f in dataclasses.fields(config):

@@ -1,25 +1,28 @@
 """A trained model on disk: weights as safetensors, and the arguments that build the model as JSON."""
 
-from minimaskgit.common.errors import UserError
-from minimaskgit.common.files import writing
-from minimaskgit.common.files import written_aside
-from pathlib import Path
-from safetensors import SafetensorError
-from torch import nn
 import contextlib
 import io
+from pathlib import Path
+
+from safetensors import SafetensorError
+from torch import nn
+
+from minimaskgit.common.errors import UserError
+from minimaskgit.common.files import atomic_write, writing
+
 
 def save_model(model: nn.Module, folder: Path) -> None:
-    """`save_pretrained` such that the weights appear at once and last: where they are, the model is finished."""
-    aside = folder / "partial"
+    """Save as `save_pretrained` does, but atomically and the weights last: if they exist, the model is finished."""
+    partial = folder / "partial"
     with writing(folder / "model.safetensors"):
-        model.save_pretrained(aside)
+        model.save_pretrained(partial)
     for name in ("config.json", "model.safetensors"):
-        with written_aside(folder / name) as final:
-            (aside / name).replace(final)
-    for leftover in aside.iterdir():  # the mixin's model card
+        with atomic_write(folder / name) as temporary:
+            (partial / name).replace(temporary)
+    for leftover in partial.iterdir():  # the mixin's model card
         leftover.unlink()
-    aside.rmdir()
+    partial.rmdir()
+
 
 def load_model(kind: type[nn.Module], folder: Path) -> nn.Module:
     """A finished model in eval mode from the folder `save_model` wrote; UserError if absent or damaged."""

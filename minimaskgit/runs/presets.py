@@ -1,28 +1,34 @@
-"""Where settings start from: one function per preset.
+"""The presets, one function each, and which one a command line starts from (lesson 9; paper section 4.1).
 
-    demo, glyphs (drawn pictures) · demo-real, tiny-imagenet, full (Tiny ImageNet) · paper (ImageNet, as published)
+demo, glyphs (drawn pictures) · demo-real, tiny-imagenet, full (Tiny ImageNet) · paper (ImageNet, as published)
+--preset, --out, --resume ──starting_point──> preset's name, run folder, settings
 """
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from minimaskgit.runs.config import ClassifierConfig
-from minimaskgit.runs.config import Config
-from minimaskgit.runs.config import DecodingConfig
-from minimaskgit.runs.config import ImagesConfig
-from minimaskgit.runs.config import TokenizerConfig
-from minimaskgit.runs.config import TokenizerTraining
-from minimaskgit.runs.config import TransformerConfig
-from minimaskgit.runs.config import TransformerTraining
-from minimaskgit.runs.config import load_config
 from pathlib import Path
-import argparse
+
+from minimaskgit.runs.config import (
+    ClassifierConfig,
+    Config,
+    DecodingConfig,
+    ImagesConfig,
+    TokenizerConfig,
+    TokenizerTraining,
+    TransformerConfig,
+    TransformerTraining,
+    load_config,
+)
+
 
 def demo() -> Config:
-    """Glyphs on two CPU cores; `make demo` says how long that takes on yours."""
+    """Glyphs on two CPU cores; `make demo` prints how long that takes on your machine."""
     return Config(images=ImagesConfig(count=30_000), decoding=DecodingConfig(temperature=2.0))
 
+
 def glyphs() -> Config:
-    """The demo, trained for an hour or two on two CPU cores: the weights in data/pretrained/glyphs."""
+    """The demo, trained for an hour or two on two CPU cores; made the weights in data/pretrained/glyphs."""
     config = demo()
     return replace(
         config,
@@ -34,8 +40,9 @@ def glyphs() -> Config:
         save_every=1000,
     )
 
+
 def demo_real() -> Config:
-    """A few classes of Tiny ImageNet, small: to see real photographs go through every stage, not for quality."""
+    """A few classes of Tiny ImageNet, small: to send real photographs through every stage, not for quality."""
     config = demo()
     return replace(
         config,
@@ -43,7 +50,7 @@ def demo_real() -> Config:
         images=ImagesConfig(
             size=64,
             count=3000,
-            # goldfish, monarch, school bus, pizza, banana, lakeside; the hub's copy names classes by these ids
+            # goldfish, monarch, school bus, pizza, banana, lakeside; the copy on the hub uses these ids as class names
             classes=("n01443537", "n02279972", "n04146614", "n07873807", "n07753592", "n09332890"),
             flip=True,
         ),
@@ -54,8 +61,9 @@ def demo_real() -> Config:
         picture_every=250,
     )
 
+
 def full() -> Config:
-    """Tiny ImageNet at 64 x 64 as 16 x 16 tokens of 1024 codes, for one modern GPU."""
+    """Tiny ImageNet at 64 x 64, as 16 x 16 tokens with 1024 codes, for one modern GPU."""
     return Config(
         data="zh-plus/tiny-imagenet",
         images=ImagesConfig(size=64, crop=4, flip=True),
@@ -76,8 +84,9 @@ def full() -> Config:
         report_every=100, picture_every=2000, save_every=2000,
     )  # fmt: skip
 
+
 def tiny_imagenet() -> Config:
-    """The same, smaller: for one GPU and a short time, with weights of less than 16 MB a file (`make full`)."""
+    """A smaller `full` for one GPU and a short time, with weights of less than 16 MB per file (`make full`)."""
     config = full()
     return replace(
         config,
@@ -90,6 +99,7 @@ def tiny_imagenet() -> Config:
             config.transformer_training, steps=24_000, learning_rate=2e-3, muon_learning_rate=5e-3, label_smoothing=0.0
         ),
     )
+
 
 def paper() -> Config:
     """ImageNet at 256 x 256 as published: 24 layers, 768 wide, f = 16, 1024 codes, 300 epochs; needs many GPUs."""
@@ -116,6 +126,7 @@ def paper() -> Config:
         report_every=100, picture_every=5000, save_every=5000,
     )  # fmt: skip
 
+
 PRESETS = {
     "demo": demo,
     "glyphs": glyphs,
@@ -125,8 +136,9 @@ PRESETS = {
     "paper": paper,
 }
 
+
 def starting_point(argv: Sequence[str] | None) -> tuple[str, Path, Config]:
-    """Preset, run folder and default settings; they must be known before the other options can have defaults.
+    """Read preset, run folder and default settings from the command line, before other options get their defaults.
 
     With --resume the settings are those of the run in the folder.
     """

@@ -1,4 +1,4 @@
-"""A run folder: what training leaves and what every other command starts from.
+"""A run folder: what training writes and all other commands read.
 
 runs/demo/  config.json  labels.json
     classifier/  tokenizer/  transformer/  autoregressive/  gan/  diffusion/
@@ -6,33 +6,32 @@ runs/demo/  config.json  labels.json
         metrics.jsonl, tensorboard/, evaluation.json, pictures
 """
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.machine import pick_device
-from minimaskgit.common.precision import AnyPrecision
-from minimaskgit.common.precision import Precision
-from minimaskgit.common.precision import autocast
-from minimaskgit.common.precision import choose
+from minimaskgit.common.precision import AnyPrecision, Precision, autocast, choose
 from minimaskgit.rivals.diffusion import UNet
 from minimaskgit.rivals.gan import Generator
-from minimaskgit.runs.config import Config
-from minimaskgit.runs.config import load_config
+from minimaskgit.runs.config import Config, load_config
 from minimaskgit.runs.models import load_model
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
-from pathlib import Path
-import json
-import torch
+
 
 @dataclass(frozen=True)
 class Run:
-    """A trained run; its models are loaded when asked for, in eval mode, on `device`."""
+    """A trained run; its models are loaded on demand, in eval mode, on `device`."""
 
     folder: Path
     config: Config
     label_names: list[str]
     device: torch.device
-    precision: Precision  # of matrix products here, whatever the run was trained in
+    precision: Precision  # of matrix products here; training may have used another
 
     def tokenizer(self) -> Tokenizer:
         return load_model(Tokenizer, self.folder / "tokenizer").to(self.device)
@@ -50,11 +49,12 @@ class Run:
         return load_model(UNet, self.folder / "diffusion").to(self.device)
 
     def autocast(self) -> torch.autocast:
-        """The precision to use the models in."""
+        """A context in which the models compute in the run's precision."""
         return autocast(self.device, self.precision)
 
+
 def open_run(folder: Path, device: str = "auto", precision: AnyPrecision = "auto") -> Run:
-    """The run in `folder`, for use in the precision asked for, by default the fast one; UserError if there is none."""
+    """Open the run in `folder`, to use in the given precision, by default the faster one; UserError if none."""
     if not folder.is_dir():
         raise UserError(f"no run folder {folder}; train one with python -m minimaskgit.train --out {folder}")
     config = load_config(folder / "config.json")
@@ -65,18 +65,20 @@ def open_run(folder: Path, device: str = "auto", precision: AnyPrecision = "auto
     place = pick_device(device)
     return Run(folder, config, names, place, choose(precision, place))
 
-# The weights that come along, each folder a run: a wheel has them inside the package, a clone beside it.
+
+# The pretrained weights, each folder a run; a wheel has them inside the package, a clone beside it.
 PACKAGE = Path(__file__).parents[1]
 
 PRETRAINED = PACKAGE / "pretrained" if (PACKAGE / "pretrained").is_dir() else PACKAGE.parent / "data" / "pretrained"
 
+
 def chosen_run(run: Path | None, pretrained: str | None, device: str = "auto", precision: AnyPrecision = "auto") -> Run:
-    """The run that a command was given, by folder or by the name of pretrained weights; UserError unless one is."""
+    """The run that a command was given, as a folder or the name of pretrained weights; UserError unless exactly one."""
     if (run is None) == (pretrained is None):
-        raise UserError("expected one of --run FOLDER and --pretrained NAME")
+        raise UserError("expected either --run FOLDER or --pretrained NAME")
     if run is not None:
         return open_run(run, device, precision)
     names = sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
     if pretrained not in names:
-        raise UserError(f"--pretrained {pretrained}: not in {PRETRAINED}; there {', '.join(names) or 'is nothing'}")
+        raise UserError(f"--pretrained {pretrained}: not in {PRETRAINED}; available: {', '.join(names) or 'none'}")
     return open_run(PRETRAINED / pretrained, device, precision)

@@ -1,1 +1,1 @@
-"""Everything that trains: the loop, its parts, and one file for each stage."""
+"""Everything that trains: the loop, its parts, and one file per stage."""

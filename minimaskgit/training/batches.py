@@ -1,6 +1,6 @@
-"""Which samples a step trains on, and how they are shared out.
+"""Which samples a step trains on, and how processes share them.
 
-step ──batch_indices──> numbers of the batch ──parts_of_batch──> this process's share, in parts that fit in memory
+step ──batch_indices──> indices of the batch ──parts_of_batch──> this process's share, in parts that fit in memory
 """
 
 import zlib
@@ -15,9 +15,9 @@ from torch import Tensor
 
 
 def batch_indices(count: int, batch_size: int, step: int, seed: int) -> Tensor:
-    """Which of `count` samples step number `step` trains on: int64 (batch_size,), every sample once an epoch.
+    """Which of `count` samples step number `step` trains on: int64 (batch_size,), every sample once per epoch.
 
-    Batches run on over the end of an epoch into the next one's order.
+    A batch at the end of an epoch continues with the first samples of the next.
     """
     first = step * batch_size
     places = torch.arange(first, first + batch_size)
@@ -27,9 +27,10 @@ def batch_indices(count: int, batch_size: int, step: int, seed: int) -> Tensor:
 
 
 def parts_of_batch(batch_size: int, accelerator: Accelerator) -> list[slice]:
-    """Which samples of each global batch are this process's, in as many parts as it accumulates gradients over.
+    """The slices of a global batch that this process trains on, one per step of gradient accumulation.
 
-    All parts of all processes are equally large and make up the batch; a mean over the batch is the mean of theirs.
+    The parts of all processes have the same size and together form the batch, so a mean over the batch is the mean of
+    the parts' means.
     """
     processes, count = accelerator.num_processes, accelerator.gradient_accumulation_steps
     size = batch_size // (processes * count)
@@ -43,19 +44,19 @@ def _epoch_order(count: int, seed: int, epoch: int) -> Tensor:
 
 
 class Ahead:
-    """What a function of the step gives, computed in a thread some steps before it is asked for.
+    """Calls a function of the step in a thread, some steps before its result is needed.
 
-    A GPU need not wait while the next images are read and decoded. On a CPU it would be a loss: what a second thread
-    computes in parallel has OpenMP threads of its own, and where there are more of those than cores all of them sleep
-    between two pieces of work. A step then takes half as long again.
+    A GPU then need not wait while images are read and decoded. On a CPU this would slow training down: the second
+    thread starts its own OpenMP threads, and when there are more of these than cores, all of them sleep between two
+    pieces of work. A step then takes half as long again.
     """
 
     def __init__(self, work: Callable[[int], Any], depth: int = 3):
         self.work, self.depth = work, depth
-        self.pool, self.begun = ThreadPoolExecutor(1), {}
+        self.pool, self.started = ThreadPoolExecutor(1), {}
 
     def __call__(self, step: int) -> Any:
         for later in range(step, step + self.depth):
-            if later not in self.begun:
-                self.begun[later] = self.pool.submit(self.work, later)
-        return self.begun.pop(step).result()
+            if later not in self.started:
+                self.started[later] = self.pool.submit(self.work, later)
+        return self.started.pop(step).result()

@@ -1,10 +1,10 @@
-"""Training state on disk, and finished models back from it: safetensors and JSON, never pickle (lesson 9).
+"""Training state on disk: safetensors, never pickle (lesson 9; finished models: minimaskgit.runs.models).
 
     modules + optimizers + step ──one flat dict of tensors, and its digest──> checkpoint-00000500.safetensors
                                                                               checkpoint-00001000.safetensors ...
 
-One file a checkpoint, written aside and renamed, so that a run stopped at any moment has whole ones only. What happens
-to a file later, a flipped bit say, its digest tells; then the checkpoint before it is used.
+Each checkpoint is one file, written atomically, so that a run killed at any moment has only complete ones. A digest
+reveals later damage, such as a flipped bit; then the checkpoint before it is used.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from minimaskgit.common.errors import UserError
-from minimaskgit.common.files import written_aside
+from minimaskgit.common.files import atomic_write
 from minimaskgit.training.sharding import share_of, whole
 
 
 class Stateful(Protocol):
-    """A module, an optimizer, or whatever else gives its state as tensors by name and takes it back."""
+    """A module, an optimizer, or anything else that saves and loads its state as tensors by name."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> Any: ...
 
 
-# What goes wrong when a file is not what it should be.
+# Errors that a damaged or foreign file can raise.
 DAMAGE = (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError)
 
 
@@ -46,11 +46,11 @@ def save_checkpoint(
     keep: int = 2,
     write: bool = True,
 ) -> None:
-    """Write the named parts, the number of steps done and the seconds they took; whole or not at all.
+    """Atomically write the named parts, the number of steps done and the seconds they took.
 
-    score: how good this state is, less being better. Of all checkpoints in `folder` the newest `keep` and the one of
-    the best score stay. UserError if it cannot be written; the ones before are then intact. Of several processes all
-    call this, for what is split between them, and one has `write`.
+    The newest `keep` checkpoints in `folder` and the one with the best score are kept, the others deleted.
+    score: of this state, lower is better. write: true in only one of several processes; all of them must call this,
+    because weights may be split between them. UserError if it cannot be written; earlier checkpoints are then intact.
     """
     tensors = {}
     for name, part in parts.items():
@@ -61,8 +61,8 @@ def save_checkpoint(
     if not write:
         return
     facts = {"step": str(step), "seconds": str(seconds)} | ({} if score is None else {"score": str(score)})
-    with written_aside(folder / f"checkpoint-{step:08d}.safetensors") as aside:
-        save_file(tensors, aside, metadata=facts | {"digest": _digest(tensors, facts)})
+    with atomic_write(folder / f"checkpoint-{step:08d}.safetensors") as temporary:
+        save_file(tensors, temporary, metadata=facts | {"digest": _digest(tensors, facts)})
     newest_last = checkpoints(folder)
     best = min(newest_last, key=_score)
     for path in set(newest_last[:-keep]) - {best}:
@@ -70,10 +70,10 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path, parts: Mapping[str, Stateful]) -> tuple[int, float]:
-    """Restore the newest whole checkpoint into the same parts; gives steps and seconds, 0 and 0 where there is none.
+    """Restore the newest complete checkpoint into `parts`; returns its steps and seconds, or (0, 0.0) if none exists.
 
-    One that is damaged or belongs to other shapes is told in a line, renamed to .refused, and the one before it used.
-    UserError if none is left.
+    A checkpoint that is damaged or has other shapes is reported in one line and renamed to .refused, and the one
+    before it is used. UserError if none is left.
     """
     complaint = None
     for path in reversed(checkpoints(folder)):
@@ -81,13 +81,13 @@ def load_checkpoint(folder: Path, parts: Mapping[str, Stateful]) -> tuple[int, f
             return _load(path, parts)
         except DAMAGE as error:
             reason = str(error).strip().splitlines()[0]
-            complaint = f"{path} is damaged or not of this run ({reason})"
-        # Out of `except`: with the error go the tensors that map the file, which Windows would not rename until then.
-        print(f"warning: {complaint}; set aside as .refused", file=sys.stderr)
-        with contextlib.suppress(OSError):  # another process was faster
+            complaint = f"{path} is damaged or not from this run ({reason})"
+        # Outside `except`, where the error and its tensors are freed: Windows cannot rename a file that they still map.
+        print(f"warning: {complaint}; renamed to .refused", file=sys.stderr)
+        with contextlib.suppress(OSError):  # another process has renamed it already
             path.replace(path.with_suffix(".refused"))
     if complaint:
-        raise UserError(f"{complaint}, and there is none before it; resume once more to start this stage anew")
+        raise UserError(f"{complaint}, and there is no earlier one; resume again to restart this stage")
     return 0, 0.0
 
 
@@ -97,7 +97,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def delete_checkpoints(folder: Path) -> None:
-    """They have served."""
+    """Delete the checkpoints of a finished stage."""
     for path in (*checkpoints(folder), *folder.glob("checkpoint-*.partial")):
         path.unlink(missing_ok=True)
 
@@ -107,10 +107,10 @@ def _load(path: Path, parts: Mapping[str, Stateful]) -> tuple[int, float]:
         facts = dict(file.metadata())
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
     if facts.pop("digest") != _digest(tensors, facts):
-        raise ValueError("its digest does not fit")
+        raise ValueError("its digest does not match")
     for name, part in parts.items():
         own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-        # Copies, for an optimizer keeps what it is given: the file would stay mapped, and Windows could not delete it.
+        # Clone, because an optimizer keeps these tensors: the file would stay mapped, and Windows could not delete it.
         _restore(part, {key: value.clone() for key, value in own.items()})
     return int(facts["step"]), float(facts["seconds"])
 
@@ -143,14 +143,14 @@ def _tensors(part: Stateful) -> dict[str, Tensor]:
 
 def _restore(part: Stateful, tensors: dict[str, Tensor]) -> None:
     if not isinstance(part, torch.optim.Optimizer):
-        there = part.state_dict()
-        part.load_state_dict({key: share_of(there.get(key, value), value) for key, value in tensors.items()})
+        current = part.state_dict()
+        part.load_state_dict({key: share_of(current.get(key, value), value) for key, value in tensors.items()})
         return
     parameters = [parameter for group in part.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, name = key.split(".", 1)
-        parameter = parameters[int(number)]  # the moments are split as it is; the number of steps is not
+        parameter = parameters[int(number)]  # the moments are split like it; the step count is not
         state.setdefault(int(number), {})[name] = share_of(parameter, value) if value.ndim else value
-    # Settings such as the learning rate are not restored: the configuration gives them, a function of the step.
+    # Settings such as the learning rate are not restored: they follow from the configuration and the step.
     part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})

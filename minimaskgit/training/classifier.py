@@ -1,4 +1,7 @@
-"""Stage 0: a small classifier, which serves as perceptual network and, trained apart, as judge (lessons 2 and 8)."""
+"""Stage 0: a small classifier for the perceptual loss; the judge is a separate one (lessons 2 and 8).
+
+images, labels ──Classifier──> cross-entropy ──AdamW──> RUN/classifier
+"""
 
 from functools import partial
 
@@ -13,7 +16,7 @@ from minimaskgit.training.session import Session, finish, finished
 
 
 def train_classifier(session: Session) -> Classifier:
-    """The perceptual network: a small classifier of the training images."""
+    """Train the classifier whose features the perceptual loss compares, or load it if it is finished."""
     folder, settings = session.folder / "classifier", session.config.classifier
     if finished(session, folder):
         return load_model(Classifier, folder).to(session.device)

@@ -1,9 +1,9 @@
-"""How much arithmetic and memory training takes, told before it starts (lesson 9).
+"""How much arithmetic and memory training will take, estimated before it starts (lesson 9).
 
-    operations a step / what the device can do / utilisation ──> seconds a step ──> time to finish
-    weights, gradients, optimizer + activations kept for the backward pass      ──> memory
+    operations per step / speed of the device / utilisation                 ──> seconds per step ──> time to finish
+    weights, gradients, optimizer + activations kept for the backward pass  ──> memory
 
-Everything is counted with fake tensors, which have a shape and no contents: nothing is computed.
+Everything is counted with fake tensors, which have shapes but no contents, so nothing is computed.
 """
 
 from collections.abc import Sequence
@@ -23,14 +23,15 @@ from minimaskgit.runs.config import Config
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
 
-UTILISATION = 0.3  # of a plain matrix product's speed that training usually reaches; told with the estimate
+UTILISATION = 0.3  # fraction of a plain matrix product's speed that training usually reaches; printed with estimates
 
 
 def training_flops(depth: int, width: int, mlp_width: int, num_codes: int, sequence: int, batch_size: int) -> float:
-    """Floating-point operations of one training step of a transformer, forward and backward, optimizer not counted.
+    """Floating-point operations of one training step of a transformer, forward and backward, without the optimizer.
 
-    sequence: tokens of a sample and its class token. Each parameter of a matrix costs 6 operations a token (one
-    product and one sum, forward once and backward twice); attention's two products of S x S x width cost 12 a layer.
+    sequence: length S of a sample, its class token included. Each parameter of a matrix costs 6 operations per token
+    (a multiplication and an addition, once forward and twice backward). Attention's two products cost 12 S^2 width per
+    layer.
     """
     blocks = depth * (4 * width**2 + 2 * width * mlp_width)  # query, key, value, output; the MLP's two
     head = width**2 + width * num_codes
@@ -39,14 +40,14 @@ def training_flops(depth: int, width: int, mlp_width: int, num_codes: int, seque
 
 
 def transformer_flops(model: Transformer, batch_size: int) -> float:
-    """`training_flops` of a model."""
+    """`training_flops` of a given model."""
     mlp_width = model.blocks[0].up.out_features
     shape = (len(model.blocks), model.width, mlp_width, model.num_codes, model.num_tokens + 1)
     return training_flops(*shape, batch_size)
 
 
 def tokens_per_second(batch_size: int, num_tokens: int, steps: int, seconds: float) -> float:
-    """Tokens trained on a second, of `steps` steps that took `seconds` s."""
+    """Training speed in tokens per second, if `steps` steps took `seconds` s."""
     return batch_size * num_tokens * steps / seconds
 
 
@@ -55,15 +56,15 @@ def tokens_per_second(batch_size: int, num_tokens: int, steps: int, seconds: flo
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a stage takes in one process, as counted beforehand."""
+    """What a stage will take, counted in advance."""
 
     stage: str
-    parameters: int  # of all networks that learn
+    parameters: int  # of all networks that are trained
     steps: int
     batch_size: int  # over all processes
-    flops: float  # operations a step, over all processes
-    state: float  # bytes of weights, gradients and optimizer state, of one process
-    activations: float  # bytes kept for the backward pass of one process's part of a batch
+    flops: float  # operations per step, over all processes
+    state: float  # bytes of weights, gradients and optimizer state in one process
+    activations: float  # bytes kept in one process for the backward pass, for one part of a batch
 
     @property
     def memory(self) -> float:
@@ -71,18 +72,18 @@ class Estimate:
 
 
 class Cost(NamedTuple):
-    """What one sample costs a network in a forward pass."""
+    """The cost of a network's forward pass for one sample."""
 
     flops: float
     kept: float  # bytes that the backward pass will need
 
 
 def cost(config: Config, model: nn.Module, *shapes: Sequence[int]) -> Cost:
-    """Count a forward pass in the run's precision; the model, on the meta device, becomes one of fake tensors.
+    """Count a forward pass in the run's precision; the model's tensors, on the meta device, become fake ones.
 
-    shapes: of its inputs; pictures have four dimensions, and all else is whole numbers.
+    shapes: of the model's inputs; those with four dimensions are images (float), all others are integers.
     """
-    kept: dict[int, Tensor] = {}  # by storage: views share one
+    kept: dict[int, Tensor] = {}  # by storage, which views share
 
     def keep(tensor: Tensor) -> Tensor:
         kept[tensor.untyped_storage()._cdata] = tensor
@@ -100,7 +101,7 @@ def cost(config: Config, model: nn.Module, *shapes: Sequence[int]) -> Cost:
 
 
 def estimates(config: Config, num_classes: int, stages: Sequence[str], processes: int = 1) -> list[Estimate]:
-    """An estimate for each of the stages tokenizer, transformer and autoregressive, and the classifier they need."""
+    """Estimates for the given stages of MaskGIT, and for the classifier if the tokenizer needs it; none for rivals."""
     found = []
     for stage in stages:
         if stage == "tokenizer":
@@ -111,43 +112,43 @@ def estimates(config: Config, num_classes: int, stages: Sequence[str], processes
 
 
 def tokenizer_estimates(config: Config, num_classes: int, processes: int) -> list[Estimate]:
-    """Of the tokenizer, and of the classifier before it, if the perceptual loss wants one."""
-    size, settings, looks = config.images.size, config.tokenizer_training, config.classifier
+    """The estimate of the tokenizer, after that of the classifier if there is a perceptual loss."""
+    size, settings, classifying = config.images.size, config.tokenizer_training, config.classifier
     with torch.device("meta"):
         generator = Tokenizer(size, **asdict(config.tokenizer)).eval()
-        classifier = Classifier(num_classes, looks.width)
+        classifier = Classifier(num_classes, classifying.width)
         discriminator = PatchDiscriminator(settings.gan_width, settings.gan_layers)
     networks = (generator, classifier, discriminator)
-    painting, looking, judging = (cost(config, network, (1, 3, size, size)) for network in networks)
+    generating, looking, judging = (cost(config, network, (1, 3, size, size)) for network in networks)
     found = []
     if settings.perceptual_weight:
-        flops = 3 * looks.batch_size * looking.flops
-        kept = activations(config, looking.kept, looks.batch_size, processes)
-        shape = (parameters(classifier), looks.steps, looks.batch_size)
+        flops = 3 * classifying.batch_size * looking.flops
+        kept = activations(config, looking.kept, classifying.batch_size, processes)
+        shape = (parameters(classifier), classifying.steps, classifying.batch_size)
         found.append(Estimate("classifier", *shape, flops, state(classifier), kept))
-    # Forward and backward cost 3 forwards. The critics: forward on both pictures, backward to the painted one; the
-    # discriminator's own lesson is another forward and backward on both.
-    flops, kept, learning = 3 * painting.flops, painting.kept, [generator]
+    # Forward plus backward costs 3 forward passes. Classifier and discriminator run forward on real and reconstructed
+    # images, backward on the reconstructed one; training the discriminator is a forward and backward pass on both.
+    flops, kept, trained = 3 * generating.flops, generating.kept, [generator]
     if settings.perceptual_weight:
         flops, kept = flops + 3 * looking.flops, kept + 2 * looking.kept
     if settings.gan_weight:
         flops += (1 - settings.gan_start) * 8 * judging.flops
         kept += 2 * judging.kept
-        learning.append(discriminator)
+        trained.append(discriminator)
     kept = activations(config, kept, settings.batch_size, processes)
-    shape = (sum(map(parameters, learning)), settings.steps, settings.batch_size)
-    return [*found, Estimate("tokenizer", *shape, settings.batch_size * flops, sum(map(state, learning)), kept)]
+    shape = (sum(map(parameters, trained)), settings.steps, settings.batch_size)
+    return [*found, Estimate("tokenizer", *shape, settings.batch_size * flops, sum(map(state, trained)), kept)]
 
 
 def transformer_estimate(config: Config, num_classes: int, stage: str, processes: int) -> Estimate:
-    """Of either transformer."""
+    """The estimate of the masked or the autoregressive transformer."""
     settings = config.transformer_training
     with torch.device("meta"):
         num_tokens = Tokenizer(config.images.size, **asdict(config.tokenizer)).num_tokens
         shape = asdict(config.transformer)
         model = Transformer(config.tokenizer.num_codes, num_classes, num_tokens, causal=False, **shape)
     kept = cost(config, model, (1, num_tokens), (1,)).kept
-    if config.recompute:  # of each block its input alone, and one block at a time in full
+    if config.recompute:  # only the input of each block, and one block at a time in full
         kept = kept / len(model.blocks) + 4 * len(model.blocks) * (num_tokens + 1) * model.width
     kept = activations(config, kept, settings.batch_size, processes)
     flops = transformer_flops(model, settings.batch_size)
@@ -161,20 +162,20 @@ def parameters(model: nn.Module) -> int:
 
 
 def state(model: nn.Module, ema: bool = False) -> float:
-    """Bytes of float32 weights, gradients and AdamW's two moments, and of the moving average."""
+    """Bytes of float32 weights, gradients, AdamW's two moments and, if `ema`, the moving average."""
     return (20.0 if ema else 16.0) * parameters(model)
 
 
 def activations(config: Config, kept: float, batch_size: int, processes: int) -> float:
-    """Bytes kept of one process's part of a batch, from those of one sample."""
+    """Bytes kept for one part of a batch in one process; kept: bytes for one sample."""
     return kept * batch_size / (processes * config.accumulate)
 
 
 def cuts_to_fit(found: Sequence[Estimate], free: float, shares: int = 1) -> int:
-    """Into how many pieces to cut each part of a batch, a power of two, for every stage to fit into `free` bytes.
+    """The number of pieces, a power of two, into which to cut each part of a batch so that all stages fit in memory.
 
-    shares: parts that a batch has already, over all processes. The most pieces that batches can be cut into evenly,
-    if even those do not fit.
+    free: bytes of free memory. shares: number of parts that a batch already has, over all processes. If no number of
+    pieces fits, returns the largest into which batches can be cut evenly.
     """
     cuts = 1
     while any(e.state + e.activations / cuts > free for e in found):
@@ -184,26 +185,26 @@ def cuts_to_fit(found: Sequence[Estimate], free: float, shares: int = 1) -> int:
     return cuts
 
 
-# --- What is told ---
+# --- Times and the printed table ---
 
 
 def seconds(estimate: Estimate, peak: float, processes: int = 1) -> float:
-    """Time for a whole stage where a plain matrix product runs at `peak` operations a second."""
+    """Seconds for a whole stage if a plain matrix product runs at `peak` operations per second."""
     return estimate.steps * estimate.flops / (processes * peak * UTILISATION)
 
 
 def table(found: Sequence[Estimate], peak: float, processes: int = 1) -> str:
-    """The estimates as text, a line a stage."""
-    lines = [f"{'estimate':<16}{'parameters':>11}{'steps':>9}{'GFLOP a step':>14}{'memory':>10}{'time':>10}"]
+    """The estimates as text, one line per stage."""
+    lines = [f"{'estimate':<16}{'parameters':>11}{'steps':>9}{'GFLOP per step':>16}{'memory':>10}{'time':>10}"]
     for estimate in found:
         lines.append(
             f"  {estimate.stage:<14}{estimate.parameters / 1e6:>9.2f} M{estimate.steps:>9,}"
-            f"{estimate.flops / 1e9:>14,.1f}{estimate.memory / 2**30:>7.1f} GB"
+            f"{estimate.flops / 1e9:>16,.1f}{estimate.memory / 2**30:>7.1f} GB"
             f"{duration(seconds(estimate, peak, processes)):>10}"
         )
     place = f"{processes} processes of " if processes > 1 else ""
     lines.append(
-        f"  in all {duration(sum(seconds(estimate, peak, processes) for estimate in found))}, if training reaches"
+        f"  total {duration(sum(seconds(estimate, peak, processes) for estimate in found))}, if training reaches"
         f" {UTILISATION:.0%} of the {place}{peak / 1e9:,.0f} GFLOP/s of a plain matrix product here"
     )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What a run records of itself: metrics.jsonl, speed.jsonl and TensorBoard.
+"""The logs of a stage: metrics.jsonl, speed.jsonl and TensorBoard.
 
 metrics of every step ──mean over the steps between two reports──> one line in each file
 """
@@ -19,21 +19,21 @@ Metrics = Mapping[str, Tensor | float]
 
 
 def mean_metrics(parts: Sequence[Metrics]) -> dict[str, Tensor]:
-    """Metrics of the parts of a batch as metrics of the batch."""
+    """Average the metrics of a batch's parts into the metrics of the batch."""
     return {name: sum(part[name].detach() for part in parts) / len(parts) for name in parts[0]}
 
 
 class Means:
-    """Means of metrics since the last report, and the first step at which one was not finite.
+    """Means of metrics since the last report, and the first step at which a metric was not finite.
 
-    The sums are part of a checkpoint: the first report after it then is the one that an uninterrupted run writes.
+    The sums are saved in checkpoints, so that a resumed run writes the same reports as an uninterrupted one.
     """
 
     def __init__(self, accelerator: Accelerator | None):
         self.accelerator = accelerator
         self.sums: dict[str, Tensor | float] = {}
-        self.counts: Counter[str] = Counter()  # steps summed; a loss may join late
-        self.broken: Tensor | int = -1  # a tensor, so that no step has to wait for the device
+        self.counts: Counter[str] = Counter()  # steps summed per metric; a loss may start late
+        self.broken: Tensor | int = -1  # the step, as a tensor so that no step waits for the device
 
     def add(self, step: int, metrics: Metrics) -> None:
         for name, value in metrics.items():
@@ -43,7 +43,7 @@ class Means:
         self.broken = torch.where(finite | (torch.as_tensor(self.broken) >= 0), self.broken, step)
 
     def share(self) -> None:
-        """Give all processes the same sums, the means of theirs, and the earliest broken step."""
+        """Replace the sums by their mean over all processes, and `broken` by the earliest broken step."""
         if self.accelerator is None or self.accelerator.num_processes == 1:
             return
         put = lambda value: torch.as_tensor(value, device=self.accelerator.device)
@@ -52,13 +52,13 @@ class Means:
         self.broken = steps[steps >= 0].min() if (steps >= 0).any() else -1
 
     def take(self) -> dict[str, float]:
-        """The means, which begin anew."""
+        """Return the means since the last call, and start new ones."""
         means = {name: float(total) / self.counts[name] for name, total in sorted(self.sums.items())}
         self.sums, self.counts = {}, Counter()
         return means
 
     def state_dict(self) -> dict[str, Tensor]:
-        sums = {f"{name}.sum": _exactly(total) for name, total in self.sums.items()}
+        sums = {f"{name}.sum": _exact_tensor(total) for name, total in self.sums.items()}
         return sums | {f"{name}.count": torch.tensor(count) for name, count in self.counts.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -68,14 +68,14 @@ class Means:
         )
 
 
-def _exactly(number: Tensor | float) -> Tensor:
+def _exact_tensor(number: Tensor | float) -> Tensor:
     return number if isinstance(number, Tensor) else torch.tensor(number, dtype=torch.float64)
 
 
 class Log:
-    """metrics.jsonl, speed.jsonl and TensorBoard, continued from a step; `last` is the metrics' last line.
+    """Writes metrics.jsonl, speed.jsonl and TensorBoard, continued from a step; `last` is the last line of metrics.
 
-    Speed has a file of its own: no two runs have the same, and the metrics of two equal runs should be equal.
+    Speeds go to a separate file because they differ between runs, while equal runs should write equal metrics.
     """
 
     def __init__(self, folder: Path, start: int):
@@ -103,10 +103,10 @@ class Log:
 
 
 class _Lines:
-    """A file of JSON lines with the step they are about, continued from a step."""
+    """A file of JSON lines, one per reported step, continued from a step."""
 
     def __init__(self, path: Path, start: int):
-        kept = [line for line in _whole_lines(path) if line["step"] <= start]  # drop what came after the checkpoint
+        kept = [line for line in _whole_lines(path) if line["step"] <= start]  # drop lines after the checkpoint
         write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept))
         self.last: Mapping[str, float] = kept[-1] if kept else {}
         self.path, self.file = path, path.open("a", encoding="utf-8", newline="\n")
@@ -123,6 +123,6 @@ def _whole_lines(path: Path) -> list[dict[str, float]]:
     for line in path.read_text("utf-8").splitlines() if path.exists() else []:
         try:
             lines.append(json.loads(line))
-        except ValueError:  # a line cut short by a kill; no checkpoint is as late as it
+        except ValueError:  # a line cut short by a kill, and thus later than any checkpoint
             break
     return lines

@@ -1,11 +1,11 @@
-"""One training loop for every stage: step, report, picture, checkpoint, stop and go on (lesson 9).
+"""One training loop for every stage: step, report, draw a picture, save, stop and resume (lesson 9).
 
     for step in ...:  seed(step) ──> train_step(step) ──> metrics ──> metrics.jsonl, TensorBoard, progress bar
 
-Everything random in a step is drawn after seeding by (run seed, stage, step), and the data order is a function of the
-step. So nothing random needs to be saved: a run that was stopped and resumed draws what it would have drawn.
+Random generators are seeded before each step by (run seed, stage, step), and the order of the data depends only on the
+step. So no random state needs to be saved: a run that was stopped and resumed draws the same random numbers.
 
-Several processes run this loop side by side, each on its part of every batch; the main one alone writes.
+Several processes can run this loop in parallel, each on its share of every batch; only the main process writes.
 """
 
 import json
@@ -47,15 +47,18 @@ def fit(
     keep: int = 2,
     accelerator: Accelerator | None = None,
 ) -> float:
-    """Call `train_step` for every step not yet done, reporting, drawing and saving at intervals; gives the seconds.
+    """Call `train_step` for all remaining steps, report and save at intervals, and return the elapsed seconds.
 
-    folder: of the stage, whose name is shown; a checkpoint of `parts` found there is resumed. train_step gives its
-    metrics as scalars; their means go to folder/metrics.jsonl and TensorBoard. batch: the numbers of a step's samples,
-    written to folder/nan.json when a metric of theirs is not finite, which raises UserError. Of the checkpoints the
-    newest `keep` stay, and the one where the metric `best` was lowest. speed: what a step's mean seconds come to, told
-    beside the metrics in folder/speed.jsonl and TensorBoard. Stopped by Ctrl-C or SIGTERM it saves first. accelerator:
-    of the processes that train together, None for one; each calls `picture`. The seconds are those of all sessions
-    together.
+    The seconds include those before the run was resumed. Ctrl-C or SIGTERM saves a checkpoint before stopping.
+
+    folder: the stage's folder, named after the stage; training resumes from the newest checkpoint of `parts` in it.
+    train_step: returns metrics as scalars; their means are written to folder/metrics.jsonl and TensorBoard.
+    picture: draws samples after a number of steps; every process calls it.
+    batch: the indices of a step's samples. If a metric is not finite, they are written to folder/nan.json and UserError
+    is raised.
+    keep, best: the newest `keep` checkpoints are kept, and the one with the lowest value of the metric `best`.
+    speed: computes speeds from the mean seconds per step, for folder/speed.jsonl and TensorBoard.
+    accelerator: connects the processes that train together; None for a single process.
     """
     main = accelerator is None or accelerator.is_main_process
     means = Means(accelerator)
@@ -63,7 +66,7 @@ def fit(
     start, seconds_before = load_checkpoint(folder, parts)
     _check_same_start(folder, start, accelerator)
     log = Log(folder, start) if main else None
-    began = told = time.perf_counter()
+    start_time = last_report_time = time.perf_counter()
     bar = tqdm(
         total=steps,
         initial=start,
@@ -74,12 +77,12 @@ def fit(
         disable=not main,
     )
     alone = accelerator is None or accelerator.num_processes == 1
-    told_step = start
+    last_report_step = start
     with (
         bar,
         closing(log) if log else nullcontext(),
-        postponed_stop(insisting=alone) as stop,
-        _told_if_another_died(folder, alone),
+        postponed_stop(second_raises=alone) as stop,
+        _report_if_another_died(folder, alone),
     ):
         for step in range(start, steps):
             seed_everything(seed, folder.name, step)
@@ -91,32 +94,32 @@ def fit(
             saving = (done % save_every == 0 and done < steps) or stopping
             if reporting or saving:
                 means.share()
-                _check_finite(means, folder, batch, main)  # never over a good state
+                _check_finite(means, folder, batch, main)  # before saving, so that no good checkpoint is replaced
             if reporting:
                 values = means.take()
                 if main:
                     log.write(done, values)
                     now = time.perf_counter()
                     if speed:
-                        log.write_speed(done, speed((now - told) / (done - told_step)))
-                    told, told_step = now, done
+                        log.write_speed(done, speed((now - last_report_time) / (done - last_report_step)))
+                    last_report_time, last_report_step = now, done
                     bar.set_postfix_str(" ".join(f"{name} {value:.3g}" for name, value in values.items()))
             if picture and done % picture_every == 0 and done < steps:
                 picture(done)
             if saving:
-                seconds = seconds_before + time.perf_counter() - began
+                seconds = seconds_before + time.perf_counter() - start_time
                 save_checkpoint(folder, done, seconds, parts, log.last.get(best) if main else None, keep, write=main)
             if stopping:
                 if not alone:
-                    accelerator.wait_for_everyone()  # torchrun gives those who still write half a minute only
+                    accelerator.wait_for_everyone()  # torchrun kills a process still writing after half a minute
                 raise KeyboardInterrupt(
-                    f"{folder.name} saved at step {done} of {steps}; to go on, run it again (train: with --resume)"
+                    f"{folder.name} saved at step {done} of {steps}; to resume, run it again (train: with --resume)"
                 )
-    return seconds_before + time.perf_counter() - began
+    return seconds_before + time.perf_counter() - start_time
 
 
 def seed_everything(seed: int, stage: str, step: int) -> None:
-    """Seed torch's generators by run, stage and step."""
+    """Seed torch's random generators from the run's seed, the stage and the step."""
     torch.manual_seed(zlib.crc32(f"{seed}/{stage}/{step}".encode()))
 
 
@@ -128,18 +131,18 @@ def _check_finite(means: Means, folder: Path, batch: Callable[[int], Tensor] | N
     value, where = float(means.sums[name]), ""
     if batch:
         path = folder / "nan.json"
-        where = f"; {path} has the numbers of its samples"
+        where = f"; {path} lists its samples"
         if main:
             found = {"step": step + 1, "metric": name, "value": str(value), "samples": batch(step).tolist()}
             write_text(path, json.dumps(found) + "\n")
     raise UserError(
         f"{folder.name}: {name} is {value} at step {step + 1}{where}; try a lower learning rate or --precision fp32"
-        " (a checkpoint saved before is intact)"
+        " (earlier checkpoints are intact)"
     )
 
 
 def _any_process(here: bool, accelerator: Accelerator | None) -> bool:
-    """Whether it is so in any process; all of them hear the same."""
+    """Whether `here` is true in any process; all processes get the same answer."""
     if accelerator is None or accelerator.num_processes == 1:
         return here
     if here:
@@ -152,20 +155,22 @@ def _check_same_start(folder: Path, start: int, accelerator: Accelerator | None)
         return
     starts = accelerator.gather(torch.tensor([start], device=accelerator.device)).tolist()
     if len(set(starts)) > 1:
-        raise UserError(f"{folder}: the processes found different checkpoints, of steps {starts}; is it one folder?")
+        raise UserError(
+            f"{folder}: the processes found checkpoints of different steps {starts}; expected one folder shared by all"
+        )
 
 
 @contextmanager
-def _told_if_another_died(folder: Path, alone: bool) -> Iterator[None]:
-    """Turn what a process hears when another one is gone into one line."""
+def _report_if_another_died(folder: Path, alone: bool) -> Iterator[None]:
+    """Turn the error that a process gets when another one has died into one line."""
     try:
         yield
     except RuntimeError as error:
         if alone or not any(word in str(error) for word in ("gloo", "NCCL", "Connection", "Broken pipe")):
             raise
-        print(  # here and not by a UserError: torchrun's SIGTERM is on its way, and is not postponed outside
-            f"\nerror: {folder.name}: another process of this run is gone, so this one ends too;"
-            " --resume goes on from the last checkpoint, with any number of processes",
+        print(  # not a UserError: torchrun will send SIGTERM, which is postponed only within this context
+            f"\nerror: {folder.name}: another process of this run has died, so this one stops too;"
+            " --resume continues from the last checkpoint, with any number of processes",
             file=sys.stderr,
             flush=True,
         )

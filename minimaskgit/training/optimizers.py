@@ -1,4 +1,7 @@
-"""Optimizers of the transformers, and how their learning rates rise and fall (lesson 9; paper section 4.1)."""
+"""Optimizers of the transformers, learning rate schedules and gradient clipping (lesson 9; paper section 4.1).
+
+settings, model ──make_optimizers──> Muon + AdamW        step ──trapezoid or cosine_decay──> learning rate
+"""
 
 import math
 
@@ -15,9 +18,9 @@ from minimaskgit.transformer import Transformer
 def make_optimizers(
     settings: TransformerTraining, model: Transformer, precision: Precision
 ) -> dict[str, tuple[torch.optim.Optimizer, float]]:
-    """Optimizers by name, each with its peak learning rate: Muon for the blocks' matrices if asked, AdamW otherwise.
+    """Optimizers by name, each with its peak learning rate: AdamW, and Muon for the blocks' matrices if set.
 
-    precision: in which Muon iterates.
+    precision: the precision of Muon's iteration.
     """
     matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
@@ -54,5 +57,5 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def gradient_norm(model: nn.Module, largest: float) -> Tensor:
-    """Clip the gradient to the norm `largest` and give the norm it had."""
+    """Clip the gradient to the norm `largest`, and return the norm it had before."""
     return whole(nn.utils.clip_grad_norm_(model.parameters(), largest))

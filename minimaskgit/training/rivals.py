@@ -32,11 +32,14 @@ def fit_and_show(
     parts: Mapping[str, Stateful],
     draw: Callable[[Tensor, torch.Generator], Tensor],
 ) -> float:
-    """`Session.fit`, with pictures of what `draw` makes of labels (B,) and a random generator; gives the seconds."""
+    """`Session.fit`, with sample pictures; returns the elapsed seconds.
+
+    draw: makes images from labels (B,) and a random generator.
+    """
     names = session.train.label_names[:10]
 
     def sheet(heading: str, path: Path) -> Path:
-        labels = torch.arange(len(names), device=session.device).repeat(4)  # one column a class
+        labels = torch.arange(len(names), device=session.device).repeat(4)  # one column per class
         generator = torch.Generator(session.device).manual_seed(session.config.seed)
         with session.autocast():
             images = draw(labels, generator)
@@ -52,7 +55,7 @@ def fit_and_show(
 
 
 def train_diffusion(session: Session, folder: Path) -> tuple[UNet, float]:
-    """Train by the session's settings, checkpoints in `folder`; gives the weights' moving average and the seconds."""
+    """Train with checkpoints in `folder`; returns the moving average of the model and the elapsed seconds."""
     shape, settings, seed = session.config.diffusion, session.config.diffusion_training, session.config.seed
     torch.manual_seed(seed)
     size, classes = session.config.images.size, session.train.num_classes
@@ -81,11 +84,11 @@ def train_diffusion(session: Session, folder: Path) -> tuple[UNet, float]:
     return ema.module, fit_and_show(session, folder, settings, step, parts, draw)
 
 
-PENALTY_EVERY = 4  # steps: differentiating a gradient is dear, and so much weight now and then does as well
+PENALTY_EVERY = 4  # steps; differentiating a gradient is expensive, and 4 times the weight every 4 steps works as well
 
 
 def train_gan(session: Session, folder: Path) -> tuple[Generator, float]:
-    """Train by the session's settings, checkpoints in `folder`; gives the moving average generator and the seconds."""
+    """Train with checkpoints in `folder`; returns the moving average of the generator and the elapsed seconds."""
     shape, settings, seed = session.config.gan, session.config.gan_training, session.config.seed
     torch.manual_seed(seed)
     size, classes = session.config.images.size, session.train.num_classes
@@ -93,7 +96,7 @@ def train_gan(session: Session, folder: Path) -> tuple[Generator, float]:
     discriminator = Discriminator(size, classes, shape.width, shape.multipliers, shape.patch).to(session.device)
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True).eval()
     optimizer, d_optimizer = (
-        torch.optim.Adam(part.parameters(), rate, betas=(0.0, 0.99))  # no momentum: the goal keeps moving
+        torch.optim.Adam(part.parameters(), rate, betas=(0.0, 0.99))  # no momentum, because the goal keeps moving
         for part, rate in ((model, settings.learning_rate), (discriminator, settings.d_learning_rate))
     )
 
@@ -110,10 +113,10 @@ def train_gan(session: Session, folder: Path) -> tuple[Generator, float]:
             fake = model(torch.randn(len(labels), model.latent, device=labels.device), labels)
             d_loss = discriminator_loss(discriminator, images, fake, labels)
         total = d_loss
-        if settings.penalty and step % PENALTY_EVERY == 0:  # in full precision, for it is differentiated twice
+        if settings.penalty and step % PENALTY_EVERY == 0:  # in float32, because it is differentiated twice
             total = d_loss + settings.penalty / 2 * PENALTY_EVERY * gradient_penalty(discriminator, images, labels)
         update(d_optimizer, total, settings.d_learning_rate * rate)
-        discriminator.requires_grad_(False)  # it learned above, and judges here
+        discriminator.requires_grad_(False)  # updated above; here it only scores
         with session.autocast():
             g_loss = generator_loss(discriminator, fake, labels)
         update(optimizer, g_loss, settings.learning_rate * rate)

@@ -1,9 +1,9 @@
-"""Weights split between processes (FSDP), for a transformer too large for the memory of one GPU.
+"""Weights split between processes (FSDP), for transformers too large for the memory of one GPU.
 
-split(model)    each process keeps its share of every weight, and so of its gradient and optimizer state
-                a block's shares are put together when it computes, and let go after
-whole(tensor)   put together, by all processes
-share_of(tensor, value)   the other way round, when a checkpoint is loaded
+split(model)              each process keeps its share of every weight, gradient and optimizer state;
+                          a block's weights are gathered when it computes, and freed afterwards
+whole(tensor)             gathers a tensor from all processes
+share_of(tensor, value)   the inverse: this process's share, for loading a checkpoint
 """
 
 import warnings
@@ -18,44 +18,44 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def split(model: nn.Module) -> None:
-    """Leave each process its share of the weights of a model with `blocks`, in place; all processes must call it.
+    """Split the weights of a model with `blocks` between processes, in place; all processes must call it.
 
-    The parameters are other objects afterwards: optimizers are made after it. Only calls of the model as a whole, and
-    of its blocks, put weights together.
+    It replaces the parameter objects, so create optimizers afterwards. Only calls of the whole model or of its blocks
+    gather weights.
     """
     device = next(model.parameters()).device
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     for block in model.blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
-    # The logits are a view of a matrix product's result; nothing here writes into them, which would be the danger.
+    # The logits are a view of a matrix product's result; this is safe because nothing here writes into them.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor put together of all processes' shares, all of which must ask for it; one that is not split, itself."""
+    """Gather a split tensor from all processes, all of which must call this; other tensors are returned unchanged."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def share_of(tensor: Tensor, value: Tensor) -> Tensor:
-    """What this process keeps of `value`, of the shape of `tensor`: all, unless that is split."""
+    """This process's share of `value`, split like `tensor`, which has the same shape; all of it if not split."""
     if not isinstance(tensor, DTensor):
         return value
-    # src_data_rank None: every process has read all of the value, so nothing is sent.
+    # src_data_rank=None: every process already has the whole value, so nothing is sent.
     return distribute_tensor(value.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None)
 
 
 def whole_model(model: nn.Module, make: Callable[[], nn.Module], here: bool) -> nn.Module:
-    """A split model's weights in a fresh one, in eval mode, where `here` is true; elsewhere in one without storage.
+    """A new model in eval mode with the gathered weights of a split one; without storage where `here` is false.
 
-    make: gives a model of the same shape. All processes must call it.
+    make: creates a model of the same shape. All processes must call this.
     """
     with torch.device("meta"):
         fresh = make()
     if here:
         fresh.to_empty(device=next(model.parameters()).device)
     for name, value in model.state_dict().items():
-        value = whole(value)  # by all processes
+        value = whole(value)  # called by all processes
         if here:
             fresh.load_state_dict({name: value}, strict=False)
     return fresh.eval()

@@ -298,8 +298,8 @@ def smallest_input(item: pytest.Item, error: BaseException) -> str:
 
 def reason(error: BaseException, path: Path) -> str:
     """The first lines of what went wrong, and the student's own line where it did."""
-    if hasattr(error, "told"):  # by the judge of a class
-        return error.told
+    if hasattr(error, "explanation"):  # by the judge of a class
+        return error.explanation
     if isinstance(error, AssertionError):
         said = list(takewhile(lambda line: not line.startswith("assert "), str(error).splitlines()))
         return "\n".join(said) or str(error).splitlines()[0]
