@@ -1,0 +1,38 @@
+"""What a user chooses when decoding: the number of steps, the classes, and other settings than the run's own."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from minimaskgit.common.errors import UserError
+from minimaskgit.data.sources import find_classes
+from minimaskgit.runs.config import DecodingConfig, decoding_arguments
+from minimaskgit.runs.run import Run
+
+
+def decoding_options(run: Run, settings: DecodingConfig, seed: int) -> dict:
+    """Settings and seed as the arguments of `decode_steps`."""
+    return decoding_arguments(settings) | {"generator": torch.Generator(run.device).manual_seed(seed)}
+
+
+def decoding_settings(default: DecodingConfig, options: object) -> DecodingConfig:
+    """The run's decoding settings, replaced by what a command's `options` give; UserError for impossible ones."""
+    names = ("steps", "schedule", "temperature", "guidance")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    for name in ("temperature", "guidance"):
+        if given.get(name, 0) < 0:
+            raise UserError(f"--{name} {given[name]}: expected 0 or more")
+    return replace(default, **given)
+
+
+def check_steps(steps: int, num_tokens: int) -> None:
+    """UserError unless 1 <= steps <= N: more steps than tokens would have nothing left to do."""
+    if not 1 <= steps <= num_tokens:
+        raise UserError(f"--steps {steps}: expected 1 to {num_tokens}, the number of tokens of an image")
+
+
+def choose_labels(run: Run, label: str | None, count: int) -> Tensor:
+    """`count` labels (B,): all of the class called `label`, or the classes in turn."""
+    chosen = find_classes([label] if label is not None else (), run.label_names)
+    return torch.tensor([chosen[i % len(chosen)] for i in range(count)], device=run.device)

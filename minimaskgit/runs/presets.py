@@ -1,0 +1,156 @@
+"""Where settings start from: one function per preset.
+
+demo, glyphs (drawn pictures) · demo-real, tiny-imagenet, full (Tiny ImageNet) · paper (ImageNet, as published)
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from minimaskgit.runs.config import (
+    ClassifierConfig,
+    Config,
+    DecodingConfig,
+    ImagesConfig,
+    TokenizerConfig,
+    TokenizerTraining,
+    TransformerConfig,
+    TransformerTraining,
+    load_config,
+)
+
+
+def demo() -> Config:
+    """Glyphs on two CPU cores; `make demo` says how long that takes on yours."""
+    return Config(images=ImagesConfig(count=30_000), decoding=DecodingConfig(temperature=2.0))
+
+
+def glyphs() -> Config:
+    """The demo, trained for an hour or two on two CPU cores: the weights in data/pretrained/glyphs."""
+    config = demo()
+    return replace(
+        config,
+        images=ImagesConfig(count=100_000),
+        tokenizer_training=replace(config.tokenizer_training, steps=6000),
+        transformer_training=replace(config.transformer_training, steps=14_000, ema_decay=0.999),
+        report_every=200,
+        picture_every=4000,
+        save_every=1000,
+    )
+
+
+def demo_real() -> Config:
+    """A few classes of Tiny ImageNet, small: to see real photographs go through every stage, not for quality."""
+    config = demo()
+    return replace(
+        config,
+        data="zh-plus/tiny-imagenet",
+        images=ImagesConfig(
+            size=64,
+            count=3000,
+            # goldfish, monarch, school bus, pizza, banana, lakeside; the hub's copy names classes by these ids
+            classes=("n01443537", "n02279972", "n04146614", "n07873807", "n07753592", "n09332890"),
+            flip=True,
+        ),
+        tokenizer=replace(config.tokenizer, patch=8, num_codes=512),
+        tokenizer_training=replace(config.tokenizer_training, steps=1000),
+        transformer_training=replace(config.transformer_training, steps=600),
+        report_every=25,
+        picture_every=250,
+    )
+
+
+def full() -> Config:
+    """Tiny ImageNet at 64 x 64 as 16 x 16 tokens of 1024 codes, for one modern GPU."""
+    return Config(
+        data="zh-plus/tiny-imagenet",
+        images=ImagesConfig(size=64, crop=4, flip=True),
+        classifier=ClassifierConfig(width=64, steps=4000, batch_size=256, learning_rate=2e-3),
+        tokenizer=TokenizerConfig(
+            width=128, multipliers=(1, 2, 2), blocks=2, patch=1, num_codes=1024, code_dim=32, l2_norm=True
+        ),
+        tokenizer_training=TokenizerTraining(
+            steps=20_000, batch_size=128, learning_rate=4e-4, warmup=500, gan_start=0.4, gan_learning_rate=2e-4,
+            gan_width=64, gan_layers=3,
+        ),
+        transformer=TransformerConfig(width=512, depth=12, heads=8, mlp_width=2048, dropout=0.1, pre_norm=True),
+        transformer_training=TransformerTraining(
+            steps=40_000, batch_size=256, learning_rate=1e-3, muon_learning_rate=1e-2, warmup=1000,
+            label_smoothing=0.1, class_dropout=0.1, cooldown=0.4, ema_decay=0.999,
+        ),
+        decoding=DecodingConfig(steps=12),
+        report_every=100, picture_every=2000, save_every=2000,
+    )  # fmt: skip
+
+
+def tiny_imagenet() -> Config:
+    """The same, smaller: for one GPU and a short time, with weights of less than 16 MB a file (`make full`)."""
+    config = full()
+    return replace(
+        config,
+        compile=True,
+        classifier=replace(config.classifier, steps=2000),
+        tokenizer=replace(config.tokenizer, width=64),
+        tokenizer_training=replace(config.tokenizer_training, steps=12_000, learning_rate=8e-4),
+        transformer=replace(config.transformer, width=256, depth=8, mlp_width=1024, dropout=0.0),
+        transformer_training=replace(
+            config.transformer_training, steps=24_000, learning_rate=2e-3, muon_learning_rate=5e-3, label_smoothing=0.0
+        ),
+    )
+
+
+def paper() -> Config:
+    """ImageNet at 256 x 256 as published: 24 layers, 768 wide, f = 16, 1024 codes, 300 epochs; needs many GPUs."""
+    epoch = 1_281_167 // 256
+    return Config(
+        data="imagenet-1k",
+        images=ImagesConfig(size=256, flip=True),
+        classifier=ClassifierConfig(width=64, steps=100_000, batch_size=256, learning_rate=1e-3),
+        tokenizer=TokenizerConfig(
+            width=128, multipliers=(1, 1, 2, 2, 4), blocks=2, patch=1, num_codes=1024, code_dim=256,
+            released_shortcut=True,
+        ),
+        tokenizer_training=TokenizerTraining(
+            steps=300 * epoch, batch_size=256, learning_rate=1e-4, warmup=5000, gan_start=0.1,
+            gan_learning_rate=1e-4, gan_width=64, gan_layers=3,
+        ),
+        transformer=TransformerConfig(
+            width=768, depth=24, heads=8, mlp_width=3072, dropout=0.1, pre_norm=False
+        ),
+        transformer_training=TransformerTraining(
+            steps=300 * epoch, batch_size=256, optimizer="adamw", learning_rate=1e-4, weight_decay=0.045,
+            warmup=5000, cooldown=0.0, label_smoothing=0.1,
+        ),
+        report_every=100, picture_every=5000, save_every=5000,
+    )  # fmt: skip
+
+
+PRESETS = {
+    "demo": demo,
+    "glyphs": glyphs,
+    "demo-real": demo_real,
+    "tiny-imagenet": tiny_imagenet,
+    "full": full,
+    "paper": paper,
+}
+
+
+def starting_point(argv: Sequence[str] | None) -> tuple[str, Path, Config]:
+    """Preset, run folder and default settings; they must be known before the other options can have defaults.
+
+    With --resume the settings are those of the run in the folder.
+    """
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--preset", choices=tuple(PRESETS), default="demo")
+    early.add_argument("--full", dest="preset", action="store_const", const="full")
+    early.add_argument("--out", type=Path)
+    early.add_argument("--resume", action="store_true")
+    known, _ = early.parse_known_args(argv)
+    out = known.out or Path("runs") / known.preset
+    saved = out / "config.json"
+    return (
+        known.preset,
+        out,
+        load_config(saved) if known.resume and saved.exists() else PRESETS[known.preset](),
+    )
