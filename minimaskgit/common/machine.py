@@ -30,7 +30,7 @@ PUBLISHED_PEAKS = {
     "RTX 4090": 165e12,
 }
 
-# Words of a GPU's name that do not change its speed: maker, form factor of the fastest variant, kind and size of memory.
+# Words that do not change the speed: the maker, the form factor of the fastest variant, kind and size of the memory.
 UNIMPORTANT = re.compile(r"NVIDIA|GEFORCE|SXM\d?|HBM3E?|\d+GB")
 
 LARGEST_SIDE = {"cpu": 2048, "mps": 4096, "cuda": 8192}  # of the matrices whose product is timed

@@ -9,6 +9,7 @@ Started as a script, outside of the package: a student's process has only this f
 
 import contextlib
 import functools
+import importlib.machinery
 import importlib.util
 import json
 import linecache
@@ -26,17 +27,20 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import confinement
-import numpy as np
-import torch.nn.functional
 from confinement import Cannot, Limits
 from protocol import MEBI, Channel, NotPlain, ProtocolError, Reference
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
 sys.path.pop(0)
 
+import numpy as np
+import torch
+import torch.distributions
+import torch.nn.functional
+
 TICK = 0.1  # seconds between two looks of the watcher
+
 
 # --- The student's process ---
 
