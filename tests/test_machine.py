@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from minimaskgit.common.machine import LIMITS, described, machine, processor, published_peak
+from minimaskgit.common.errors import UserError
+from minimaskgit.common.machine import LIMITS, described, machine, pick_device, processor, published_peak
 
 CPU = torch.device("cpu")
 
@@ -33,6 +34,20 @@ def test_a_description_lists_what_the_processor_can_do():
     found = {"name": "Some CPU", "cores": 4, "instructions": ["AVX2", "AMX"], "limits": {}}
     assert described(found) == "Some CPU, 4 cores (AVX2, AMX)"
     assert described(found | {"instructions": []}) == "Some CPU, 4 cores"
+
+
+# --- Devices ---
+
+
+@pytest.mark.parametrize("name", ["cuda:1", "cuda:0", "mps:0", "cpu:1"])
+def test_a_numbered_device_is_refused_in_one_line_that_says_how_to_choose_a_gpu(name, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    with pytest.raises(UserError, match=f"--device {name}: expected a device without a number") as error:
+        pick_device(name)
+    assert "\n" not in str(error.value)
+    assert ("CUDA_VISIBLE_DEVICES=" + name[-1] in str(error.value)) == name.startswith("cuda")
+    assert pick_device("cuda") == torch.device("cuda") and pick_device("auto").type == "cuda"
 
 
 # --- Published speeds ---

@@ -133,11 +133,19 @@ def free_memory(device: torch.device) -> int:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`, "auto" being the best there is; UserError if the machine does not have it."""
+    """The device called `name`; "auto" is the best one here.
+
+    UserError if the machine does not have it, or for a number as in cuda:1: `accelerate` has no argument for it, so
+    training would take the first GPU all the same.
+    """
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
-    if not available.get(name.split(":")[0]):
-        there = ", ".join(kind for kind, here in available.items() if here)
-        raise UserError(f"no device {name!r} here; expected auto or one of: {there}")
+    kind, _, number = name.partition(":")
+    if not available.get(kind):
+        usable = ", ".join(kind for kind, here in available.items() if here)
+        raise UserError(f"no device {name!r} here; expected auto or one of: {usable}")
+    if number:
+        hint = f"; to choose a GPU, set CUDA_VISIBLE_DEVICES={number} and --device cuda" if kind == "cuda" else ""
+        raise UserError(f"--device {name}: expected a device without a number, such as {kind}{hint}")
     return torch.device(name)

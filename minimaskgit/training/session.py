@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import PartialState, is_initialized
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast_object_list
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
@@ -153,7 +154,7 @@ class Session:
 
 def start_session(config: Config, folder: Path, device: str = "auto", stages: Sequence[str] = ()) -> Session:
     """Load the data and write down the settings; joins the processes if there are several."""
-    place = pick_device(device)
+    place = chosen_device(device)
     accelerator = Accelerator(
         cpu=place.type == "cpu",
         mixed_precision="no",  # Session.autocast has the precision
@@ -186,6 +187,16 @@ def start_session(config: Config, folder: Path, device: str = "auto", stages: Se
             save_config(config, folder / "config.json")
         write_json(folder / "labels.json", train_data.label_names)
     return Session(config, folder, accelerator, train_data, valid_data)
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device to train on; UserError if this process already trains on another: `accelerate` keeps the first."""
+    if not is_initialized():
+        return pick_device(name)
+    current = PartialState().device
+    if name != "auto" and pick_device(name).type != current.type:
+        raise UserError(f"--device {name}: this process already trains on {current.type}; start a new process for it")
+    return current
 
 
 def settled_precision(config: Config, folder: Path, accelerator: Accelerator) -> Precision:
