@@ -61,7 +61,7 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(processes, accumulate, 
 
 
 def test_the_rivals_are_trained_by_one_process():
-    check_shares(Config(), ["gan", "diffusion"], place(1))
+    check_shares(replace(Config(), accumulate=2), ["gan", "diffusion"], place(1))
     with pytest.raises(UserError, match="--stage gan: processes are 2"):
         check_shares(Config(), ["gan"], place(2))
 

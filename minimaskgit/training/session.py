@@ -32,7 +32,7 @@ from minimaskgit.training.checkpoint import delete_checkpoints
 from minimaskgit.training.estimate import Estimate, cuts_to_fit
 from minimaskgit.training.loop import fit
 
-ONE_PROCESS = ("gan", "diffusion")  # stages that are not shared between processes
+ONE_PROCESS = ("gan", "diffusion")  # stages that one process trains, on whole batches
 
 COMPILERS = (os.environ.get("CXX", "c++"), "g++", "clang++")
 
@@ -212,11 +212,11 @@ def settled_precision(config: Config, folder: Path, accelerator: Accelerator) ->
 def check_shares(config: Config, stages: Sequence[str], accelerator: Accelerator) -> None:
     """UserError if a batch cannot be shared evenly between the processes and their parts."""
     processes, parts = accelerator.num_processes, config.accumulate
+    shared = {"classifier": ("classifier",), "tokenizer": ("classifier", "tokenizer_training")}
     for stage in stages:
-        if stage in ONE_PROCESS and processes * parts > 1:
-            raise UserError(f"--stage {stage}: processes are {processes} and --accumulate is {parts}; expected 1 and 1")
-        trained = {"tokenizer": ("classifier", "tokenizer_training")}.get(stage, ("transformer_training",))
-        for name in () if stage in ONE_PROCESS else trained:
+        if stage in ONE_PROCESS and processes > 1:
+            raise UserError(f"--stage {stage}: processes are {processes}; expected 1")
+        for name in () if stage in ONE_PROCESS else shared.get(stage, ("transformer_training",)):
             if (batch_size := getattr(config, name).batch_size) % (processes * parts):
                 raise UserError(
                     f"--{name.replace('_', '-')}.batch-size {batch_size} is over all processes: expected a multiple of"
