@@ -30,6 +30,10 @@ from minimaskgit.training.checkpoint import Stateful, load_checkpoint, save_chec
 from minimaskgit.training.log import Log, Means, Metrics
 
 
+class StoppedEarly(Exception):
+    """A stage was saved and stopped before its last step, as asked for; the message says where."""
+
+
 def fit(
     folder: Path,
     steps: int,
@@ -46,6 +50,7 @@ def fit(
     speed: Callable[[float], Mapping[str, float]] | None = None,
     keep: int = 2,
     accelerator: Accelerator | None = None,
+    stop_at: int | None = None,
 ) -> float:
     """Call `train_step` for every step not yet done, reporting, drawing and saving at intervals; gives the seconds.
 
@@ -54,14 +59,17 @@ def fit(
     written to folder/nan.json when a metric of theirs is not finite, which raises UserError. Of the checkpoints the
     newest `keep` stay, and the one where the metric `best` was lowest. speed: what a step's mean seconds come to, told
     beside the metrics in folder/speed.jsonl and TensorBoard. Stopped by Ctrl-C or SIGTERM it saves first. accelerator:
-    of the processes that train together, None for one; each calls `picture`. The seconds are those of all sessions
-    together.
+    of the processes that train together, None for one; each calls `picture`. stop_at: the number of steps done after
+    which to save and raise StoppedEarly, unless the stage is then done. The seconds are those of all sessions together.
     """
     main = accelerator is None or accelerator.is_main_process
     means = Means(accelerator)
     parts = {**parts, "means": means}
     start, seconds_before = load_checkpoint(folder, parts)
     _check_same_start(folder, start, accelerator)
+    last = steps if stop_at is None else min(stop_at, steps)
+    if last <= start < steps:
+        raise StoppedEarly(f"{folder.name}: stopped early at step {start} of {steps}")
     log = Log(folder, start) if main else None
     began = told = time.perf_counter()
     bar = tqdm(
@@ -88,7 +96,7 @@ def fit(
             bar.update()
             stopping = _any_process(bool(stop), accelerator) and done < steps
             reporting = done % report_every == 0 or done == steps
-            saving = (done % save_every == 0 and done < steps) or stopping
+            saving = (done % save_every == 0 and done < steps) or stopping or done == last < steps
             if reporting or saving:
                 means.share()
                 _check_finite(means, folder, batch, main)  # never over a good state
@@ -112,6 +120,8 @@ def fit(
                 raise KeyboardInterrupt(
                     f"{folder.name} saved at step {done} of {steps}; to go on, run it again (train: with --resume)"
                 )
+            if done == last < steps:
+                raise StoppedEarly(f"{folder.name}: stopped early at step {done} of {steps}")
     return seconds_before + time.perf_counter() - began
 
 

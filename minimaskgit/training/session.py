@@ -51,6 +51,7 @@ class Session:
     train: ImageData
     valid: ImageData
     readers: dict[int, Ahead] = field(default_factory=dict)  # of images, by batch size
+    stop_at: int | None = None  # number of steps after which each stage is saved and stopped, if it is not done
 
     @property
     def device(self) -> torch.device:
@@ -148,6 +149,7 @@ class Session:
             picture=picture,
             keep=config.keep_checkpoints,
             accelerator=self.accelerator,
+            stop_at=self.stop_at,
             **options,
         )
 
