@@ -22,6 +22,7 @@ from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.precision import choose
 from minimaskgit.runs import config, run
+from minimaskgit.runs.presets import starting_point
 from minimaskgit.runs.run import open_run
 from minimaskgit.training import rehearsal, session
 from minimaskgit.training.checkpoint import checkpoints
@@ -75,7 +76,6 @@ def test_resuming_a_finished_run_keeps_its_models(run_folder, capsys):
     assert (run_folder / "transformer/model.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize("stage", ["tokenizer", "transformer", "autoregressive"])
 def contents(folder: Path) -> dict[Path, bytes]:
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -178,6 +178,7 @@ def test_max_steps_stop_every_stage_that_can_be_trained(run_folder, tmp_path):
     assert same_weights("transformer", half, run_folder) and same_weights("autoregressive", half, run_folder)
 
 
+@pytest.mark.parametrize("stage", ["tokenizer", "transformer", "autoregressive"])
 def test_a_run_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_path, monkeypatch, stage):
     """Stop the stage after its fourth step, as Ctrl-C does, and resume."""
     original = session.batch_indices
@@ -292,6 +293,35 @@ def test_the_full_preset_starts_on_a_cpu_and_says_how_long_the_whole_would_take(
 def test_impossible_training_options_are_told_in_one_line(tmp_path, capsys, arguments, complaint):
     out = ["--out", str(tmp_path / "run")]
     assert complaint in error_line(capsys, train, *out, *TINY_RUN, *arguments)
+
+
+def test_a_probe_of_few_steps_has_a_folder_of_its_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--stage", "gan", *TINY_RUN]
+    train.main([*options, "--max-steps", "1"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"done: {Path('runs/demo-1-steps')}; next: ")
+    train.main([*options, "--gan-training.steps", "2"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"done: {Path('runs/demo')}; next: ")
+    train.main([*options, "--max-steps", "2", "--out", "elsewhere"])
+    train.main(["--stage", "gan", "--max-steps", "1", "--resume"])
+    assert "runs/demo-1-steps/gan: trained already" in Path(capsys.readouterr().out).as_posix()
+    assert {path.name for path in Path("runs").iterdir()} == {"demo", "demo-1-steps"}
+    assert open_run(Path("runs/demo-1-steps")).config.gan_training.steps == 1
+    assert open_run(Path("runs/demo")).config.gan_training.steps == 2
+
+
+@pytest.mark.parametrize(
+    "arguments, folder",
+    [
+        (["--full"], "full"),
+        (["--full", "--max-steps", "3"], "full-3-steps"),
+        (["--preset", "paper", "--max_steps=3"], "paper-3-steps"),
+        (["--full", "--max-steps", "3", "--resume"], "full"),  # there is no such probe
+    ],
+)
+def test_where_a_run_goes_without_out(arguments, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert starting_point(arguments)[1] == Path("runs") / folder
 
 
 def test_a_diverging_loss_stops_with_the_step(tmp_path, capsys):
