@@ -80,9 +80,9 @@ def reference_decode(
     `decode` returns the same, faster, and can also start from a canvas that is partly known.
     """
     Y = torch.full((len(labels), model.num_tokens), model.mask_id, device=labels.device)  # (B, N) a blank canvas
-    U = (Y == model.mask_id).sum(1)  # (B,)
+    U = (model.mask_id == Y).sum(1)  # (B,)
     for t in range(T):
-        known = Y != model.mask_id
+        known = model.mask_id != Y
         # 1. Predict: the probabilities of all tokens at once, from those that are known.
         logits = model(Y, labels)  # (B, N, K)
         # 2. Sample every unknown token. Its probability, plus noise that fades out, is the model's confidence in it.

@@ -28,7 +28,7 @@ import tyro
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json, write_text
-from minimaskgit.grading import report
+from minimaskgit.grading import lent, report
 from minimaskgit.grading.confinement import Limits
 from minimaskgit.grading.report import Result
 from minimaskgit.grading.sandbox import STARTING, Answers, JudgeError, Sandbox, StudentError
@@ -115,10 +115,10 @@ def grade_all(found: list[Submission], exercises: list[str], options: Options) -
     """Results in the order of the students; each is saved and reported as soon as it is finished."""
     folder = options.work / f"lesson_{options.lesson}"
     results: dict[str, Result] = {}
-    judges = Judges()
+    judges, basis = Judges(), _basis(options)
     _print_protection(protection(options.memory))
     with ThreadPoolExecutor(options.jobs) as pool:
-        waiting = {pool.submit(_kept_or_graded, one, exercises, options, folder, judges): one for one in found}
+        waiting = {pool.submit(_kept_or_graded, one, exercises, options, folder, judges, basis): one for one in found}
         try:
             for done in as_completed(waiting):
                 one, result = waiting[done], done.result()
@@ -174,8 +174,10 @@ def _print_protection(lock: dict) -> None:
             )
 
 
-def _kept_or_graded(one: Submission, exercises: list[str], options: Options, folder: Path, judges: "Judges") -> Result:
-    kept = folder / report.file_name(one.student, f"-{_mark(one, options)}.json")
+def _kept_or_graded(
+    one: Submission, exercises: list[str], options: Options, folder: Path, judges: "Judges", basis: list[str]
+) -> Result:
+    kept = folder / report.file_name(one.student, f"-{_mark(one, basis)}.json")
     if options.resume and kept.exists():
         return Result(**json.loads(kept.read_text("utf-8")))
     result = grade(one, exercises, options, judges)
@@ -184,17 +186,28 @@ def _kept_or_graded(one: Submission, exercises: list[str], options: Options, fol
     return result
 
 
-def _mark(one: Submission, options: Options) -> str:
-    """Of all that a grade depends on: a result that was kept under it is the same result."""
-    laws = [laws_of(options.lesson), *sorted((ROOT / "tests").glob("*.py")), ROOT / "tests/laws/conftest.py"]
-    laws += [
-        ROOT / f"lessons/exercises/lesson_{options.lesson}.py",
-        *sorted(Path(__file__).parent.glob("grading/*.py")),
-    ]
+def _mark(one: Submission, basis: list[str]) -> str:
+    """The key of a kept result: a hash of everything that the grade depends on."""
+    return hashlib.sha256("\0".join([one.student, one.source, one.trouble, *basis]).encode()).hexdigest()[:16]
+
+
+def _basis(options: Options) -> list[str]:
+    """Everything that all students' grades depend on: options, laws, grader, and the sources lent to students."""
     limits = [options.timeout, options.call_timeout, options.memory, options.seed, options.lend_everything]
-    said = [one.student, one.source, one.trouble, *map(str, limits), str(options.junit)]
-    said += [path.read_text("utf-8") for path in laws if path.exists()]
-    return hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]
+    exercise = ROOT / f"lessons/exercises/lesson_{options.lesson}.py"
+    laws = [laws_of(options.lesson), *sorted((ROOT / "tests").glob("*.py")), ROOT / "tests/laws/conftest.py"]
+    laws += [exercise, *sorted(Path(__file__).parent.glob("grading/*.py"))]
+    if options.lend_everything:  # what is lent then depends on the student's imports
+        lent_sources = [path.read_text("utf-8") for path in sorted(lent.PACKAGE.rglob("*.py"))]
+    else:
+        lent_sources = [text for item in sorted(lent.lent_to(exercise).items()) for text in item]
+    texts = [path.read_text("utf-8") for path in laws if path.exists()]
+    return [*map(str, limits), str(options.junit), *may_be_infinite(), *texts, *lent_sources]
+
+
+def may_be_infinite() -> list[str]:
+    """Functions whose answer may be infinite, by weights.toml."""
+    return tomllib.loads(WEIGHTS.read_text("utf-8")).get("may_be_infinite", [])
 
 
 # --- One student ---
@@ -278,10 +291,9 @@ def _settings(one: Submission, count: int, options: Options, scratch: Path) -> d
     (scratch / "empty").mkdir()
     scratch.chmod(0o711)  # a student's process may be another user, and work in the empty folder
     (scratch / "empty").chmod(0o777)
-    infinite = tomllib.loads(WEIGHTS.read_text("utf-8")).get("may_be_infinite", [])
     settings = {"submission": str(submission), "out": str(scratch / "out.json"), "folder": str(scratch / "empty")}
     settings |= {"lesson": options.lesson, "seconds": options.timeout / count, "call_seconds": options.call_timeout}
-    settings |= {"memory": options.memory, "seed": options.seed, "infinite": infinite}
+    settings |= {"memory": options.memory, "seed": options.seed, "infinite": may_be_infinite()}
     settings |= {"hidden": [str(options.submissions.resolve())], "lend_everything": options.lend_everything}
     write_json(scratch / "settings.json", settings)
     return settings

@@ -31,8 +31,10 @@ class Options:
     # Which model to train; all: the first three, without the rivals.
     stage: Literal["tokenizer", "transformer", "autoregressive", "gan", "diffusion", "all"] = "all"
     out: Path | None = None  # run folder; default runs/PRESET
-    resume: bool = False  # go on with the run in that folder, with its settings
-    max_steps: int | None = None  # stop each stage after so many steps, as if they were all
+    resume: bool = False  # continue the run in that folder with its settings; more steps extend unfinished stages
+    # A probe: train each stage for at most so many steps, by default in runs/PRESET-N-steps.
+    # With --resume: save and stop each stage after so many steps.
+    max_steps: int | None = None
     device: str = "auto"  # auto, cpu, cuda or mps
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
@@ -45,13 +47,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     preset, out, config = starting_point(argv)
     default = Options(preset=preset, out=out, config=config)
     options = cli.parse(Options, "Train a tokenizer and transformers.", default, argv)
-    config = options.config if options.max_steps is None else limit_steps(options.config, options.max_steps)
     stages = STAGES if options.stage == "all" else (options.stage,)
-    train(config, out, stages, options.resume, options.device, estimate=True)
+    limited = options.config if options.max_steps is None else limit_steps(options.config, options.max_steps)
+    if options.resume:
+        done = train(options.config, out, stages, True, options.device, estimate=True, stop_at=options.max_steps)
+    else:
+        done = train(limited, out, stages, device=options.device, estimate=True)
     everyone = PartialState()
-    if options.max_steps is not None and everyone.is_main_process:
-        print(whole_time(options.config, config, out, stages))
-    everyone.print(f"done: {out}; next: python -m minimaskgit.generate --run {out}")
+    if options.max_steps is not None and not options.resume and everyone.is_main_process:
+        print(whole_time(options.config, limited, out, stages))
+    if done:
+        everyone.print(f"done: {out}; next: python -m minimaskgit.generate --run {out}")
+    else:
+        everyone.print(f"stopped early: {out}; --resume continues")
     everyone.destroy_process_group()
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny import FixedLogits
 
-from minimaskgit import ablate, train
+from minimaskgit import ablate
 from minimaskgit.classifier import Classifier
 from minimaskgit.common import cli
 from minimaskgit.data.glyphs import GLYPH_NAMES

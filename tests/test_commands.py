@@ -3,10 +3,13 @@
 import io
 import json
 import platform
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +20,9 @@ from safetensors.torch import load_file
 from minimaskgit import bench, compare, demo, export, generate, train
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
+from minimaskgit.common.precision import choose
 from minimaskgit.runs import config, run
+from minimaskgit.runs.presets import starting_point
 from minimaskgit.runs.run import open_run
 from minimaskgit.training import rehearsal, session
 from minimaskgit.training.checkpoint import checkpoints
@@ -69,6 +74,108 @@ def test_resuming_a_finished_run_keeps_its_models(run_folder, capsys):
     train.main(["--out", str(run_folder), "--resume"])
     assert "trained already, kept" in capsys.readouterr().out
     assert (run_folder / "transformer/model.safetensors").read_bytes() == before
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def same_weights(stage: str, *folders: Path) -> bool:
+    once, twice = (load_file(folder / stage / "model.safetensors") for folder in folders)
+    return all(torch.equal(once[key], twice[key]) for key in once)
+
+
+@pytest.fixture(scope="module")
+def stopped_run(tmp_path_factory) -> Path:
+    """A run of the GAN, stopped by Ctrl-C in the third of its five steps."""
+    original = session.batch_indices
+
+    def interrupting(count, batch_size, step, seed):
+        if step == 2:
+            signal.raise_signal(signal.SIGINT)
+        return original(count, batch_size, step, seed)
+
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt, match="saved at step 3 of 5"):
+        patch.setattr(session, "batch_indices", interrupting)
+        train.main(["--out", str(folder), "--stage", "gan", *TINY_RUN])
+    return folder
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["--gan.width", "16"], "gan.width is 8 there and 16 here"),
+        (["--transformer.depth", "9", "--seed", "1"], "seed is 0 there and 1 here"),
+        (["--transformer.depth", "9"], "transformer.depth is 1 there and 9 here"),
+        (["--precision", "fp32" if choose("auto", torch.device("cpu")) == "bf16" else "bf16"], "precision is "),
+        (["--decoding.steps", "4"], "decoding.steps is 8 there and 4 here"),
+        (["--gan-training.steps", "4"], "--gan-training.steps 4: "),
+        (["--max-steps", "0"], "--max-steps 0: expected 1 or more"),
+    ],
+)
+def test_resuming_with_other_settings_is_refused_and_touches_nothing(stopped_run, capsys, arguments, complaint):
+    before = contents(stopped_run)
+    printed = error_line(capsys, train, "--out", str(stopped_run), "--stage", "gan", "--resume", *arguments)
+    assert complaint in printed
+    assert contents(stopped_run) == before
+
+
+def test_settings_that_a_run_chooses_by_itself_are_no_difference(stopped_run, run_folder, tmp_path):
+    folder = shutil.copytree(stopped_run, tmp_path / "run")
+    before = (folder / "config.json").read_bytes()
+    assert open_run(folder).config.precision != "auto"
+    train.main(["--out", str(folder), "--stage", "gan", "--resume", "--precision", "auto", "--accumulate", "2"])
+    assert (folder / "config.json").read_bytes() == before
+    assert same_weights("gan", folder, run_folder)
+
+
+def test_more_steps_extend_a_run_that_is_not_finished(stopped_run, tmp_path):
+    folder = shutil.copytree(stopped_run, tmp_path / "run")
+    before = open_run(folder).config
+    train.main(["--out", str(folder), "--stage", "gan", "--resume", "--gan-training.steps", "7"])
+    assert open_run(folder).config == replace(before, gan_training=replace(before.gan_training, steps=7))
+    lines = (folder / "gan/metrics.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(lines[-1])["step"] == 7 and (folder / "gan/model.safetensors").exists()
+
+
+def test_a_finished_stage_cannot_be_extended(run_folder, capsys):
+    before = contents(run_folder)
+    arguments = ("--out", str(run_folder), "--resume", "--transformer-training.steps", "9")
+    printed = error_line(capsys, train, *arguments)
+    assert "--transformer-training.steps 9" in printed and "finished after 5 steps" in printed
+    assert contents(run_folder) == before
+
+
+def test_max_steps_stop_a_resumed_run_early_and_change_neither_its_settings_nor_its_end(
+    stopped_run, run_folder, tmp_path, capsys
+):
+    folder = shutil.copytree(stopped_run, tmp_path / "run")
+    settings = (folder / "config.json").read_bytes()
+    for most, step in ((2, 3), (4, 4), (4, 4)):
+        train.main(["--out", str(folder), "--stage", "gan", "--resume", "--max-steps", str(most)])
+        printed = capsys.readouterr().out
+        assert f"gan: stopped early at step {step} of 5" in printed and "done: " not in printed
+        assert printed.splitlines()[-1] == f"stopped early: {folder}; --resume continues"
+        assert checkpoints(folder / "gan")[-1].name == f"checkpoint-0000000{step}.safetensors"
+        assert (folder / "config.json").read_bytes() == settings and not (folder / "gan/model.safetensors").exists()
+    train.main(["--out", str(folder), "--stage", "gan", "--resume", "--max-steps", "9"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"done: {folder}")
+    assert (folder / "config.json").read_bytes() == settings and same_weights("gan", folder, run_folder)
+
+
+def test_max_steps_stop_every_stage_that_can_be_trained(run_folder, tmp_path):
+    begun, half = tmp_path / "begun", tmp_path / "half"
+    begun.mkdir()
+    shutil.copy(run_folder / "config.json", begun)
+    train.main(["--out", str(begun), "--resume", "--max-steps", "1"])
+    assert checkpoints(begun / "classifier") and not (begun / "transformer").exists()
+    shutil.copytree(run_folder, half, ignore=shutil.ignore_patterns("transformer", "autoregressive"))
+    train.main(["--out", str(half), "--resume", "--max-steps", "2"])
+    for stage in ("transformer", "autoregressive"):
+        assert checkpoints(half / stage)[-1].name == "checkpoint-00000002.safetensors"
+    train.main(["--out", str(half), "--resume"])
+    assert same_weights("transformer", half, run_folder) and same_weights("autoregressive", half, run_folder)
 
 
 @pytest.mark.parametrize("stage", ["tokenizer", "transformer", "autoregressive"])
@@ -186,6 +293,35 @@ def test_the_full_preset_starts_on_a_cpu_and_says_how_long_the_whole_would_take(
 def test_impossible_training_options_are_told_in_one_line(tmp_path, capsys, arguments, complaint):
     out = ["--out", str(tmp_path / "run")]
     assert complaint in error_line(capsys, train, *out, *TINY_RUN, *arguments)
+
+
+def test_a_probe_of_few_steps_has_a_folder_of_its_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--stage", "gan", *TINY_RUN]
+    train.main([*options, "--max-steps", "1"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"done: {Path('runs/demo-1-steps')}; next: ")
+    train.main([*options, "--gan-training.steps", "2"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"done: {Path('runs/demo')}; next: ")
+    train.main([*options, "--max-steps", "2", "--out", "elsewhere"])
+    train.main(["--stage", "gan", "--max-steps", "1", "--resume"])
+    assert "runs/demo-1-steps/gan: trained already" in Path(capsys.readouterr().out).as_posix()
+    assert {path.name for path in Path("runs").iterdir()} == {"demo", "demo-1-steps"}
+    assert open_run(Path("runs/demo-1-steps")).config.gan_training.steps == 1
+    assert open_run(Path("runs/demo")).config.gan_training.steps == 2
+
+
+@pytest.mark.parametrize(
+    "arguments, folder",
+    [
+        (["--full"], "full"),
+        (["--full", "--max-steps", "3"], "full-3-steps"),
+        (["--preset", "paper", "--max_steps=3"], "paper-3-steps"),
+        (["--full", "--max-steps", "3", "--resume"], "full"),  # there is no such probe
+    ],
+)
+def test_where_a_run_goes_without_out(arguments, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert starting_point(arguments)[1] == Path("runs") / folder
 
 
 def test_a_diverging_loss_stops_with_the_step(tmp_path, capsys):

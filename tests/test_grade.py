@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -120,6 +121,39 @@ def test_an_interrupted_run_goes_on_with_whoever_is_left(judge, tmp_path):
     judge.asked.clear()
     run(folder)
     assert sorted(judge.asked) == ["Ada", "Ben", "Go"]
+
+
+def test_kept_grades_are_not_taken_over_when_lent_sources_or_weights_change(judge, monkeypatch, tmp_path):
+    package, weights = tmp_path / "package", tmp_path / "weights.toml"
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "Ada.py").write_text("# Ada", "utf-8")
+    shutil.copytree(ROOT / "minimaskgit", package, ignore=lambda _, names: [n for n in names if n.endswith(".pyc")])
+    weights.write_text(grade.WEIGHTS.read_text("utf-8"), "utf-8")
+    monkeypatch.setattr("minimaskgit.grading.lent.PACKAGE", package)
+    monkeypatch.setattr(grade, "WEIGHTS", weights)
+
+    def asked(*options: str) -> list[str]:
+        judge.asked.clear()
+        work = str(tmp_path / "work")
+        grade.main([str(tmp_path / "class"), "--lesson", "5", "--work", work, "--resume", *options])
+        return judge.asked
+
+    def edit(path: Path, old: str, new: str) -> None:
+        before = path.read_text("utf-8")
+        assert old in before
+        path.write_text(before.replace(old, new), "utf-8")
+
+    assert asked() == ["Ada"] and asked() == []
+    edit(weights, "may_be_infinite = [", 'may_be_infinite = ["remask", ')
+    assert asked() == ["Ada"] and asked() == []
+    edit(package / "decoding.py", "def gumbel_noise(", "GUMBEL = 1\n\n\ndef gumbel_noise(")
+    assert asked() == []  # nobody is lent that
+    edit(package / "decoding.py", "def gumbel_noise(", "@torch.no_grad()\ndef gumbel_noise(")
+    assert asked() == ["Ada"] and asked() == []
+    assert asked("--lend-everything") == ["Ada"] and asked("--lend-everything") == []
+    edit(package / "decoding.py", "GUMBEL = 1", "GUMBEL = 2")
+    assert asked("--lend-everything") == ["Ada"] and asked("--lend-everything") == []
+    assert asked() == []
 
 
 def test_what_is_not_locked_is_said_before_anybody_s_code_runs(judge, monkeypatch, tmp_path, capsys):

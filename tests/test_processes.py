@@ -23,8 +23,9 @@ from test_training import tiny_run, tiny_session
 
 from minimaskgit import train
 from minimaskgit.common.errors import UserError
-from minimaskgit.runs.config import Config, TokenizerTraining, TransformerConfig, TransformerTraining
-from minimaskgit.training import stages, tokenizer, transformer
+from minimaskgit.runs.config import ClassifierConfig, Config, TokenizerTraining, TransformerConfig, TransformerTraining
+from minimaskgit.runs.run import open_run
+from minimaskgit.training import judge, stages, tokenizer, transformer
 from minimaskgit.training.batches import batch_indices, parts_of_batch
 from minimaskgit.training.checkpoint import checkpoints
 from minimaskgit.training.log import Means
@@ -61,9 +62,31 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(processes, accumulate, 
 
 
 def test_the_rivals_are_trained_by_one_process():
-    check_shares(Config(), ["gan", "diffusion"], place(1))
+    check_shares(replace(Config(), accumulate=2), ["gan", "diffusion"], place(1))
     with pytest.raises(UserError, match="--stage gan: processes are 2"):
         check_shares(Config(), ["gan"], place(2))
+
+
+def test_a_classifier_trained_alone_must_be_shared_evenly_too():
+    config = replace(Config(), classifier=ClassifierConfig(batch_size=3))
+    check_shares(config, ["transformer"], place(2))
+    with pytest.raises(UserError, match=r"--classifier.batch-size 3 .* expected a multiple of 2"):
+        check_shares(config, ["classifier"], place(2))
+
+
+@pytest.mark.usefixtures("own_accelerator")
+@pytest.mark.parametrize("accumulate, batch_size, size", [(4, 8, 2), (4, 2, 1), (4, 6, 3), (8, 3, 3)])
+def test_no_part_of_a_judge_s_batch_is_empty_however_the_run_cuts_its_own(
+    accumulate, batch_size, size, tmp_path, monkeypatch
+):
+    started = []
+    monkeypatch.setattr(judge, "train_classifier", started.append)
+    settings = {"accumulate": accumulate, "classifier": ClassifierConfig(batch_size=batch_size)}
+    tiny_session(tmp_path, **settings)
+    judge.load_judge(open_run(tmp_path, "cpu"))
+    (session,) = started
+    assert [len(labels) for _, labels in session.parts(0, batch_size)] == (batch_size // size) * [size]
+    assert session.config.seed == 1 and session.config.classifier.width == 2 * ClassifierConfig().width
 
 
 # --- A batch in parts ---

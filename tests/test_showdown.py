@@ -6,12 +6,16 @@ import pytest
 import torch
 from command_line import TINY_RUN, error_line
 from PIL import Image
+from safetensors.torch import load_file
+from test_training import tiny_session
 
 from minimaskgit import compare, train
 from minimaskgit.measuring import claims, showdown
 from minimaskgit.measuring.pictures import sample
 from minimaskgit.measuring.samplers import training_seconds
+from minimaskgit.runs.config import DiffusionConfig, DiffusionTraining, GanConfig, GanTraining
 from minimaskgit.runs.run import open_run
+from minimaskgit.training import stages
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +95,24 @@ def test_a_verdict_follows_the_measured_numbers_whoever_they_favour(result, bett
     verdicts = [claim["verdict"] for claim in claims.claims(changed) if "fewer passes" not in claim["claim"]]
     assert set(verdicts) == {"holds" if better else "does not hold here"}
     assert claims.claims_table(claims.claims(changed)).count("\n") == len(verdicts) + 2
+
+
+@pytest.mark.usefixtures("own_accelerator")
+def test_rivals_ignore_the_parts_into_which_a_run_cuts_its_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr(showdown, "STAGES", tuple(stages.RIVALS))
+    small = {
+        "gan": GanConfig(width=8, latent=4, multipliers=(1, 2)),
+        "gan_training": GanTraining(steps=2, batch_size=3),
+        "diffusion": DiffusionConfig(width=8, multipliers=(1, 2)),
+        "diffusion_training": DiffusionTraining(steps=2, batch_size=3),
+    }
+    for accumulate in (1, 2):
+        folder = tmp_path / str(accumulate)
+        tiny_session(folder, accumulate=accumulate, **small)
+        showdown.train_missing(folder, "cpu")
+    for rival in stages.RIVALS:
+        whole, cut = (load_file(tmp_path / number / rival / "model.safetensors") for number in "12")
+        assert all(torch.equal(whole[key], cut[key]) for key in whole), rival
 
 
 def test_too_few_samples_are_refused_before_anything_is_trained(tmp_path, capsys):

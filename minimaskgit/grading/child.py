@@ -39,13 +39,7 @@ import torch
 import torch.distributions
 import torch.nn.functional
 
-<<<<<<< HEAD
-TICK = 0.1  # seconds between two looks of the watcher
-=======
 TICK = 0.1  # seconds between two checks of the watcher
-
->>>>>>> h-english-a
-
 
 # --- The student's process ---
 
@@ -193,11 +187,7 @@ class Lent:
         if name.partition(".")[0] != "minimaskgit":
             return None
         if name not in self.texts:
-<<<<<<< HEAD
             raise ModuleNotFoundError(f"{name} is not there: the exercise does not need it", name=name)
-=======
-            raise ModuleNotFoundError(f"{name} cannot be imported here: the exercise does not need it", name=name)
->>>>>>> h-english-a
         return importlib.util.spec_from_loader(name, self, is_package=name in self.packages)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:

@@ -140,18 +140,29 @@ PRESETS = {
 def starting_point(argv: Sequence[str] | None) -> tuple[str, Path, Config]:
     """Read preset, run folder and default settings from the command line, before other options get their defaults.
 
-    With --resume the settings are those of the run in the folder.
+    With --resume the settings are those of the run in the folder. By default a probe, which is a run of --max-steps,
+    has a separate folder, so that the whole run can follow.
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--preset", choices=tuple(PRESETS), default="demo")
     early.add_argument("--full", dest="preset", action="store_const", const="full")
     early.add_argument("--out", type=Path)
     early.add_argument("--resume", action="store_true")
+    early.add_argument("--max-steps", "--max_steps")
     known, _ = early.parse_known_args(argv)
-    out = known.out or Path("runs") / known.preset
+    out = known.out or default_folder(known.preset, known.max_steps, known.resume)
     saved = out / "config.json"
     return (
         known.preset,
         out,
         load_config(saved) if known.resume and saved.exists() else PRESETS[known.preset](),
     )
+
+
+def default_folder(preset: str, max_steps: str | None, resume: bool) -> Path:
+    """runs/PRESET, or runs/PRESET-N-steps for a probe; --resume with --max-steps resumes the probe if there is one."""
+    whole = Path("runs") / preset
+    if max_steps is None:
+        return whole
+    probe = whole.with_name(f"{preset}-{max_steps}-steps")
+    return whole if resume and not (probe / "config.json").exists() else probe

@@ -1,10 +1,11 @@
-"""The judge: a classifier of real images that says what generated ones show (lesson 8).
+"""The judge: a classifier of real images that recognises what generated images show (lesson 8).
 
-Trained on images drawn with another seed, larger than the perceptual network and never shown a generated image: it
-is independent of all that it judges. Its last features are those of the Frechet distance.
+It is independent of everything it judges: it is trained on images drawn with another seed, is larger than the
+perceptual network, and never sees a generated image. Its last features are the ones the Frechet distance compares.
 """
 
 import json
+import math
 from dataclasses import replace
 
 from minimaskgit.classifier import Classifier
@@ -16,21 +17,32 @@ from minimaskgit.training.session import start_session
 
 
 def load_judge(run: Run) -> Classifier:
-    """The run's judge, trained now if it is not yet."""
+    """The run's judge; it is trained first if there is none yet.
+
+    UserError if its batches cannot be shared evenly between processes.
+    """
     folder = run.folder / "judge" / "classifier"
     if (folder / "model.safetensors").exists():
         return load_model(Classifier, folder).to(run.device)
     config = run.config
-    other = replace(config, seed=config.seed + 1, classifier=judge_settings(config), precision=run.precision)
-    return train_classifier(start_session(other, run.folder / "judge", run.device.type))
+    classifier = judge_settings(config)
+    other = replace(
+        config,
+        seed=config.seed + 1,
+        classifier=classifier,
+        precision=run.precision,
+        # The run's number of parts may be chosen for its transformer and not divide the classifier's batch.
+        accumulate=math.gcd(config.accumulate, classifier.batch_size),
+    )
+    return train_classifier(start_session(other, run.folder / "judge", run.device.type, ["classifier"]))
 
 
 def judge_settings(config: Config) -> ClassifierConfig:
-    """The judge is twice as wide as the perceptual network, and trains twice as long."""
+    """The judge is twice as wide as the perceptual network and is trained for twice as many steps."""
     return replace(config.classifier, width=2 * config.classifier.width, steps=2 * config.classifier.steps)
 
 
 def judge_accuracy(run: Run) -> float:
-    """Fraction of the run's real validation images that its judge, trained before, is right on."""
+    """Fraction of the run's real validation images that its judge classifies correctly; it must be trained."""
     evaluation = json.loads((run.folder / "judge" / "classifier" / "evaluation.json").read_text("utf-8"))
     return evaluation["valid_accuracy"]

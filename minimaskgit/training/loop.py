@@ -30,6 +30,10 @@ from minimaskgit.training.checkpoint import Stateful, load_checkpoint, save_chec
 from minimaskgit.training.log import Log, Means, Metrics
 
 
+class StoppedEarly(Exception):
+    """A stage was saved and stopped before its last step, as asked for; the message says where."""
+
+
 def fit(
     folder: Path,
     steps: int,
@@ -46,6 +50,7 @@ def fit(
     speed: Callable[[float], Mapping[str, float]] | None = None,
     keep: int = 2,
     accelerator: Accelerator | None = None,
+    stop_at: int | None = None,
 ) -> float:
     """Call `train_step` for all remaining steps, report and save at intervals, and return the elapsed seconds.
 
@@ -59,12 +64,16 @@ def fit(
     keep, best: the newest `keep` checkpoints are kept, and the one with the lowest value of the metric `best`.
     speed: computes speeds from the mean seconds per step, for folder/speed.jsonl and TensorBoard.
     accelerator: connects the processes that train together; None for a single process.
+    stop_at: save after this number of steps and raise StoppedEarly, unless the stage is then done.
     """
     main = accelerator is None or accelerator.is_main_process
     means = Means(accelerator)
     parts = {**parts, "means": means}
     start, seconds_before = load_checkpoint(folder, parts)
     _check_same_start(folder, start, accelerator)
+    last = steps if stop_at is None else min(stop_at, steps)
+    if last <= start < steps:
+        raise StoppedEarly(f"{folder.name}: stopped early at step {start} of {steps}")
     log = Log(folder, start) if main else None
     start_time = last_report_time = time.perf_counter()
     bar = tqdm(
@@ -91,7 +100,7 @@ def fit(
             bar.update()
             stopping = _any_process(bool(stop), accelerator) and done < steps
             reporting = done % report_every == 0 or done == steps
-            saving = (done % save_every == 0 and done < steps) or stopping
+            saving = (done % save_every == 0 and done < steps) or stopping or done == last < steps
             if reporting or saving:
                 means.share()
                 _check_finite(means, folder, batch, main)  # before saving, so that no good checkpoint is replaced
@@ -115,6 +124,8 @@ def fit(
                 raise KeyboardInterrupt(
                     f"{folder.name} saved at step {done} of {steps}; to resume, run it again (train: with --resume)"
                 )
+            if done == last < steps:
+                raise StoppedEarly(f"{folder.name}: stopped early at step {done} of {steps}")
     return seconds_before + time.perf_counter() - start_time
 
 

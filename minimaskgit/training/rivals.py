@@ -1,4 +1,7 @@
-"""The rivals' training: a GAN and a diffusion model, straight on the pixels (lesson 8; paper table 1)."""
+"""The rivals' training: a GAN and a diffusion model, straight on the pixels (lesson 8; paper table 1).
+
+One process trains them on whole batches. They ignore `accumulate`, which `accelerator.backward` would divide by.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -71,7 +74,7 @@ def train_diffusion(session: Session, folder: Path) -> tuple[UNet, float]:
         rate = trapezoid(step, settings.steps, settings.warmup, settings.cooldown)
         set_learning_rate(optimizer, settings.learning_rate * rate)
         optimizer.zero_grad()
-        session.accelerator.backward(loss)
+        loss.backward()
         norm = gradient_norm(model, settings.clip)
         optimizer.step()
         ema.update_parameters(model)
@@ -103,7 +106,7 @@ def train_gan(session: Session, folder: Path) -> tuple[Generator, float]:
     def update(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
         set_learning_rate(optimizer, rate)
         optimizer.zero_grad()
-        session.accelerator.backward(loss)
+        loss.backward()
         optimizer.step()
 
     def step(step: int) -> dict[str, Tensor]:

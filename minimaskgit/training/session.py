@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import PartialState, is_initialized
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast_object_list
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
@@ -31,7 +32,7 @@ from minimaskgit.training.checkpoint import delete_checkpoints
 from minimaskgit.training.estimate import Estimate, cuts_to_fit
 from minimaskgit.training.loop import fit
 
-ONE_PROCESS = ("gan", "diffusion")  # stages that are not shared between processes
+ONE_PROCESS = ("gan", "diffusion")  # stages that one process trains, on whole batches
 
 COMPILERS = (os.environ.get("CXX", "c++"), "g++", "clang++")
 
@@ -50,6 +51,7 @@ class Session:
     train: ImageData
     valid: ImageData
     readers: dict[int, Ahead] = field(default_factory=dict)  # of images, by batch size
+    stop_at: int | None = None  # number of steps after which each stage is saved and stopped, if it is not done
 
     @property
     def device(self) -> torch.device:
@@ -147,13 +149,14 @@ class Session:
             picture=picture,
             keep=config.keep_checkpoints,
             accelerator=self.accelerator,
+            stop_at=self.stop_at,
             **options,
         )
 
 
 def start_session(config: Config, folder: Path, device: str = "auto", stages: Sequence[str] = ()) -> Session:
     """Load the data and write down the settings; joins the processes if there are several."""
-    place = pick_device(device)
+    place = chosen_device(device)
     accelerator = Accelerator(
         cpu=place.type == "cpu",
         mixed_precision="no",  # Session.autocast has the precision
@@ -188,6 +191,16 @@ def start_session(config: Config, folder: Path, device: str = "auto", stages: Se
     return Session(config, folder, accelerator, train_data, valid_data)
 
 
+def chosen_device(name: str) -> torch.device:
+    """The device to train on; UserError if this process already trains on another: `accelerate` keeps the first."""
+    if not is_initialized():
+        return pick_device(name)
+    current = PartialState().device
+    if name != "auto" and pick_device(name).type != current.type:
+        raise UserError(f"--device {name}: this process already trains on {current.type}; start a new process for it")
+    return current
+
+
 def settled_precision(config: Config, folder: Path, accelerator: Accelerator) -> Precision:
     """The precision of a run: what it began in, else what was asked for; the main process chooses for all."""
     chosen = [None]
@@ -201,11 +214,11 @@ def settled_precision(config: Config, folder: Path, accelerator: Accelerator) ->
 def check_shares(config: Config, stages: Sequence[str], accelerator: Accelerator) -> None:
     """UserError if a batch cannot be shared evenly between the processes and their parts."""
     processes, parts = accelerator.num_processes, config.accumulate
+    shared = {"classifier": ("classifier",), "tokenizer": ("classifier", "tokenizer_training")}
     for stage in stages:
-        if stage in ONE_PROCESS and processes * parts > 1:
-            raise UserError(f"--stage {stage}: processes are {processes} and --accumulate is {parts}; expected 1 and 1")
-        trained = {"tokenizer": ("classifier", "tokenizer_training")}.get(stage, ("transformer_training",))
-        for name in () if stage in ONE_PROCESS else trained:
+        if stage in ONE_PROCESS and processes > 1:
+            raise UserError(f"--stage {stage}: processes are {processes}; expected 1")
+        for name in () if stage in ONE_PROCESS else shared.get(stage, ("transformer_training",)):
             if (batch_size := getattr(config, name).batch_size) % (processes * parts):
                 raise UserError(
                     f"--{name.replace('_', '-')}.batch-size {batch_size} is over all processes: expected a multiple of"

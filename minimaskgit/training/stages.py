@@ -12,9 +12,10 @@ from typing import Literal
 from minimaskgit.common.errors import UserError
 from minimaskgit.rivals.gan import smallest_side
 from minimaskgit.runs.checks import check
-from minimaskgit.runs.config import Config, first_difference, load_config
+from minimaskgit.runs.config import Config, first_difference, load_config, save_config
 from minimaskgit.training.checkpoint import checkpoints
 from minimaskgit.training.estimate import estimates, table
+from minimaskgit.training.loop import StoppedEarly
 from minimaskgit.training.rivals import train_diffusion, train_gan
 from minimaskgit.training.session import Session, finish, finished, fit_into_memory, start_session
 from minimaskgit.training.tokenizer import train_tokenizer
@@ -34,30 +35,50 @@ def train(
     resume: bool = False,
     device: str = "auto",
     estimate: bool = False,
-) -> None:
-    """Train the stages one after another into a run folder.
+    stop_at: int | None = None,
+) -> bool:
+    """Train the stages one after another into a run folder; returns whether all of them are finished.
 
-    estimate: first tell what time and memory they take, and cut a new run's batches into parts that fit into memory.
+    resume: continue the run in the folder, whose settings must be the same except for larger numbers of steps.
+    estimate: first print the time and memory they need, and cut a new run's batches into parts that fit into memory.
+    stop_at: number of steps after which each stage is saved and stopped, so that it can be resumed.
+    UserError for impossible settings, and rather than overwriting a run or mixing two.
     """
     check(config)
     for stage in set(stages) & set(RIVALS):
         check_rival(config, stage)
     check_folder(config, folder, stages, resume)
-    session = start_session(config, folder, device, stages)
+    untrained = [stage for stage in stages if not (folder / stage / "model.safetensors").exists()]
+    session = replace(start_session(config, folder, device, untrained), stop_at=stop_at)
+    if resume and session.accelerator.is_main_process:
+        extend(config, folder)
     if estimate and set(stages) - set(RIVALS):
         processes = session.accelerator.num_processes
         found = estimates(config, session.train.num_classes, stages, processes)
         if session.accelerator.is_main_process:
             print(table(found, session.peak, processes))
-        if not resume:  # a run goes on as it began: other parts round otherwise
+        if not resume:  # a resumed run keeps its parts: other parts would round differently
             session = fit_into_memory(session, found)
+    stopped = []
     for stage in stages:
-        if stage == "tokenizer":
-            train_tokenizer(session)
-        elif stage in RIVALS:
-            train_rival(session, stage)
-        else:
-            train_transformer(session, causal=stage == "autoregressive")
+        try:
+            train_stage(session, stage)
+        except StoppedEarly as stop:
+            session.accelerator.print(stop)
+            stopped.append(stage)
+            if stage == "tokenizer":  # the transformers need a finished one
+                break
+    return not stopped
+
+
+def train_stage(session: Session, stage: Stage) -> None:
+    """Train one stage unless its model is finished already."""
+    if stage == "tokenizer":
+        train_tokenizer(session)
+    elif stage in RIVALS:
+        train_rival(session, stage)
+    else:
+        train_transformer(session, causal=stage == "autoregressive")
 
 
 def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: bool) -> None:
@@ -66,7 +87,9 @@ def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: 
         raise UserError(f"--out {folder} is a file; expected a folder, or a name that is free")
     if resume and not (folder / "config.json").exists():
         raise UserError(f"--resume: there is no run in {folder}; leave --resume out to start one")
-    if resume or not (folder / "config.json").exists():
+    if resume:
+        return check_resumed(config, folder)
+    if not (folder / "config.json").exists():
         return
     there = replace(load_config(folder / "config.json"), accumulate=config.accumulate)  # may be what fits into memory
     if difference := first_difference(there, config):
@@ -76,6 +99,41 @@ def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: 
     for stage in stages:
         if (folder / stage / "model.safetensors").exists() or checkpoints(folder / stage):
             raise UserError(f"{folder / stage} is there already; --resume goes on with it, or choose another --out")
+
+
+def check_resumed(config: Config, folder: Path) -> None:
+    """UserError for other settings than those of the run in the folder, except for more steps of unfinished stages.
+
+    The number of parts of a batch may differ: it may have been chosen to fit into memory.
+    """
+    saved = load_config(folder / "config.json")
+    if difference := first_difference(replace(with_steps_of(saved, config), accumulate=config.accumulate), config):
+        raise UserError(
+            f"--resume: {folder} holds another run ({difference}); leave that setting out, or choose another --out"
+        )
+    for stage, name in SETTINGS.items():
+        before, asked = getattr(saved, name).steps, getattr(config, name).steps
+        option = f"--{name.replace('_', '-')}.steps {asked}"
+        if asked < before:
+            raise UserError(f"{option}: {folder} is a run of {before}; expected {before} or more, or use --max-steps")
+        if asked > before and (folder / stage / "model.safetensors").exists():
+            raise UserError(
+                f"{option}: {folder / stage} is finished after {before} steps and cannot be extended;"
+                " choose another --out"
+            )
+
+
+def with_steps_of(config: Config, other: Config) -> Config:
+    """The settings with the numbers of training steps of `other`."""
+    names = dict.fromkeys(SETTINGS.values())
+    return replace(config, **{name: replace(getattr(config, name), steps=getattr(other, name).steps) for name in names})
+
+
+def extend(config: Config, folder: Path) -> None:
+    """Write the numbers of training steps into the run's settings, if they are more than before."""
+    saved = load_config(folder / "config.json")
+    if (extended := with_steps_of(saved, config)) != saved:
+        save_config(extended, folder / "config.json")
 
 
 def check_rival(config: Config, stage: Stage) -> None:

@@ -2,7 +2,7 @@
 
 from minimaskgit.adversary import (
     adaptive_weight,  # noqa: F401
-    hinge_d_loss,  # noqa: F401
+    hinge_d_loss,
     hinge_g_loss,  # noqa: F401
     perceptual_loss,  # noqa: F401
 )
