@@ -187,7 +187,7 @@ class Lent:
         if name.partition(".")[0] != "minimaskgit":
             return None
         if name not in self.texts:
-            raise ModuleNotFoundError(f"{name} is not there: the exercise does not need it", name=name)
+            raise ModuleNotFoundError(f"{name} cannot be imported here: the exercise does not need it", name=name)
         return importlib.util.spec_from_loader(name, self, is_package=name in self.packages)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
