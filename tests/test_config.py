@@ -35,10 +35,10 @@ configs = st.builds(
     replace,
     st.sampled_from(list(PRESETS.values())).map(lambda preset: preset()),
     data=st.text(),
-    seed=st.integers(),
-    images=st.builds(ImagesConfig, count=st.none() | st.integers(), classes=st.lists(st.text()).map(tuple)),
+    seed=st.integers(0),
+    images=st.builds(ImagesConfig, count=st.none() | st.integers(1), classes=st.lists(st.text()).map(tuple)),
     transformer_training=st.builds(
-        TransformerTraining, learning_rate=st.floats(0, 1), betas=st.tuples(st.floats(0, 1), st.floats(0, 1))
+        TransformerTraining, learning_rate=st.floats(0, 1, exclude_min=True), betas=st.tuples(st.floats(0, 1), st.floats(0, 1))
     ),
 )
 
@@ -195,9 +195,13 @@ def test_a_folder_without_settings_is_told_with_what_to_do(tmp_path):
         ("[1, 2]", "cannot be read"),
         ("3", "cannot be read"),
         ('{"sede": 1}', "unknown setting 'sede'"),
-        ('{"transformer": {"depht": 1}}', "unknown setting 'depht'"),
+        ('{"transformer": {"depht": 1}}', "unknown setting 'transformer.depht'"),
         ('{"transformer": 3}', "cannot be read"),
         ('{"seed": {"a": 1}}', "cannot be read"),
+        ('{"seed": 1.5}', "seed 1.5: expected a whole number"),
+        ('{"images": {"flip": "no"}}', "images.flip no: expected true or false"),
+        ('{"transformer": {"depth": 0}}', "transformer.depth 0: expected 1 or more"),
+        ('{"transformer_training": {"betas": [0.9, 1.5]}}', "transformer_training.betas 1.5: expected a fraction"),
     ],
 )
 def test_broken_settings_are_told_in_one_line_that_names_the_file(tmp_path, text, reason):

@@ -280,12 +280,6 @@ def test_reports_after_a_resume_are_those_of_an_uninterrupted_run(tmp_path):
     assert resumed.done == [10, 11] and resumed.lines() == whole.lines()
 
 
-def test_the_checkpoint_with_the_lowest_loss_is_kept_beside_the_newest(tmp_path):
-    lesson, losses = Lesson(tmp_path), [5.0, 1.0, 3.0, 2.0, 4.0, 4.0]
-    lesson.train(6, lambda step: {"loss": losses[step]}, report_every=1, save_every=1, best="loss", keep=1)
-    assert [path.stem[-1] for path in checkpoints(tmp_path)] == ["2", "5"]  # none after the last step
-
-
 def test_a_full_disk_ends_the_run_in_one_line_with_the_last_good_checkpoint_intact(tmp_path, monkeypatch):
     lesson = Lesson(tmp_path)
 

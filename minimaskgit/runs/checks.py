@@ -1,26 +1,17 @@
 """Check the settings of a run; an impossible one is reported in one line that names the option."""
 
-import dataclasses
-from typing import Any
+import json
+from dataclasses import asdict
+
+from pydantic import TypeAdapter, ValidationError
 
 from minimaskgit.common.errors import UserError
-from minimaskgit.runs.config import Config
-
-# Allowed numbers, by the setting's name; all others must be 0 or more.
-POSITIVE = {
-    *("size", "count", "width", "steps", "batch_size", "learning_rate", "muon_learning_rate", "gan_learning_rate"),
-    *("d_learning_rate", "latent", "attention_side"),
-    *("multipliers", "blocks", "patch", "num_codes", "code_dim", "gan_width", "gan_layers", "clip"),
-    *("depth", "heads", "mlp_width", "report_every", "picture_every", "save_every"),
-    *("keep_checkpoints", "accumulate"),
-}
-
-FRACTIONS = {"ema_decay", "gan_start", "dropout", "betas", "cooldown", "label_smoothing", "class_dropout"}
+from minimaskgit.runs.config import Config, problem
 
 
 def check(config: Config) -> None:
     """Raise UserError for a setting that cannot work."""
-    _check_numbers(config)
+    _check_limits(config)
     image, f = config.images.size, config.tokenizer.patch * 2 ** (len(config.tokenizer.multipliers) - 1)
     if image % f:
         raise UserError(
@@ -42,20 +33,10 @@ def check(config: Config) -> None:
         )
 
 
-def _check_numbers(config: Any, prefix: str = "--") -> None:
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
-        option = (prefix + f.name).replace("_", "-")
-        if dataclasses.is_dataclass(value):
-            _check_numbers(value, f"{option}.")
-        for number in value if isinstance(value, tuple) else (value,):
-            if not isinstance(number, int | float):
-                continue
-            if f.name in POSITIVE and not number > 0:
-                raise UserError(
-                    f"{option} {number}: expected {'1 or more' if isinstance(number, int) else 'more than 0'}"
-                )
-            if f.name in FRACTIONS and not 0 <= number <= 1:
-                raise UserError(f"{option} {number}: expected a fraction, from 0 to 1")
-            if not number >= 0:
-                raise UserError(f"{option} {number}: expected 0 or more")
+def _check_limits(config: Config) -> None:
+    """Every setting by itself, against the type and limits beside it in config.py."""
+    try:
+        TypeAdapter(Config).validate_json(json.dumps(asdict(config)))
+    except ValidationError as error:
+        path, complaint = problem(error)
+        raise UserError("--" + complaint.replace(".".join(path), ".".join(path).replace("_", "-"), 1)) from None

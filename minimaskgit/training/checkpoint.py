@@ -10,7 +10,6 @@ reveals later damage, such as a flipped bit; then the checkpoint before it is us
 import contextlib
 import hashlib
 import json
-import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,15 +41,14 @@ def save_checkpoint(
     step: int,
     seconds: float,
     parts: Mapping[str, Stateful],
-    score: float | None = None,
     keep: int = 2,
     write: bool = True,
 ) -> None:
     """Atomically write the named parts, the number of steps done and the seconds they took.
 
-    The newest `keep` checkpoints in `folder` and the one with the best score are kept, the others deleted.
-    score: of this state, lower is better. write: true in only one of several processes; all of them must call this,
-    because weights may be split between them. UserError if it cannot be written; earlier checkpoints are then intact.
+    The newest `keep` checkpoints in `folder` are kept, the others deleted. write: true in only one of several
+    processes; all of them must call this, because weights may be split between them. UserError if it cannot be written;
+    earlier checkpoints are then intact.
     """
     tensors = {}
     for name, part in parts.items():
@@ -60,12 +58,10 @@ def save_checkpoint(
                 tensors[f"{name}.{key}"] = value.cpu().contiguous()
     if not write:
         return
-    facts = {"step": str(step), "seconds": str(seconds)} | ({} if score is None else {"score": str(score)})
+    facts = {"step": str(step), "seconds": str(seconds)}
     with atomic_write(folder / f"checkpoint-{step:08d}.safetensors") as temporary:
         save_file(tensors, temporary, metadata=facts | {"digest": _digest(tensors, facts)})
-    newest_last = checkpoints(folder)
-    best = min(newest_last, key=_score)
-    for path in set(newest_last[:-keep]) - {best}:
+    for path in checkpoints(folder)[:-keep]:
         path.unlink()
 
 
@@ -121,14 +117,6 @@ def _digest(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _score(path: Path) -> float:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return float(file.metadata()["score"])
-    except DAMAGE:
-        return math.inf
 
 
 def _tensors(part: Stateful) -> dict[str, Tensor]:

@@ -41,7 +41,7 @@ def train_classifier(session: Session) -> Classifier:
 
     parts = {"model": model, "optimizer": optimizer}
     batch, speed = partial(session.numbers, len(session.train), settings.batch_size), session.speed(settings.batch_size)
-    seconds = session.fit(folder, settings.steps, step, parts, batch=batch, best="loss", speed=speed)
+    seconds = session.fit(folder, settings.steps, step, parts, batch=batch, speed=speed)
 
     def evaluate() -> dict:
         return {"seconds": seconds, "valid_accuracy": class_accuracy(model, *session.valid_images(1000))}

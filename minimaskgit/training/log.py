@@ -82,10 +82,6 @@ class Log:
         self.metrics, self.speed = _Lines(folder / "metrics.jsonl", start), _Lines(folder / "speed.jsonl", start)
         self.board = SummaryWriter(folder / "tensorboard", purge_step=start + 1 if start else None)
 
-    @property
-    def last(self) -> Mapping[str, float]:
-        return self.metrics.last
-
     def write(self, step: int, means: Mapping[str, float]) -> None:
         self.metrics.write(step, means)
         for name, value in means.items():
@@ -108,13 +104,11 @@ class _Lines:
     def __init__(self, path: Path, start: int):
         kept = [line for line in _whole_lines(path) if line["step"] <= start]  # drop lines after the checkpoint
         write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept))
-        self.last: Mapping[str, float] = kept[-1] if kept else {}
         self.path, self.file = path, path.open("a", encoding="utf-8", newline="\n")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        self.last = {"step": step, **values}
         with writing(self.path):
-            self.file.write(json.dumps(self.last) + "\n")
+            self.file.write(json.dumps({"step": step, **values}) + "\n")
             self.file.flush()
 
 

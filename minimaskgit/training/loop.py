@@ -46,7 +46,6 @@ def fit(
     picture_every: int = 500,
     picture: Callable[[int], Any] | None = None,
     batch: Callable[[int], Tensor] | None = None,
-    best: str | None = None,
     speed: Callable[[float], Mapping[str, float]] | None = None,
     keep: int = 2,
     accelerator: Accelerator | None = None,
@@ -61,7 +60,7 @@ def fit(
     picture: draws samples after a number of steps; every process calls it.
     batch: the indices of a step's samples. If a metric is not finite, they are written to folder/nan.json and UserError
     is raised.
-    keep, best: the newest `keep` checkpoints are kept, and the one with the lowest value of the metric `best`.
+    keep: number of newest checkpoints to keep.
     speed: computes speeds from the mean seconds per step, for folder/speed.jsonl and TensorBoard.
     accelerator: connects the processes that train together; None for a single process.
     stop_at: save after this number of steps and raise StoppedEarly, unless the stage is then done.
@@ -117,7 +116,7 @@ def fit(
                 picture(done)
             if saving:
                 seconds = seconds_before + time.perf_counter() - start_time
-                save_checkpoint(folder, done, seconds, parts, log.last.get(best) if main else None, keep, write=main)
+                save_checkpoint(folder, done, seconds, parts, keep, write=main)
             if stopping:
                 if not alone:
                     accelerator.wait_for_everyone()  # torchrun kills a process still writing after half a minute

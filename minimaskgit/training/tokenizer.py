@@ -94,7 +94,7 @@ def train_tokenizer(session: Session) -> Tokenizer:
         figures.save_png(sheet, folder / "pictures" / f"step_{done:06d}.png")
 
     batch, speed = partial(session.numbers, len(session.train), settings.batch_size), session.speed(settings.batch_size)
-    seconds = session.fit(folder, settings.steps, step, parts, picture, batch=batch, best="l1", speed=speed)
+    seconds = session.fit(folder, settings.steps, step, parts, picture, batch=batch, speed=speed)
 
     def evaluate() -> dict:
         evaluation = {"seconds": seconds} | evaluate_tokenizer(session, model)

@@ -105,7 +105,7 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
             sample_sheet(session, drawn, tokenizer, f"{folder.name}, step {done}", path)
 
     speed = session.speed(settings.batch_size, transformer_flops(model, settings.batch_size))
-    seconds = session.fit(folder, settings.steps, step, parts, picture, batch=batch, best="loss", speed=speed)
+    seconds = session.fit(folder, settings.steps, step, parts, picture, batch=batch, speed=speed)
     result = current()
 
     def evaluate() -> dict:
