@@ -426,7 +426,9 @@ def test_a_rehearsal_times_every_stage_and_leaves_nothing_behind(tmp_path, monke
 
 def test_a_forecast_is_the_steps_times_the_seconds_of_each():
     settings = config.Config()  # 250 and twice as many, 1200, 2200 and 2200 steps
-    text = rehearsal.forecast(settings, {"classifier": 0.1, "tokenizer": 0.1, "transformer": 1, "judge/classifier": 0.1})
+    text = rehearsal.forecast(
+        settings, {"classifier": 0.1, "tokenizer": 0.1, "transformer": 1, "judge/classifier": 0.1}
+    )
     assert "40 min" in text and "classifier 25 s" in text and "transformer 37 min" in text and "judge 50 s" in text
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from strategies import seeds
 from tiny import generator, tiny_transformer
 
-from minimaskgit import masking, train
+from minimaskgit import masking
 from minimaskgit.common.errors import UserError
 from minimaskgit.masking import mvtm_loss
 from minimaskgit.runs.config import Config, ImagesConfig, TokenizerConfig, TokenizerTraining, TransformerConfig
@@ -424,11 +424,12 @@ def test_one_process_may_train_in_one_precision_and_then_in_another(tmp_path):
 def test_another_device_than_the_process_already_trains_on_is_refused_in_one_line(tmp_path, monkeypatch):
     first = tiny_session(tmp_path / "first")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    with pytest.raises(UserError, match="--device cuda: this process already trains on cpu; .* new process") as error:
+    with pytest.raises(UserError, match=r"--device cuda: this process already trains on cpu; .* new process") as error:
         start_session(first.config, tmp_path / "second", "cuda")
     assert "\n" not in str(error.value) and not (tmp_path / "second").exists()
     assert start_session(first.config, tmp_path / "third", "auto").device == first.device
-    monkeypatch.setitem(first.accelerator.state._shared_state, "device", torch.device("cuda"))
-    monkeypatch.setitem(PartialState._shared_state, "device", torch.device("cuda"))
-    with pytest.raises(UserError, match="--device cpu: this process already trains on cuda; .* new process"):
+    with (
+        patch.dict(PartialState._shared_state, {"device": torch.device("cuda")}),
+        pytest.raises(UserError, match=r"--device cpu: this process already trains on cuda; .* new process"),
+    ):
         start_session(first.config, tmp_path / "fourth", "cpu")
