@@ -21,12 +21,13 @@ from minimaskgit.measuring.ablation import ablate
 from minimaskgit.measuring.findings import table
 from minimaskgit.measuring.yardstick import PAPER, QUICK_SAMPLES, QUICK_STEPS, QUICK_TRAINING, SAMPLES, STEPS, Options
 from minimaskgit.runs.choices import check_steps
-from minimaskgit.runs.run import Run, open_run
+from minimaskgit.runs.run import Run, check_outside_of_package, open_run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train what is not trained yet, measure, print the table, write ablation.json and ablation.png."""
     options = cli.parse(Options, "Compare mask schedules, each trained and decoded with (table 3).", argv=argv)
+    check_outside_of_package("--run", options.run, "copy the folder")  # the judge and its reference are kept there
     run = open_run(options.run, options.device, options.precision)
     options = settled(run, options)
     result = ablate(run, options)
@@ -71,6 +72,7 @@ def check_options(options: Options, num_tokens: int, num_classes: int) -> None:
         raise UserError(f"--reference {options.reference}: expected 2 or more")
     if options.out.exists() and not options.out.is_dir():
         raise UserError(f"--out {options.out} is a file; expected a folder, or a name that is free")
+    check_outside_of_package("--out", options.out)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.measuring import showdown
 from minimaskgit.measuring.race import Options, compare
-from minimaskgit.runs.run import open_run
+from minimaskgit.runs.run import check_outside_of_package, chosen_work_folder, open_run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,10 +23,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise UserError(f"--{name} {getattr(options, name)}: expected 1 or more")
     if not options.batches or min(options.batches) < 1:
         raise UserError(f"--batches {options.batches}: expected one or more positive numbers")
+    if options.out:
+        check_outside_of_package("--out", options.out)
+    folder = chosen_work_folder(options.run, options.pretrained)
     if options.showdown:
-        showdown.check(options.samples, options.run)
-        showdown.train_missing(options.run, options.device)
-    compare(open_run(options.run, options.device, options.precision), options)
+        showdown.check(options.samples, folder)
+        showdown.train_missing(folder, options.device)
+    compare(open_run(folder, options.device, options.precision), options)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,15 @@ from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
 from minimaskgit.measuring.evaluation import Options, evaluate, table
-from minimaskgit.runs.run import open_run
+from minimaskgit.runs.run import check_outside_of_package, chosen_work_folder, open_run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print the table, write the JSON file."""
     options = cli.parse(Options, "Measure the quality of a trained run.", argv=argv)
-    run = open_run(options.run, options.device, options.precision)
+    if options.json:
+        check_outside_of_package("--json", options.json)
+    run = open_run(chosen_work_folder(options.run, options.pretrained), options.device, options.precision)
     path = options.json or run.folder / "evaluation" / f"{options.decoder}.json"
     if path.is_dir():
         raise UserError(f"--json {path} is a folder; expected a file to write")

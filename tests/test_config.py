@@ -38,7 +38,9 @@ configs = st.builds(
     seed=st.integers(0),
     images=st.builds(ImagesConfig, count=st.none() | st.integers(1), classes=st.lists(st.text()).map(tuple)),
     transformer_training=st.builds(
-        TransformerTraining, learning_rate=st.floats(0, 1, exclude_min=True), betas=st.tuples(st.floats(0, 1), st.floats(0, 1))
+        TransformerTraining,
+        learning_rate=st.floats(0, 1, exclude_min=True),
+        betas=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     ),
 )
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import generator
 
-from minimaskgit import evaluate
+from minimaskgit import ablate, compare, evaluate, train
 from minimaskgit.classifier import Classifier
 from minimaskgit.common.errors import UserError
 from minimaskgit.data.glyphs import GLYPH_NAMES
@@ -256,6 +256,69 @@ def test_inception_features_that_cannot_be_had_are_one_line(run_folder, capsys, 
     monkeypatch.setattr(networks, "FrechetInceptionDistance", unavailable)
     printed = error_line(capsys, evaluate, "--run", str(run_folder), *FEW, "--features", "inception", "--metrics", "fd")
     assert complaint in printed and "leave out --features inception" in printed
+
+
+# --- Pretrained weights ---
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def packaged(run_folder, tmp_path, monkeypatch) -> Path:
+    """Packaged weights called tiny, without a judge; the current folder is an empty one elsewhere."""
+    folder = tmp_path / "site-packages" / "tiny"
+    shutil.copytree(run_folder, folder, ignore=shutil.ignore_patterns("judge", "evaluation"))
+    monkeypatch.setattr("minimaskgit.runs.run.PRETRAINED", folder.parent)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return folder
+
+
+def test_pretrained_weights_are_measured_in_a_folder_outside_of_the_package(packaged, capsys):
+    before, own = contents(packaged), Path("runs/pretrained/tiny")
+    evaluate.main(["--pretrained", "tiny", *FEW, "--metrics", "fd", "class"])
+    assert str(own / "evaluation/maskgit.json") in capsys.readouterr().out
+    assert json.loads((own / "evaluation/maskgit.json").read_text("utf-8"))["run"] == str(own)
+    assert (own / "judge/classifier/model.safetensors").exists() and list(
+        own.glob("evaluation/reference-*.safetensors")
+    )
+    assert contents(packaged) == before
+    (packaged / "labels.json").write_text(json.dumps(GLYPH_NAMES[::-1]), "utf-8")  # another version of the package
+    evaluate.main(["--pretrained", "tiny", *FEW, "--metrics", "class"])
+    assert open_run(own).label_names == list(GLYPH_NAMES[::-1])
+
+
+def test_nothing_is_written_into_the_package(packaged, run_folder, capsys):
+    before = contents(packaged)
+    inside, elsewhere = ("--run", str(packaged)), ("--run", str(run_folder))
+    for command, arguments, option in (
+        (evaluate, [*inside, *FEW], "--run"),
+        (evaluate, [*inside, *FEW, "--json", "x.json"], "--run"),  # the judge and the reference would still be there
+        (evaluate, ["--run", str(packaged.parent / "none" / ".." / "tiny"), *FEW], "--run"),
+        (evaluate, [*elsewhere, *FEW, "--json", str(packaged / "x.json")], "--json"),
+        (compare, [*inside], "--run"),
+        (compare, ["--run", str(packaged.parent / "new"), "--showdown"], "--run"),
+        (compare, [*elsewhere, "--out", str(packaged)], "--out"),
+        (ablate, [*inside, "--quick"], "--run"),
+        (ablate, [*elsewhere, "--quick", "--out", str(packaged / "ablation")], "--out"),
+        (train, ["--out", str(packaged), "--resume"], "--out"),
+    ):
+        printed = error_line(capsys, command, *arguments)
+        assert printed.startswith(f"error: {option} ") and "nothing is written" in printed, arguments
+    for command in (evaluate, compare):
+        for arguments in ([], [*inside, "--pretrained", "tiny"]):
+            assert "expected one of --run FOLDER and --pretrained NAME" in error_line(capsys, command, *arguments)
+        assert "there tiny" in error_line(capsys, command, "--pretrained", "huge")
+    assert contents(packaged) == before
+
+
+def test_pretrained_weights_are_compared_in_a_folder_outside_of_the_package(packaged):
+    before = contents(packaged)
+    compare.main(["--pretrained", "tiny", "--batches", "1", "--repeats", "1", "--shown", "1"])
+    assert Path("runs/pretrained/tiny/compare/compare.json").exists()
+    assert contents(packaged) == before
 
 
 @given(k=st.none() | st.integers(-1, 30), count=st.integers(1, 25))

@@ -12,7 +12,19 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "minimaskgit"
 PAPER = ("schedules", "masking", "tokenizer", "adversary", "classifier", "transformer", "decoding", "autoregressive")
 PAPER += ("editing", "outpainting", "metrics")
-COMMANDS = ("train", "generate", "edit", "compare", "evaluate", "ablate", "bench", "grade", "export", "demo", "notebook")
+COMMANDS = (
+    "train",
+    "generate",
+    "edit",
+    "compare",
+    "evaluate",
+    "ablate",
+    "bench",
+    "grade",
+    "export",
+    "demo",
+    "notebook",
+)
 FLOORS = {"common": 0, "rivals": 2, "data": 2, "runs": 3, "grading": 3, "figures": 4, "training": 5, "measuring": 6}
 FLOORS |= dict.fromkeys(PAPER, 1) | dict.fromkeys(COMMANDS, 7)
 

@@ -25,7 +25,7 @@ from minimaskgit.schedules import cosine
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training import tokenizer, transformer
 from minimaskgit.training.batches import batch_indices
-from minimaskgit.training.checkpoint import checkpoints, save_checkpoint
+from minimaskgit.training.checkpoint import save_checkpoint
 from minimaskgit.training.loop import fit, seed_everything
 from minimaskgit.training.optimizers import cosine_decay, gradient_norm, set_learning_rate
 from minimaskgit.training.session import Session, start_session
@@ -422,7 +422,8 @@ def test_another_device_than_the_process_already_trains_on_is_refused_in_one_lin
         start_session(first.config, tmp_path / "second", "cuda")
     assert "\n" not in str(error.value) and not (tmp_path / "second").exists()
     assert start_session(first.config, tmp_path / "third", "auto").device == first.device
-    monkeypatch.setitem(first.accelerator.state._shared_state, "device", torch.device("cuda"))
-    monkeypatch.setitem(PartialState._shared_state, "device", torch.device("cuda"))
-    with pytest.raises(UserError, match=r"--device cpu: this process already trains on cuda; .* new process"):
+    with (
+        patch.dict(PartialState._shared_state, {"device": torch.device("cuda")}),
+        pytest.raises(UserError, match=r"--device cpu: this process already trains on cuda; .* new process"),
+    ):
         start_session(first.config, tmp_path / "fourth", "cpu")

@@ -66,7 +66,8 @@ NAMES = {
 class Options:
     """What to measure; decoding settings left out are those of the run's configuration."""
 
-    run: Path  # run folder, as made by python -m minimaskgit.train
+    run: Path | None = None  # run folder, as made by python -m minimaskgit.train
+    pretrained: str | None = None  # in place of --run: name of packaged weights; results go to runs/pretrained/NAME
     metrics: tuple[str, ...] = ()  # fd is precision-recall density-coverage cas class palette tokenizer; default all
     samples: int = 2000  # generated images, the classes in turn
     reference: int = 10_000  # held-out real images they are compared with, at most half of those there are

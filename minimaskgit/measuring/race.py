@@ -34,7 +34,8 @@ from minimaskgit.transformer import Transformer
 class Options:
     """What to compare."""
 
-    run: Path  # run folder with a masked and a causal transformer
+    run: Path | None = None  # run folder with a masked and a causal transformer
+    pretrained: str | None = None  # in place of --run: name of packaged weights; results go to runs/pretrained/NAME
     steps: int | None = None  # decoding steps of MaskGIT; default those of the run's configuration
     batches: tuple[int, ...] = (1, 16)  # numbers of images generated at once
     repeats: int = 3  # timings of each, interleaved; the median counts

@@ -7,12 +7,14 @@ runs/demo/  config.json  labels.json
 """
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from minimaskgit.common.errors import UserError
+from minimaskgit.common.files import atomic_write
 from minimaskgit.common.machine import pick_device
 from minimaskgit.common.precision import AnyPrecision, Precision, autocast, choose
 from minimaskgit.rivals.diffusion import UNet
@@ -74,11 +76,42 @@ PRETRAINED = PACKAGE / "pretrained" if (PACKAGE / "pretrained").is_dir() else PA
 
 def chosen_run(run: Path | None, pretrained: str | None, device: str = "auto", precision: AnyPrecision = "auto") -> Run:
     """The run that a command was given, as a folder or the name of pretrained weights; UserError unless exactly one."""
+    return open_run(_chosen_folder(run, pretrained), device, precision)
+
+
+def chosen_work_folder(run: Path | None, pretrained: str | None) -> Path:
+    """As `chosen_run`, for commands that write into the run's folder: its path.
+
+    Of pretrained weights it is a copy in runs/pretrained/NAME, brought up to date with the package. UserError for a
+    folder of the package itself.
+    """
+    source = _chosen_folder(run, pretrained)
+    if pretrained is None:
+        check_outside_of_package("--run", source, "use --pretrained NAME")
+        return source
+    copy = Path("runs") / "pretrained" / pretrained
+    for file in sorted(path for path in source.rglob("*") if path.is_file()):
+        target = copy / file.relative_to(source)
+        if not target.exists() or target.read_bytes() != file.read_bytes():
+            with atomic_write(target) as aside:
+                shutil.copyfile(file, aside)
+    return copy
+
+
+def check_outside_of_package(option: str, path: Path, advice: str = "choose another folder") -> None:
+    """UserError for a path in the folder of the pretrained weights."""
+    if path.resolve().is_relative_to(PRETRAINED.resolve()):
+        raise UserError(
+            f"{option} {path} is in the folder of the pretrained weights, where nothing is written; {advice}"
+        )
+
+
+def _chosen_folder(run: Path | None, pretrained: str | None) -> Path:
     if (run is None) == (pretrained is None):
         raise UserError("expected either --run FOLDER or --pretrained NAME")
     if run is not None:
-        return open_run(run, device, precision)
+        return run
     names = sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
     if pretrained not in names:
         raise UserError(f"--pretrained {pretrained}: not in {PRETRAINED}; available: {', '.join(names) or 'none'}")
-    return open_run(PRETRAINED / pretrained, device, precision)
+    return PRETRAINED / pretrained

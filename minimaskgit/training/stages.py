@@ -13,6 +13,7 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.rivals.gan import smallest_side
 from minimaskgit.runs.checks import check
 from minimaskgit.runs.config import Config, first_difference, load_config, save_config
+from minimaskgit.runs.run import check_outside_of_package
 from minimaskgit.training.checkpoint import checkpoints
 from minimaskgit.training.estimate import estimates, table
 from minimaskgit.training.loop import StoppedEarly
@@ -85,6 +86,7 @@ def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: 
     """UserError rather than overwriting a run, or mixing two."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file; expected a folder, or a name that is free")
+    check_outside_of_package("--out", folder)
     if resume and not (folder / "config.json").exists():
         raise UserError(f"--resume: there is no run in {folder}; leave --resume out to start one")
     if resume:
