@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import tyro
@@ -26,7 +26,7 @@ from minimaskgit.measuring.samplers import generate
 from minimaskgit.runs.checks import check
 from minimaskgit.runs.choices import choose_labels
 from minimaskgit.runs.config import Config, first_difference, load_config
-from minimaskgit.runs.presets import starting_point
+from minimaskgit.runs.presets import PresetName, starting_point
 from minimaskgit.runs.run import Run, open_run
 from minimaskgit.training import rehearsal
 from minimaskgit.training.judge import judge_accuracy, load_judge
@@ -42,7 +42,7 @@ class Options:
     """What the demo trains on, and where to; every setting of training can be given too."""
 
     # Where all other settings start from.
-    preset: Literal["demo", "glyphs", "demo-real", "tiny-imagenet", "full", "paper"] = "demo"
+    preset: PresetName = "demo"
     out: Path | None = None  # run folder; default runs/PRESET; a demo stopped there is gone on with
     device: str = "auto"  # auto, cpu, cuda or mps
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)

@@ -17,7 +17,7 @@ from accelerate.state import PartialState
 from minimaskgit.common import cli
 from minimaskgit.common.timing import duration
 from minimaskgit.runs.config import Config
-from minimaskgit.runs.presets import starting_point
+from minimaskgit.runs.presets import PresetName, starting_point
 from minimaskgit.training.stages import SETTINGS, STAGES, Stage, limit_steps, train
 
 
@@ -26,7 +26,7 @@ class Options:
     """What to train, and where to."""
 
     # Where all other settings start from.
-    preset: Literal["demo", "glyphs", "demo-real", "tiny-imagenet", "full", "paper"] = "demo"
+    preset: PresetName = "demo"
     full: bool = False  # short for --preset full
     # Which model to train; all: the first three, without the rivals.
     stage: Literal["tokenizer", "transformer", "autoregressive", "gan", "diffusion", "all"] = "all"

@@ -26,7 +26,7 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.runs.config import ClassifierConfig, Config, TokenizerTraining, TransformerConfig, TransformerTraining
 from minimaskgit.runs.run import open_run
 from minimaskgit.training import judge, stages, tokenizer, transformer
-from minimaskgit.training.batches import batch_indices, parts_of_batch
+from minimaskgit.training.batches import batch_indices, micro_batches
 from minimaskgit.training.checkpoint import checkpoints
 from minimaskgit.training.log import Means
 from minimaskgit.training.session import check_shares
@@ -43,7 +43,7 @@ def test_every_sample_is_seen_once_an_epoch_over_all_processes(processes, parts,
         chosen = batch_indices(count, batch_size, step, seed)
         for rank in range(processes):
             place = SimpleNamespace(num_processes=processes, process_index=rank, gradient_accumulation_steps=parts)
-            seen += [chosen[part] for part in parts_of_batch(batch_size, place)]
+            seen += [chosen[part] for part in micro_batches(batch_size, place)]
     assert all(len(part) == size for part in seen)
     assert torch.cat(seen).bincount(minlength=count).tolist() == [2 * batch_size] * count
 
@@ -85,7 +85,7 @@ def test_no_part_of_a_judge_s_batch_is_empty_however_the_run_cuts_its_own(
     tiny_session(tmp_path, **settings)
     judge.load_judge(open_run(tmp_path, "cpu"))
     (session,) = started
-    assert [len(labels) for _, labels in session.parts(0, batch_size)] == (batch_size // size) * [size]
+    assert [len(labels) for _, labels in session.micro_batches(0, batch_size)] == (batch_size // size) * [size]
     assert session.config.seed == 1 and session.config.classifier.width == 2 * ClassifierConfig().width
 
 

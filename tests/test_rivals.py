@@ -316,14 +316,14 @@ def test_the_discriminator_s_step_leaves_the_generator_without_gradient():
     model, discriminator, labels = tiny_generator().train(), tiny_discriminator(), torch.tensor([0, 2])
     fake = model(torch.randn(2, 4), labels)
     fake.retain_grad()
-    gan.discriminator_loss(discriminator, pictures(), fake, labels).backward()
+    gan.gan_d_loss(discriminator, pictures(), fake, labels).backward()
     assert fake.grad is None and all(parameter.grad is None for parameter in model.parameters())
     assert all(parameter.grad is not None for parameter in discriminator.parameters())
 
 
 def test_the_generator_s_step_reaches_all_of_the_generator_and_not_a_frozen_discriminator():
     model, discriminator, labels = tiny_generator().train(), tiny_discriminator().requires_grad_(False), torch.arange(3)
-    gan.generator_loss(discriminator, model(torch.randn(3, 4), labels), labels).backward()
+    gan.gan_g_loss(discriminator, model(torch.randn(3, 4), labels), labels).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     assert all(parameter.grad.any() for parameter in model.parameters() if parameter.ndim > 1)
     assert all(parameter.grad is None for parameter in discriminator.parameters())
@@ -333,8 +333,8 @@ def test_the_game_is_the_hinge_game():
     discriminator, labels = tiny_discriminator().eval(), torch.tensor([0, 2])
     real, fake = pictures(seed=0), pictures(seed=1)
     scores = discriminator(real, labels), discriminator(fake, labels)
-    assert gan.discriminator_loss(discriminator, real, fake, labels).allclose(hinge_d_loss(*scores), atol=1e-6)
-    assert gan.generator_loss(discriminator, fake, labels).allclose(hinge_g_loss(scores[1]), atol=1e-6)
+    assert gan.gan_d_loss(discriminator, real, fake, labels).allclose(hinge_d_loss(*scores), atol=1e-6)
+    assert gan.gan_g_loss(discriminator, fake, labels).allclose(hinge_g_loss(scores[1]), atol=1e-6)
 
 
 @given(weights=normal(3, 4, 4), images=normal(*PICTURES))

@@ -20,7 +20,7 @@ from minimaskgit.data.images import ImageData, shift
 from minimaskgit.runs.config import Config, TransformerConfig, TransformerTraining, load_config
 from minimaskgit.runs.presets import full, paper
 from minimaskgit.training import estimate, stages, transformer
-from minimaskgit.training.batches import Ahead, parts_of_batch
+from minimaskgit.training.batches import Ahead, micro_batches
 from minimaskgit.training.estimate import (
     Cost,
     cost,
@@ -179,8 +179,8 @@ def test_crops_and_mirrors_are_drawn_for_the_batch_and_the_same_in_parts(tmp_pat
         settings = replace(tiny_session(tmp_path / "x").config.images, crop=2, flip=True)
         session = tiny_session(tmp_path / str(accumulate), images=settings, accumulate=accumulate)
         torch.manual_seed(1)
-        seen.append(torch.cat([images for images, _ in session.parts(0, 8)]))
-        assert len(parts_of_batch(8, session.accelerator)) == accumulate
+        seen.append(torch.cat([images for images, _ in session.micro_batches(0, 8)]))
+        assert len(micro_batches(8, session.accelerator)) == accumulate
     assert seen[0].equal(seen[1])
     plain, _ = session.train.batch(session.numbers(64, 8, 0))
     assert not seen[0].equal(plain / 255)
@@ -221,7 +221,7 @@ def test_on_a_cpu_the_thread_that_trains_reads_too(tmp_path, monkeypatch):
     readers, session = [], tiny_session(tmp_path)
     batch = ImageData.batch
     monkeypatch.setattr(ImageData, "batch", lambda *given: readers.append(threading.current_thread()) or batch(*given))
-    assert len(list(session.parts(0, 4))) == 1
+    assert len(list(session.micro_batches(0, 4))) == 1
     assert readers == [threading.main_thread()]
 
 

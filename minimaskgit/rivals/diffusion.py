@@ -81,7 +81,7 @@ def _per_picture(a: Tensor) -> Tensor:
 # --- The network ---
 
 
-class ResidualBlock(nn.Module):
+class TimedResidualBlock(nn.Module):
     """Two convolutions with a shortcut; time and class scale and shift the second norm (adaptive group norm).
 
     x (B, inputs, H, W) and the embedding (B, E) to (B, outputs, H, W) (ADM section 3.1).
@@ -120,12 +120,12 @@ class SelfAttention(nn.Module):
         return x + mixed.transpose(1, 2).unflatten(2, x.shape[2:])
 
 
-class Stage(nn.Module):
+class Level(nn.Module):
     """A residual block, followed by attention if `attend`."""
 
     def __init__(self, inputs: int, outputs: int, embedding: int, attend: bool):
         super().__init__()
-        self.block = ResidualBlock(inputs, outputs, embedding)
+        self.block = TimedResidualBlock(inputs, outputs, embedding)
         self.attend = SelfAttention(outputs) if attend else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
@@ -161,9 +161,9 @@ class UNet(nn.Module, PyTorchModelHubMixin):
         self.stem = nn.Sequential(nn.PixelUnshuffle(patch), nn.Conv2d(3 * patch**2, width, 3, padding=1))
         before = [width, *widths[:-1]]  # input channels of each level on the way down
         levels = list(zip(before, widths, attends, strict=True))
-        self.down = nn.ModuleList(Stage(inputs, outputs, embedding, attend) for inputs, outputs, attend in levels)
-        self.middle = Stage(widths[-1], widths[-1], embedding, attends[-1])
-        self.up = nn.ModuleList(Stage(2 * outputs, inputs, embedding, attend) for inputs, outputs, attend in levels)
+        self.down = nn.ModuleList(Level(inputs, outputs, embedding, attend) for inputs, outputs, attend in levels)
+        self.middle = Level(widths[-1], widths[-1], embedding, attends[-1])
+        self.up = nn.ModuleList(Level(2 * outputs, inputs, embedding, attend) for inputs, outputs, attend in levels)
         self.head = nn.Sequential(
             nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, 3 * patch**2, 3, padding=1), nn.PixelShuffle(patch)
         )

@@ -169,13 +169,13 @@ class Discriminator(nn.Module):
         return self.score(features)[:, 0] + (features * self.classes(labels)).sum(1)
 
 
-def discriminator_loss(discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
+def gan_d_loss(discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
     """`hinge_d_loss` of real and detached fake pictures (B, 3, H, W) of the same classes (B,), a scalar."""
     scores = discriminator(torch.cat([real, fake.detach()]), labels.repeat(2))  # one pass of twice the batch
     return hinge_d_loss(*scores.chunk(2))
 
 
-def generator_loss(discriminator: Discriminator, fake: Tensor, labels: Tensor) -> Tensor:
+def gan_g_loss(discriminator: Discriminator, fake: Tensor, labels: Tensor) -> Tensor:
     """`hinge_g_loss` of fake pictures (B, 3, H, W) of classes (B,), a scalar."""
     return hinge_g_loss(discriminator(fake, labels))
 

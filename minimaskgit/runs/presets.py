@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from minimaskgit.runs.config import (
     ClassifierConfig,
@@ -135,6 +136,7 @@ PRESETS = {
     "full": full,
     "paper": paper,
 }
+PresetName = Literal[tuple(PRESETS)]
 
 
 def starting_point(argv: Sequence[str] | None) -> tuple[str, Path, Config]:

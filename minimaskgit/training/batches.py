@@ -1,6 +1,6 @@
 """Which samples a step trains on, and how processes share them.
 
-step ──batch_indices──> indices of the batch ──parts_of_batch──> this process's share, in parts that fit in memory
+step ──batch_indices──> indices of the batch ──micro_batches──> this process's share, in parts that fit in memory
 """
 
 import zlib
@@ -26,7 +26,7 @@ def batch_indices(count: int, batch_size: int, step: int, seed: int) -> Tensor:
     return order[places - epochs.start * count]
 
 
-def parts_of_batch(batch_size: int, accelerator: Accelerator) -> list[slice]:
+def micro_batches(batch_size: int, accelerator: Accelerator) -> list[slice]:
     """The slices of a global batch that this process trains on, one per step of gradient accumulation.
 
     The parts of all processes have the same size and together form the batch, so a mean over the batch is the mean of

@@ -35,7 +35,7 @@ def train_classifier(session: Session) -> Classifier:
     def step(step: int) -> dict[str, Tensor]:
         set_learning_rate(optimizer, settings.learning_rate * cosine_decay(step, settings.steps, settings.steps // 10))
         optimizer.zero_grad()
-        metrics = mean_metrics([learn(*part) for part in session.parts(step, settings.batch_size)])
+        metrics = mean_metrics([learn(*part) for part in session.micro_batches(step, settings.batch_size)])
         optimizer.step()
         return metrics
 

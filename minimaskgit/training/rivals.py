@@ -17,8 +17,8 @@ from minimaskgit.rivals.diffusion import UNet, diffusion_loss
 from minimaskgit.rivals.gan import (
     Discriminator,
     Generator,
-    discriminator_loss,
-    generator_loss,
+    gan_d_loss,
+    gan_g_loss,
     gradient_penalty,
 )
 from minimaskgit.runs.config import DiffusionTraining, GanTraining
@@ -114,14 +114,14 @@ def train_gan(session: Session, folder: Path) -> tuple[Generator, float]:
         rate = trapezoid(step, settings.steps, settings.warmup, settings.cooldown)
         with session.autocast():
             fake = model(torch.randn(len(labels), model.latent, device=labels.device), labels)
-            d_loss = discriminator_loss(discriminator, images, fake, labels)
+            d_loss = gan_d_loss(discriminator, images, fake, labels)
         total = d_loss
         if settings.penalty and step % PENALTY_EVERY == 0:  # in float32, because it is differentiated twice
             total = d_loss + settings.penalty / 2 * PENALTY_EVERY * gradient_penalty(discriminator, images, labels)
         update(d_optimizer, total, settings.d_learning_rate * rate)
         discriminator.requires_grad_(False)  # updated above; here it only scores
         with session.autocast():
-            g_loss = generator_loss(discriminator, fake, labels)
+            g_loss = gan_g_loss(discriminator, fake, labels)
         update(optimizer, g_loss, settings.learning_rate * rate)
         discriminator.requires_grad_(True)
         ema.update_parameters(model)

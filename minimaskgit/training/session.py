@@ -1,7 +1,7 @@
 """What the stages of a training session share: settings, folder, data, processes and speed (lesson 9).
 
-config, folder ──start_session──> Session ──parts(step)──> images of this process ──> a stage's step
-                                     └──fit──> training.fit: report, checkpoint, stop, go on
+config, folder ──start_session──> Session ──micro_batches(step)──> images of this process ──> a stage's step
+                                     └──fit──> loop.fit: report, save, stop, resume
 """
 
 import os
@@ -27,7 +27,7 @@ from minimaskgit.data.images import ImageData, flip, mirror, shift, to_float
 from minimaskgit.data.sources import load_data
 from minimaskgit.runs.config import Config, load_config, save_config
 from minimaskgit.runs.models import save_model
-from minimaskgit.training.batches import Ahead, batch_indices, parts_of_batch
+from minimaskgit.training.batches import Ahead, batch_indices, micro_batches
 from minimaskgit.training.checkpoint import delete_checkpoints
 from minimaskgit.training.estimate import Estimate, cuts_to_fit
 from minimaskgit.training.loop import fit
@@ -63,7 +63,7 @@ class Session:
 
     @cached_property
     def peak(self) -> float:
-        """Operations a second of a plain matrix product on the device; where it is measured, that takes a moment."""
+        """Operations per second of a plain matrix product on the device; measured on first use unless published."""
         return peak_flops(self.device, self.config.precision)
 
     def images(self, step: int, batch_size: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -73,39 +73,39 @@ class Session:
         return to_float(images.to(self.device)), labels.to(self.device)
 
     def numbers(self, count: int, batch_size: int, step: int) -> Tensor:
-        """Which of `count` samples the step trains on, over all processes."""
+        """Indices of the samples, out of `count`, that the step trains on, over all processes."""
         return batch_indices(count, batch_size, step, self.config.seed)
 
-    def parts(self, step: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """As `images`, cropped too, but this process's share of them, in parts to accumulate gradients over."""
+    def micro_batches(self, step: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `images`, but randomly cropped, and this process's share only, in micro-batches."""
         settings = self.config.images
         read = partial(self.read, batch_size)
         if self.device.type != "cpu":
             read = self.readers.setdefault(batch_size, Ahead(read))
-        # What is drawn is drawn for the whole batch and then cut into parts.
+        # Random numbers are drawn for the whole batch, so the number of micro-batches changes nothing.
         mirrored = torch.rand(batch_size) < 0.5
         moves = torch.randint(2 * settings.crop + 1, (batch_size, 2))
-        for part, (images, labels) in zip(parts_of_batch(batch_size, self.accelerator), read(step)):
+        for rows, (images, labels) in zip(micro_batches(batch_size, self.accelerator), read(step)):
             images = images.to(self.device, non_blocking=True)
             if settings.flip:
-                images = mirror(images, mirrored[part].to(self.device))
+                images = mirror(images, mirrored[rows].to(self.device))
             images = to_float(images)
             if settings.crop:
-                images = shift(images, moves[part].to(self.device), settings.crop)
+                images = shift(images, moves[rows].to(self.device), settings.crop)
             yield images, labels.to(self.device)
 
     def read(self, batch_size: int, step: int) -> list[tuple[Tensor, Tensor]]:
-        """The step's images uint8 and labels, this process's share in parts, as the data set has them."""
+        """This process's share of the step's images, uint8, and labels, in micro-batches, as stored in the data set."""
         chosen = self.numbers(len(self.train), batch_size, step)
-        parts = [self.train.batch(chosen[part]) for part in parts_of_batch(batch_size, self.accelerator)]
-        if self.device.type == "cuda":  # from pinned memory a copy need not be waited for
-            return [(images.pin_memory(), labels.pin_memory()) for images, labels in parts]
-        return parts
+        found = [self.train.batch(chosen[rows]) for rows in micro_batches(batch_size, self.accelerator)]
+        if self.device.type == "cuda":  # copies from pinned memory run in the background
+            return [(images.pin_memory(), labels.pin_memory()) for images, labels in found]
+        return found
 
     def prepare(self, model: nn.Module, compiled: bool = False) -> nn.Module:
-        """The model as it is trained: its gradients are averaged over all processes (DDP; FSDP if split).
+        """Wrap a model for training: its gradients are averaged over all processes (DDP; FSDP if split).
 
-        It shares its weights with the one given, which has the names, and is the one to save and to draw with.
+        The wrapper shares its weights with the given model, which is the one to save and to draw with.
         """
         if self.accelerator.num_processes > 1 and not isinstance(model, FSDPModule):
             model = self.accelerator.prepare(model)
@@ -117,17 +117,17 @@ class Session:
         return self.config.shard and self.accelerator.num_processes > 1
 
     def speed(self, batch_size: int, flops: float = 0.0) -> Callable[[float], dict[str, float]]:
-        """What the seconds of a step over `batch_size` images of `flops` operations come to."""
+        """A function from seconds per step to speeds, for steps of `batch_size` images and `flops` operations."""
 
-        peak = self.peak * self.accelerator.num_processes if flops else 0.0  # now, not within the first report
+        peak = self.peak * self.accelerator.num_processes if flops else 0.0  # measured now, not in the first report
 
-        def told(seconds: float) -> dict[str, float]:
+        def speeds(seconds: float) -> dict[str, float]:
             values = {"images_per_second": batch_size / seconds, "peak_memory_gb": peak_memory(self.device) / 2**30}
             if flops:
                 values["mfu"] = flops / seconds / peak
             return values
 
-        return told
+        return speeds
 
     def valid_images(self, count: int) -> tuple[Tensor, Tensor]:
         """The first `count` validation images and labels, as `images`."""
@@ -135,7 +135,7 @@ class Session:
         return to_float(images.to(self.device)), labels.to(self.device)
 
     def fit(self, folder: Path, steps: int, train_step, parts, picture=None, **options) -> float:
-        """`training.fit` with the run's settings; gives the seconds spent on the stage."""
+        """`loop.fit` with the run's settings; returns the seconds spent on the stage."""
         config = self.config
         return fit(
             folder,

@@ -39,7 +39,7 @@ def train_tokenizer(session: Session) -> Tokenizer:
         trained.append(session.prepare(discriminator))
 
     def learn(images: Tensor, adversarial: bool) -> dict[str, Tensor]:
-        """Add one part of the batch to the gradients; returns its metrics."""
+        """Add the gradients of one micro-batch; returns its metrics."""
         if adversarial:
             discriminator.requires_grad_(False)  # it only judges until the tokenizer has learned
         with session.autocast():
@@ -75,7 +75,7 @@ def train_tokenizer(session: Session) -> Tokenizer:
             set_learning_rate(learner, peak * cosine_decay(step, settings.steps, settings.warmup))
             learner.zero_grad()
         metrics = []
-        for images, _ in session.parts(step, settings.batch_size):
+        for images, _ in session.micro_batches(step, settings.batch_size):
             with session.accelerator.accumulate(*trained[: len(learners)]):
                 metrics.append(learn(images, adversarial))
         norm = gradient_norm(model, settings.clip)

@@ -18,7 +18,7 @@ from minimaskgit.runs.config import decoding_arguments
 from minimaskgit.runs.models import load_model
 from minimaskgit.schedules import SCHEDULES
 from minimaskgit.tokenizer import Tokenizer
-from minimaskgit.training.batches import parts_of_batch
+from minimaskgit.training.batches import micro_batches
 from minimaskgit.training.estimate import transformer_flops
 from minimaskgit.training.log import mean_metrics
 from minimaskgit.training.optimizers import gradient_norm, make_optimizers, set_learning_rate, trapezoid
@@ -60,16 +60,16 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
     parts |= {"ema": ema} if ema else {}
     batch = partial(session.numbers, len(tokens), settings.batch_size)
 
-    def objective(x: Tensor, y: Tensor, masks: Tensor | None, part: slice) -> Tensor:
-        """The loss of one part of the batch, weighted so that the mean over parts is that of the whole batch."""
+    def objective(x: Tensor, y: Tensor, masks: Tensor | None, rows: slice) -> Tensor:
+        """The loss of one micro-batch, weighted so that the mean over micro-batches is that of the whole batch."""
         if causal:
-            return autoregressive.next_token_loss(trained, x[part], y[part], settings.label_smoothing)
-        # Equation 1 is a mean over masked tokens, and some parts have more of them than others.
-        share = masks[part].sum() * (len(masks) / len(masks[part])) / masks.sum()
-        return share * mvtm_loss(trained, x[part], y[part], masks[part], settings.label_smoothing)
+            return autoregressive.next_token_loss(trained, x[rows], y[rows], settings.label_smoothing)
+        # Equation 1 is a mean over masked tokens, and some micro-batches have more of them than others.
+        share = masks[rows].sum() * (len(masks) / len(masks[rows])) / masks.sum()
+        return share * mvtm_loss(trained, x[rows], y[rows], masks[rows], settings.label_smoothing)
 
     def step(step: int) -> dict[str, Tensor]:
-        # Random numbers are drawn for the whole batch, which is then cut into parts: their number changes nothing.
+        # Random numbers are drawn for the whole batch, so the number of micro-batches changes nothing.
         chosen = batch(step).to(session.device)
         x, y = tokens[chosen].long(), labels[chosen]
         y = torch.where(torch.rand(len(y), device=y.device) < settings.class_dropout, num_classes, y)
@@ -79,12 +79,12 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
             set_learning_rate(optimizer, peak * scale)
             optimizer.zero_grad()
         losses, step_seed = [], torch.initial_seed()
-        for part in parts_of_batch(len(x), session.accelerator):
-            if part.start:
-                torch.manual_seed(step_seed + part.start)  # each part has its own dropout
+        for rows in micro_batches(len(x), session.accelerator):
+            if rows.start:
+                torch.manual_seed(step_seed + rows.start)  # each micro-batch has its own dropout
             with session.accelerator.accumulate(trained):
                 with session.autocast():
-                    loss = objective(x, y, masks, part)
+                    loss = objective(x, y, masks, rows)
                 session.accelerator.backward(loss)
             losses.append({"loss": loss})
         norm = gradient_norm(model, settings.clip)
