@@ -1,4 +1,4 @@
-"""What the README claims: its numbers are those that the commands wrote, and its links lead somewhere."""
+"""The README's claims: its numbers are those written by the commands, and its links and commands exist."""
 
 import importlib.util
 import json
@@ -34,7 +34,7 @@ def lesson_times() -> str:
     return code(runner.table(results("lessons/times.json")))
 
 
-# What stands between <!-- NAME --> and <!-- /NAME --> in a text.
+# The block between <!-- NAME --> and <!-- /NAME --> in a text.
 BLOCKS = {
     "demo": lambda: code(
         race.table(results("demo/compare.json")["rows"]) + "\n\n" + demo.summary(results("demo/report.json"))
@@ -57,13 +57,13 @@ def between(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_the_readme_s_numbers_are_those_that_the_commands_wrote(name):
+def test_the_readme_s_numbers_are_those_written_by_the_commands(name):
     text = (ROOT / DOCUMENT.get(name, "README.md")).read_text("utf-8")
     found = re.search(between(name), text, re.DOTALL)
     assert found and found[0] == BLOCKS[name](), "python tests/test_readme.py puts the new numbers in"
 
 
-def test_every_link_and_picture_is_there():
+def test_every_link_and_picture_exists():
     targets = re.findall(r"\]\(([^)#]+)\)", README)
     assert len(targets) > 10
     for target in targets:
@@ -76,17 +76,17 @@ def test_every_command_of_the_readme_exists():
 
 
 def keep_results() -> None:
-    """Copy what the commands measured on this machine from runs/ to data/results/."""
+    """Copy the commands' results on this machine from runs/ to data/results/."""
     config = RUNS / "demo" / "config.json"
     fast = config.exists() and json.loads(config.read_text("utf-8"))["precision"] == "bf16"
-    there = {
+    results = {
         "demo/config.json demo/report.json demo/samples.png demo/compare/*": "demo" if fast else "demo-fp32",
         "demo/showdown/compare.json demo/showdown/showdown.png demo/showdown/quality.png": "showdown",
         "demo/ablation-quick/ablation.json demo/ablation-quick/ablation.png": "ablation",
         "bench/*.json": "bench",
         "lessons/times.json": "lessons",
     }
-    for patterns, kept in there.items():
+    for patterns, kept in results.items():
         for path in (path for pattern in patterns.split() for path in RUNS.glob(pattern)):
             (RESULTS / kept).mkdir(parents=True, exist_ok=True)
             shutil.copy(path, RESULTS / kept)
