@@ -1,10 +1,10 @@
 """Run lessons without a browser: `make lesson-3`, `make lessons` (or `python lessons/run.py 3`).
 
-    lessons/3_*.ipynb ──fresh kernel, a line a cell──> runs/lessons/3_*.ipynb and .html, which needs no network
+    lessons/3_*.ipynb ──fresh kernel, one line printed per cell──> runs/lessons/3_*.ipynb and a self-contained .html
 
-The text of a notebook is written in lessons/source/3_*.py, in cells that begin with `# %%` (code) or
-`# %% [markdown]`, where a change can be read in a diff. `python lessons/run.py --build 3` makes the notebook from it,
-with outputs; a test sees to it that the two agree.
+Each notebook is written in lessons/source/3_*.py, where changes are easy to review, in cells that begin with `# %%`
+(code) or `# %% [markdown]`. `python lessons/run.py --build 3` builds the notebook from it, with outputs; a test checks
+that the two agree.
 """
 
 import argparse
@@ -27,31 +27,32 @@ from minimaskgit.common.machine import described, machine
 
 LESSONS = Path(__file__).parent
 OUT = LESSONS.parent / "runs" / "lessons"
-PEAK = "import torch; from minimaskgit.common.machine import peak_memory; print(peak_memory(torch.device('cpu')))"  # bytes
-TIMEOUT = 300  # seconds a cell
-STYLE = ".highlight pre { white-space: pre-wrap !important; }"  # of the pages: long lines of code are not cut off
+# Prints the kernel's peak memory in bytes.
+PEAK = "import torch; from minimaskgit.common.machine import peak_memory; print(peak_memory(torch.device('cpu')))"
+TIMEOUT = 300  # seconds per cell
+STYLE = ".highlight pre { white-space: pre-wrap !important; }"  # wraps long lines of code on the pages
 
 
 class Failed(Exception):
-    """A cell raised an error; the message says which and where."""
+    """A cell raised an error; the message shows the cell, the line and the error."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run lessons: notebook and HTML under runs/lessons.")
-    parser.add_argument("numbers", nargs="*", help="of the lessons; default all")
-    parser.add_argument("--build", action="store_true", help="make lessons/*.ipynb from lessons/source")
+    parser.add_argument("numbers", nargs="*", help="numbers of the lessons; default all")
+    parser.add_argument("--build", action="store_true", help="build lessons/*.ipynb from lessons/source")
     options = parser.parse_args()
-    there = {path.name.split("_")[0]: path for path in sorted(LESSONS.glob("[0-9]*_*.ipynb"))}
+    lessons = {path.name.split("_")[0]: path for path in sorted(LESSONS.glob("[0-9]*_*.ipynb"))}
     if options.build:
-        there |= {path.name.split("_")[0]: path for path in sorted((LESSONS / "source").glob("[0-9]*_*.py"))}
+        lessons |= {path.name.split("_")[0]: path for path in sorted((LESSONS / "source").glob("[0-9]*_*.py"))}
     for number in options.numbers:
-        if number not in there:
-            names = ", ".join(f"{key} ({path.stem.split('_', 1)[1]})" for key, path in there.items())
-            print(f"error: no lesson {number}; there are {names}", file=sys.stderr)
+        if number not in lessons:
+            names = ", ".join(f"{key} ({path.stem.split('_', 1)[1]})" for key, path in lessons.items())
+            print(f"error: no lesson {number}; expected one of {names}", file=sys.stderr)
             return 2
     done, code = {}, 0
-    for number in options.numbers or there:
-        path, began = there[number], time.perf_counter()
+    for number in options.numbers or lessons:
+        path, began = lessons[number], time.perf_counter()
         try:
             peak = run(path, LESSONS if options.build else OUT)
         except Failed as failure:
@@ -66,7 +67,7 @@ def main() -> int:
 
 
 def table(times: dict) -> str:
-    """What each lesson took, as text."""
+    """The time and memory of each lesson, as text."""
     lines = [f"{'lesson':<30} seconds   peak memory"]
     for name, took in times["lessons"].items():
         memory = "   FAILED" if took["megabytes"] is None else f"{took['megabytes']:6.0f} MB"
@@ -75,7 +76,10 @@ def table(times: dict) -> str:
 
 
 def run(path: Path, out: Path) -> float:
-    """Execute a lesson, a line a cell, and write it to `out`, and its HTML to runs/lessons; gives the peak in MB."""
+    """Execute a lesson, printing a line per cell, and write it to `out` and its HTML to runs/lessons.
+
+    Returns the peak memory in MB. Raises Failed if a cell fails or takes too long.
+    """
     notebook = from_source(path.read_text("utf-8")) if path.suffix == ".py" else nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     title, done, began = path.stem, 0, time.perf_counter()
@@ -101,7 +105,7 @@ def run(path: Path, out: Path) -> float:
             except CellTimeoutError:
                 raise Failed(f"FAILED\nthe cell took longer than {TIMEOUT} s:\n{cell.source}") from None
             except DeadKernelError:
-                raise Failed(f"FAILED\nPython died, perhaps for want of memory, in the cell\n{cell.source}") from None
+                raise Failed(f"FAILED\nthe kernel died, perhaps out of memory, in the cell\n{cell.source}") from None
             print(f"{time.perf_counter() - cell_began:6.1f} s", flush=True)
         notebook.cells.append(new_code_cell(PEAK))
         client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1, store_history=False)
@@ -124,7 +128,7 @@ def heading(markdown: str) -> str:
 
 
 def explanation(source: str, error: CellExecutionError) -> str:
-    """The cell, the line in it and the error."""
+    """Show the cell with the failing line marked, and the error."""
     trace = re.sub(r"\x1b\[[0-9;]*m", "", error.traceback)
     lines = re.findall(r"^-+> *(\d+) ", trace, re.MULTILINE)
     number = int(lines[0]) if lines else 1
@@ -133,7 +137,7 @@ def explanation(source: str, error: CellExecutionError) -> str:
 
 
 def tidy(notebook: NotebookNode) -> None:
-    """Leave out what would differ from run to run without meaning anything: clock times and progress bars."""
+    """Remove outputs that differ meaninglessly from run to run: standard error and progress bars."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr" and not is_bar(output)]
@@ -141,12 +145,12 @@ def tidy(notebook: NotebookNode) -> None:
 
 
 def is_bar(output: NotebookNode) -> bool:
-    """Whether an output is a progress bar, the only widget there is where nobody can turn the lessons' sliders."""
+    """Whether an output is a progress bar; the lessons' sliders are not widgets when run without a browser."""
     return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
 
 
 def to_html(notebook: NotebookNode, title: str) -> str:
-    """A page with everything in it: formulas are plain text, so that no script need be fetched."""
+    """Convert a notebook to a self-contained page; formulas stay plain text, so no script has to be downloaded."""
     page, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook, {"metadata": {"name": title}})
     page = page.replace("</head>", f"<style>{STYLE}</style>\n</head>", 1)
     page = re.sub(r'<script[^>]*src="https?://[^>]*>\s*</script>', "", page)
@@ -157,7 +161,7 @@ def to_html(notebook: NotebookNode, title: str) -> str:
 
 
 def from_source(text: str) -> NotebookNode:
-    """A notebook without outputs from text whose cells begin with `# %%`; in text cells every line begins with `#`."""
+    """Make a notebook without outputs from a source text; every line of a text cell begins with `#`."""
     cells = []
     for number, part in enumerate(re.split(r"^# %%", text, flags=re.MULTILINE)[1:]):
         kind, _, body = part.partition("\n")
@@ -172,4 +176,4 @@ def from_source(text: str) -> NotebookNode:
 
 
 if __name__ == "__main__":
-    cli.run(lambda: sys.exit(main()))  # a tidy end on Ctrl-C
+    cli.run(lambda: sys.exit(main()))  # ends without a traceback on Ctrl-C

@@ -1,10 +1,10 @@
-"""MaskGIT, small, right and fast: the codebase from which people learn masked generative image transformers."""
+"""MaskGIT, small, correct and fast: a codebase for learning masked generative image transformers."""
 
 import os
 
-# PyTorch's threads on a CPU spin while they wait for each other, and where another program wants a core too, the ones
-# that spin keep it from the one that all wait for: a training step beside one other busy process took up to ten times
-# as long. So they spin briefly, then sleep. GNU's OpenMP reads this when torch is first imported, hence here.
+# PyTorch's CPU threads spin while they wait for each other. If another program needs a core, spinning threads keep it
+# from the thread that all others wait for: next to one busy process, a training step took up to ten times as long. So
+# they spin briefly, then sleep. GNU's OpenMP reads this when torch is first imported, so it is set here.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 __version__ = "0.1.0"

@@ -1,12 +1,8 @@
-"""Which mask schedule? The paper's table 3, small: `python -m minimaskgit.ablate --run runs/demo` (lesson 3).
+"""The ablation command, a small version of the paper's table 3: `python -m minimaskgit.ablate --run runs/demo`.
 
-    the run's tokens ──> a transformer trained with each gamma ──> decoded with the same gamma, T = 1, 2, 4, ... N
-                                            └──> NLL of held-out tokens          └──> FD, class accuracy; the best T
+    options ──defaults filled in, checked──> measuring/ablation.py ──> table, ablation.json, ablation.png
 
-FD is in the judge's features and from real images through the tokenizer, so that it blames the transformer alone.
-Everything but the schedule is equal: tokenizer, first weights, batches, number of steps, seeds and counts of samples.
-BERT's constant 15 % is a way to train, not to decode: a ratio that never falls would never end. Its transformer is
-decoded with the cosine, and does badly, having seen canvases with few holes only: decoding starts from a blank one.
+It compares mask schedules (lesson 3); measuring/ablation.py trains and measures.
 """
 
 from collections.abc import Sequence
@@ -25,11 +21,12 @@ from minimaskgit.runs.run import Run, check_outside_of_package, open_run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train what is not trained yet, measure, print the table, write ablation.json and ablation.png."""
-    options = cli.parse(Options, "Compare mask schedules, each trained and decoded with (table 3).", argv=argv)
+    """Train what is missing, measure, print the table, and write ablation.json and ablation.png."""
+    description = "Compare mask schedules: each trains a transformer and decodes with it (table 3)."
+    options = cli.parse(Options, description, argv=argv)
     check_outside_of_package("--run", options.run, "copy the folder")  # the judge and its reference are kept there
     run = open_run(options.run, options.device, options.precision)
-    options = settled(run, options)
+    options = resolve(run, options)
     result = ablate(run, options)
     print(table(result))
     write_json(options.out / "ablation.json", result)
@@ -39,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"  {options.out / name}")
 
 
-def settled(run: Run, options: Options) -> Options:
-    """The options with nothing left open, T and schedules in order; UserError for what cannot be measured."""
+def resolve(run: Run, options: Options) -> Options:
+    """Fill in the defaults that depend on the run, and sort T and schedules; UserError for invalid options."""
     tokens, trained = run.tokenizer().num_tokens, run.config.transformer_training.steps
     quick = options.quick
     defaults = {
@@ -56,10 +53,10 @@ def settled(run: Run, options: Options) -> Options:
 
 
 def check_options(options: Options, num_tokens: int, num_classes: int) -> None:
-    """UserError for what cannot be measured."""
+    """Raise UserError for invalid options."""
     for name in options.schedules:
         if name not in PAPER:
-            raise UserError(f"--schedules {name}: expected some of {', '.join(PAPER)}")
+            raise UserError(f"--schedules {name}: expected one or more of {', '.join(PAPER)}")
     for steps in options.steps:
         check_steps(steps, num_tokens)
     if options.train_steps < 1:
@@ -71,7 +68,7 @@ def check_options(options: Options, num_tokens: int, num_classes: int) -> None:
     if options.reference < 2:
         raise UserError(f"--reference {options.reference}: expected 2 or more")
     if options.out.exists() and not options.out.is_dir():
-        raise UserError(f"--out {options.out} is a file; expected a folder, or a name that is free")
+        raise UserError(f"--out {options.out} is a file; expected a folder, or a name that does not exist yet")
     check_outside_of_package("--out", options.out)
 
 

@@ -1,9 +1,9 @@
-"""The autoregressive baseline: the same backbone, one token a forward pass, in raster order (lesson 6; paper fig. 2).
+"""The autoregressive baseline: the same backbone, one token per pass, in raster order (lesson 6; paper figure 2).
 
     [class] ──> t1      [class] t1 ──> t2      [class] t1 t2 ──> t3   ...   N passes for N tokens
 
-Without a cache every pass reads the whole sequence again; with one it reads the newest token only and looks up the
-keys and values of the earlier ones. The tokens are the same.
+Without a cache every pass reads the whole sequence again. With a cache it reads only the newest token and reuses the
+keys and values of the earlier ones. Both generate the same tokens.
 """
 
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ def sample_next(logits: Tensor, generator: torch.Generator | None = None) -> Ten
 
 
 def next_token_loss(model: Transformer, tokens: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean negative log-likelihood of every token given its class and those before it: (B, N), (B,) to a scalar."""
+    """Mean negative log-likelihood of each token given the class and earlier tokens: (B, N), (B,) to a scalar."""
     logits = model(tokens, labels).float()  # (B, N, K)
     return F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), label_smoothing=label_smoothing)
 
 
 def cached_step(model: Transformer, newest: Tensor, cache: KVCache) -> Tensor:
-    """Logits of the next token, (B, K), from the newest id (B, 1) and the cache of those before, which grows by it."""
+    """Logits of the next token, (B, K), from the newest id (B, 1) and the cache, to which it is added."""
     return model.logits(model.trunk(newest, cache)[:, -1])
 
 
@@ -36,7 +36,7 @@ def cached_step(model: Transformer, newest: Tensor, cache: KVCache) -> Tensor:
 def raster_steps(
     model: Transformer, labels: Tensor, cache: bool = True, generator: torch.Generator | None = None
 ) -> Iterator[Tensor]:
-    """Generate token by token, giving the prefix (B, 1), (B, 2), ... (B, N) after each; labels (B,) in 0..C."""
+    """Generate token by token, yielding the prefix (B, 1), (B, 2), ... (B, N) after each; labels (B,) in 0..C."""
     ids = (model.num_codes + labels)[:, None]  # (B, 1 + tokens so far)
     memory = KVCache(model, len(labels)) if cache else None
     for _ in range(model.num_tokens):
@@ -48,7 +48,7 @@ def raster_steps(
 def generate(
     model: Transformer, labels: Tensor, cache: bool = True, generator: torch.Generator | None = None
 ) -> Tensor:
-    """All N tokens of each sample, (B, N), in N forward passes."""
+    """Generate all N tokens of each sample, (B, N), in N forward passes."""
     for tokens in raster_steps(model, labels, cache, generator):  # noqa: B007
         pass
     return tokens

@@ -1,8 +1,9 @@
-"""How fast it is: `make bench` (lesson 9). Ratios within one run; the machine's own matrix product is measured beside.
+"""Measure decoding and training speed: `make bench` (lesson 9).
 
-Measured with untrained weights, since speed does not depend on them, on two shapes: the demo's, and a width-256,
-8-layer transformer on 256 tokens of 1024 codes; on a GPU also on that of `--full`. Beside them the demo's tokenizer and
-that of `--preset tiny-imagenet`, as autoencoders alone: without classifier and discriminator.
+The weights are untrained, because speed does not depend on them. Two transformer shapes are measured: the demo's, and
+one of width 256 with 8 layers on 256 tokens of 1024 codes; on a GPU also that of `--full`. The tokenizers of the demo
+and of `--preset tiny-imagenet` are measured as plain autoencoders, without classifier and discriminator. For comparison
+across machines, speeds are also reported as ratios within a run, next to the machine's own matrix product.
 """
 
 import re
@@ -48,29 +49,26 @@ SHAPES = {
     "demo": Shape(256, 64, Config().transformer),
     "256 tokens": Shape(1024, 256, TransformerConfig(width=256, depth=8, heads=8, mlp_width=1024)),
 }
-
 ON_GPU = {"full": Shape(1024, 256, full().transformer)}
-
 TOKENIZERS = {"demo": demo(), "64 x 64": tiny_imagenet()}
-
-CLASSES = 1000  # more than any batch, so that no two samples share their first pass
+CLASSES = 1000  # at least the batch size, so that no two samples have the same class and share their first pass
 
 
 @dataclass(frozen=True)
 class Options:
     """What to measure."""
 
-    out: Path | None = None  # where the numbers go; default runs/bench/MACHINE.json
-    batches: tuple[int, ...] = (1, 16)  # images generated at once
-    train_batch: int = 32  # images a training step
+    out: Path | None = None  # file for the results; default runs/bench/MACHINE.json
+    batches: tuple[int, ...] = (1, 16)  # batch sizes: images generated at once
+    train_batch: int = 32  # images per training step
     steps: int = 8  # decoding steps T
-    repeats: int = 5  # timings of each, interleaved; the median counts
-    precisions: tuple[Precision, ...] = ()  # of matrix products; default fp32, and bf16 where it is fast
+    repeats: int = 5  # timings of each measurement, interleaved; the median counts
+    precisions: tuple[Precision, ...] = ()  # precisions of matrix products; default fp32, and bf16 if it is fast here
     device: str = "auto"  # auto, cpu, cuda or mps
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print and store."""
+    """Measure, print and save."""
     options = cli.parse(Options, "Measure decoding and training speed.", argv=argv)
     for name in ("train_batch", "steps", "repeats"):
         if getattr(options, name) < 1:
@@ -79,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--batches {options.batches}: expected numbers from 1 to {CLASSES}")
     device = pick_device(options.device)
     for precision in options.precisions:
-        choose(precision, device)  # warns of a slow one
+        choose(precision, device)  # warns if it is slow here
     options = replace(options, precisions=options.precisions or tuple(dict.fromkeys((fast_precision(device), "fp32"))))
     found = machine(device)
     out = options.out or Path("runs/bench") / f"{file_name(found)}.json"
@@ -104,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def measure(shape: Shape, options: Options, device: torch.device, precision: str, name: str) -> dict:
-    """Seconds and rates of everything for one shape in one precision."""
+    """Measure one transformer shape in one precision."""
     torch.manual_seed(0)
     masked, causal = (
         Transformer(shape.num_codes, CLASSES, shape.num_tokens, causal=causal, **asdict(shape.transformer)).to(device)
@@ -128,7 +126,7 @@ def measure(shape: Shape, options: Options, device: torch.device, precision: str
 def decoding_work(
     masked: Transformer, causal: Transformer, labels: Tensor, tokens: Tensor, steps: int
 ) -> dict[str, Callable[[], object]]:
-    """Decoding by each method, and T bare forward passes to compare with, at one batch size."""
+    """The decoding methods to time at one batch size, and T bare forward passes to compare with."""
     batch = len(labels)
 
     @torch.no_grad()
@@ -138,7 +136,7 @@ def decoding_work(
             masked(tokens, labels)
 
     def parallel(labels: Tensor) -> Callable[[], Tensor]:
-        return lambda: decode(masked.eval(), labels, steps=steps)  # training comes in between
+        return lambda: decode(masked.eval(), labels, steps=steps)  # eval(), because training is timed in between
 
     return {
         f"passes {batch}": bare_passes,
@@ -175,7 +173,7 @@ def training_work(
 
 
 def measure_tokenizer(config: Config, options: Options, device: torch.device, precision: str, name: str) -> dict:
-    """Images a second that the tokenizer trains on, compresses and paints."""
+    """Images per second that the tokenizer trains on, encodes and decodes."""
     torch.manual_seed(0)
     size, batch = config.images.size, options.train_batch
     model = Tokenizer(size, **asdict(config.tokenizer)).to(device)
@@ -217,7 +215,7 @@ def rates(
     peak: float,
     published: float | None,
 ) -> dict:
-    """Medians turned into images and operations a second, and into ratios to the bare passes of the same round."""
+    """Turn timings into images and operations per second, and into ratios to the bare passes of the same round."""
     median = {key: statistics.median(values) for key, values in seconds.items()}
     decoding = {}
     for batch in options.batches:
@@ -251,13 +249,13 @@ KINDS = ("parallel", "one class", "graphed", "cache")  # cache: the autoregressi
 
 
 def file_name(found: dict) -> str:
-    """The machine, its fast precision, and whether it was limited, as the name of a file."""
+    """A file name from the machine, its fast precision, and whether it was limited."""
     words = (found["name"], found["precision"], "limited" if found["limits"] else "")
     return "-".join(re.findall("[a-z0-9]+", " ".join(words).lower()))
 
 
 def first_line(result: dict) -> str:
-    """The machine, and why it was used in the precision that it was."""
+    """Describe the machine, and the measured speeds from which precision auto follows."""
     found = result["machine"]
     speeds = "; ".join(speed_text(precision, speed) for precision, speed in found["gflops"].items())
     of = "one core: " if found["device"] == "cpu" else ""
@@ -265,7 +263,7 @@ def first_line(result: dict) -> str:
 
 
 def report(result: dict) -> str:
-    """The numbers as text."""
+    """The results as text."""
     stages = ", ".join(f"{name.split('/')[0]} {s:.3f} s" for name, s in result["demo_seconds_a_step"].items())
     lines = [first_line(result), f"a step of the demo: {stages}", f"decoding in T = {result['options']['steps']} steps"]
     for name, shape in result["shapes"].items():

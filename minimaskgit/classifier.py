@@ -1,10 +1,10 @@
-"""A small convolutional classifier, trained by this package on the user's own data (lessons 2 and 8).
+"""A small convolutional classifier, trained on the run's own data (lessons 2 and 8).
 
     image (B,3,H,W) ──conv──> feature maps at 1/1, 1/2, 1/4, 1/8 of the side ──mean──> logits (B, C)
 
-It is asked two things. As the *perceptual network* of the tokenizer its feature maps say how alike two pictures look
-(in place of the usual VGG, which would be a download and knows photographs only). As the *judge* of generated
-pictures it says which class they show; a judge is always trained apart, on real pictures, with another seed.
+It has two uses. As the tokenizer's *perceptual network*, its feature maps measure how similar two images look (instead
+of the usual VGG, which would have to be downloaded and only knows photographs). As the *judge* of generated images, it
+predicts their class; a judge is always trained separately, on real images, with another seed.
 """
 
 import math
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class Classifier(nn.Module, PyTorchModelHubMixin):
-    """Four convolutional stages and a linear layer; images are floats in [0, 1] of 16 pixels a side or more."""
+    """Four convolutional stages and a linear layer, for images in [0, 1] of at least 16 x 16 pixels."""
 
     def __init__(self, num_classes: int = 10, width: int = 32):
         super().__init__()
@@ -32,7 +32,7 @@ class Classifier(nn.Module, PyTorchModelHubMixin):
         self.final = nn.Linear(widths[-1], num_classes)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The feature maps of the four stages, (B, width_s, H / 2^s, W / 2^s)."""
+        """Feature maps of the four stages s, (B, width_s, H / 2^s, W / 2^s)."""
         x, maps = 2 * images - 1, []
         for stage in self.stages:
             x = stage(x)
@@ -46,11 +46,11 @@ class Classifier(nn.Module, PyTorchModelHubMixin):
 
 @torch.no_grad()
 def class_accuracy(classifier: Classifier, images: Tensor, labels: Tensor, batch_size: int = 250) -> float:
-    """Fraction of float images (B, 3, H, W) in [0, 1] that the classifier, in eval mode, gives their label (B,)."""
+    """Accuracy of a classifier in eval mode on float images (B, 3, H, W) in [0, 1] with labels (B,)."""
     predicted = [classifier(part).argmax(-1) for part in images.split(batch_size)]
     return (torch.cat(predicted) == labels).double().mean().item()
 
 
 def classification_loss(classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of float images (B, 3, H, W) against labels (B,), a scalar in nats."""
+    """Cross entropy on float images (B, 3, H, W) with labels (B,): a scalar in nats."""
     return F.cross_entropy(classifier(images).float(), labels)

@@ -1,9 +1,7 @@
-"""The race: MaskGIT against its autoregressive twin, `python -m minimaskgit.compare --run runs/demo` (lesson 6).
+"""The comparison command: `python -m minimaskgit.compare --run runs/demo` (lessons 6 and 8).
 
-Same backbone, same tokens, same training; one fills the canvas in T passes of all tokens, the other in N passes of one
-new token each, with a key-value cache or, as in naive code, without. What is timed is the making of tokens (the
-paper's figure 4); turning them into pixels costs both sides the same and is left out. With --showdown the rivals join,
-and quality is measured too: showdown.py.
+options ──> measuring/race.py: the speed of MaskGIT and its autoregressive twin
+        └─> with --showdown also measuring/showdown.py: speed and quality, with a GAN and a diffusion model
 """
 
 from collections.abc import Sequence
@@ -16,8 +14,8 @@ from minimaskgit.runs.run import check_outside_of_package, chosen_work_folder, o
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Time both decoders, print the table, write compare.json and the pictures."""
-    options = cli.parse(Options, "Compare parallel with autoregressive decoding.", argv=argv)
+    """Time both decoders, print the table, and write compare.json and the pictures."""
+    options = cli.parse(Options, "Compare parallel decoding with autoregressive decoding.", argv=argv)
     for name in ("repeats", "shown"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name} {getattr(options, name)}: expected 1 or more")

@@ -1,8 +1,8 @@
-"""The whole of MaskGIT, small: train, judge, compare, show: `make demo` (lesson 0).
+"""MaskGIT from start to finish on a small scale: train, compare, judge, show: `make demo` (lesson 0).
 
     tokenizer ──> masked transformer ──> causal transformer ──> the race (compare/) ──> judged samples (report.json)
 
-The judge never sees a generated image while it learns (judge.py).
+The judge is trained on real images only (training/judge.py).
 """
 
 import json
@@ -33,34 +33,33 @@ from minimaskgit.training.judge import judge_accuracy, load_judge
 from minimaskgit.training.stages import STAGES, check_folder, train
 
 SAMPLES = 500
-
 BATCH = 100  # samples decoded at once
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the demo trains on, and where to; every setting of training can be given too."""
+    """The demo's settings and run folder; all training settings can be changed too."""
 
-    # Where all other settings start from.
+    # Settings to start from; the options below change single ones.
     preset: PresetName = "demo"
-    out: Path | None = None  # run folder; default runs/PRESET; a demo stopped there is gone on with
+    out: Path | None = None  # run folder; default runs/PRESET; an interrupted demo is resumed
     device: str = "auto"  # auto, cpu, cuda or mps
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the demo; what an earlier one with the same settings trained is kept, and gone on with where it stopped."""
+    """Run the demo; finished models of an earlier demo with the same settings are kept, and training is resumed."""
     preset, out, config = starting_point(argv)
     options = cli.parse(Options, "Train, compare and judge.", Options(preset, out, config=config), argv)
     saved = out / "config.json"
-    there = load_config(saved) if saved.exists() else None
-    same = there is not None and first_difference(there, options.config) is None
+    earlier = load_config(saved) if saved.exists() else None
+    same = earlier is not None and first_difference(earlier, options.config) is None
     check(options.config)
     check_folder(options.config, out, STAGES, resume=same)
     if not same:
-        print(f"timing {rehearsal.STEPS} steps of each stage, to say how long all will take")
+        print(f"timing {rehearsal.STEPS} steps of each stage, to estimate the total time")
         print(rehearsal.forecast(options.config, rehearsal.seconds_per_step(options.config, options.device)))
-    train(there if same else options.config, out, resume=same, device=options.device)
+    train(earlier if same else options.config, out, resume=same, device=options.device)
     run = open_run(out, options.device)
     race.compare(run, race.Options(run=out))
     report = make_report(run)
@@ -106,7 +105,7 @@ def make_report(run: Run) -> dict:
 
 
 def scores(run: Run, judge: Classifier, images: Tensor, labels: Tensor) -> dict[str, float | None]:
-    """Fraction of images of the asked class, and for glyphs the fraction that keep to one palette."""
+    """Fraction of images of the requested class, and for glyphs the fraction that use a single palette."""
     palettes = (palette_of(images) >= 0).double().mean().item() if run.config.data == "glyphs" else None
     return {"class_accuracy": class_accuracy(judge, images, labels), "palette_accuracy": palettes}
 

@@ -1,10 +1,10 @@
 """Edit a picture: `python -m minimaskgit.edit --run runs/demo --box 4,4,28,28 --dilate 0 --label heart` (lesson 7).
 
-    --box or --mask + --label NAME     class edit: the region painted anew as another class
-    --box or --mask + --inpaint        the region filled as the picture's own class, or as none where it is not known
-    --outpaint left,top,right,bottom   the picture goes on beyond its edge
+    --box or --mask + --label NAME     class edit: the region is repainted as another class
+    --box or --mask + --inpaint        the region is filled as the picture's own class, or as no class if it is unknown
+    --outpaint left,top,right,bottom   the picture is continued beyond its edges
 
-Without --image a picture of the validation set is taken. Box and mask are in the pixels of the picture given.
+Without --image a picture from the validation set is edited. Box and mask are in pixels of the given picture.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,40 +30,40 @@ from minimaskgit.runs.config import ScheduleName
 from minimaskgit.runs.run import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
 
-MARGIN_LIMIT = 4096  # pixels that outpainting may add on a side
+MARGIN_LIMIT = 4096  # pixels that outpainting may add on each side
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to edit; decoding settings left out are those of the run's configuration."""
+    """What to edit; decoding settings that are not given come from the run's configuration."""
 
-    run: Path | None = None  # run folder, as made by python -m minimaskgit.train
-    pretrained: str | None = None  # in place of --run: name of weights that come along, such as glyphs
+    run: Path | None = None  # run folder, made by python -m minimaskgit.train
+    pretrained: str | None = None  # instead of --run: the name of weights that come with the package, such as glyphs
     image: Path | None = None  # picture to edit; resized and centre-cropped to the run's size
-    sample: int = 0  # without --image: the number of the validation picture to take
+    sample: int = 0  # without --image: the number of the validation picture to edit
     box: str | None = None  # region as x0,y0,x1,y1 in pixels of the picture, half-open
-    mask: Path | None = None  # region as a picture of the same size, of any shape: white where to paint
+    mask: Path | None = None  # region as a picture of the same size, white where to paint; any shape
     outpaint: str | None = None  # extend by left,top,right,bottom pixels, counted after resizing
     label: str | None = None  # class to paint, by name or number
-    inpaint: bool = False  # paint the picture's own class where it is known, otherwise without a class
-    count: int = 4  # edits to show
+    inpaint: bool = False  # paint the picture's own class, or no class if it is unknown
+    count: int = 4  # number of edits
     steps: int = STEPS  # decoding steps T
-    start_step: int = START_STEP  # step to enter the schedule at
+    start_step: int = START_STEP  # decoding step to start at
     dilate: int = DILATE  # tokens by which the region grows on each side
     stride: int | None = None  # tokens from one window to the next when outpainting; default half a window
     schedule: ScheduleName | None = None  # mask schedule
-    temperature: float | None = None  # of the choice noise at the first step; 0: always the surest tokens
+    temperature: float | None = None  # of the choice noise at the first step; 0: always keep the most confident tokens
     guidance: float | None = None  # classifier-free guidance weight; 0: none
-    rival: bool = False  # show also what the autoregressive twin makes of the same region
-    seed: int = 0  # the same seed gives the same edits
+    rival: bool = False  # also show the autoregressive twin's edits of the same region
+    seed: int = 0  # the same seed makes the same edits
     out: Path = Path("edit.png")  # before/after picture to write
     gif: Path | None = None  # animation of the decoding to write
     device: str = "auto"  # auto, cpu, cuda or mps
-    precision: AnyPrecision = "auto"  # of matrix products; auto: the one that is fast here
+    precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Edit a picture; write a before/after picture, and an animation if asked for."""
+    """Edit a picture; write a before/after picture, and an animation with --gif."""
     options = cli.parse(Options, "Edit a picture with a trained run.", argv=argv)
     check(options)
     run = chosen_run(options.run, options.pretrained, options.device, options.precision)
@@ -89,15 +89,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             hidden, edited = rival_edits(run, tokenizer, images, result.region, labels, options.seed)
             rows.append(("its twin sees", view.veiled(images[:1], hidden[:1]), view.enlarged(edited)))
     if stages[0][1].all():
-        hint = "; with --dilate 0 it would be smaller" if options.dilate else ""
-        print(f"note: the region takes in all {model.num_tokens} tokens, so nothing of the picture is kept{hint}")
+        hint = "; a smaller --dilate shrinks it" if options.dilate else ""
+        print(f"note: the region covers all {model.num_tokens} tokens, so nothing of the picture is kept{hint}")
     print(figures.save_png(before_after(view.before(job), rows, job.heading), options.out))
     if options.gif:
         print(figures.animation(frames(view, job, stages), options.gif, seconds_per_frame=0.3))
 
 
 def edit_stages(tokenizer: Tokenizer, images: Tensor, result: Edit) -> Iterator[tuple[Tensor, Tensor]]:
-    """The pictures (B, 3, S, S) after each step, and the tokens still masked (B, N)."""
+    """Yield the pictures (B, 3, S, S) after each step, and the tokens still masked (B, N)."""
     for step in result.steps:
         yield composite(tokenizer, images, step.sampled, result.region), step.masked
 
@@ -105,22 +105,22 @@ def edit_stages(tokenizer: Tokenizer, images: Tensor, result: Edit) -> Iterator[
 def rival_edits(
     run: Run, tokenizer: Tokenizer, images: Tensor, region: Tensor, labels: Tensor, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """What the autoregressive twin has not seen when it makes its first token, bool (B, N), and its edits."""
+    """Edit with the autoregressive twin: the tokens unseen at its first new token, bool (B, N), and its edits."""
     generator = torch.Generator(run.device).manual_seed(seed)
     tokens = autoregressive_edit(run.autoregressive(), tokenizer.encode(images), region, labels, generator)
     return region.cumsum(1) > 0, composite(tokenizer, images, tokens, region)
 
 
 def check(options: Options) -> None:
-    """UserError for options that make no sense, or not together."""
+    """Raise UserError for invalid options or combinations of options."""
     given = [name for name in ("box", "mask", "outpaint") if getattr(options, name) is not None]
     if len(given) != 1:
-        both = f"--{given[0]} and --{given[1]} are both there; " if given else ""
-        raise UserError(f"{both}expected one of --box, --mask and --outpaint, to say which region to paint")
+        both = f"--{given[0]} and --{given[1]} are both given; " if given else ""
+        raise UserError(f"{both}expected exactly one of --box, --mask and --outpaint, the region to paint")
     if options.image is not None and options.label is None and not options.inpaint:
         raise UserError("expected --label NAME, the class to paint, or --inpaint, to paint without one")
     if options.label is None and not options.inpaint and not options.outpaint:
-        raise UserError("expected --label NAME, the class to paint, or --inpaint, to keep the picture's own")
+        raise UserError("expected --label NAME, the class to paint, or --inpaint, to keep the picture's own class")
     for name, least in (("count", 1), ("steps", 1), ("start_step", 0), ("dilate", 0), ("sample", 0), ("seed", 0)):
         if getattr(options, name) < least:
             raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected {least} or more")
@@ -132,11 +132,11 @@ def check(options: Options) -> None:
         raise UserError("--rival: the autoregressive twin cannot paint to the left or above; leave out --outpaint")
 
 
-# --- Reading what the user gave ---
+# --- Reading the user's picture, region and class ---
 
 
 def prepare(run: Run, options: Options) -> Job:
-    """Picture, region and class; tells what was chosen or changed."""
+    """Read picture, region and class; print what was chosen or changed."""
     size, names = run.config.images.size, run.label_names
     if options.image is not None:
         picture, own = read_picture(options.image), None
@@ -148,9 +148,8 @@ def prepare(run: Run, options: Options) -> Job:
     label = len(names) if own is None else own
     if options.label is not None:
         (label,) = find_classes([options.label], names)
-    told = [*names, "no class"][label]
     if label == len(names) and run.config.transformer_training.class_dropout == 0:
-        print("note: this run was trained with a class always told; without one it has to guess")
+        print("note: this run was always trained with a class; without one its results are poor")
     margins = parse_margins(options.outpaint) if options.outpaint else None
     if margins:
         mask = torch.zeros(size, size, dtype=torch.bool)
@@ -158,23 +157,24 @@ def prepare(run: Run, options: Options) -> Job:
         mask = resized_mask(region_of(picture, options), size)
     before = "" if own is None else f"{names[own]} "
     what = "outpainted as" if margins else "inpainted as" if label in (own, len(names)) or options.inpaint else "to"
-    heading = f"{before}{what} {told}".capitalize()
+    heading = f"{before}{what} {[*names, 'no class'][label]}".capitalize()
     return Job(to_float(torch.from_numpy(square(picture, size))), mask, margins, label, heading)
 
 
 def read_picture(path: Path) -> Image.Image:
-    """The picture in a file, upright; UserError if there is none."""
+    """Read a picture from a file and turn it upright; UserError if that fails."""
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; expected a picture") from None
     except Exception as error:  # Pillow raises a dozen kinds on broken files
-        raise UserError(f"{path} is not a picture that can be read ({type(error).__name__})") from None
+        reason = type(error).__name__
+        raise UserError(f"{path} cannot be read as a picture ({reason}); expected an image file") from None
 
 
 def validation_picture(run: Run, number: int) -> tuple[Image.Image, int]:
-    """A picture of the run's validation set, and its class."""
+    """Load a picture from the run's validation set, and its class."""
     images = run.config.images
     data = load_data(
         run.config.data,
@@ -193,25 +193,24 @@ def validation_picture(run: Run, number: int) -> tuple[Image.Image, int]:
 
 
 def region_of(picture: Image.Image, options: Options) -> Image.Image:
-    """Box or mask as a picture of the same size, white where to paint."""
+    """The box or mask as an image of the picture's size, white where to paint."""
     if options.box is not None:
         box = parse_box(options.box, picture.size)
         return Image.fromarray(box_to_mask(box, picture.height, picture.width).byte().mul(255).numpy())
     mask = read_picture(options.mask)
     if mask.size != picture.size:
-        raise UserError(
-            f"{options.mask} is {mask.width}x{mask.height}; expected {picture.width}x{picture.height}, as the picture"
-        )
-    if mask.has_transparency_data:  # what is see-through is not painted
+        expected = f"{picture.width}x{picture.height}, the picture's size"
+        raise UserError(f"{options.mask} is {mask.width}x{mask.height}; expected {expected}")
+    if mask.has_transparency_data:  # transparent pixels are not painted
         mask = Image.alpha_composite(Image.new("RGBA", mask.size, "black"), mask.convert("RGBA"))
     mask = mask.convert("L").point(lambda level: 255 if level >= 128 else 0)
     if mask.getbbox() is None:
-        raise UserError(f"{options.mask} is all black: an empty region; expected white where to paint")
+        raise UserError(f"{options.mask} is all black, so the region is empty; expected white where to paint")
     return mask
 
 
 def parse_box(text: str, size: tuple[int, int]) -> Box:
-    """A box from x0,y0,x1,y1; UserError if it is empty or not inside a picture of (width, height)."""
+    """Parse x0,y0,x1,y1; UserError if the box is empty or not inside a picture of size (width, height)."""
     x0, y0, x1, y1 = box = _four_numbers("box", "x0,y0,x1,y1", text)
     if x0 >= x1 or y0 >= y1:
         raise UserError(f"--box {text} is empty; expected x0 < x1 and y0 < y1")
@@ -221,10 +220,10 @@ def parse_box(text: str, size: tuple[int, int]) -> Box:
 
 
 def parse_margins(text: str) -> Box:
-    """Margins from left,top,right,bottom; UserError if one is negative, or all are zero."""
+    """Parse left,top,right,bottom; UserError if a margin is negative or too large, or all are zero."""
     margins = _four_numbers("outpaint", "left,top,right,bottom", text)
     if min(margins) < 0 or max(margins) > MARGIN_LIMIT or not any(margins):
-        raise UserError(f"--outpaint {text}: expected 0 to {MARGIN_LIMIT} pixels a side, more than 0 on one")
+        raise UserError(f"--outpaint {text}: expected 0 to {MARGIN_LIMIT} pixels per side, and more than 0 on one side")
     return margins
 
 
@@ -237,7 +236,7 @@ def _four_numbers(option: str, form: str, text: str) -> Box:
 
 
 def resized_mask(mask: Image.Image, size: int) -> Tensor:
-    """The region after what `square` does to the picture, bool (size, size): every pixel that it touches."""
+    """Resize and crop a region like `square` does the picture: bool (size, size), every pixel that it touches."""
     resized = ImageOps.fit(mask, (size, size), Image.Resampling.BOX)
     touched = torch.from_numpy(np.asarray(resized) > 0)
     if not touched.any():

@@ -1,12 +1,13 @@
-"""Editing: a region of a picture painted anew, the rest kept (lesson 7; paper section 4.3 and figure 6).
+"""Editing: repaint a region of a picture and keep the rest (lesson 7; paper section 4.3 and figure 6).
 
     image ──encode──> tokens ──region to [MASK]──> decode from step t0 ──> tokens' ──decode──> picture' ─┐
     region in pixels ──> tokens that it touches ──> dilated by one token ──blur──> alpha ────────────────┼─> blend
     image ───────────────────────────────────────────────────────────────────────────────────────────────┘
 
-Nothing is trained for it. Decoding asks which tokens are known, never why, so one loop paints blank canvases, fills
-holes (*inpainting*: the picture's own class, or none), exchanges what is in a box (*class edit*: another class) and
-goes on beyond the edge (*outpainting*). An autoregressive model knows at each token only those before it.
+No extra training is needed. Decoding only depends on which tokens are known, so the same loop generates from a blank
+canvas, fills holes (*inpainting*: the picture's own class, or none), replaces the contents of a region (*class edit*:
+another class) and continues a picture beyond its edges (*outpainting*, outpainting.py). An autoregressive model knows
+only the tokens before the current one.
 """
 
 import math
@@ -23,16 +24,15 @@ from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import KVCache, Transformer
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, half-open: x0 <= x < x1
-
-STEPS, START_STEP, DILATE = 12, 2, 1  # of an edit in the released code
+STEPS, START_STEP, DILATE = 12, 2, 1  # defaults for edits in the released code
 
 
 class Edit(NamedTuple):
-    """What an edit gives."""
+    """The result of an edit."""
 
-    images: Tensor  # (B, 3, H, W) the edited pictures, floats in [0, 1]
-    region: Tensor  # (B, N) bool, the tokens made anew
-    steps: list[Step]  # how they were made
+    images: Tensor  # (B, 3, H, W), the edited pictures, floats in [0, 1]
+    region: Tensor  # (B, N) bool, the regenerated tokens
+    steps: list[Step]  # the decoding steps
 
 
 # --- From pixels to tokens, and back ---
@@ -48,9 +48,10 @@ def box_to_mask(box: Box, height: int, width: int) -> Tensor:
 def mask_to_token_mask(mask: Tensor, grid: int | tuple[int, int], dilate: int) -> Tensor:
     """The tokens that a region of any shape touches: pixels, bool (..., H, W), to bool (..., N) in raster order.
 
-    grid: tokens along each side (rows and columns where they differ). dilate: the region then grows by so many tokens
-    on every side, also diagonally. The encoder looks beyond its own cell, so tokens next to the region have seen what
-    is to go; the released code dilates by one.
+    grid: tokens along each side, or (rows, columns). dilate: the number of tokens by which the region then grows on
+    every side, also diagonally. A token's receptive field is larger than its cell, so tokens next to the region contain
+    some of what is to be replaced; the released code dilates by one. Raises ValueError if the pixels do not divide into
+    the grid.
     """
     rows, columns = (grid, grid) if isinstance(grid, int) else grid
     height, width = mask.shape[-2:]
@@ -68,34 +69,34 @@ def box_to_token_mask(box: Box, image_size: int, grid: int, dilate: int) -> Tens
 
 
 def blend(original: Tensor, generated: Tensor, mask: Tensor, radius: float) -> Tensor:
-    """The generated pixels inside the mask, the original ones outside, and a soft rim between the two.
+    """Blend the generated pixels inside the mask with the original ones outside, with a soft rim between the two.
 
     Images (B, 3, H, W), mask bool (B, H, W) or (H, W). radius: standard deviation of the rim in pixels; the released
-    code has image_size / 16 - 1. From ceil(3 radius) pixels off the edge on, both sides are equal to the bit.
+    code uses image_size / 16 - 1. More than ceil(3 radius) pixels from the mask's edge, pixels are copied exactly.
     """
     alpha = soften(mask.cpu(), radius).to(original)  # 1 inside, 0 outside
     return torch.lerp(original, generated, alpha.expand(len(original), *mask.shape[-2:])[:, None])
 
 
 def soften(mask: Tensor, radius: float) -> Tensor:
-    """Blur a bool mask (..., H, W) by a Gaussian cut off at ceil(3 radius): floats, exactly 0 and 1 beyond the rim."""
+    """Blur a bool mask (..., H, W) with a Gaussian cut off at ceil(3 radius): floats, exactly 0 or 1 off the rim."""
     if radius <= 0:
         return mask.float()
     reach = math.ceil(3 * radius)
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.double) / radius) ** 2)
     kernel /= kernel.sum()
     alpha = mask.double().reshape(-1, 1, *mask.shape[-2:])
-    alpha = F.pad(alpha, [reach] * 4, mode="replicate")  # beyond the picture's edge everything goes on
+    alpha = F.pad(alpha, [reach] * 4, mode="replicate")  # the region continues beyond the picture's edge
     alpha = F.conv2d(F.conv2d(alpha, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))  # across, then down
-    return alpha.view(mask.shape).float()  # summed in double precision, so that 1 - 1e-16 rounds to 1
+    return alpha.view(mask.shape).float()  # summed in double precision, so that 1 - 1e-16 becomes 1
 
 
 def composite(
     tokenizer: Tokenizer, images: Tensor, tokens: Tensor, region: Tensor, blank: Tensor | None = None
 ) -> Tensor:
-    """The pictures with the region's tokens painted in: images (B, 3, S, S), tokens and region (B, N).
+    """Paint the region's tokens into the pictures: images (B, 3, S, S), tokens and region (B, N).
 
-    blank: bool (B, 1, S, S), pixels of the region where there is no picture yet, into which the rim does not reach.
+    blank: bool (B, 1, S, S), pixels of the region without a picture yet, which the rim does not blend.
     """
     painted = tokenizer.decode(tokens)
     if blank is not None:
@@ -117,18 +118,18 @@ def edit_steps(
     start_step: int = START_STEP,
     **options,
 ) -> Iterator[Step]:
-    """Decode the tokens of a region, bool (B, N), anew, as class `labels` (B,); those outside stay.
+    """Decode the tokens of a region, bool (B, N), again as class `labels` (B,); other tokens stay.
 
-    tokens (B, N). The options are those of `decode_steps`. start_step: with much known already, the first and most
-    hesitant steps are left out.
+    tokens (B, N). start_step: the first steps, which fix the fewest tokens, are skipped, because much is known already.
+    options: those of `decode_steps`.
     """
-    # A region without an outside is a blank canvas, which decoding knows how to save a pass on.
+    # A region that covers everything is a blank canvas, for which decoding shares the first pass.
     canvas = None if region.all() else tokens.masked_fill(region, model.mask_id)
     return decode_steps(model, labels, canvas, steps=steps, start_step=start_step, **options)
 
 
 def edit_tokens(model: Transformer, tokens: Tensor, region: Tensor, labels: Tensor, **options) -> Tensor:
-    """The tokens (B, N) that `edit_steps`, which explains the options, ends with."""
+    """The final tokens (B, N) of `edit_steps`, which explains the options."""
     for step in edit_steps(model, tokens, region, labels, **options):  # noqa: B007
         pass
     return step.tokens
@@ -144,10 +145,10 @@ def edit(
     dilate: int = DILATE,
     **options,
 ) -> Edit:
-    """Paint a region of each picture anew as class `labels` (B,) in 0..C, where C is "no class".
+    """Repaint a region of each picture as class `labels` (B,) in 0..C, where C is "no class".
 
-    images (B, 3, H, W) floats in [0, 1]; masks bool (B, H, W), a region each, or (H, W), one for all. The options are
-    those of `edit_steps`. Another class than the picture's is the paper's class-conditional edit.
+    images (B, 3, H, W) floats in [0, 1]; masks bool (B, H, W), or (H, W) for all pictures. options: those of
+    `edit_steps`. With a class other than the picture's own, this is the paper's class-conditional edit.
     """
     region = mask_to_token_mask(masks.expand(len(images), -1, -1), tokenizer.grid, dilate).to(images.device)
     steps = list(edit_steps(model, tokenizer.encode(images), region, labels, **options))
@@ -162,7 +163,7 @@ def inpaint(
     labels: Tensor | None = None,
     **options,
 ) -> Edit:
-    """Fill a hole in each picture as its own class `labels` (B,), or without telling any; otherwise as `edit`."""
+    """Fill a hole in each picture as its own class `labels` (B,), or as no class if None; otherwise like `edit`."""
     if labels is None:
         labels = torch.full((len(images),), model.num_classes, device=images.device)
     return edit(tokenizer, model, images, masks, labels, **options)
@@ -177,8 +178,8 @@ def autoregressive_edit(
 ) -> Tensor:
     """The same edit by the autoregressive twin, for contrast: tokens and region (B, N) to tokens (B, N).
 
-    Known tokens are forced, those of the region drawn in raster order: each sees the class and what lies before it,
-    never what lies after.
+    Known tokens are kept, and those of the region are sampled in raster order. Each sees the class and the tokens
+    before it, never those after it.
     """
     memory, ids = KVCache(model, len(tokens)), [model.num_codes + labels]
     for i in range(model.num_tokens):

@@ -1,12 +1,8 @@
-"""Measure a trained run: `python -m minimaskgit.evaluate --run runs/demo --json quality.json` (lesson 8; section 4.1).
+"""The evaluation command: `python -m minimaskgit.evaluate --run runs/demo --json quality.json` (lesson 8).
 
-    held-out real images ─┬─> reference ────────────┐
-                          └─> second sample ──────> network ──> metrics: what real images score, the best to hope for
-    generated images, the classes in turn ────────> network ──> metrics: what the model scores
+    options ──> measuring/evaluation.py ──> table, JSON file
 
-The network is the judge, the package's own classifier of this data, trained on real images; so a "FD" here is a
-Frechet distance in that classifier's features and not comparable with a published FID. `--features inception` takes
-the network of the published ones. Everything is measured twice, on generated and on equally many real images.
+measuring/evaluation.py measures the run and explains the numbers.
 """
 
 from collections.abc import Sequence
@@ -19,7 +15,7 @@ from minimaskgit.runs.run import check_outside_of_package, chosen_work_folder, o
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print the table, write the JSON file."""
+    """Measure, print the table, and write the JSON file."""
     options = cli.parse(Options, "Measure the quality of a trained run.", argv=argv)
     if options.json:
         check_outside_of_package("--json", options.json)

@@ -1,8 +1,8 @@
-"""Weights to start from: `python -m minimaskgit.export --run runs/glyphs --out data/pretrained/glyphs` (lesson 0).
+"""Export trained weights: `python -m minimaskgit.export --run runs/glyphs --out data/pretrained/glyphs` (lesson 0).
 
     run folder ──weights to bfloat16, training state left out──> folder of a few megabytes, itself a run ──> model card
 
-What is exported is measured as it is, after rounding; the figures go into the card.
+Quality is measured with the exported (rounded) weights and written to the card.
 """
 
 import shutil
@@ -37,11 +37,11 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Options:
-    """What to export, and where to."""
+    """What to export, and the folder to write."""
 
     run: Path  # run folder with all stages trained
-    out: Path  # folder to write; it must not be there yet
-    samples: int = 2000  # images that its measured quality rests on
+    out: Path  # folder to write; it must not exist yet
+    samples: int = 2000  # images generated to measure its quality
     device: str = "auto"  # auto, cpu, cuda or mps
 
 
@@ -49,10 +49,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Export a run, measure what was exported, and write its card."""
     options = cli.parse(Options, "Export a run's weights in bfloat16, with a model card.", argv=argv)
     if options.out.exists():
-        raise UserError(f"--out {options.out} is there already; remove it, or choose another name")
+        raise UserError(f"--out {options.out} already exists; remove it, or choose another name")
     run = open_run(options.run, options.device)
-    load_judge(run)  # trained now if it is not yet
-    for name, kind in MODELS.items():  # all are loaded before anything is written
+    load_judge(run)  # trains the judge if the run has none yet
+    for name, kind in MODELS.items():
         model = load_model(kind, run.folder / name).to(torch.bfloat16)
         save_model(model, options.out / name)
         shutil.copy(run.folder / name / "evaluation.json", options.out / name)
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def card(options: Options, config: Config, results: Sequence[dict]) -> str:
-    """The model card: what it is, how it was made, how to use it, how good it is."""
+    """The model card: contents, training command, usage and quality."""
     preset = next((name for name, make in PRESETS.items() if first_difference(make(), config) is None), None)
     how = f"--preset {preset}" if preset else "(the settings of config.json)"
     measured = "\n\n".join(f"```\n{table(result)}\n```" for result in results)
@@ -83,15 +83,15 @@ tags: [maskgit, image-generation]
 
 # MaskGIT on {config.data}, {config.images.size} x {config.images.size} pixels
 
-Tokenizer, masked and causal transformer, the classifier of the perceptual loss and the judge, as bfloat16 safetensors,
-each with its config.json. Made by
+Tokenizer, masked and causal transformers, the classifier of the perceptual loss, and the judge, as bfloat16
+safetensors, each with its config.json. Made with
 
 ```
 python -m minimaskgit.train {how} --out {options.run}
 python -m minimaskgit.export --run {options.run} --out {options.out}
 ```
 
-Used by `python -m minimaskgit.generate --run {options.out} --out grid.png`, or in Python
+Use them with `python -m minimaskgit.generate --run {options.out} --out grid.png`, or in Python:
 
 ```python
 from minimaskgit.tokenizer import Tokenizer
@@ -101,7 +101,7 @@ tokenizer = Tokenizer.from_pretrained("{options.out}/tokenizer").eval()
 transformer = Transformer.from_pretrained("{options.out}/transformer").eval()
 ```
 
-What `python -m minimaskgit.evaluate` measures of these very weights:
+`python -m minimaskgit.evaluate` with these weights:
 
 {measured}
 """

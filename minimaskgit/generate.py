@@ -21,25 +21,25 @@ from minimaskgit.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Options:
-    """What to generate; decoding settings left out are those of the run's configuration."""
+    """What to generate; decoding settings that are not given come from the run's configuration."""
 
-    run: Path | None = None  # run folder, as made by python -m minimaskgit.train
-    pretrained: str | None = None  # in place of --run: name of weights that come along, such as glyphs
+    run: Path | None = None  # run folder, made by python -m minimaskgit.train
+    pretrained: str | None = None  # instead of --run: the name of weights that come with the package, such as glyphs
     label: str | None = None  # class by name or number; default: one class after another
-    count: int = 16  # images
+    count: int = 16  # number of images
     steps: int | None = None  # decoding steps T, 1 to the number of tokens
     schedule: ScheduleName | None = None  # mask schedule
-    temperature: float | None = None  # of the choice noise at the first step; 0: always the surest tokens
+    temperature: float | None = None  # of the choice noise at the first step; 0: always keep the most confident tokens
     guidance: float | None = None  # classifier-free guidance weight; 0: none
-    seed: int = 0  # the same seed gives the same images
+    seed: int = 0  # the same seed makes the same images
     out: Path = Path("generated.png")  # picture to write
     gif: Path | None = None  # animation of the decoding to write
     device: str = "auto"  # auto, cpu, cuda or mps
-    precision: AnyPrecision = "auto"  # of matrix products; auto: the one that is fast here
+    precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Generate a grid of images, and an animation if asked for."""
+    """Generate a grid of images, and an animation with --gif."""
     options = cli.parse(Options, "Generate images with a trained run.", argv=argv)
     run = chosen_run(options.run, options.pretrained, options.device, options.precision)
     settings = decoding_settings(run.config.decoding, options)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 @torch.no_grad()
 def decoding_frames(run: Run, tokenizer: Tokenizer, steps: Sequence[Step]) -> list:
-    """One picture a step, from the blank canvas on: what is fixed shows, what is masked is grey."""
+    """Draw the blank canvas and then one frame per step, with masked tokens in grey."""
     with run.autocast():
         images = [tokenizer.decode(step.sampled) for step in steps]
     blank = torch.ones_like(steps[0].masked)

@@ -35,12 +35,10 @@ from minimaskgit.grading.sandbox import STARTING, Answers, JudgeError, Sandbox, 
 from minimaskgit.grading.submissions import Submission, collect
 
 ROOT = Path(__file__).parents[1]
-
 WEIGHTS = ROOT / "lessons" / "weights.toml"
 
 # An honest file, to try the sandbox with.
 HONEST = "import numpy.random, torch\ndef one():\n    return torch.rand(9, 9).softmax(-1).sum() / 9\n"
-
 PATIENCE = 12  # a judge that takes this many times the timeout counts as dead
 
 

@@ -1,13 +1,13 @@
-"""How good are the pictures? Two clouds of feature vectors compared, and nothing else (lesson 8; paper section 4.1).
+"""Metrics of image quality, all computed from feature vectors or class probabilities (lesson 8; paper section 4.1).
 
-    real images ──network──> features (N, D) ──┐    frechet_distance   how far apart are the two clouds' Gaussians
-                                               ├──> precision, recall  is each picture near the other cloud
-    generated   ──network──> features (M, D) ──┘    density, coverage  the same, less easily fooled by outliers
-                        └──> probs (M, C) ────────> inception_score    sure of each picture, and of all kinds
+    real images ──network──> features (N, D) ──┐    frechet_distance   how far apart are the Gaussians of the two clouds
+                                               ├──> precision, recall  is each image near the other cloud
+    generated   ──network──> features (M, D) ──┘    density, coverage  the same, but more robust to outliers
+                        └──> probs (M, C) ────────> inception_score    is each image clear, and are all classes there
 
-The network is the caller's choice, and every number depends on it: a distance in one network's features says nothing
-about a distance in another's. With the Inception network the Frechet distance is the published FID. Every number
-depends on the counts N and M too: compare only what was measured with the same ones.
+The caller chooses the network, and every number depends on it: distances in the features of different networks cannot
+be compared. With the Inception network the Frechet distance is the published FID. Every number also depends on the
+counts N and M: compare only numbers measured with the same counts.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ BLOCK = 2**24  # distances held at once: 64 MB, so that 50,000 x 50,000 need no 
 def feature_statistics(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (D,) and covariance (D, D), in float64, of feature vectors (N, D); N is 2 or more."""
     if len(features) < 2:
-        raise ValueError(f"{len(features)} feature vectors: expected 2 or more, for one has no covariance")
+        raise ValueError(f"{len(features)} feature vectors: expected 2 or more for a covariance")
     features = features.double()
     mu = features.mean(0)
     centred = features - mu
@@ -33,39 +33,40 @@ def feature_statistics(features: Tensor) -> tuple[Tensor, Tensor]:
 def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -> Tensor:
     """Squared Frechet distance of two Gaussians, mu (D,) and sigma (D, D), a scalar in float64 (Heusel et al. 2017).
 
-    |mu1 - mu2|^2 + Tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)); 0 if and only if they are the same. It falls as
-    more samples are taken, even from one and the same distribution.
+    |mu1 - mu2|^2 + Tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)); 0 if and only if they are equal. It falls as the
+    number of samples grows, even if both sets come from the same distribution.
     """
     shift = (mu1.double() - mu2.double()).square().sum()
-    # With A and B the symmetric roots of the sigmas, Tr (A^2 B^2)^(1/2) is the sum of the singular values of A B.
-    # Unlike the root of the product itself, which is not symmetric, they are real, and exist if a sigma is singular.
+    # If A and B are the symmetric roots of the sigmas, Tr (A^2 B^2)^(1/2) is the sum of the singular values of A B.
+    # They are real and exist even if a sigma is singular, unlike the root of the product, which is not symmetric.
     overlap = torch.linalg.svdvals(_root(sigma1) @ _root(sigma2)).sum()
     spread = sigma1.double().trace() + sigma2.double().trace() - 2 * overlap
-    return (shift + spread).clamp(min=0)  # rounding may leave a little less than nothing
+    return (shift + spread).clamp(min=0)  # rounding may leave slightly less than 0
 
 
 def _root(sigma: Tensor) -> Tensor:
-    """The symmetric square root of a symmetric matrix without negative eigenvalues."""
+    """The symmetric square root of a positive semidefinite matrix."""
     values, vectors = torch.linalg.eigh(sigma.double())
     return vectors * values.clamp(min=0).sqrt() @ vectors.T
 
 
-# --- A classifier's opinion: the inception score ---
+# --- Class probabilities: the inception score ---
 
 
 def inception_score(probs: Tensor, splits: int = 1) -> tuple[Tensor, Tensor]:
     """exp(mean over x of KL(p(y|x) || p(y))), from class probabilities (N, C): mean and deviation over the splits.
 
-    From 1 (nothing can be told apart) to C (each picture surely of one class, all classes equally often). Salimans et
-    al. 2016 average over 10 splits of the N pictures, which are taken in order: let the order be random, or the
-    classes in turn. ValueError for fewer pictures than splits.
+    It ranges from 1 (all images look alike to the classifier) to C (each image certainly shows one class, and all
+    classes are equally frequent). Salimans et al. 2016 average over 10 splits of the N images. The splits are
+    consecutive, so the images should be in random order, or the classes in turn. Raises ValueError for fewer images
+    than splits.
     """
     if not 1 <= splits <= len(probs):
-        raise ValueError(f"{splits} splits of {len(probs)} pictures: expected 1 to {len(probs)}")
+        raise ValueError(f"{splits} splits of {len(probs)} images: expected 1 to {len(probs)}")
     scores = []
     for p in probs.double().tensor_split(splits):
         marginal = p.mean(0)  # (C,), p(y)
-        # x log x is 0 at 0, and where p(y) is 0 so is every p(y|x).
+        # x log x is 0 at 0, and if p(y) is 0, so is every p(y|x).
         kl = torch.special.xlogy(p, p).sum(1) - torch.special.xlogy(p, marginal).sum(1)  # (N / splits,)
         scores.append(kl.mean().exp())
     scores = torch.stack(scores)
@@ -78,9 +79,9 @@ def inception_score(probs: Tensor, splits: int = 1) -> tuple[Tensor, Tensor]:
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[Tensor, Tensor]:
     """Improved precision and recall of features (N, D) and (M, D): scalars in 0..1 (Kynkäänniemi et al. 2019).
 
-    Around each vector of a cloud lies a ball that reaches to its k-th neighbour in that cloud. Precision is the
-    fraction of the fakes that lie in any real ball (do they look real?), recall the fraction of the real ones that
-    lie in any fake ball (is all there is made?). ValueError unless both have more than k vectors.
+    Each vector of a cloud is the centre of a ball that reaches to its k-th neighbour in that cloud. Precision is the
+    fraction of fakes that lie in any real ball (do they look real?). Recall is the fraction of real vectors that lie in
+    any fake ball (are all kinds generated?). Raises ValueError unless both clouds have more than k vectors.
     """
     precision = _in_balls(fake, real, neighbour_distances(real, k))[0] > 0
     recall = _in_balls(real, fake, neighbour_distances(fake, k))[0] > 0
@@ -90,24 +91,25 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[Tensor, Te
 def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[Tensor, Tensor]:
     """Density, 0 and up, and coverage, 0..1, of features (N, D) and (M, D): scalars (Naeem et al. 2020).
 
-    Both use real balls only, since the balls of a few wild fakes are large enough to hold anything. Density is the
-    number of real balls that a fake lies in, over k: it rewards fakes where the real ones crowd. Coverage is the
-    fraction of the real balls in which any fake lies. ValueError unless there are more than k real vectors.
+    Both use real balls only, because the balls of a few fake outliers are large enough to contain anything. Density is
+    the mean number of real balls that a fake lies in, divided by k: it rewards fakes where real vectors are dense.
+    Coverage is the fraction of real balls that contain a fake. Raises ValueError unless there are more than k real
+    vectors.
     """
     balls, hit = _in_balls(fake, real, neighbour_distances(real, k))
     return balls.double().mean() / k, hit.double().mean()
 
 
 def neighbour_distances(features: Tensor, k: int) -> Tensor:
-    """Distance of each vector of (N, D) to its k-th nearest other one: (N,); ValueError unless 1 <= k < N."""
+    """Distance of each of the vectors (N, D) to its k-th nearest neighbour: (N,); ValueError unless 1 <= k < N."""
     if not 1 <= k < len(features):
-        raise ValueError(f"the {k}-th neighbour among {len(features)} feature vectors: expected 1 to N - 1")
-    # The nearest of all is the vector itself, at distance 0.
+        raise ValueError(f"k = {k} neighbours among {len(features)} feature vectors: expected 1 to {len(features) - 1}")
+    # k + 1, because each vector's nearest is itself, at distance 0.
     return torch.cat([block.kthvalue(k + 1, dim=1).values for block in _distances(features, features)])
 
 
 def _in_balls(points: Tensor, centres: Tensor, radii: Tensor) -> tuple[Tensor, Tensor]:
-    """In how many balls each of the points (M, D) lies, int64 (M,), and whether each ball holds one, bool (N,)."""
+    """The number of balls that each of the points (M, D) lies in, (M,), and whether each ball holds one, bool (N,)."""
     counts, hit = [], torch.zeros(len(centres), dtype=torch.bool, device=centres.device)
     for block in _distances(points, centres):
         inside = block <= radii  # (rows, N)
@@ -117,9 +119,9 @@ def _in_balls(points: Tensor, centres: Tensor, radii: Tensor) -> tuple[Tensor, T
 
 
 def _distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
-    """Euclidean distances between (M, D) and (N, D), some rows (rows, N) of the (M, N) at a time."""
+    """Yield the Euclidean distances (M, N) between (M, D) and (N, D) in blocks of rows (rows, N)."""
     for rows in a.split(max(1, BLOCK // len(b))):
-        # The faster |a|^2 - 2 a.b + |b|^2 rounds so that a vector is not even at distance 0 from itself.
+        # The faster |a|^2 - 2 a.b + |b|^2 rounds too much: a vector would not be at distance 0 from itself.
         yield torch.cdist(rows, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 

@@ -1,9 +1,9 @@
-"""What the lessons' notebooks share: a trained run, the map of the course, pictures and sliders.
+"""Tools for the lessons' notebooks: a trained run, the map of the course, pictures and sliders.
 
     lessons/3_*.ipynb ──> trained_run(), learn(model, loss, ...)
                           road_map(3), show(picture), film(frames), source(function), knob(draw, T=[8])
 
-Only notebooks use it, and only it knows of notebooks.
+Only notebooks import this module, and no other module depends on Jupyter.
 """
 
 import base64
@@ -33,12 +33,11 @@ from minimaskgit.runs.run import PACKAGE, PRETRAINED, Run, open_run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
 
-# Runs go into the clone; beside an installed package is no place for them, so then into the current folder.
+# Runs go into the clone of the project, or, with an installed package, into the current folder.
 ROOT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").exists() else Path()
-
 GLYPHS, DEMO, OWN = PRETRAINED / "glyphs", ROOT / "runs/demo", ROOT / "runs/lessons/own"
 
-# The lessons' places on the map (column, row) and the lessons that each follows from.
+# Each lesson's title, subtitle, place on the map (column, row), and the lessons that it builds on.
 MAP = {
     1: ("1 · tokens", "encoder, codebook,\ndecoder", (0, 1), ()),
     2: ("2 · critics", "perceptual loss,\ndiscriminator", (0, 2), (1,)),
@@ -57,14 +56,14 @@ MAP = {
 def trained_run(train: bool = False) -> Run:
     """A run with trained models: the one that comes with the project, else runs/demo, else one trained here.
 
-    train: train your own in any case (runs/lessons/own; gone on with if it was stopped).
+    train: always train your own (in runs/lessons/own; resumed if it was interrupted).
     """
     if not train:
         for folder in (GLYPHS, DEMO):
             if (folder / "transformer" / "model.safetensors").exists():
                 print(f"models from {folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder}")
                 return open_run(folder, "cpu")
-    from minimaskgit.runs.presets import demo  # training needs far more imports than reading
+    from minimaskgit.runs.presets import demo  # imported here, because training imports are slow
     from minimaskgit.training.stages import limit_steps
     from minimaskgit.training.stages import train as train_all
 
@@ -74,9 +73,9 @@ def trained_run(train: bool = False) -> Run:
 
 
 def trained_judge(run: Run) -> Classifier:
-    """A classifier that saw real pictures only: the run's judge, else its perceptual network."""
-    apart = run.folder / "judge" / "classifier"
-    return load_model(Classifier, apart if apart.exists() else run.folder / "classifier")
+    """A classifier trained on real pictures: the run's judge, or else its perceptual network."""
+    judge = run.folder / "judge" / "classifier"
+    return load_model(Classifier, judge if judge.exists() else run.folder / "classifier")
 
 
 # --- Small experiments ---
@@ -99,8 +98,11 @@ def learn(
     batch: int = 32,
     every: int = 50,
 ) -> list[tuple[int, float]]:
-    """Train a small transformer by `loss` of tokens (B, N) and labels (B,); gives (step, mean of the last `every`)."""
-    from minimaskgit.runs.config import TransformerTraining  # training needs far more imports than reading
+    """Train a small transformer by `loss` of tokens (B, N) and labels (B,).
+
+    Returns pairs (step, mean loss since the last pair), one for every `every` steps.
+    """
+    from minimaskgit.runs.config import TransformerTraining  # imported here, because training imports are slow
     from minimaskgit.training.optimizers import make_optimizers
 
     optimizers = make_optimizers(TransformerTraining(muon_learning_rate=0.01), model, "fp32").values()
@@ -124,41 +126,41 @@ def learn(
 
 
 def needed(name: str) -> ModuleType:
-    """A module that only notebooks need; UserError where the lessons extra is not installed."""
+    """Import a module that only notebooks need; UserError if the lessons extra is not installed."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:
         hint = 'in a clone of the project, run pip install ".[lessons]"'
-        raise UserError(f"{name} is missing: what notebooks show needs the lessons extra; {hint}") from None
+        raise UserError(f"{name} is not installed; notebooks need the lessons extra: {hint}") from None
 
 
 def show(picture: Image.Image, width: int | None = None):
-    """A picture in at most 128 colours, which keeps a notebook small; width: shown, in pixels."""
+    """Show a picture, reduced to 128 colours to keep the notebook small; width: on the page, in pixels."""
     data = io.BytesIO()
     picture.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
     return needed("IPython.display").Image(data.getvalue(), width=width)
 
 
 def film(frames: Sequence[Image.Image], seconds_per_frame: float = 0.15):
-    """Frames of one size as an animation that loops, resting on the last."""
+    """Show frames of the same size as a looping animation that pauses on the last frame."""
     with tempfile.TemporaryDirectory() as folder:
         data = figures.animation(frames, Path(folder) / "film.gif", seconds_per_frame, hold_last=3).read_bytes()
     picture = f'<img alt="animation" src="data:image/gif;base64,{base64.b64encode(data).decode()}">'
-    return needed("IPython.display").HTML(picture)  # an <img>, since pages made from notebooks know no image/gif
+    return needed("IPython.display").HTML(picture)  # an <img>, because nbconvert's pages do not show image/gif
 
 
 def source(*functions: Callable) -> None:
-    """Print the package's own text of functions."""
+    """Print the source code of functions of the package."""
     print("\n\n".join(inspect.getsource(function).rstrip() for function in functions))
 
 
 def knob(draw: Callable[..., Image.Image], **values: Sequence):
-    """A slider for each argument of `draw` in JupyterLab; elsewhere, as on the web, the picture at the middle values.
+    """Show a slider for each argument of `draw` in JupyterLab; elsewhere, the picture at the middle values.
 
-    values: those that each argument may take, in order.
+    values: the values that each argument may take, in order.
     """
     middle = {name: list(choices)[len(choices) // 2] for name, choices in values.items()}
-    if "JPY_SESSION_NAME" not in os.environ:  # set by Jupyter's server, where someone can turn the knob
+    if "JPY_SESSION_NAME" not in os.environ:  # set by Jupyter's server, where sliders work
         return show(draw(**middle))
     widgets = needed("ipywidgets")
     sliders = {
@@ -169,17 +171,17 @@ def knob(draw: Callable[..., Image.Image], **values: Sequence):
 
 
 def road_map(lesson: int):
-    """The course up to a lesson, this one filled: where we are; of lesson 0 the whole course, none filled."""
-    there = {number: MAP[number] for number in range(1, (lesson or len(MAP)) + 1)}
-    columns = 1 + max(place[0] for *_, place, _ in there.values())
-    rows = [place[1] for *_, place, _ in there.values()]
+    """Show the map of the course up to a lesson, with that lesson filled in; for lesson 0, the whole map."""
+    drawn = {number: MAP[number] for number in range(1, (lesson or len(MAP)) + 1)}
+    columns = 1 + max(place[0] for *_, place, _ in drawn.values())
+    rows = [place[1] for *_, place, _ in drawn.values()]
     low, high = min(rows), max(rows)
     figure = Figure(figsize=(0.5 + 1.9 * columns, 0.3 + 1.0 * (high - low + 1)), dpi=80, facecolor=figures.PAPER)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(-0.6, columns - 0.4), ylim=(low - 0.55, high + 0.55))
     axes.axis("off")
-    for number, (title, text, (x, y), before) in there.items():
+    for number, (title, text, (x, y), before) in drawn.items():
         here = number == lesson
         face, ink = (figures.MASKGIT, figures.PAPER) if here else ("#E8F1F8", figures.INK)
         box = FancyBboxPatch((x - 0.38, y - 0.32), 0.76, 0.64, boxstyle="round,pad=0,rounding_size=0.08")
@@ -188,7 +190,7 @@ def road_map(lesson: int):
         axes.text(x, y + 0.13, title, color=ink, weight="bold", size=10, ha="center", va="center")
         axes.text(x, y - 0.12, text, color=ink, size=8.5, ha="center", va="center")
         for other in before:
-            x0, y0 = there[other][2]
+            x0, y0 = drawn[other][2]
             dx, dy = (0.38 * (x > x0), 0.32 * ((y > y0) - (y < y0)) * (x == x0))
             arrow = {"arrowstyle": "-|>", "color": figures.MUTED, "shrinkA": 0, "shrinkB": 0}
             axes.annotate("", (x - dx, y - dy), (x0 + dx, y0 + dy), arrowprops=arrow)
@@ -196,5 +198,5 @@ def road_map(lesson: int):
 
 
 def generator(seed: int) -> torch.Generator:
-    """A source of random numbers that repeats itself."""
+    """A random generator with a fixed seed, so that results repeat."""
     return torch.Generator().manual_seed(seed)

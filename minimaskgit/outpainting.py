@@ -1,6 +1,6 @@
 """Outpainting: continue a picture beyond its edges, one overlapping window at a time (lesson 7; paper section 4.3).
 
-canvas larger than the model's grid ──window by window, what is known stays──> tokens of the whole canvas
+canvas larger than the model's grid ──window by window, known tokens stay──> tokens of the whole canvas
 """
 
 import math
@@ -18,10 +18,10 @@ from minimaskgit.transformer import Transformer
 
 
 class Painted(NamedTuple):
-    """A canvas larger than the transformer's, as far as it is painted."""
+    """A partly painted canvas, larger than the transformer's."""
 
     images: Tensor  # (B, 3, H, W)
-    tokens: Tensor  # (B, H / f, W / f), [MASK] where not yet fixed
+    tokens: Tensor  # (B, H / f, W / f), [MASK] if not yet fixed
 
 
 @torch.no_grad()
@@ -35,12 +35,12 @@ def outpaint_steps(
     stride: int | None = None,
     **options,
 ) -> Iterator[Painted]:
-    """Extend pictures (B, 3, H, W) by margins (left, top, right, bottom), giving the empty canvas and every step.
+    """Extend pictures (B, 3, H, W) by margins (left, top, right, bottom), yielding the empty canvas and every step.
 
-    Sides and margins are in pixels and multiples of the tokenizer's f. The transformer's window slides outwards over
-    the larger canvas, `stride` tokens at a time (default half a window), and every window is an edit of what is
-    unknown in it: what earlier ones painted is known. Pixels too are decoded window by window, for the decoder has
-    seen no other size. ValueError if the canvas is smaller than a window.
+    Sides and margins are multiples of the tokenizer's f, in pixels. The transformer's window slides outwards over the
+    larger canvas, `stride` tokens at a time (default half a window). Each window is an edit of its unknown tokens;
+    tokens painted in earlier windows count as known. Pixels are also decoded window by window, because the tokenizer
+    was only trained on that size. Raises ValueError if the canvas is smaller than a window.
     """
     f, grid = tokenizer.downsampling, tokenizer.grid
     left, top, right, bottom = margins
@@ -48,7 +48,7 @@ def outpaint_steps(
     blank = F.pad(torch.zeros_like(images[:, :1]), (left, right, top, bottom), value=1).bool()  # (B, 1, H, W)
     rows, columns = canvas.shape[-2] // f, canvas.shape[-1] // f
     if min(rows, columns) < grid:
-        raise ValueError(f"a canvas of {rows}x{columns} tokens is smaller than the window of {grid}x{grid}")
+        raise ValueError(f"a canvas of {rows}x{columns} tokens; expected at least the window's {grid}x{grid}")
     codes = tokenizer.encode(images).unflatten(1, (-1, images.shape[-1] // f))
     tokens = F.pad(codes, (left // f, right // f, top // f, bottom // f))
     unknown = mask_to_token_mask(blank[:, 0], (rows, columns), dilate)
@@ -73,7 +73,7 @@ def outpaint_steps(
 def outpaint(
     tokenizer: Tokenizer, model: Transformer, images: Tensor, margins: Box, labels: Tensor, **options
 ) -> Tensor:
-    """The pictures that `outpaint_steps`, which explains the options, ends with; margins of any size.
+    """The final pictures of `outpaint_steps`, which explains the options; margins may have any size.
 
     (B, 3, H, W) to (B, 3, top + H + bottom, left + W + right).
     """
@@ -84,12 +84,12 @@ def outpaint(
 
 
 def whole_tokens(margins: Box, f: int) -> Box:
-    """Margins in pixels rounded up to multiples of f."""
+    """Round margins in pixels up to multiples of f."""
     return tuple(f * math.ceil(margin / f) for margin in margins)
 
 
 def trimmed(images: Tensor, margins: Box, rounded: Box) -> Tensor:
-    """Of pictures extended by the rounded margins, the part that has the margins asked for."""
+    """Crop pictures extended by rounded margins to the requested margins."""
     left, top, right, bottom = (more - asked for more, asked in zip(rounded, margins))
     return images[..., top : images.shape[-2] - bottom, left : images.shape[-1] - right]
 
@@ -97,7 +97,7 @@ def trimmed(images: Tensor, margins: Box, rounded: Box) -> Tensor:
 def windows(start: tuple[int, int], canvas: tuple[int, int], grid: int, stride: int) -> list[tuple[int, int]]:
     """Corners (row, column) of windows of grid x grid tokens that cover a canvas, from `start` outwards.
 
-    Neighbours lie at most `stride` tokens apart; those at the edges are pushed inside.
+    Neighbouring windows are at most `stride` tokens apart; windows at the edges are moved inside the canvas.
     """
     origins = []
     for first, length in zip(start, canvas):

@@ -2,10 +2,10 @@
 
     r = 0 (nothing known)  gamma = 1: all masked  ──  gamma falls  ──>  gamma = 0: none masked  (all known) r = 1
 
-One family of functions, used twice: in training r ~ U[0, 1) says how much of an image to hide, in decoding
-r = (t+1)/T says how much is still hidden after step t. Concave schedules (cosine, square, cubic, exponential) keep
-most tokens hidden for long and fix few at first, when little is known; convex ones (square root, logarithmic) do
-the reverse.
+A schedule is used twice: in training, gamma(r) with r ~ U[0, 1) is the fraction of an image to mask; in decoding,
+gamma(r) with r = (t+1)/T is the fraction still masked after step t. Concave schedules (cosine, square, cubic,
+exponential) fix few tokens in the first steps, when little is known, and most in the last; convex ones (square root,
+logarithmic) do the reverse.
 """
 
 import math
@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# r in [0, 1] and the number of tokens N (only the exponential and the logarithm need it) -> gamma in [0, 1]
+# r in [0, 1] and the number of tokens N (only the exponential and the logarithmic use it) -> gamma in [0, 1]
 Schedule = Callable[[Tensor, int | Tensor], Tensor]
 
 
@@ -54,7 +54,7 @@ def logarithmic(r: Tensor, num_tokens: int | Tensor) -> Tensor:
 
 
 def bert(r: Tensor, num_tokens: int | Tensor) -> Tensor:
-    """BERT's constant 0.15, for contrast: it never trains near a blank canvas and so cannot generate."""
+    """BERT's constant 0.15, for contrast: training never comes close to a blank canvas, so it cannot generate."""
     return torch.full_like(r, 0.15)
 
 
@@ -71,5 +71,5 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 def _at_least_two(num_tokens: int | Tensor, like: Tensor) -> Tensor:
-    # A canvas of one token has no room for a schedule, and log 1 = 0 would divide by zero.
+    # With one token, log N = 0 would lead to a division by zero.
     return torch.as_tensor(num_tokens, dtype=like.dtype, device=like.device).clamp(min=2)

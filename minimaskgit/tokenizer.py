@@ -1,9 +1,9 @@
-"""The tokenizer, a VQ-GAN: pictures to a grid of codebook numbers and back (lessons 1 and 2; paper section 3, stage 1).
+"""The tokenizer, a VQ-GAN: images to a grid of codebook indices and back (lessons 1 and 2; paper section 3, stage 1).
 
     image (B,3,H,W) ──Encoder──> z (B,D,h,w) ──nearest codebook entry──> codes (B,h,w) ──> z_q ──Decoder──> image
 
-Convolutions, GroupNorm and swish, no attention, as in the authors' tokenizer; the side shrinks by
-f = patch * 2^(levels - 1). Images are floats in [0, 1]. The adversarial half of a VQ-GAN is in adversary.py.
+It uses convolutions, GroupNorm and swish but no attention, like the authors' tokenizer. Each side shrinks by
+f = patch * 2^(levels - 1). Images are floats in [0, 1]. The adversarial part of a VQ-GAN is in adversary.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,45 +16,45 @@ from torch import Tensor, nn
 
 
 def nearest_codes(z: Tensor, codebook: Tensor) -> Tensor:
-    """Number of the codebook entry nearest to each vector: (..., D) and (K, D) to int64 (...)."""
+    """Index of the codebook entry nearest to each vector: (..., D) and (K, D) to int64 (...)."""
     # |z - e|^2 = |z|^2 - 2 z.e + |e|^2, and |z|^2 is the same for every entry.
     distances = codebook.square().sum(-1) - 2 * (z @ codebook.T)  # (..., K)
     return distances.argmin(-1)
 
 
 def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
-    """The value of z_q with the gradient of z: choosing an entry has no gradient, so the encoder gets the decoder's."""
+    """The value of z_q with the gradient of z: the choice of an entry has none, so the encoder gets the decoder's."""
     return z + (z_q - z).detach()
 
 
 def vq_losses(z: Tensor, z_q: Tensor, beta: float) -> tuple[Tensor, Tensor]:
     """Codebook loss |sg(z) - e|^2 and commitment loss beta * |z - sg(e)|^2, means over elements (VQ-VAE equation 3).
 
-    The first moves the entries to the encoder's outputs, the second, scaled by beta (0.25), moves the encoder's
-    outputs to their entries.
+    The first moves the entries towards the encoder's outputs; the second, scaled by beta (0.25), moves the encoder's
+    outputs towards their entries.
     """
     return F.mse_loss(z_q, z.detach()), beta * F.mse_loss(z, z_q.detach())
 
 
 def code_perplexity(codes: Tensor, num_codes: int) -> Tensor:
-    """exp(entropy) of the codes' frequencies: how many codes an even use would need; a scalar in 1..K."""
+    """exp(entropy) of the codes' frequencies, the effective number of codes in use: a scalar in 1..K."""
     p = torch.bincount(codes.flatten(), minlength=num_codes).float() / codes.numel()
     return torch.exp(-torch.special.xlogy(p, p).sum())
 
 
 class Quantized(NamedTuple):
-    z_q: Tensor  # (B, D, h, w), the value of the entries, the gradient of the encoder's outputs
+    z_q: Tensor  # (B, D, h, w), with the values of the entries and the gradient of the encoder's outputs
     codes: Tensor  # (B, h, w) in 0..K-1
-    codebook_loss: Tensor  # scalar; zero where EMA moves the entries
-    commitment_loss: Tensor  # scalar, times beta
+    codebook_loss: Tensor  # scalar; zero if EMA moves the entries
+    commitment_loss: Tensor  # scalar, multiplied by beta
 
 
 class VectorQuantizer(nn.Module):
-    """A codebook of K entries of width D, learned by gradient or by EMA, whose dead entries are revived.
+    """A codebook of K entries of width D, learned by gradient or by EMA; dead entries are revived.
 
     l2_norm: look up on the unit sphere (cosine similarity), which uses far more of the codebook (ViT-VQGAN).
-    ema: instead of the codebook loss, move each entry to the running mean of what it stood for (VQ-VAE appendix A.1).
-    revive_after: entries unused for this many training batches restart at random encoder outputs; 0 never.
+    ema: instead of the codebook loss, move each entry to the running mean of its vectors (VQ-VAE appendix A.1).
+    revive_after: entries unused for this many training batches restart at random encoder outputs; 0: never.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class VectorQuantizer(nn.Module):
         super().__init__()
         self.beta, self.l2_norm, self.ema, self.ema_decay = beta, l2_norm, ema, ema_decay
         self.revive_after = revive_after
-        self.gather: Callable[[Tensor], Tensor] = lambda x: x  # processes that train together see all their vectors
+        self.gather: Callable[[Tensor], Tensor] = lambda x: x  # when training on several GPUs, collects from all
         codebook = torch.randn(num_codes, code_dim)
         self.codebook = nn.Parameter(F.normalize(codebook, dim=-1), requires_grad=not ema)
         self.register_buffer("idle", torch.zeros(num_codes, dtype=torch.long))  # batches since each entry's last use
@@ -79,8 +79,8 @@ class VectorQuantizer(nn.Module):
             self.register_buffer("ema_sum", self.codebook.detach().clone())
 
     def entries(self) -> Tensor:
-        """The codebook as it is looked up and decoded: (K, D), of unit length where l2_norm."""
-        codebook = self.codebook.clone()  # revival writes to the original before backward reads what was looked up
+        """The codebook used for look-up and decoding: (K, D), of unit length if l2_norm."""
+        codebook = self.codebook.clone()  # revival changes the original in place before the backward pass needs it
         return F.normalize(codebook, dim=-1) if self.l2_norm else codebook
 
     def forward(self, z: Tensor) -> Quantized:
@@ -88,7 +88,7 @@ class VectorQuantizer(nn.Module):
         z = z.movedim(1, -1).float()  # (B, h, w, D)
         if self.l2_norm:
             z = F.normalize(z, dim=-1)
-        with torch.autocast(z.device.type, enabled=False):  # in bfloat16 near entries would be mistaken for nearest
+        with torch.autocast(z.device.type, enabled=False):  # bfloat16 is too coarse to find the nearest
             codes = nearest_codes(z.detach(), self.entries().detach())
         z_q = F.embedding(codes, self.entries())
         codebook_loss, commitment_loss = vq_losses(z, z_q, self.beta)
@@ -100,7 +100,7 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def _learn_from(self, z: Tensor, codes: Tensor) -> None:
-        """Update what is not learned by gradient, from vectors (M, D) and their codes (M,)."""
+        """Update EMA statistics and revive dead entries, from vectors (M, D) and their codes (M,)."""
         counts = torch.bincount(codes, minlength=len(self.codebook))
         if self.ema:
             self.ema_count.lerp_(counts.float(), 1 - self.ema_decay)
@@ -118,10 +118,10 @@ class VectorQuantizer(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(swish(norm(conv(swish(norm(x)))))), with a 1x1 convolution on the shortcut where the width changes.
+    """x + conv(swish(norm(conv(swish(norm(x)))))), with a 1x1 convolution on the shortcut if the width changes.
 
-    released_shortcut: as in the released code, that shortcut reads the block's own output; a slip, it seems, but one
-    which the published 54,515,587 parameters contain.
+    released_shortcut: as in the released code, that shortcut reads the block's own output. This seems to be a mistake,
+    but the published 54,515,587 parameters include it.
     """
 
     def __init__(self, inputs: int, outputs: int, released_shortcut: bool = False):
@@ -161,7 +161,7 @@ class Encoder(nn.Sequential):
 
 
 class Decoder(nn.Sequential):
-    """Latents (B, D, h, w) to images (B, 3, f*h, f*w), the encoder mirrored."""
+    """Latents (B, D, h, w) to images (B, 3, f*h, f*w); mirrors the encoder."""
 
     def __init__(self, width: int, multipliers: Sequence[int], blocks: int, patch: int, code_dim: int, released: bool):
         channels = width * multipliers[-1]
@@ -177,16 +177,16 @@ class Decoder(nn.Sequential):
 
     @property
     def last_layer(self) -> nn.Parameter:
-        """The weights where the adaptive weight compares the losses' gradients (VQ-GAN equation 7)."""
+        """The weights at which the adaptive weight compares the losses' gradients (VQ-GAN equation 7)."""
         return self[-2].weight
 
 
 class Tokenizer(nn.Module, PyTorchModelHubMixin):
-    """The whole VQ-GAN generator: `encode` to codes, `decode` back; `forward` does both and gives the losses.
+    """The complete VQ-GAN generator: `encode` to codes, `decode` back; `forward` does both and returns the losses.
 
-    image_size: side in pixels. width, multipliers, blocks: channels of the first level, their multiple and number of
-    residual blocks a level. patch: pixels a side that the stem folds into channels (1: as in the paper; 4 makes a
-    small model fast on a CPU). num_codes, code_dim and the rest: see VectorQuantizer.
+    image_size: side in pixels. width: channels of the first level; multipliers: each level's multiple of width; blocks:
+    residual blocks per level. patch: side of the pixel patch that the stem folds into channels (1: as in the paper; 4
+    makes a small model fast on a CPU). num_codes, code_dim and the rest: see VectorQuantizer.
     """
 
     def __init__(
@@ -221,11 +221,11 @@ class Tokenizer(nn.Module, PyTorchModelHubMixin):
 
     @property
     def num_tokens(self) -> int:
-        """Tokens an image: N = h * w."""
+        """Tokens per image: N = h * w."""
         return self.grid**2
 
     def forward(self, images: Tensor) -> tuple[Tensor, Quantized]:
-        """Reconstruct (B, 3, H, W) floats in [0, 1]; also returns the codes and the two alignment losses."""
+        """Reconstruct images (B, 3, H, W) in [0, 1]; also returns the codes and the two quantizer losses."""
         quantized = self.quantizer(self.encoder(images))
         return self.decoder(quantized.z_q), quantized
 
@@ -245,12 +245,12 @@ def _conv(inputs: int, outputs: int, bias: bool = True) -> nn.Conv2d:
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    # 32 groups as in VQ-GAN, fewer where the width is small or not a multiple.
+    # 32 groups as in VQ-GAN, fewer if the width is not a multiple of 32.
     groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0)
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
 def code_use(codes: Tensor, num_codes: int) -> dict[str, Tensor]:
-    """Fraction of the codebook that occurs in `codes`, and their perplexity."""
+    """Fraction of the codebook used by `codes`, and their perplexity."""
     used = torch.bincount(codes.flatten(), minlength=num_codes) > 0
     return {"usage": used.float().mean(), "perplexity": code_perplexity(codes, num_codes)}

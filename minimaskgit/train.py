@@ -23,12 +23,12 @@ from minimaskgit.training.stages import SETTINGS, STAGES, Stage, limit_steps, tr
 
 @dataclass(frozen=True)
 class Options:
-    """What to train, and where to."""
+    """What to train, and the run folder."""
 
-    # Where all other settings start from.
+    # Settings to start from; the options below change single ones.
     preset: PresetName = "demo"
     full: bool = False  # short for --preset full
-    # Which model to train; all: the first three, without the rivals.
+    # Stage to train; all: tokenizer, transformer and autoregressive, without the rivals.
     stage: Literal["tokenizer", "transformer", "autoregressive", "gan", "diffusion", "all"] = "all"
     out: Path | None = None  # run folder; default runs/PRESET
     resume: bool = False  # continue the run in that folder with its settings; more steps extend unfinished stages
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def whole_time(whole: Config, limited: Config, folder: Path, stages: Sequence[Stage]) -> str:
-    """How long the whole settings would take here, by what a run of fewer steps took, as text."""
+    """Estimate, as text, how long the full settings would take here, from a run shortened by --max-steps."""
     seconds = {}
     for stage in ("classifier", *stages):
         if not (folder / stage / "evaluation.json").exists():
@@ -72,10 +72,10 @@ def whole_time(whole: Config, limited: Config, folder: Path, stages: Sequence[St
         taken = json.loads((folder / stage / "evaluation.json").read_text("utf-8"))["seconds"]
         steps = getattr(limited, SETTINGS[stage]).steps
         seconds[stage] = getattr(whole, SETTINGS[stage]).steps * taken / steps
-    told = ", ".join(f"{stage} {duration(value)}" for stage, value in seconds.items())
+    stage_times = ", ".join(f"{stage} {duration(value)}" for stage, value in seconds.items())
     return (
-        f"by these {limited.transformer_training.steps} steps a stage, all of them would take"
-        f" {duration(sum(seconds.values()))} here ({told}), and the images' tokens some more"
+        f"estimated from {limited.transformer_training.steps} steps per stage, all steps would take"
+        f" {duration(sum(seconds.values()))} here ({stage_times}), plus the time to encode the images"
     )
 
 

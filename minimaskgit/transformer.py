@@ -1,13 +1,14 @@
-"""One transformer for both ways of making a picture (lesson 4; paper section 3.1, BERT's architecture).
+"""The transformer of both decoders, masked and autoregressive (lesson 4; paper section 3.1, BERT's architecture).
 
     [class] t1 t2 [M] t4 ... tN ──embed + position──> Block x L ──dense, GELU, norm──> logits over the K codes
 
-`causal=False` is MaskGIT: every position sees every other and predicts *itself*. `causal=True` is the autoregressive
-baseline: a position sees only what lies before it and predicts its *successor*. Nothing else differs.
+`causal=False` is MaskGIT: every position sees all others and predicts its *own* token. `causal=True` is the
+autoregressive baseline: a position sees only earlier positions and itself, and predicts the *next* token. Nothing else
+differs.
 
-One embedding table holds all ids: 0..K-1 the codes, K..K+C-1 the classes, K+C the [MASK], which in place of the
-class also means "no class" (classifier-free guidance). The same table, transposed, is the output layer, of which
-only the K rows of codes are ever used: neither [MASK] nor a class can come out.
+One embedding table holds all ids: 0..K-1 are the codes, K..K+C-1 the classes, and K+C is [MASK], which in place of the
+class means "no class" (classifier-free guidance). The same table, transposed, is the output layer. Only its K rows of
+codes are used, so the output is never [MASK] or a class.
 """
 
 import torch
@@ -40,7 +41,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, dropout: float = 0.
 
 
 class KVCache:
-    """Keys and values of the positions read so far, one pair a block, in memory taken once."""
+    """Keys and values of the positions read so far, one pair per block, in preallocated memory."""
 
     def __init__(self, model: "Transformer", batch: int):
         weight = model.embedding.weight
@@ -53,7 +54,7 @@ class KVCache:
         self.length = 0
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store the new positions' keys and values (B, heads, S, d); gives all up to there."""
+        """Store the new positions' keys and values (B, heads, S, d); return all keys and values so far."""
         end = self.length + k.shape[2]
         for store, new in zip(self.layers[layer], (k, v), strict=True):
             store[:, :, self.length : end] = new
@@ -62,10 +63,10 @@ class KVCache:
 
 
 class Block(nn.Module):
-    """Attention and MLP, each with a residual sum and a LayerNorm.
+    """Attention and MLP, each with a residual connection and a LayerNorm.
 
-    pre_norm=False is the released order (BERT's): the norm follows the sum. pre_norm=True, the norm before each
-    sublayer, trains faster and without a long warm-up. The parameters are the same.
+    pre_norm=False is the released order (BERT's): the norm follows the residual sum. pre_norm=True applies the norm
+    before each sublayer, which trains faster and without a long warm-up. The parameters are the same.
     """
 
     def __init__(self, width: int, heads: int, mlp_width: int, dropout: float, causal: bool, pre_norm: bool):
@@ -79,7 +80,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
-        """(B, S, D) to (B, S, D); with a cache, the S positions follow those in it (S is 1 unless it is empty)."""
+        """(B, S, D) to (B, S, D); with a cache, the S positions follow the cached ones (S = 1 unless it is empty)."""
         if self.pre_norm:
             x = x + self._attend(self.norm1(x), cache, layer)
             return x + self._mlp(self.norm2(x))
@@ -91,7 +92,7 @@ class Block(nn.Module):
         causal = self.causal
         if cache is not None:
             k, v = cache.extend(layer, k, v)
-            causal = causal and q.shape[2] > 1  # a single newest position may see all there is
+            causal = causal and q.shape[2] > 1  # a single new position may see all positions
         return self._drop(self.out(merge_heads(attention(q, k, v, causal, self.dropout if self.training else 0.0))))
 
     def _mlp(self, x: Tensor) -> Tensor:
@@ -105,7 +106,7 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
     """The backbone of both decoders, with class token, learned positions and tied output embedding.
 
     num_codes K, num_classes C, num_tokens N; depth L blocks of `width` D with `heads` and `mlp_width`; dropout on
-    embeddings, attention and both sublayers. The defaults are the paper's ImageNet-256 model, 172,457,193 parameters.
+    embeddings, attention and both sublayers. The defaults are the paper's ImageNet-256 model: 172,457,193 parameters.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
         self.num_codes, self.num_classes, self.num_tokens = num_codes, num_classes, num_tokens
         self.width, self.heads, self.dropout = width, heads, dropout
         self.pre_norm, self.causal = pre_norm, causal
-        self.recompute = False  # keep each block's input only, and compute the rest again for the backward pass
+        self.recompute = False  # activation checkpointing: keep only each block's input for the backward pass
         self.embedding = nn.Embedding(num_codes + num_classes + 1, width)
         self.positions = nn.Parameter(torch.empty(num_tokens + 1, width))
         self.norm = nn.LayerNorm(width, eps=1e-6)  # of the embedding, or with pre_norm of the last block's output
@@ -139,14 +140,14 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
 
     @property
     def mask_id(self) -> int:
-        """The id of [MASK], which as a class means "none"."""
+        """The id of [MASK], which in place of the class means "no class"."""
         return self.num_codes + self.num_classes
 
     def forward(self, tokens: Tensor, labels: Tensor, where: Tensor | None = None) -> Tensor:
         """Logits over the codes, (B, N, K), for tokens (B, N) of class `labels` (B,) in 0..C, where C is "no class".
 
-        Bidirectional: row i of the answer is about token i, which may be [MASK]. Causal: row i is about token i too,
-        seen from the class and tokens 0..i-1. where (B, M): compute only these positions' logits, (B, M, K).
+        Bidirectional: row i predicts token i, which may be [MASK]. Causal: row i also predicts token i, from the class
+        and tokens 0..i-1. where (B, M): compute logits only at these positions, (B, M, K).
         """
         classes = (self.num_codes + labels)[:, None]  # (B, 1)
         if self.causal:
@@ -158,10 +159,10 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
         return self.logits(x)
 
     def trunk(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """All blocks on ids (B, S), whose first is the class token or follows what is in the cache: (B, S, D)."""
+        """Run all blocks on ids (B, S), which begin with the class token or follow the cached positions: (B, S, D)."""
         start = cache.length if cache else 0
         if start and ids.shape[1] > 1:
-            raise ValueError(f"{ids.shape[1]} positions for a cache that is not empty; it takes one at a time")
+            raise ValueError(f"{ids.shape[1]} positions for a cache that is not empty; expected one at a time")
         x = self.embedding(ids) + self.positions[start : start + ids.shape[1]]
         x = F.dropout(x if self.pre_norm else self.norm(x), self.dropout, self.training)
         for layer, block in enumerate(self.blocks):
@@ -174,17 +175,17 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
         return self.norm(x) if self.pre_norm else x
 
     def logits(self, x: Tensor) -> Tensor:
-        """Trunk outputs (..., D) to logits over the K codes, and only those (..., K)."""
+        """Trunk outputs (..., D) to logits over the K codes, (..., K)."""
         return F.linear(self.head(x), self.embedding.weight[: self.num_codes], self.bias[: self.num_codes])
 
 
 def shift_right(tokens: Tensor, start: Tensor) -> Tensor:
-    """What a causal model reads to predict `tokens`: (B, N) and (B, 1) to [start, t1, ..., tN-1], (B, N)."""
+    """A causal model's input to predict `tokens`: (B, N) and start (B, 1) to [start, t1, ..., tN-1], (B, N)."""
     return torch.cat([start, tokens[:, :-1]], dim=1)
 
 
 def _truncated_normal(module: nn.Module) -> None:
     if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)  # cut at two standard deviations, as released
+        nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)  # two standard deviations, as released
     if isinstance(module, nn.Linear):
         nn.init.zeros_(module.bias)

@@ -1,4 +1,4 @@
-"""The tiny transformer's canvas, on which the laws of decoding are tried."""
+"""The tiny transformer's canvas, on which the laws of decoding are tested."""
 
 import torch
 from hypothesis import strategies as st

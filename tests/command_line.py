@@ -1,4 +1,4 @@
-"""The commands as tests call them: options for a run of seconds, and what a refused command prints."""
+"""Helpers that call the commands: options for a run of seconds, and the error line of a refused command."""
 
 import pytest
 
@@ -20,7 +20,7 @@ TINY_RUN = [
 
 
 def error_line(capsys, command, *arguments: str) -> str:
-    """What a command prints when it refuses its arguments: one line, and exit code 2."""
+    """The error line of a command that refuses its arguments; checks that it is a single line with exit code 2."""
     with pytest.raises(SystemExit) as stop:
         cli.run(lambda: command.main(list(arguments)))
     assert stop.value.code == 2

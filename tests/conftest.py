@@ -1,7 +1,7 @@
-"""What all tests share: how hypothesis searches, how many threads torch takes, and where data sets come from.
+"""What all tests share: hypothesis settings, the number of torch threads, the tiny run and the data sets' location.
 
-pytest --submission FILE         judge a student's answers in place of the package's, by the laws of tests/laws
-pytest --hypothesis-seed NUMBER  try other examples, and in the laws other draws, than the ones always tried
+pytest --submission FILE         test a student's answers instead of the package's, by the laws of tests/laws
+pytest --hypothesis-seed NUMBER  try examples, and in the laws random numbers, other than the fixed ones
 """
 
 import os
@@ -16,21 +16,21 @@ from hypothesis import Phase, settings
 
 from minimaskgit import train
 
-torch.set_num_threads(1)  # the models here are too small to share; a second thread only waits
-# On a Mac the tests take the CPU too: the GPU of a hosted one says that it is there, and has no memory to give.
+torch.set_num_threads(1)  # the models here are too small for a second thread
+# On a Mac the tests also use the CPU: hosted Macs report a GPU but have no memory for it.
 torch.backends.mps.is_available = lambda: False
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--submission", type=Path, metavar="FILE", help="judge a student's answers by the laws")
+    parser.addoption("--submission", type=Path, metavar="FILE", help="test a student's answers by the laws")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "law(function): what a function that a student writes must fulfil")
-    # The same examples every time, unless a seed asks for others; none is too slow: a busy machine is no failure.
+    config.addinivalue_line("markers", "law(function): a requirement for a function that students write")
+    # The same examples every time, unless a seed is given; without a deadline, because a busy machine is no failure.
     same = config.getoption("--hypothesis-seed") is None
     options = {"max_examples": 50, "deadline": None, "derandomize": same, "database": None}
-    # Of a broken law one example, the smallest; what else might have been different would take longer to find out.
+    # For a broken law, report only the smallest example; explaining it further would take longer.
     options |= {"report_multiple_bugs": False, "phases": [Phase.explicit, Phase.generate, Phase.shrink]}
     settings.register_profile("laws", **options)
     settings.load_profile("laws")
@@ -38,14 +38,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def own_cache(request, tmp_path, monkeypatch):
-    """Keep what `datasets` caches out of the home folder, but for the one set that every run shares."""
+    """Keep the cache of `datasets` out of the home folder, except for Tiny ImageNet, which all test runs share."""
     if "datasets" in sys.modules and "tiny_imagenet" not in request.fixturenames:
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory) -> Path:
-    """A run with all stages trained, for a moment only; tests write beside it, not into its models."""
+    """A run with all stages trained for a few steps; tests must not change its models."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     for stage in ("all", "gan", "diffusion"):
         train.main(["--out", str(folder), "--stage", stage, *TINY_RUN])
@@ -60,26 +60,26 @@ def own_accelerator():
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-# What not every system has: a test that asks for it is skipped elsewhere.
+# Requirements that not every system meets: a test that uses one of these fixtures is skipped elsewhere.
 
 
 @pytest.fixture(scope="session")
 def linux() -> None:
-    """Namespaces, /proc and the like, which lock in what a student hands in."""
+    """Namespaces, /proc and the like, which confine submissions."""
     if sys.platform != "linux":
-        pytest.skip("the grader's lock is tried on Linux only")
+        pytest.skip("the grader's sandbox is tested on Linux only")
 
 
 @pytest.fixture(scope="session")
 def posix() -> None:
-    """Signals that one process sends another, and torchrun's processes that find each other."""
+    """Signals between processes, and torchrun."""
     if os.name != "posix":
-        pytest.skip("Windows has no such signals, and its torch no libuv, which torchrun wants")
+        pytest.skip("Windows has no such signals, and its torch lacks libuv, which torchrun needs")
 
 
 @pytest.fixture
 def symlinks(tmp_path) -> None:
-    """The right to make symbolic links, which Windows gives only to some."""
+    """Permission to create symbolic links, which most Windows users lack."""
     try:
         (tmp_path / "link").symlink_to(tmp_path)
     except OSError as error:
@@ -89,6 +89,6 @@ def symlinks(tmp_path) -> None:
 
 @pytest.fixture
 def tiny_imagenet() -> Path:
-    """The folder of the real Tiny ImageNet's parquet files; without it the test is skipped."""
+    """The folder with Tiny ImageNet's parquet files; without it the test is skipped."""
     path = Path(__file__).parents[2] / "shared/data/tiny-imagenet"
-    return path if path.is_dir() else pytest.skip("Tiny ImageNet is not there")
+    return path if path.is_dir() else pytest.skip("Tiny ImageNet is not available")

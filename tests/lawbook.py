@@ -1,4 +1,4 @@
-"""The laws of a lesson as plain calls, for those who judge many answers in one process.
+"""The laws of a lesson as plain calls, for judging many answers in one process.
 
 cases(3)["cosine"]  ──>  [call(impl), ...]   each raises if its law does not hold
 """
@@ -23,7 +23,7 @@ def law_file(lesson: int) -> ModuleType:
 
 
 def cases(lesson: int, seed: int = 0) -> dict[str, list[Callable]]:
-    """The calls by the function that they are about, in the order of the lesson."""
+    """The laws as calls, by the function that they test, in the order of the lesson."""
     module = law_file(lesson)
     found: dict[str, list[Callable]] = {name: [] for name in module.LESSON}
     for name, law in vars(module).items():
@@ -43,7 +43,7 @@ def _call(law: Callable, values: dict, impl: object) -> None:
 
 
 def _parameters(marks: list) -> list[dict]:
-    """All combinations of what a law is parametrized by."""
+    """All combinations of a law's parameters."""
     choices = []
     for mark in marks:
         names, values = mark.args[:2]

@@ -1,9 +1,9 @@
-"""How good the laws are: every teachable function with one small mistake at a time, judged as a student's answer.
+"""Mutation testing of the laws: each function that students write gets one small mistake at a time.
 
     package's source ──one mistake──> answers ──laws──> killed, or survived: explained, or a law is missing
 
-`make mutants` prints the table; `make mutants ARGS="--lesson 3"` one lesson's. Exit code 1 if fewer than 95 % of the
-mistakes that matter are killed, or one that survives is not explained in mutants.toml.
+`make mutants` prints the table; `make mutants ARGS="--lesson 3"` prints one lesson's. The exit code is 1 if fewer than
+95 % of the mistakes that matter are killed, or if a surviving one is not explained in mutants.toml.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from lawbook import LAWS, cases, law_file  # noqa: E402
 from minimaskgit.grading import lent  # noqa: E402
 
 EXERCISES = Path(__file__).parents[1] / "lessons" / "exercises"
-SECONDS = 30  # for one mistake, of some two that the laws take; one that makes a loop endless is killed by that
+SECONDS = 30  # time limit per mistake, which kills endless loops; the laws usually take about two
 ENOUGH = 0.95
 
 
 def explained(why: str) -> set[str]:
-    """Lines of mutants.toml, "function: line"."""
+    """The lines of one section of mutants.toml, each "function: line"."""
     reasons = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))[why]
     return {line for lines in reasons.values() for line in lines}
 
@@ -57,7 +57,7 @@ SYMMETRIC = ("min", "max", "minimum", "maximum", "mse_loss", "transpose")
 
 
 def mistakes(node: ast.AST) -> Iterator[ast.AST]:
-    """What may stand in a node's place."""
+    """Yield the replacements for a node."""
     for field in ("op", "ops"):
         operator = getattr(node, field, None)
         operator = operator[0] if isinstance(operator, list) else operator
@@ -82,7 +82,7 @@ def _of_a_call(node: ast.Call) -> Iterator[ast.AST]:
         if node.func.attr in METHODS:
             yield _with(node, func=_with(node.func, attr=METHODS[node.func.attr]))
         if not ((isinstance(node.func.value, ast.Name) and node.func.value.id in MODULES) or _to_a_device(node)):
-            yield node.func.value  # the call left out
+            yield node.func.value  # without the call
     for number, word in enumerate(node.keywords):
         if word.arg != "device":
             yield _with(node, keywords=[keyword for at, keyword in enumerate(node.keywords) if at != number])
@@ -91,7 +91,7 @@ def _of_a_call(node: ast.Call) -> Iterator[ast.AST]:
 
 
 def _to_a_device(node: ast.Call) -> bool:
-    """There is but one here."""
+    """Whether a call moves a tensor to a device; it makes no difference here, because there is only one device."""
     return node.func.attr == "cpu" or (node.func.attr == "to" and getattr(node.args[0], "attr", "") == "device")
 
 
@@ -108,7 +108,7 @@ def _with(node: ast.AST, **fields) -> ast.AST:
 
 
 class Replace(ast.NodeTransformer):
-    """Put one node in another's place."""
+    """Replace one node by another."""
 
     def __init__(self, old: ast.AST, new: ast.AST):
         self.old, self.new = old, new
@@ -118,7 +118,7 @@ class Replace(ast.NodeTransformer):
 
 
 def mutants(tree: ast.Module, function: ast.FunctionDef | ast.ClassDef) -> Iterator[tuple[str, str]]:
-    """The module's text with one mistake in a function, and the line that has it."""
+    """Yield the module's source with one mistake in a function, and the line with the mistake."""
     for node in [part for statement in _body(function) for part in _asked(function.name, statement)]:
         for new in mistakes(node):
             changed = Replace(node, new).visit(copy_keeping(tree, node))
@@ -126,12 +126,12 @@ def mutants(tree: ast.Module, function: ast.FunctionDef | ast.ClassDef) -> Itera
 
 
 def copy_keeping(tree: ast.AST, kept: ast.AST) -> ast.AST:
-    """A copy of a tree in which one node is still the same object."""
+    """Copy a tree except for one node, which stays the same object."""
     return copy.deepcopy(tree, {id(kept): kept})
 
 
 def _body(function: ast.FunctionDef | ast.ClassDef) -> list[ast.stmt]:
-    """What is executed: no docstring, no signature, and no constructor, which an exercise gives."""
+    """The statements to mutate: without docstring, signature and constructor, which the exercise provides."""
     if isinstance(function, ast.ClassDef):
         methods = [part for part in function.body if isinstance(part, ast.FunctionDef) and part.name != "__init__"]
         return [statement for method in methods for statement in _body(method)]
@@ -139,7 +139,7 @@ def _body(function: ast.FunctionDef | ast.ClassDef) -> list[ast.stmt]:
 
 
 def _asked(name: str, node: ast.AST) -> Iterator[ast.AST]:
-    """A node and all in it, but what no exercise asks for: NOT_ASKED, and the words of errors."""
+    """Yield a node and all its descendants, except what no exercise asks for: NOT_ASKED and error messages."""
     if isinstance(node, ast.Raise) or (isinstance(node, ast.stmt) and f"{name}: {_first_line(node)}" in NOT_ASKED):
         return
     yield node
@@ -158,7 +158,7 @@ def _line(function: ast.AST, node: ast.AST, new: ast.AST) -> str:
 
 
 def of_the_student(tree: ast.Module, name: str, others: set[str]) -> list[ast.FunctionDef | ast.ClassDef]:
-    """A function and those of its module that it calls, but what is another exercise or is lent."""
+    """A function and the functions of its module that it calls, without other exercises and provided ones."""
     defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     found, waiting = [], [name]
     while waiting:
@@ -182,7 +182,7 @@ def conftest() -> types.ModuleType:
 
 
 class Endless(BaseException):
-    """No Exception: hypothesis would call again, to see it twice."""
+    """The time limit; not an Exception, because hypothesis would repeat the call to reproduce it."""
 
 
 @contextmanager
@@ -209,13 +209,13 @@ def survives(answers: object, laws: list) -> bool:
 
 
 def judge(lesson: int, answers_of) -> Iterator[tuple[str, int, list[str]]]:
-    """Per function of a lesson: how many mistakes, and the lines of those that survive."""
+    """Yield, for each function of a lesson, its name, the number of mistakes, and the lines of those that survive."""
     laws, module = cases(lesson), law_file(lesson)
     given = {name for text in lent.lent_to(EXERCISES / f"lesson_{lesson}.py").values() for name in _defined(text)}
     for name, (home, _) in module.LESSON.items():
         tree = ast.parse(Path(home.__file__).read_text("utf-8"))
         if name not in {node.name for node in tree.body if hasattr(node, "name")}:
-            continue  # the package has it in another form
+            continue  # the package defines it in another way
         count, alive = 0, []
         for function in of_the_student(tree, name, set(module.LESSON) - {name} | given):
             for text, line in mutants(tree, function):
@@ -232,12 +232,12 @@ def _defined(text: str) -> set[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Put mistakes into the teachable functions; do the laws find them?")
-    there = sorted(int(path.stem.removeprefix("test_lesson_")) for path in LAWS.glob("test_lesson_*.py"))
-    parser.add_argument("--lesson", type=int, choices=there, action="append", help="only this one")
-    lessons = parser.parse_args().lesson or there
+    parser = argparse.ArgumentParser(description="Check that the laws catch mistakes in the functions students write.")
+    numbers = sorted(int(path.stem.removeprefix("test_lesson_")) for path in LAWS.glob("test_lesson_*.py"))
+    parser.add_argument("--lesson", type=int, choices=numbers, action="append", help="only this lesson; repeatable")
+    lessons = parser.parse_args().lesson or numbers
     torch.set_num_threads(1)
-    phases = [Phase.explicit, Phase.generate]  # what breaks need not be small
+    phases = [Phase.explicit, Phase.generate]  # no shrinking: any failing example will do
     settings.register_profile("mutants", max_examples=50, deadline=None, derandomize=True, database=None, phases=phases)
     settings.load_profile("mutants")
     answers_of = conftest().Answers
@@ -250,7 +250,7 @@ def main() -> None:
             unexplained += [line for line in alive if line not in known]
             total, killed = total + count - len(known), killed + count - len(alive)
             print(f"{name:<24}{count - len(alive):>8}{len(alive):>10}{len(known):>11}", flush=True)
-    print(f"{killed} of {total} killed that matter: {killed / max(1, total):.1%}")
+    print(f"killed {killed} of {total} mistakes that matter: {killed / max(1, total):.1%}")
     for line in unexplained:
         print(textwrap.indent(f"not explained: {line}", "  "))
     sys.exit(1 if unexplained or killed < ENOUGH * total else 0)

@@ -1,4 +1,4 @@
-"""The paper's formulas once more, in plain numpy and in double precision, for the tests to compare with."""
+"""The paper's formulas in plain numpy and double precision, as references for the tests."""
 
 import numpy as np
 from torch import Tensor
@@ -24,7 +24,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor, smoothing: floa
 
 
 def readable(x: Tensor | np.ndarray) -> list:
-    """Numbers as a student wants to see them."""
+    """Round numbers for display to students."""
     return np.asarray(x, dtype=float).round(3).tolist()
 
 
@@ -36,12 +36,12 @@ def log_softmax(logits: Tensor) -> np.ndarray:
 
 
 def balls(cloud: Tensor, k: int) -> list[tuple[np.ndarray, float]]:
-    """Centre and radius of each vector's ball, by sorting all distances from it."""
+    """The centre and radius of each vector's ball, found by sorting all distances from it."""
     points = cloud.double().numpy()
     return [(x, sorted(np.sqrt(np.square(x - y).sum()) for y in points)[k]) for x in points]
 
 
 def holds(ball: tuple[np.ndarray, float], point: np.ndarray, slack: float = 1e-6) -> bool:
-    """Whether a point lies in a ball, its radius made larger by the fraction `slack`."""
+    """Whether a point lies in a ball whose radius is enlarged by the fraction `slack`."""
     centre, radius = ball
     return np.sqrt(np.square(centre - point).sum()) <= radius * (1 + slack)

@@ -1,4 +1,4 @@
-"""The ablation of the mask schedules from end to end on a tiny run, its laws, and what it says to wrong input."""
+"""The ablation of mask schedules: end to end on a tiny run, its parts, and its errors for invalid input."""
 
 import json
 import math
@@ -52,7 +52,7 @@ FEW = ("--samples", "20", "--reference", "30", "--steps", "1", "3", "8")
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory) -> Path:
-    """A run with a tokenizer and a judge as they were before the first step, and no transformer."""
+    """A run with an untrained tokenizer and an untrained judge, and no transformer."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     save_config(CONFIG, folder / "config.json")
     (folder / "labels.json").write_text(json.dumps(GLYPH_NAMES), "utf-8")
@@ -91,7 +91,7 @@ def equal(a: dict, b: dict) -> bool:
 
 
 def error_line(capsys, *arguments: str) -> str:
-    """What the command prints when it refuses its arguments: one line, and exit code 2."""
+    """The error line of a command that refuses its arguments; checks that it is a single line with exit code 2."""
     with pytest.raises(SystemExit) as stop:
         cli.run(lambda: ablate.main(list(arguments)))
     assert stop.value.code == 2
@@ -100,10 +100,10 @@ def error_line(capsys, *arguments: str) -> str:
     return printed
 
 
-# --- From end to end ---
+# --- End to end ---
 
 
-def test_every_schedule_is_measured_at_every_t_and_told(done, capsys):
+def test_every_schedule_is_measured_and_reported_at_every_t(done, capsys):
     ablate.main(["--run", str(done), *FEW])
     printed = capsys.readouterr().out
     found = result(done / "ablation")
@@ -117,21 +117,21 @@ def test_every_schedule_is_measured_at_every_t_and_told(done, capsys):
         assert row["best"] in row["by_steps"] and row["common"] == row["by_steps"][-1]
         assert row["best"]["fd"] == min(point["fd"] for point in row["by_steps"])
         assert row["schedule"].replace("_", " ") in printed
-    for told in (
+    for text in (
         "4 training steps",
         "20 images for each T",
         "from seed 0",
         "not comparable with published FID",
         "6.06",
     ):
-        assert told in printed
+        assert text in printed
     assert printed.rstrip().endswith(f"{done / 'ablation' / 'ablation.json'}")
     assert Image.open(done / "ablation/ablation.png").size > (1000, 500)
-    assert 0 < found["real"]["fd"] < found["real"]["reconstruction_fd_real"]  # what the tokenizer loses is not counted
+    assert 0 < found["real"]["fd"] < found["real"]["reconstruction_fd_real"]  # the tokenizer's loss is not counted
     assert not (done / "transformer").exists()
 
 
-def test_all_have_the_same_training_but_for_the_schedule(done):
+def test_training_differs_only_in_the_schedule(done):
     records = [json.loads((done / "ablation" / name / "training.json").read_text("utf-8")) for name in yardstick.PAPER]
     assert [record.pop("schedule") for record in records] == list(yardstick.PAPER)
     assert all(record == records[0] for record in records) and records[0]["steps"] == 4
@@ -139,9 +139,7 @@ def test_all_have_the_same_training_but_for_the_schedule(done):
     assert not any(equal(model, models[0]) for model in models[1:])
 
 
-def test_each_is_trained_and_decoded_with_its_own_schedule_and_bert_decoded_with_the_cosine(
-    bare, tmp_path, monkeypatch
-):
+def test_each_trains_and_decodes_with_its_own_schedule_but_bert_decodes_with_the_cosine(bare, tmp_path, monkeypatch):
     trained, decoded = [], []
 
     def masks(batch, num_tokens, schedule, device):
@@ -161,7 +159,7 @@ def test_each_is_trained_and_decoded_with_its_own_schedule_and_bert_decoded_with
     assert decoded == [SCHEDULES[name] for name in ("cubic", "logarithmic", "cosine")]
 
 
-def test_what_is_trained_and_measured_is_kept(copied, monkeypatch, capsys):
+def test_finished_training_and_measurements_are_kept(copied, monkeypatch, capsys):
     before = result(copied / "ablation")
     with monkeypatch.context() as patch:
         for name in ("train_transformer", "quality", "likelihoods"):
@@ -173,7 +171,7 @@ def test_what_is_trained_and_measured_is_kept(copied, monkeypatch, capsys):
     assert result(copied / "ablation")["rows"] == before["rows"]  # to the bit
 
 
-def test_other_samples_are_measured_anew_and_not_mixed_with_the_old(copied):
+def test_other_sample_counts_are_measured_again_and_not_mixed_with_the_old(copied):
     options = ["--run", str(copied), "--schedules", "cosine"]
     ablate.main([*options, *FEW])
     before = result(copied / "ablation")["rows"][0]["by_steps"]
@@ -184,7 +182,9 @@ def test_other_samples_are_measured_anew_and_not_mixed_with_the_old(copied):
     assert result(copied / "ablation")["rows"][0]["by_steps"] == before
 
 
-def test_stopped_in_training_and_run_again_it_ends_as_if_never_stopped(done, bare, tmp_path, monkeypatch):
+def test_an_ablation_interrupted_in_training_and_resumed_ends_as_an_uninterrupted_one(
+    done, bare, tmp_path, monkeypatch
+):
     original, out = session.batch_indices, tmp_path / "out"
 
     def interrupting(count, batch_size, step, seed):
@@ -201,7 +201,7 @@ def test_stopped_in_training_and_run_again_it_ends_as_if_never_stopped(done, bar
     assert equal(weights(out / "linear"), weights(done / "ablation/linear"))
 
 
-def test_stopped_in_measuring_and_run_again_it_measures_only_the_rest(copied, monkeypatch):
+def test_an_ablation_interrupted_in_measuring_and_resumed_measures_only_the_rest(copied, monkeypatch):
     before, measured = result(copied / "ablation"), []
     (copied / "ablation/cosine/points.json").unlink()
     real = ablation.quality
@@ -214,21 +214,21 @@ def test_stopped_in_measuring_and_run_again_it_measures_only_the_rest(copied, mo
         return real(run, model, name, steps, *others)
 
     monkeypatch.setattr(ablation, "quality", stopping)
-    with pytest.raises(KeyboardInterrupt, match="to go on"):
+    with pytest.raises(KeyboardInterrupt, match="to resume, run it again"):
         ablate.main(["--run", str(copied), *FEW])
     ablate.main(["--run", str(copied), *FEW])
     assert measured == [1, 3, "stop", 8]
     assert result(copied / "ablation")["rows"] == before["rows"]
 
 
-def test_quick_is_less_of_everything_in_a_folder_of_its_own(bare):
+def test_quick_takes_less_of_everything_and_uses_a_separate_folder(bare):
     run = open_run(bare)
-    slow, quick = (ablate.settled(run, yardstick.Options(run=bare, quick=quick)) for quick in (False, True))
+    slow, quick = (ablate.resolve(run, yardstick.Options(run=bare, quick=quick)) for quick in (False, True))
     assert slow.out != quick.out and slow.samples > quick.samples and set(quick.steps) < set(slow.steps)
     assert slow.schedules == quick.schedules == tuple(yardstick.PAPER)
     assert slow.steps[0] == quick.steps[0] == 1 and slow.steps[-1] == quick.steps[-1] == 64
     longer = replace(run, config=replace(CONFIG, transformer_training=TransformerTraining(steps=2200)))
-    slow, quick = (ablate.settled(longer, yardstick.Options(run=bare, quick=quick)) for quick in (False, True))
+    slow, quick = (ablate.resolve(longer, yardstick.Options(run=bare, quick=quick)) for quick in (False, True))
     assert slow.train_steps == 2200 > quick.train_steps == yardstick.QUICK_TRAINING
 
 
@@ -240,15 +240,15 @@ def measures(count: int, num_tokens: int, num_codes: int) -> yardstick.Yardstick
     return yardstick.Yardstick(None, None, None, None, tokens, torch.zeros(count, dtype=torch.long))
 
 
-def test_the_nll_of_a_model_that_knows_nothing_is_log_k_under_any_mask(bare):
+def test_the_nll_of_a_uniform_model_is_log_k_under_any_mask(bare):
     run, model = open_run(bare), FixedLogits(torch.zeros(9, 5))
-    told = ablation.likelihoods(run, model, measures(7, 9, 5), SCHEDULES["cubic"], seed=0)
-    values = [told["nll"], told["nll_own"], *(value for _, value in told["nll_by_masked"])]
+    found = ablation.likelihoods(run, model, measures(7, 9, 5), SCHEDULES["cubic"], seed=0)
+    values = [found["nll"], found["nll_own"], *(value for _, value in found["nll_by_masked"])]
     assert values == pytest.approx([math.log(5)] * len(values))
 
 
-def test_every_masked_token_counts_alike_in_the_nll_whatever_its_batch(bare):
-    """A part of few masked tokens must not weigh as much as one of many."""
+def test_every_masked_token_has_the_same_weight_in_the_nll(bare):
+    """A batch with few masked tokens must not have the weight of one with many."""
     run, count = open_run(bare), ablation.BATCH + 1
     logits = torch.randn(9, 5, generator=torch.Generator().manual_seed(0))
     measured = measures(count, 9, 5)
@@ -259,24 +259,26 @@ def test_every_masked_token_counts_alike_in_the_nll_whatever_its_batch(bare):
     assert ablation.nll(run, FixedLogits(logits), measured, masks) == pytest.approx(expected, rel=1e-5)
 
 
-def test_all_models_are_asked_for_the_same_hidden_tokens(bare):
+def test_all_models_are_measured_on_the_same_masked_tokens(bare):
     run, seen = open_run(bare), []
     for name in ("logarithmic", "exponential"):
         model = FixedLogits(torch.zeros(16, 5))
         ablation.likelihoods(run, model, measures(30, 16, 5), SCHEDULES[name], seed=3)
         seen.append(model.seen)
     same = [torch.equal(a, b) for a, b in zip(*seen)]
-    assert same.count(False) == 1 and len(same) == len(ablation.FRACTIONS) + 2  # all but the masks of their own
+    assert (
+        same.count(False) == 1 and len(same) == len(ablation.FRACTIONS) + 2
+    )  # except for the masks of their own schedules
 
 
 @pytest.mark.parametrize("fraction", ablation.FRACTIONS)
-def test_a_fixed_fraction_of_the_tokens_is_hidden_and_all_of_them_at_one(fraction):
+def test_a_fixed_fraction_of_the_tokens_is_masked_and_all_at_one(fraction):
     masks = ablation.held_out_masks(20, 64, ablation.constant(fraction), seed=0)
     assert set(masks.sum(1).tolist()) == {math.ceil(fraction * 64)}
 
 
 @given(values=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 64)), min_size=1, max_size=8))
-def test_the_best_t_has_the_lowest_fd_and_of_equal_ones_the_fewest_steps(values):
+def test_the_best_t_has_the_lowest_fd_and_among_equals_the_fewest_steps(values):
     points = [{"fd": float(value), "steps": steps} for value, steps in values]
     chosen = ablation.best(points)
     assert chosen["fd"] == min(point["fd"] for point in points)
@@ -294,8 +296,8 @@ def rows_of(fds: dict[str, float]) -> list[dict]:
     return [{"schedule": name, "by_steps": [{"fd": fd}, {"fd": 9.0}]} for name, fd in fds.items()]
 
 
-def test_concave_before_convex_is_found_where_it_holds_and_only_there():
-    ours = dict(zip(yardstick.PAPER, [1.0, 1.1, 1.2, 1.3, 2.0, 3.0, 4.0, 0.5]))  # bert's 0.5 is not asked
+def test_concave_before_convex_is_reported_only_if_it_holds():
+    ours = dict(zip(yardstick.PAPER, [1.0, 1.1, 1.2, 1.3, 2.0, 3.0, 4.0, 0.5]))  # bert's 0.5 is ignored
     found = findings.findings(rows_of(ours), "fd")
     assert found["concave_linear_convex_each"] and found["concave_linear_convex_on_average"]
     assert found["order"][0] == "exponential" and "bert" not in found["order"]
@@ -305,26 +307,26 @@ def test_concave_before_convex_is_found_where_it_holds_and_only_there():
     assert not found["concave_linear_convex_on_average"]
 
 
-def test_the_picture_says_why_bert_fails_and_is_drawn_of_any_schedules(done):
+def test_the_figure_explains_why_bert_fails_and_can_show_any_schedules(done):
     everything = result(done / "ablation")
     assert "100 % masked" in ablation_figure.caption(everything)
     for names in (("cosine",), ("linear", "bert")):
-        some = everything | {"rows": [row for row in everything["rows"] if row["schedule"] in names]}
-        assert ("100 % masked" in ablation_figure.caption(some)) == ("bert" in names)
-        assert ablation_figure.draw(some).size == ablation_figure.draw(everything).size
+        chosen = everything | {"rows": [row for row in everything["rows"] if row["schedule"] in names]}
+        assert ("100 % masked" in ablation_figure.caption(chosen)) == ("bert" in names)
+        assert ablation_figure.draw(chosen).size == ablation_figure.draw(everything).size
     assert set(ablation_figure.STYLES) == set(yardstick.PAPER)
     assert (
         len(set(ablation_figure.STYLES.values())) == len({style[0] for style in ablation_figure.STYLES.values()}) == 8
     )
 
 
-# --- Wrong input ---
+# --- Invalid input ---
 
 
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
-        (["--schedules", "sine"], "--schedules sine: expected some of exponential, cubic"),
+        (["--schedules", "sine"], "--schedules sine: expected one or more of exponential, cubic"),
         (["--samples", "0"], "--samples 0: expected 20 or more"),
         (["--samples", "19"], "two for each of 10 classes"),
         (["--steps", "65"], "--steps 65: expected 1 to 64"),
@@ -335,12 +337,12 @@ def test_the_picture_says_why_bert_fails_and_is_drawn_of_any_schedules(done):
         (["--out", __file__], "is a file; expected a folder"),
     ],
 )
-def test_impossible_options_are_told_in_one_line(bare, tmp_path, capsys, arguments, complaint):
+def test_invalid_options_are_refused_in_one_line(bare, tmp_path, capsys, arguments, complaint):
     assert complaint in error_line(capsys, "--run", str(bare), "--out", str(tmp_path / "out"), *arguments)
     assert not (tmp_path / "out").exists()
 
 
-def test_without_a_run_or_a_tokenizer_it_says_how_to_train_one(bare, tmp_path, capsys):
+def test_without_a_run_or_a_tokenizer_the_error_says_how_to_train_one(bare, tmp_path, capsys):
     assert "minimaskgit.train" in error_line(capsys, "--run", str(tmp_path / "none"))
     folder = tmp_path / "run"
     shutil.copytree(bare, folder, ignore=shutil.ignore_patterns("tokenizer"))
@@ -348,7 +350,7 @@ def test_without_a_run_or_a_tokenizer_it_says_how_to_train_one(bare, tmp_path, c
     assert "no trained tokenizer" in printed and "minimaskgit.train" in printed
 
 
-def test_transformers_of_another_training_are_refused_and_kept(copied, capsys):
+def test_transformers_trained_differently_are_refused_and_kept(copied, capsys):
     before = weights(copied / "ablation/cosine")
     printed = error_line(capsys, "--run", str(copied), *FEW, "--train-steps", "3")
     assert "steps is 4 there and 3 here" in printed and "another --out" in printed

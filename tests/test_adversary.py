@@ -1,6 +1,6 @@
-"""Laws of the critics at work on a tokenizer: who learns from what (lesson 2; VQ-GAN section 3.1).
+"""The discriminator and the perceptual loss on a tokenizer: which gradients reach what (lesson 2; VQ-GAN section 3.1).
 
-The laws of the functions that a student writes are in laws/test_lesson_2.py.
+Laws of the functions that students write are in laws/test_lesson_2.py.
 """
 
 import pytest
@@ -18,7 +18,7 @@ def pictures(count: int = 2, size: int = 16, seed: int = 0) -> torch.Tensor:
 # --- The adaptive weight ---
 
 
-def test_weighted_adaptively_both_losses_pull_equally_at_the_last_layer():
+def test_the_adaptive_weight_makes_both_gradients_equal_at_the_last_layer():
     tokenizer, images = tiny_tokenizer(image_size=16), pictures()
     reconstruction = tokenizer(images)[0]
     last = tokenizer.decoder.last_layer
@@ -32,7 +32,7 @@ def test_weighted_adaptively_both_losses_pull_equally_at_the_last_layer():
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_the_discriminator_gives_one_score_a_patch(layers):
+def test_the_discriminator_returns_one_score_per_patch(layers):
     scores = PatchDiscriminator(width=4, layers=layers)(pictures(2, 32))
     side = 32 // 2**layers - 2  # two convolutions of stride 1 lose a row each
     assert scores.shape == (2, 1, side, side)
@@ -54,7 +54,7 @@ def test_the_discriminator_s_step_leaves_the_generator_without_gradient():
     assert all(parameter.grad.any() for parameter in discriminator.parameters() if parameter.ndim > 1)
 
 
-def test_the_generator_s_step_reaches_all_of_the_tokenizer_and_not_a_frozen_discriminator():
+def test_the_generator_s_step_reaches_the_whole_tokenizer_but_not_the_frozen_discriminator():
     discriminator, tokenizer = tiny_discriminator().requires_grad_(False), tiny_tokenizer(image_size=16)
     hinge_g_loss(discriminator(tokenizer(pictures())[0])).backward()
     for part in (tokenizer.encoder, tokenizer.decoder):
@@ -63,7 +63,7 @@ def test_the_generator_s_step_reaches_all_of_the_tokenizer_and_not_a_frozen_disc
     assert all(parameter.grad is None for parameter in discriminator.parameters())
 
 
-def test_a_discriminator_learns_to_tell_noise_from_flat_pictures():
+def test_a_discriminator_learns_to_distinguish_noise_from_flat_pictures():
     discriminator = tiny_discriminator()
     real, fake = pictures(8), torch.rand(8, 3, 1, 1, generator=generator(1)).expand(-1, -1, 16, 16)
     optimizer = torch.optim.Adam(discriminator.parameters(), 1e-2)
@@ -77,7 +77,7 @@ def test_a_discriminator_learns_to_tell_noise_from_flat_pictures():
 # --- The perceptual loss ---
 
 
-def test_the_perceptual_loss_is_symmetric_and_zero_for_the_same_picture_only():
+def test_the_perceptual_loss_is_symmetric_and_zero_only_for_the_same_picture():
     torch.manual_seed(0)
     network, a, b = Classifier(3, width=8), pictures(seed=0), pictures(seed=1)
     assert perceptual_loss(network.features(a), network.features(a)) == 0
@@ -85,7 +85,7 @@ def test_the_perceptual_loss_is_symmetric_and_zero_for_the_same_picture_only():
     assert ab > 0 and ab.allclose(ba)
 
 
-def test_the_perceptual_loss_teaches_the_picture_and_not_the_frozen_network():
+def test_the_perceptual_loss_has_gradients_for_the_picture_but_not_for_the_frozen_network():
     torch.manual_seed(0)
     network, image = Classifier(3, width=8).requires_grad_(False), pictures().requires_grad_()
     perceptual_loss(network.features(image), network.features(pictures(seed=1))).backward()

@@ -1,6 +1,6 @@
-"""Laws of the autoregressive baseline: one token a pass, with or without cache the same (lesson 6; paper fig. 2).
+"""The autoregressive baseline: one token per pass, the same with or without cache (lesson 6; paper figure 2).
 
-The laws of the functions that a student writes are in laws/test_lesson_6.py.
+Laws of the functions that students write are in laws/test_lesson_6.py.
 """
 
 from unittest.mock import patch
@@ -23,7 +23,7 @@ model_runs = settings(max_examples=20)
 
 
 def logits_while_generating(model, labels: torch.Tensor, cache: bool, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The tokens (B, N) and the logits (B, N, K) that each was drawn from."""
+    """Generated tokens (B, N), and the logits (B, N, K) that they were drawn from."""
     seen = []
 
     def listen(logits, generator=None):
@@ -37,7 +37,7 @@ def logits_while_generating(model, labels: torch.Tensor, cache: bool, seed: int)
 
 @model_runs
 @given(tokens=codes(K, 3, N), smoothing=st.sampled_from([0.0, 0.1]))
-def test_the_loss_is_the_mean_negative_log_likelihood_of_each_token_given_those_before(tokens, smoothing):
+def test_the_loss_is_the_mean_negative_log_likelihood_given_earlier_tokens(tokens, smoothing):
     labels = torch.tensor([0, 2, 3])
     z = MODEL(tokens, labels).detach().double().numpy()
     log_p = z - np.log(np.exp(z).sum(-1, keepdims=True))
@@ -59,14 +59,14 @@ def test_with_and_without_cache_the_same_seed_gives_the_same_tokens(seed, labels
 @pytest.mark.parametrize("cache", [False, True])
 @model_runs
 @given(seed=seeds)
-def test_every_token_is_drawn_from_what_training_taught_for_its_place(cache, seed):
+def test_every_token_is_drawn_from_the_distribution_that_training_uses_for_its_position(cache, seed):
     labels = torch.tensor([0, 1, 3])
     tokens, logits = logits_while_generating(MODEL, labels, cache, seed)
     assert logits.allclose(MODEL(tokens, labels), atol=1e-4)
 
 
 @pytest.mark.parametrize("cache", [False, True])
-def test_the_prefix_grows_by_one_code_a_step_and_is_never_revised(cache):
+def test_the_prefix_grows_by_one_code_per_step_and_never_changes(cache):
     *prefixes, tokens = raster_steps(MODEL, torch.arange(4), cache, generator(0))
     assert len(prefixes) == N - 1 and tokens.shape == (4, N)
     for length, prefix in enumerate(prefixes, 1):
@@ -75,7 +75,7 @@ def test_the_prefix_grows_by_one_code_a_step_and_is_never_revised(cache):
 
 
 @pytest.mark.parametrize("cache", [False, True])
-def test_no_mask_and_no_class_comes_out_even_if_they_would_win(cache):
+def test_mask_and_class_ids_are_never_generated_even_with_the_highest_logits(cache):
     model = tiny_transformer(causal=True)
     with torch.no_grad():
         model.bias[K:] = 1e6
@@ -96,7 +96,7 @@ def test_under_autocast_the_cache_works_as_well(cache):
         assert logits.allclose(MODEL(tokens, torch.arange(4)), atol=0.1)
 
 
-def test_a_seed_repeats_the_tokens_and_spends_no_other_randomness():
+def test_a_seed_repeats_the_tokens_and_leaves_the_global_generator_alone():
     state, labels = torch.get_rng_state(), torch.zeros(4, dtype=torch.long)
     first, again, other = (generate(MODEL, labels, generator=generator(seed)) for seed in (0, 0, 1))
     assert first.equal(again) and not first.equal(other) and len(first.unique(dim=0)) > 1
@@ -108,7 +108,7 @@ def test_generating_computes_no_gradients():
     assert not logits.requires_grad
 
 
-def test_a_causal_transformer_learns_one_picture_a_class_by_heart_and_paints_it():
+def test_a_causal_transformer_memorises_one_picture_per_class_and_generates_it():
     model = tiny_transformer(causal=True, width=32).train()
     tokens, labels = torch.randint(K, (3, N), generator=generator(0)), torch.arange(3)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)

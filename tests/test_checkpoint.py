@@ -1,4 +1,4 @@
-"""Laws of what is kept on disk: what is read is what was written, whole or not at all, and never a pickle."""
+"""Checkpoints and models on disk: read back exactly as written, complete or not at all, and never a pickle."""
 
 import ast
 import os
@@ -40,7 +40,7 @@ def some_parts(seed: int, learned: bool) -> dict:
 
 
 def state(part) -> dict[str, torch.Tensor]:
-    """A copy of all that a module or an optimizer holds."""
+    """A copy of the state of a module or an optimizer."""
     if isinstance(part, torch.nn.Module):
         return {name: value.clone() for name, value in part.state_dict().items()}
     tensors = part.state_dict()["state"].items()
@@ -63,7 +63,7 @@ def test_a_checkpoint_restores_modules_adamw_and_muon_to_the_bit(tmp_path):
     assert any("momentum_buffer" in key for key in state(read["d_optimizer"]))
 
 
-def test_after_a_restore_the_optimizers_go_on_as_if_nothing_had_happened(tmp_path):
+def test_after_a_restore_the_optimizers_continue_as_if_uninterrupted(tmp_path):
     written, read = some_parts(0, learned=True), some_parts(1, learned=False)
     save_checkpoint(tmp_path, 3, 0.0, written)
     load_checkpoint(tmp_path, read)
@@ -77,7 +77,7 @@ def test_after_a_restore_the_optimizers_go_on_as_if_nothing_had_happened(tmp_pat
             assert ours.equal(theirs)
 
 
-def test_what_was_restored_needs_its_file_no_longer(tmp_path):
+def test_restored_state_does_not_need_its_file(tmp_path):
     written, read = some_parts(0, learned=True), some_parts(1, learned=False)
     save_checkpoint(tmp_path, 3, 0.0, written)
     load_checkpoint(tmp_path, read)
@@ -108,7 +108,7 @@ DAMAGES = ["empty", "cut short", "scribbled on", "one bit flipped", "without a s
 
 
 def damage(path: Path, kind: str) -> None:
-    """Spoil a checkpoint."""
+    """Damage a checkpoint."""
     whole = path.read_bytes()
     flipped = bytearray(whole)
     flipped[-20] ^= 4
@@ -127,14 +127,14 @@ def damage(path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_a_damaged_or_foreign_checkpoint_is_told_in_one_line_that_names_the_file(tmp_path, capsys, kind):
+def test_a_damaged_or_mismatched_checkpoint_is_reported_in_one_line_that_names_the_file(tmp_path, capsys, kind):
     save_checkpoint(tmp_path, 6, 0.0, some_parts(0, learned=True))
     (path,) = checkpoints(tmp_path)
     damage(path, kind)
     with pytest.raises(UserError, match="is damaged or not from this run") as error:
         load_checkpoint(tmp_path, some_parts(1, learned=False))
     assert str(path) in str(error.value) and "\n" not in str(error.value)
-    assert load_checkpoint(tmp_path, some_parts(1, learned=False)) == (0, 0.0)  # it is out of the way
+    assert load_checkpoint(tmp_path, some_parts(1, learned=False)) == (0, 0.0)  # it was renamed
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
@@ -160,7 +160,7 @@ def test_the_newest_checkpoints_are_kept(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_crash_while_saving_leaves_the_state_before(tmp_path, monkeypatch):
+def test_a_crash_while_saving_leaves_the_previous_state(tmp_path, monkeypatch):
     save_checkpoint(tmp_path, 3, 0.0, some_parts(0, learned=True))
 
     def crash(tensors, file, metadata):
@@ -175,13 +175,13 @@ def test_a_crash_while_saving_leaves_the_state_before(tmp_path, monkeypatch):
 
 @contextmanager
 def small_disk():
-    """Within, no file of this process may grow beyond 2000 bytes, as if the disk were full there.
+    """Limit this process's files to 2000 bytes, as if the disk were full.
 
-    Not until the test's end: pytest's own output may go to a file, too.
+    The limit ends with the context, because pytest may also write its output to a file.
     """
     resource = pytest.importorskip("resource", reason="Windows knows no limit on the size of a file")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error to tell, not the end of the process
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # raise an error instead of ending the process
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
     try:
         yield
@@ -190,10 +190,10 @@ def small_disk():
         signal.signal(signal.SIGXFSZ, before)
 
 
-def test_a_full_disk_is_told_in_one_line_and_the_state_before_is_intact(tmp_path):
+def test_a_full_disk_is_reported_in_one_line_and_the_previous_state_is_intact(tmp_path):
     save_checkpoint(tmp_path, 3, 0.0, some_parts(0, learned=True))
-    told = r"00000006.safetensors cannot be written .*before is intact"
-    with small_disk(), pytest.raises(UserError, match=told) as error:
+    message = r"00000006.safetensors cannot be written .*before is intact"
+    with small_disk(), pytest.raises(UserError, match=message) as error:
         save_checkpoint(tmp_path, 6, 0.0, some_parts(1, learned=True))
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000003.safetensors"]
@@ -227,7 +227,7 @@ def test_a_model_comes_back_with_its_shape_and_its_weights_to_the_bit(tmp_path, 
         assert answer(read).equal(answer(model))
 
 
-def test_a_finished_model_is_two_files_of_which_the_weights_come_last(tmp_path, monkeypatch):
+def test_a_finished_model_is_two_files_and_the_weights_are_written_last(tmp_path, monkeypatch):
     moved = []
     replace = Path.replace
     monkeypatch.setattr(Path, "replace", lambda self, to: moved.append(to.name) or replace(self, to))
@@ -237,20 +237,20 @@ def test_a_finished_model_is_two_files_of_which_the_weights_come_last(tmp_path, 
 
 
 @pytest.mark.skipif(os.name != "posix", reason="files have no such modes here")
-def test_weights_and_checkpoints_may_be_read_by_whoever_may_read_other_new_files(tmp_path):
+def test_weights_and_checkpoints_have_the_same_permissions_as_other_new_files(tmp_path):
     (tmp_path / "other").touch()
     save_model(MODELS["transformer"][1], tmp_path)
     save_checkpoint(tmp_path, 1, 0.0, {"model": torch.nn.Linear(1, 1)})
     assert {path.stat().st_mode for path in tmp_path.iterdir()} == {(tmp_path / "other").stat().st_mode}
 
 
-def test_a_missing_model_is_told_with_what_to_do(tmp_path):
+def test_the_error_for_a_missing_model_says_what_to_do(tmp_path):
     with pytest.raises(UserError, match=r"no trained transformer in .*; train it with python -m minimaskgit.train"):
         load_model(Transformer, tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut short", "of another shape", "of another model"])
-def test_damaged_weights_are_told_in_one_line_that_names_the_folder(tmp_path, damage):
+def test_damaged_weights_are_reported_in_one_line_that_names_the_folder(tmp_path, damage):
     save_model(MODELS["transformer"][1], tmp_path)
     path = tmp_path / "model.safetensors"
     if damage == "of another shape":
@@ -268,7 +268,7 @@ def test_damaged_weights_are_told_in_one_line_that_names_the_folder(tmp_path, da
 
 
 class Bomb:
-    """What unpickling it does is written in the pickle: here, to make a file."""
+    """Unpickling it creates a file."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -277,7 +277,7 @@ class Bomb:
         return Path.touch, (self.path,)
 
 
-def test_a_pickle_in_a_model_s_folder_is_not_touched(tmp_path):
+def test_a_pickle_in_a_model_s_folder_is_not_loaded(tmp_path):
     save_model(MODELS["transformer"][1], tmp_path)
     (tmp_path / "model.safetensors").unlink()
     for name in ("pytorch_model.bin", "model.pt", "checkpoint.pt"):

@@ -1,4 +1,4 @@
-"""Laws of the classifier, the perceptual network and the judge (lessons 2 and 8)."""
+"""The classifier: perceptual network and judge (lessons 2 and 8)."""
 
 import math
 
@@ -21,7 +21,7 @@ def tiny_classifier(num_classes: int = 10) -> Classifier:
 
 
 class Reader(nn.Module):
-    """Stands in for a classifier: the class is written in each picture's first pixel."""
+    """Stands in for a classifier: reads the class from each picture's first pixel."""
 
     def forward(self, images):
         return nn.functional.one_hot(images[:, 0, 0, 0].long(), 10).float()
@@ -40,13 +40,15 @@ def test_a_picture_s_logits_do_not_depend_on_its_batch():
     assert model(images).allclose(torch.cat([model(image[None]) for image in images]), atol=1e-5)
 
 
-@given(truth=codes(10, 23), said=codes(10, 23), batch_size=st.integers(1, 30))
-def test_the_accuracy_is_the_fraction_of_pictures_that_get_their_label_whatever_the_batch(truth, said, batch_size):
-    images = said.float()[:, None, None, None].expand(-1, 3, 2, 2)
-    assert class_accuracy(Reader(), images, truth, batch_size) == pytest.approx((truth == said).double().mean().item())
+@given(truth=codes(10, 23), predicted=codes(10, 23), batch_size=st.integers(1, 30))
+def test_the_accuracy_is_the_fraction_of_correct_labels_for_any_batch_size(truth, predicted, batch_size):
+    images = predicted.float()[:, None, None, None].expand(-1, 3, 2, 2)
+    assert class_accuracy(Reader(), images, truth, batch_size) == pytest.approx(
+        (truth == predicted).double().mean().item()
+    )
 
 
-def test_who_guesses_blindly_pays_the_logarithm_of_the_number_of_classes():
+def test_the_loss_of_uniform_guessing_is_the_logarithm_of_the_number_of_classes():
     model = tiny_classifier()
     nn.init.zeros_(model.final.weight), nn.init.zeros_(model.final.bias)
     loss = classification_loss(model, torch.rand(5, 3, 16, 16), torch.arange(5))

@@ -1,4 +1,4 @@
-"""Every command from end to end on a tiny configuration, and what it says to wrong input."""
+"""Every command end to end on a tiny configuration, and its errors for invalid input."""
 
 import io
 import json
@@ -34,7 +34,7 @@ def test_training_leaves_finished_models_metrics_and_pictures(run_folder):
     for stage in ("classifier", "tokenizer", "transformer", "autoregressive", "gan", "diffusion"):
         assert (run_folder / stage / "model.safetensors").exists()
         assert (run_folder / stage / "config.json").exists()
-        assert not checkpoints(run_folder / stage)  # it has served
+        assert not checkpoints(run_folder / stage)  # removed once the stage is done
         assert list((run_folder / stage / "tensorboard").iterdir())
         lines = [json.loads(line) for line in (run_folder / stage / "metrics.jsonl").read_text("utf-8").splitlines()]
         assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
@@ -56,7 +56,7 @@ def test_tokenizer_training_reports_every_term(run_folder):
     assert {"adversarial", "adaptive", "discriminator"} <= set(lines[-1])
 
 
-def test_the_config_of_a_run_is_what_was_asked_for(run_folder):
+def test_the_config_of_a_run_is_the_requested_one(run_folder):
     config = open_run(run_folder).config
     assert config.tokenizer.num_codes == 32 and config.transformer.depth == 1
     assert config.tokenizer_training.gan_start == 0.5
@@ -179,7 +179,7 @@ def test_max_steps_stop_every_stage_that_can_be_trained(run_folder, tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["tokenizer", "transformer", "autoregressive"])
-def test_a_run_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_path, monkeypatch, stage):
+def test_an_interrupted_and_resumed_run_ends_as_an_uninterrupted_one(run_folder, tmp_path, monkeypatch, stage):
     """Stop the stage after its fourth step, as Ctrl-C does, and resume."""
     original = session.batch_indices
 
@@ -211,7 +211,7 @@ def test_a_run_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_pat
 
 
 @pytest.mark.parametrize("rival", ["gan", "diffusion"])
-def test_a_rival_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_path, monkeypatch, rival):
+def test_an_interrupted_and_resumed_rival_ends_as_an_uninterrupted_one(run_folder, tmp_path, monkeypatch, rival):
     original = session.batch_indices
 
     def interrupting(count, batch_size, step, seed):
@@ -228,7 +228,7 @@ def test_a_rival_stopped_and_resumed_ends_as_one_never_stopped(run_folder, tmp_p
     assert all(torch.equal(once[key], twice[key]) for key in once)
 
 
-def test_one_stage_at_a_time_gives_the_same_models(run_folder, tmp_path):
+def test_training_one_stage_at_a_time_gives_the_same_models(run_folder, tmp_path):
     folder = tmp_path / "run"
     for stage in ("tokenizer", "transformer"):
         train.main(["--out", str(folder), "--stage", stage, *TINY_RUN])
@@ -253,8 +253,8 @@ def test_a_damaged_checkpoint_is_refused(run_folder, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_full_preset_starts_on_a_cpu_and_says_how_long_the_whole_would_take(tmp_path, capsys):
-    """Its shapes fit together: one step of each stage, on glyphs of its size."""
+def test_the_full_preset_starts_on_a_cpu_and_estimates_the_full_time(tmp_path, capsys):
+    """One step of each stage on glyphs of its size shows that its shapes fit together."""
     small = ["--tokenizer.width", "32", "--transformer.depth", "1", "--transformer.width", "64"]
     small += ["--images.count", "8", "--tokenizer-training.batch-size", "2", "--transformer-training.batch-size", "2"]
     small += ["--classifier.width", "8", "--classifier.batch-size", "4", "--tokenizer-training.gan-width", "8"]
@@ -263,8 +263,8 @@ def test_the_full_preset_starts_on_a_cpu_and_says_how_long_the_whole_would_take(
     for stage in ("tokenizer", "transformer"):
         small[-1] = stage
         train.main(["--full", "--data", "glyphs", "--out", str(folder), "--max-steps", "1", *small])
-        told = capsys.readouterr().out
-        assert "GFLOP per step" in told and "by these 1 steps a stage, all of them would take" in told
+        printed = capsys.readouterr().out
+        assert "GFLOP per step" in printed and "estimated from 1 steps per stage, all steps would take" in printed
         speeds = [json.loads(line) for line in (folder / stage / "speed.jsonl").read_text("utf-8").splitlines()]
         assert speeds and all(line["images_per_second"] > 0 and line["peak_memory_gb"] > 0 for line in speeds)
     assert speeds[-1]["mfu"] > 0  # of the transformer
@@ -290,7 +290,7 @@ def test_the_full_preset_starts_on_a_cpu_and_says_how_long_the_whole_would_take(
         (["--stage", "diffusion", "--diffusion.width", "12"], "multiple of 8"),
     ],
 )
-def test_impossible_training_options_are_told_in_one_line(tmp_path, capsys, arguments, complaint):
+def test_invalid_training_options_are_refused_in_one_line(tmp_path, capsys, arguments, complaint):
     out = ["--out", str(tmp_path / "run")]
     assert complaint in error_line(capsys, train, *out, *TINY_RUN, *arguments)
 
@@ -324,7 +324,7 @@ def test_where_a_run_goes_without_out(arguments, folder, tmp_path, monkeypatch):
     assert starting_point(arguments)[1] == Path("runs") / folder
 
 
-def test_a_diverging_loss_stops_with_the_step(tmp_path, capsys):
+def test_a_diverging_loss_stops_training_and_names_the_step(tmp_path, capsys):
     wild = ["--tokenizer-training.learning-rate", "1e30", "--tokenizer-training.steps", "20"]
     printed = error_line(capsys, train, "--out", str(tmp_path / "run"), *TINY_RUN, *wild)
     assert "at step" in printed and "lower learning rate" in printed
@@ -333,7 +333,7 @@ def test_a_diverging_loss_stops_with_the_step(tmp_path, capsys):
 # --- generate ---
 
 
-def test_generate_writes_a_grid_and_an_animation_of_the_asked_class(run_folder, tmp_path, capsys):
+def test_generate_writes_a_grid_and_an_animation_of_the_requested_class(run_folder, tmp_path, capsys):
     out, gif = tmp_path / "deep" / "grid.png", tmp_path / "decode.gif"
     options = ["--label", "heart", "--steps", "4", "--count", "6", "--out", str(out), "--gif", str(gif)]
     generate.main(["--run", str(run_folder), *options])
@@ -342,7 +342,7 @@ def test_generate_writes_a_grid_and_an_animation_of_the_asked_class(run_folder, 
     assert 2 <= Image.open(gif).n_frames <= 5  # a blank canvas and four steps; equal frames are merged
 
 
-def test_generate_repeats_itself_for_one_seed_and_not_for_another(run_folder, tmp_path):
+def test_generate_repeats_images_for_the_same_seed_only(run_folder, tmp_path):
     def picture(seed: int, name: str) -> bytes:
         path = tmp_path / name
         generate.main(["--run", str(run_folder), "--count", "4", "--seed", str(seed), "--out", str(path)])
@@ -365,7 +365,7 @@ def test_generate_repeats_itself_for_one_seed_and_not_for_another(run_folder, tm
         (["--device", "abacus"], "no device"),
     ],
 )
-def test_generate_tells_impossible_options_in_one_line(run_folder, tmp_path, capsys, arguments, complaint):
+def test_generate_refuses_invalid_options_in_one_line(run_folder, tmp_path, capsys, arguments, complaint):
     out = ["--out", str(tmp_path / "x.png")]
     assert complaint in error_line(capsys, generate, "--run", str(run_folder), *out, *arguments)
     assert not (tmp_path / "x.png").exists()
@@ -406,7 +406,7 @@ def test_compare_times_both_decoders_and_draws_the_race(run_folder, tmp_path, ca
 
 
 @pytest.mark.parametrize("arguments", [["--batches", "0"], ["--repeats", "0"], ["--steps", "0"], ["--shown", "0"]])
-def test_compare_tells_impossible_options_in_one_line(run_folder, capsys, arguments):
+def test_compare_refuses_invalid_options_in_one_line(run_folder, capsys, arguments):
     assert "expected" in error_line(capsys, compare, "--run", str(run_folder), *arguments)
 
 
@@ -424,7 +424,7 @@ def test_a_rehearsal_times_every_stage_and_leaves_nothing_behind(tmp_path, monke
     assert not list(tmp_path.glob("tmp*")) and capsys.readouterr().out == ""
 
 
-def test_a_forecast_is_the_steps_times_the_seconds_of_each():
+def test_a_forecast_is_steps_times_seconds_per_step():
     settings = config.Config()  # 250 and twice as many, 1200, 2200 and 2200 steps
     text = rehearsal.forecast(
         settings, {"classifier": 0.1, "tokenizer": 0.1, "transformer": 1, "judge/classifier": 0.1}
@@ -439,12 +439,12 @@ def test_the_bench_names_its_file_by_machine_and_precision():
 
 
 @pytest.mark.slow
-def test_the_demo_leaves_a_report_and_a_second_one_keeps_what_is_trained(tmp_path, capsys):
+def test_the_demo_writes_a_report_and_a_second_demo_keeps_the_trained_models(tmp_path, capsys):
     folder = tmp_path / "demo"
     for _ in range(2):
         demo.main(["--out", str(folder), *TINY_RUN])
-    said = capsys.readouterr().out
-    assert "trained already, kept" in said and said.count("training takes about") == 1
+    printed = capsys.readouterr().out
+    assert "trained already, kept" in printed and printed.count("training takes about") == 1
     report = json.loads((folder / "report.json").read_text("utf-8"))
     assert report["samples"] == 500
     assert 0 <= report["class_accuracy"] <= 1 and 0 <= report["palette_accuracy"] <= 1
@@ -453,7 +453,7 @@ def test_the_demo_leaves_a_report_and_a_second_one_keeps_what_is_trained(tmp_pat
 
 
 @pytest.mark.slow
-def test_the_bench_stores_its_rates(tmp_path):
+def test_the_bench_saves_its_rates(tmp_path):
     out = tmp_path / "deep" / "bench.json"
     bench.main(["--out", str(out), "--repeats", "1", "--batches", "1", "--train-batch", "1", "--steps", "2"])
     result = json.loads(out.read_text("utf-8"))
@@ -466,12 +466,12 @@ def test_the_bench_stores_its_rates(tmp_path):
         assert all(tokenizer["images_per_second"][kind] > 0 for kind in ("training", "encoding", "decoding"))
 
 
-# --- as a user types them ---
+# --- as typed by a user ---
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep what they like")
 @pytest.mark.parametrize("keeping", [True, False])
-def test_commands_take_freed_memory_again_instead_of_fetching_new_pages(keeping):
+def test_commands_reuse_freed_memory_instead_of_requesting_new_pages(keeping):
     lines = [
         "import resource, torch",
         "from minimaskgit.common import cli",
@@ -486,7 +486,7 @@ def test_commands_take_freed_memory_again_instead_of_fetching_new_pages(keeping)
     assert (int(shown.stdout) < 50) == keeping, shown
 
 
-def test_letters_that_a_terminal_does_not_know_are_shown_as_question_marks(monkeypatch):
+def test_characters_that_a_terminal_cannot_show_are_printed_as_question_marks(monkeypatch):
     shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
     monkeypatch.setattr(sys, "stdout", shown)
     cli.run(lambda: print("γ(r) → 0"))
@@ -505,7 +505,7 @@ def command(name: str, *arguments: str, **options) -> subprocess.CompletedProces
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["train", "generate", "edit", "evaluate", "export", "compare", "demo", "bench"])
-def test_help_explains_and_a_wrong_option_exits_with_2(name):
+def test_help_explains_the_options_and_a_wrong_option_exits_with_2(name):
     shown = command(name, "--help")
     assert shown.returncode == 0 and "--device" in shown.stdout
     wrong = command(name, "--no-such-option")
@@ -513,7 +513,7 @@ def test_help_explains_and_a_wrong_option_exits_with_2(name):
 
 
 @pytest.mark.slow
-def test_a_missing_run_is_one_line_and_no_traceback():
+def test_a_missing_run_is_reported_in_one_line_without_traceback():
     gone = command("generate", "--run", "nowhere")
     assert gone.returncode == 2
     assert gone.stderr.startswith("error: no run folder nowhere") and gone.stderr.count("\n") == 1
@@ -556,13 +556,13 @@ def test_every_stage_runs_on_tiny_imagenet(tiny_imagenet, tmp_path):
     assert (folder / "compare/race.gif").exists()
 
 
-def test_a_hub_data_set_that_cannot_be_had_is_one_line(tmp_path, capsys, monkeypatch):
+def test_an_unavailable_hub_data_set_is_reported_in_one_line(tmp_path, capsys, monkeypatch):
     def offline(*args, **kwargs):
         raise UserError("nobody/nothing: not to be had; download it elsewhere and pass its folder with --data")
 
     monkeypatch.setattr(session, "load_data", offline)
     assert "--data" in error_line(capsys, train, "--out", str(tmp_path / "run"), "--data", "nobody/nothing")
-    assert not (tmp_path / "run").exists()  # nothing half-made is left
+    assert not (tmp_path / "run").exists()  # nothing incomplete is left
 
 
 # --- export ---
@@ -579,7 +579,7 @@ def test_an_export_is_a_run_of_half_the_size_that_generates_the_same(run_folder,
     capsys.readouterr()
     generate.main(["--run", str(out), "--label", "heart", "--count", "2", "--out", str(tmp_path / "grid.png")])
     assert Image.open(tmp_path / "grid.png").size > (100, 100)
-    assert "is there already" in error_line(capsys, export, "--run", str(run_folder), "--out", str(out))
+    assert "already exists" in error_line(capsys, export, "--run", str(run_folder), "--out", str(out))
 
 
 def test_pretrained_weights_are_found_by_name(run_folder, tmp_path, capsys, monkeypatch):

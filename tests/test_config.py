@@ -1,4 +1,4 @@
-"""Laws of the settings: JSON and back, presets that fit together, the paper's parameters to the last one."""
+"""Settings: JSON and back, consistent presets, and the paper's exact numbers of parameters."""
 
 import json
 import math
@@ -46,7 +46,7 @@ configs = st.builds(
 
 
 def shape_of(config: Config, num_classes: int) -> tuple[Tokenizer, Transformer]:
-    """The models of a configuration, without their weights."""
+    """The models of a configuration, without memory for their weights."""
     with torch.device("meta"):
         tokenizer = Tokenizer(config.images.size, **asdict(config.tokenizer))
         transformer = asdict(config.transformer)
@@ -60,7 +60,7 @@ def count(model: torch.nn.Module) -> int:
 # --- Shapes ---
 
 
-def test_the_weights_of_the_gpu_recipe_fit_16_megabytes_a_file():
+def test_the_weights_of_the_gpu_recipe_fit_into_files_of_16_megabytes():
     for model in shape_of(PRESETS["tiny-imagenet"](), num_classes=200):
         assert 2 * count(model) < 16e6  # bfloat16
 
@@ -71,11 +71,11 @@ def test_the_weights_of_the_gpu_recipe_fit_16_megabytes_a_file():
 def test_the_paper_s_models_have_the_published_number_of_parameters():
     tokenizer, transformer = shape_of(PRESETS["paper"](), num_classes=1000)
     assert count(transformer) == 172_457_193
-    assert count(tokenizer) == 54_515_587  # together the paper's "227M"
+    assert count(tokenizer) == 54_515_587  # together, the paper's "227M"
     assert (tokenizer.num_tokens, tokenizer.num_codes, tokenizer.downsampling) == (256, 1024, 16)
 
 
-def test_the_classes_themselves_default_to_the_paper_s_shapes():
+def test_the_model_classes_default_to_the_paper_s_shapes():
     with torch.device("meta"):
         assert count(Transformer()) == 172_457_193
         assert count(Tokenizer(released_shortcut=True)) == 54_515_587
@@ -105,11 +105,11 @@ def test_the_models_of_a_preset_fit_together(name):
     assert transformer(tokens, labels).shape == (1, tokenizer.num_tokens, config.tokenizer.num_codes)
 
 
-def test_schedules_may_be_named_on_the_command_line_as_in_the_table():
+def test_schedules_have_the_same_names_on_the_command_line_and_in_the_table():
     assert list(typing.get_args(ScheduleName)) == list(SCHEDULES)
 
 
-# --- Settings that cannot work ---
+# --- Invalid settings ---
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -144,7 +144,7 @@ def test_no_setting_may_be_negative_and_the_message_names_option_and_value(path,
 
 @settings(max_examples=30)
 @given(size=st.sampled_from([16, 32]), width=st.integers(1, 40), gan_width=st.integers(1, 40), layers=st.integers(1, 4))
-def test_settings_that_pass_the_check_give_critics_that_take_the_images(size, width, gan_width, layers):
+def test_settings_that_pass_the_check_give_critics_that_accept_the_images(size, width, gan_width, layers):
     config = Config(
         images=ImagesConfig(size=size),
         classifier=ClassifierConfig(width=width),
@@ -178,13 +178,13 @@ def test_any_settings_written_as_json_are_read_back_the_same(tmp_path_factory, c
     assert read == config and first_difference(read, config) is None
 
 
-def test_settings_that_are_not_in_the_file_are_the_defaults(tmp_path):
+def test_settings_missing_from_the_file_get_their_defaults(tmp_path):
     path = tmp_path / "config.json"
     path.write_text('{"seed": 7, "transformer": {"depth": 3}}', "utf-8")
     assert load_config(path) == replace(Config(), seed=7, transformer=replace(Config().transformer, depth=3))
 
 
-def test_a_folder_without_settings_is_told_with_what_to_do(tmp_path):
+def test_the_error_for_a_folder_without_settings_says_what_to_do(tmp_path):
     told = f"{tmp_path} is not a run folder: it has no config.json; train one with"
     with pytest.raises(UserError, match=re.escape(told)):
         load_config(tmp_path / "config.json")
@@ -206,7 +206,7 @@ def test_a_folder_without_settings_is_told_with_what_to_do(tmp_path):
         ('{"transformer_training": {"betas": [0.9, 1.5]}}', "transformer_training.betas 1.5: expected a fraction"),
     ],
 )
-def test_broken_settings_are_told_in_one_line_that_names_the_file(tmp_path, text, reason):
+def test_broken_settings_are_reported_in_one_line_that_names_the_file(tmp_path, text, reason):
     path = tmp_path / "config.json"
     path.write_text(text, "utf-8")
     with pytest.raises(UserError, match=reason) as error:

@@ -1,4 +1,4 @@
-"""Images come from anywhere and end as uint8 RGB squares; what cannot be had is told in one line."""
+"""Images from any source become uint8 RGB squares; errors are reported in one line."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ def png(colour=(250, 0, 0), size=(16, 16), mode="RGB", form="PNG", **options) ->
 
 
 def numbered(count: int) -> list[bytes]:
-    """Images that can be told apart: number i is grey of level i."""
+    """Distinguishable images: image i is grey of level i."""
     return [png((i, i, i)) for i in range(count)]
 
 
@@ -43,7 +43,7 @@ def contents(data: ImageData) -> set[bytes]:
 
 
 def write_parquet(path: Path, images: list, labels: list, names: list[str] | None = None) -> str:
-    """A file as the hub has them (an Image and a ClassLabel column), or with plain labels for no names."""
+    """Write a file like those on the hub (an Image and a ClassLabel column), or with plain labels without `names`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     records = [{"bytes": image, "path": None} for image in images]
     table = datasets.Dataset.from_dict({"image": records, "label": labels})
@@ -70,7 +70,7 @@ def one_line(error: pytest.ExceptionInfo) -> str:
 # ---- Glyphs ----
 
 
-def test_glyphs_are_the_same_for_the_same_seed_and_others_for_another():
+def test_glyphs_are_the_same_for_the_same_seed_only():
     first, again, other = (load_data("glyphs", num_images=20, seed=seed) for seed in (3, 3, 4))
     assert first.images.equal(again.images) and first.labels.equal(again.labels)
     assert not first.images.equal(other.images)
@@ -78,20 +78,20 @@ def test_glyphs_are_the_same_for_the_same_seed_and_others_for_another():
 
 @unhurried
 @given(seed=st.integers(0, 5), other=st.integers(0, 5))
-def test_training_glyphs_of_any_seed_are_no_validation_glyphs_of_any_seed(seed, other):
+def test_training_glyphs_and_validation_glyphs_never_overlap_for_any_seeds(seed, other):
     train = load_data("glyphs", "train", num_images=20, seed=seed, image_size=16)
     valid = load_data("glyphs", "valid", num_images=20, seed=other, image_size=16)
     assert not contents(train) & contents(valid)
 
 
 @pytest.mark.parametrize("classes", [(), ("heart",), ("sun", "star", "club")])
-def test_fewer_glyphs_are_the_first_of_more(classes):
+def test_a_smaller_glyph_set_is_the_start_of_a_larger_one(classes):
     few, many = (load_data("glyphs", num_images=count, classes=classes) for count in (7, 150))
     assert (len(few), len(many)) == (7, 150)
     assert few.images.equal(many.images[:7]) and few.labels.equal(many.labels[:7])
 
 
-def test_glyphs_come_in_the_asked_size_with_their_names():
+def test_glyphs_have_the_requested_size_and_come_with_names():
     data = load_data("glyphs", image_size=24, num_images=5)
     assert data.images.shape == (5, 3, 24, 24) and data.images.dtype == torch.uint8
     assert data.labels.shape == (5,) and data.labels.dtype == torch.int64
@@ -113,7 +113,7 @@ def test_the_default_number_of_validation_glyphs_is_2000():
 # ---- The data set object ----
 
 
-def test_a_data_set_gives_images_with_labels_one_by_one_or_in_batches():
+def test_a_data_set_returns_images_with_labels_one_by_one_or_in_batches():
     data = load_data("glyphs", num_images=6)
     image, label = data[2]
     assert image.shape == (3, 32, 32) and image.dtype == torch.uint8 and type(label) is int
@@ -127,7 +127,7 @@ def test_a_data_set_feeds_a_data_loader():
     assert images.shape == (4, 3, 32, 32) and labels.shape == (4,)
 
 
-def test_beyond_the_memory_limit_images_are_decoded_when_asked_for(tmp_path):
+def test_beyond_the_memory_limit_images_are_decoded_on_access(tmp_path):
     source = write_parquet(tmp_path / "train-0.parquet", numbered(40), [0, 1] * 20)
     lazy = load_data(source, image_size=16, memory_limit=1000)
     eager = load_data(source, image_size=16)
@@ -144,7 +144,7 @@ def test_beyond_the_memory_limit_images_are_decoded_when_asked_for(tmp_path):
 # ---- Parquet files ----
 
 
-def test_parquet_files_tell_their_split_by_name(tmp_path):
+def test_the_names_of_parquet_files_determine_their_split(tmp_path):
     images = numbered(6)
     write_parquet(tmp_path / "train-00000-of-00002.parquet", images[:2], [0, 1])
     write_parquet(tmp_path / "train-00001-of-00002.parquet", images[2:4], [0, 1])
@@ -155,7 +155,7 @@ def test_parquet_files_tell_their_split_by_name(tmp_path):
     assert sorted(numbers(load_data(str(tmp_path / "*-0000[01]*.parquet"), "train"))) == [0, 1, 2, 3]
 
 
-def test_parquet_files_may_lie_in_folders_named_by_split_and_odd_places(tmp_path):
+def test_parquet_files_may_be_in_folders_named_by_split_and_in_unusual_places(tmp_path):
     root = tmp_path / ".my [1] test data"
     write_parquet(root / "default/train/0000.parquet", numbered(3), [0, 1, 1])
     write_parquet(root / "default/val/0000.parquet", numbered(5)[3:], [0, 1])
@@ -173,7 +173,7 @@ def test_without_a_validation_split_a_tenth_is_held_out_whatever_the_seed_and_cl
     assert not set(numbers(load_data(source, "train", classes=["1"], seed=5))) & valid
 
 
-def test_fewer_rows_are_the_first_of_more_and_every_class_has_its_share(tmp_path):
+def test_a_smaller_selection_is_the_start_of_a_larger_one_and_balances_the_classes(tmp_path):
     source = write_parquet(tmp_path / "train.parquet", numbered(100), sorted(i % 4 for i in range(100)))
     few, many = (load_data(source, num_images=count, seed=1) for count in (12, 60))
     assert few.images.equal(many.images[:12]) and few.labels.equal(many.labels[:12])
@@ -190,12 +190,12 @@ def test_a_balanced_shuffle_keeps_every_row_and_balances_every_prefix(labels, se
     assert sorted(shuffled) == list(range(len(labels)))
     prefix = shuffled[: data.draw(st.integers(0, len(labels)))]
     for a in set(labels):
-        for b in set(labels):  # class a may fall more than one behind b only once all of a is used up
+        for b in set(labels):  # class a may have more than one row less than b only if no rows of a are left
             used_a, used_b = (labels[prefix] == a).sum(), (labels[prefix] == b).sum()
             assert used_b - used_a <= 1 or used_a == (labels == a).sum()
 
 
-def test_names_come_along_from_class_labels_integers_and_strings(tmp_path):
+def test_names_are_read_from_class_labels_integers_and_strings(tmp_path):
     images = numbered(4)
     hub = write_parquet(tmp_path / "a/train.parquet", images, [1, 0, 1, 1], names=["zebra", "ant"])
     integers = write_parquet(tmp_path / "b/train.parquet", images, [7, 3, 7, 7])
@@ -218,14 +218,14 @@ def test_the_validation_split_has_the_names_of_the_training_split(tmp_path):
     assert "emu" in one_line(error)
 
 
-def test_other_column_names_and_plain_bytes_will_do(tmp_path):
+def test_other_column_names_and_plain_bytes_work(tmp_path):
     table = {"picture": numbered(20), "kind": ["a", "b"] * 10, "more": list(range(20))}
     datasets.Dataset.from_dict(table).to_parquet(tmp_path / "train.parquet")
     data = load_data(str(tmp_path), image_column="picture", label_column="kind")
     assert len(data) == 18 and data.label_names == ["a", "b"]
 
 
-def test_a_changed_file_is_read_anew(tmp_path):
+def test_a_changed_file_is_read_again(tmp_path):
     source = write_parquet(tmp_path / "train.parquet", numbered(10), [0] * 10)
     load_data(source)
     write_parquet(tmp_path / "train.parquet", numbered(30)[10:], [0] * 20)
@@ -254,7 +254,7 @@ def test_an_unrelated_classes_json_is_left_alone(tmp_path):
         assert load_data(str(tmp_path)).label_names == ["a", "b"]
 
 
-def test_an_unknown_class_names_its_neighbours_and_how_many_there_are():
+def test_the_error_for_an_unknown_class_names_similar_ones_and_their_number():
     for wanted, near in [("hart", "heart"), ("phone", "telephone"), ("x", "star"), ("10", "star")]:
         with pytest.raises(UserError) as error:
             load_data("glyphs", classes=[wanted])
@@ -263,7 +263,7 @@ def test_an_unknown_class_names_its_neighbours_and_how_many_there_are():
 
 @unhurried
 @given(names=st.lists(st.text(max_size=3), unique=True, min_size=1))
-def test_every_class_is_found_by_its_own_name_whatever_the_others_are_called(names):
+def test_every_class_is_found_by_its_own_name(names):
     for number, name in enumerate(names):
         assert find_classes([name], names) == [number]
     assert find_classes([], names) == list(range(len(names)))
@@ -289,7 +289,7 @@ def test_an_image_folder_may_have_train_and_valid_folders_and_deeper_ones(tmp_pa
     assert train.label_names == valid.label_names == ["cat", "dog", "owl"]
 
 
-def test_a_class_may_be_called_train_and_other_files_are_left_alone(tmp_path):
+def test_a_class_may_be_called_train_and_other_files_are_ignored(tmp_path):
     root = write_folder(tmp_path / "vehicles", count=10, names=("car", "train"))
     (tmp_path / "vehicles/readme.txt").write_text("hello", "utf-8")
     (tmp_path / "vehicles/car/._test_0.PNG").write_bytes(b"a side file of another system")
@@ -374,7 +374,7 @@ def test_a_large_jpeg_looks_the_same_as_when_decoded_in_full():
     assert abs(square(Image.open(file), 32).astype(int) - square(image, 32)).max() <= 6
 
 
-def test_a_photograph_taken_sideways_is_put_upright():
+def test_a_photograph_taken_sideways_is_turned_upright():
     file, exif = BytesIO(), Image.Exif()
     exif[0x0112] = 6  # orientation: turn by 90 degrees clockwise to view
     pixels = np.zeros((16, 16, 3), np.uint8)
@@ -384,10 +384,10 @@ def test_a_photograph_taken_sideways_is_put_upright():
     assert upright[:, :8].min() == 255 and upright[:, 8:].max() == 0
 
 
-# ---- What goes wrong is told in one line ----
+# ---- Errors are reported in one line ----
 
 
-def test_broken_images_are_skipped_counted_and_told(tmp_path, caplog):
+def test_broken_images_are_skipped_counted_and_reported(tmp_path, caplog):
     images = numbered(50)
     images[3:9] = [b"", b"no image", images[5][:40], b"\x89PNG\r\n\x1a\n", None, b"\xff\xd8\xff"]
     write_parquet(tmp_path / "train.parquet", images, [i % 5 for i in range(50)])
@@ -396,12 +396,12 @@ def test_broken_images_are_skipped_counted_and_told(tmp_path, caplog):
         data = load_data(str(tmp_path))
     assert data.skipped == 6 and len(data) == len(data.labels) == len(data.images) == 44
     assert all(label == number % 5 for number, label in zip(numbers(data), data.labels.tolist()))
-    (told,) = caplog.messages
-    assert "skipped 6 broken images of 50" in told and told.count("broken image in row") == 3
-    assert " at 0x" not in told
+    (message,) = caplog.messages
+    assert "skipped 6 broken images of 50" in message and message.count("broken image in row") == 3
+    assert " at 0x" not in message
 
 
-def test_a_broken_image_is_named_when_it_is_decoded_late_or_nothing_else_is_there(tmp_path):
+def test_a_broken_image_is_named_if_it_is_decoded_late_or_if_all_are_broken(tmp_path):
     folder = write_folder(tmp_path / "train", count=1)
     write_folder(tmp_path / "valid", count=1)
     (tmp_path / "train/dog/test_0.PNG").write_bytes(b"broken")
@@ -415,7 +415,7 @@ def test_a_broken_image_is_named_when_it_is_decoded_late_or_nothing_else_is_ther
 
 
 @pytest.mark.parametrize("column", ["image_column", "label_column"])
-def test_an_absent_column_names_those_there_are(tmp_path, column):
+def test_the_error_for_a_missing_column_names_the_existing_ones(tmp_path, column):
     source = write_parquet(tmp_path / "train.parquet", numbered(3), [0, 1, 1])
     with pytest.raises(UserError) as error:
         load_data(source, **{column: "fine_label"})
@@ -439,7 +439,7 @@ def test_an_unlabelled_split_of_the_hub_is_an_error(tmp_path):
         load_data(str(tmp_path), "valid")
 
 
-def test_columns_of_another_kind_are_an_error(tmp_path):
+def test_columns_of_the_wrong_type_are_an_error(tmp_path):
     table = {"image": numbered(3), "label": [0, 1, 1], "weight": [0.5, 0.1, 0.2]}
     datasets.Dataset.from_dict(table).to_parquet(tmp_path / "train.parquet")
     with pytest.raises(UserError, match=r"'weight' holds .*float64.*expected class numbers or names"):
@@ -448,7 +448,7 @@ def test_columns_of_another_kind_are_an_error(tmp_path):
         load_data(str(tmp_path), image_column="weight")
 
 
-def test_splits_that_cannot_be_told_apart_are_an_error(tmp_path):
+def test_ambiguous_splits_are_an_error(tmp_path):
     write_parquet(tmp_path / "valid.parquet", numbered(2), [0, 1])
     write_parquet(tmp_path / "test.parquet", numbered(2), [0, 1])
     with pytest.raises(UserError, match="expected a split 'train', found test, valid"):
@@ -465,14 +465,14 @@ def test_a_split_without_images_of_the_chosen_classes_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     "source", ["./pictures", "/no/such", "a/b/c", "train.parquet", "a/b.parquet", "~/none", "x/*.parquet", ""]
 )
-def test_a_missing_path_is_told_without_asking_the_hub(source, monkeypatch):
+def test_a_missing_path_is_reported_without_asking_the_hub(source, monkeypatch):
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: pytest.fail("asked the hub"))
     with pytest.raises(UserError) as error:
         load_data(source)
     assert "no such file or folder" in one_line(error) and repr(source) in one_line(error)
 
 
-def test_an_empty_folder_and_a_file_of_another_kind_are_errors(tmp_path):
+def test_an_empty_folder_and_a_file_of_the_wrong_type_are_errors(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="expected parquet files, or images like"):
         load_data(str(tmp_path / "empty"))
@@ -512,12 +512,12 @@ def test_a_hub_id_without_network_says_what_to_do(monkeypatch):
     assert "'zh-plus/tiny-imagenet'" in one_line(error) and "--data" in one_line(error)
 
 
-def test_when_the_hub_is_out_of_reach_only_the_cache_is_asked(monkeypatch):
+def test_if_the_hub_is_unreachable_only_the_cache_is_used(monkeypatch):
     def unreachable(*_, **__):
         raise OSError("no route")
 
     def cached(source):
-        assert datasets.config.HF_HUB_OFFLINE  # so that nothing is tried again and again
+        assert datasets.config.HF_HUB_OFFLINE  # no retries
         table = datasets.Dataset.from_dict({"image": numbered(3), "label": [0, 1, 1]})
         return datasets.DatasetDict(train=table, validation=table.select([0]))
 
@@ -530,10 +530,10 @@ def test_when_the_hub_is_out_of_reach_only_the_cache_is_asked(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("problem", "told"),
+    ("problem", "message"),
     [(ValueError("Config name is missing.\nPick one"), "Config name"), (OSError(""), "OSError")],
 )
-def test_a_hub_data_set_that_cannot_be_loaded_is_an_error(monkeypatch, problem, told):
+def test_a_hub_data_set_that_cannot_be_loaded_is_an_error(monkeypatch, problem, message):
     def fails(source):
         raise problem
 
@@ -542,7 +542,7 @@ def test_a_hub_data_set_that_cannot_be_loaded_is_an_error(monkeypatch, problem, 
     before = datasets.config.HF_HUB_OFFLINE
     with pytest.raises(UserError) as error:
         load_data("owner/name")
-    assert f"found on the hub, but it cannot be loaded: {told}" in one_line(error)
+    assert f"found on the hub, but it cannot be loaded: {message}" in one_line(error)
     assert before == datasets.config.HF_HUB_OFFLINE
 
 
@@ -556,7 +556,7 @@ def test_to_float_maps_0_and_255_to_0_and_1():
 
 @unhurried
 @given(seed=st.integers(0, 1000))
-def test_flip_mirrors_each_image_or_leaves_it_and_obeys_its_generator(seed):
+def test_flip_mirrors_each_image_or_leaves_it_and_depends_only_on_its_generator(seed):
     images = torch.arange(20 * 3 * 2 * 4).reshape(20, 3, 2, 4)
     flipped = flip(images, torch.Generator().manual_seed(seed))
     assert flipped.equal(flip(images, torch.Generator().manual_seed(seed)))

@@ -1,6 +1,6 @@
-"""Laws of iterative parallel decoding, step by step (lesson 5; paper section 3.2).
+"""Iterative parallel decoding, step by step (lesson 5; paper section 3.2).
 
-The laws of the functions that a student writes are in laws/test_lesson_5.py.
+Laws of the functions that students write are in laws/test_lesson_5.py.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ model_runs = settings(max_examples=30)
 
 
 def handed_to(function: str, run: Callable[[], object]) -> list[tuple]:
-    """The arguments with which decoding calls one of its own functions during `run`."""
+    """The arguments of each call to one of decoding's own functions during `run`."""
     calls, real = [], getattr(decoding, function)
 
     def listen(*arguments):
@@ -61,17 +61,17 @@ def test_neighbouring_draws_are_independent():
 
 
 @given(logits=normal(50, K), possible=masks(50, K), seed=seeds)
-def test_a_code_of_no_probability_is_never_drawn(logits, possible, seed):
+def test_a_code_of_probability_zero_is_never_drawn(logits, possible, seed):
     drawn = sample_categorical(logits.masked_fill(~possible, -torch.inf), generator(seed))
     assert possible.gather(1, drawn[:, None]).all()
 
 
 @given(seed=seeds, size=st.sampled_from([3, 100, 1024]), half=st.booleans())
-def test_even_at_the_ends_of_the_unit_interval_a_possible_code_is_drawn(seed, size, half):
+def test_a_possible_code_is_drawn_even_at_the_ends_of_the_unit_interval(seed, size, half):
     logits = 5 * torch.randn(2, size, generator=generator(seed))
     logits[:, [0, -1]] = -torch.inf
     logits = logits.bfloat16() if half else logits
-    for u in (0.0, 1 - 2**-24):  # the least and the greatest that torch.rand gives
+    for u in (0.0, 1 - 2**-24):  # the smallest and the largest values of torch.rand
         with patch.object(torch, "rand", lambda *shape, u=u, **_: torch.full(shape, u)):
             drawn = sample_categorical(logits)
         assert drawn.shape == (2,) and ((drawn > 0) & (drawn < size - 1)).all()
@@ -89,7 +89,7 @@ def test_gumbel_noise_is_gumbel_distributed_and_finite_at_its_ends():
 
 
 @given(name=schedule_names, start=st.lists(st.integers(0, 300), min_size=1, max_size=5), steps=st.integers(1, 40))
-def test_a_plan_falls_strictly_until_nothing_is_masked_and_each_sample_has_its_own(name, start, steps):
+def test_each_sample_s_plan_falls_strictly_until_nothing_is_masked(name, start, steps):
     plan = mask_plan(torch.tensor(start), steps, SCHEDULES[name])
     assert plan.shape == (steps, len(start)) and not plan[-1].any()
     for u, counts in zip(start, plan.T.tolist()):
@@ -103,7 +103,7 @@ def test_a_plan_falls_strictly_until_nothing_is_masked_and_each_sample_has_its_o
 
 @model_runs
 @given(tokens=known_regions, steps=step_counts, name=schedule_names, guidance=st.sampled_from([0.0, 2.0]), seed=seeds)
-def test_known_tokens_never_change_and_no_mask_or_class_comes_out(tokens, steps, name, guidance, seed):
+def test_known_tokens_never_change_and_every_result_is_a_code(tokens, steps, name, guidance, seed):
     options = {"steps": steps, "schedule": SCHEDULES[name], "guidance": guidance, "generator": generator(seed)}
     known, given_tokens = ~unknown(tokens), tokens.clone()
     for step in decode_steps(MODEL, some_labels(tokens), tokens, **options):
@@ -112,12 +112,12 @@ def test_known_tokens_never_change_and_no_mask_or_class_comes_out(tokens, steps,
         assert ((step.sampled >= 0) & (step.sampled < K)).all()
         assert ((step.tokens >= 0) & (step.tokens < K))[~step.masked].all()
     assert step.tokens.equal(step.sampled) and not step.masked.any()
-    assert tokens.equal(given_tokens)  # nor is the caller's canvas written to
+    assert tokens.equal(given_tokens)  # the caller's canvas is not changed either
 
 
 @pytest.mark.parametrize("guidance", [0.0, 2.0])
 @pytest.mark.parametrize("steps", range(1, N + 1))
-def test_mask_and_classes_do_not_come_out_even_if_they_would_win(steps, guidance):
+def test_mask_and_class_ids_are_never_decoded_even_with_the_highest_logits(steps, guidance):
     model = tiny_transformer()
     with torch.no_grad():
         model.bias[K:] = 1e6
@@ -157,7 +157,7 @@ def test_the_reference_draws_as_the_fast_loop_does():
 
 @model_runs
 @given(tokens=known_regions, steps=step_counts, name=schedule_names, seed=seeds)
-def test_after_every_step_each_sample_has_masked_what_its_own_plan_says(tokens, steps, name, seed):
+def test_after_every_step_each_sample_has_as_many_masked_tokens_as_its_plan(tokens, steps, name, seed):
     run = decode_steps(
         MODEL, some_labels(tokens), tokens, steps=steps, schedule=SCHEDULES[name], generator=generator(seed)
     )
@@ -168,7 +168,7 @@ def test_after_every_step_each_sample_has_masked_what_its_own_plan_says(tokens, 
 
 @model_runs
 @given(tokens=known_regions, steps=step_counts, name=schedule_names, seed=seeds)
-def test_a_token_once_fixed_stays_to_the_end(tokens, steps, name, seed):
+def test_a_fixed_token_stays_to_the_end(tokens, steps, name, seed):
     options = {"steps": steps, "schedule": SCHEDULES[name], "generator": generator(seed)}
     run = list(decode_steps(MODEL, some_labels(tokens), tokens, **options))
     for step in run:
@@ -179,7 +179,7 @@ def test_a_token_once_fixed_stays_to_the_end(tokens, steps, name, seed):
 
 @model_runs
 @given(tokens=known_regions, steps=step_counts, seed=seeds)
-def test_the_model_is_shown_exactly_what_the_step_before_left(tokens, steps, seed):
+def test_the_model_s_input_is_exactly_the_previous_step_s_result(tokens, steps, seed):
     model = FixedLogits(torch.randn(N, K, generator=generator(seed)))
     run = list(decode_steps(model, some_labels(tokens), tokens, steps=steps, generator=generator(seed)))
     assert len(model.seen) == steps
@@ -215,7 +215,7 @@ def test_tokens_are_sampled_at_temperature_1_whatever_the_choice_temperature(tem
 
 
 @pytest.mark.parametrize("temperature", [0.0, TEMPERATURE])
-def test_what_tokens_are_sampled_from_is_the_model_s_answer_untouched(temperature):
+def test_tokens_are_sampled_from_the_model_s_unchanged_logits(temperature):
     answer = torch.randn(N, K, generator=generator(0))
     calls = handed_to(
         "sample_categorical", lambda: decode(FixedLogits(answer), torch.arange(3), temperature=temperature)
@@ -231,23 +231,25 @@ def test_logits_are_computed_for_unknown_positions_only():
     with patch.object(MODEL, "forward", wraps=MODEL.forward) as passes:
         decode(MODEL, torch.arange(2), tokens, steps=3)
     where = [call.args[2] for call in passes.call_args_list]
-    assert set(where[0][0].tolist()) == {2, 3, 4} and 4 in where[0][1]  # the second is filled up with known ones
+    assert (
+        set(where[0][0].tolist()) == {2, 3, 4} and 4 in where[0][1]
+    )  # the second sample is filled up with known positions
     assert [positions.shape[1] for positions in where] == [3, 2, 1]
 
 
-def test_without_noise_the_surest_tokens_are_fixed_and_with_much_noise_any():
+def test_without_noise_the_most_confident_tokens_are_fixed_and_with_much_noise_any():
     logits = torch.randn(64, K, generator=generator(0))
     labels = torch.zeros(200, dtype=torch.long)
 
-    def surely_fixed(temperature: float) -> float:
-        """In how many samples the first step leaves no masked token surer than a fixed one."""
+    def most_confident_fixed(temperature: float) -> float:
+        """The number of samples whose first step leaves no masked token with more confidence than a fixed one."""
         step = next(decode_steps(FixedLogits(logits), labels, temperature=temperature, generator=generator(1)))
         sure = logits.log_softmax(-1).expand(200, -1, -1).gather(2, step.sampled[..., None])[..., 0]
         least_fixed = sure.masked_fill(step.masked, torch.inf).amin(1)
         most_masked = sure.masked_fill(~step.masked, -torch.inf).amax(1)
         return (least_fixed >= most_masked).double().mean().item()
 
-    assert surely_fixed(0.0) == 1 and surely_fixed(100.0) < 0.1
+    assert most_confident_fixed(0.0) == 1 and most_confident_fixed(100.0) < 0.1
 
 
 # --- Seeds, classes and the blank canvas ---
@@ -255,20 +257,20 @@ def test_without_noise_the_surest_tokens_are_fixed_and_with_much_noise_any():
 
 @model_runs
 @given(seed=seeds, steps=step_counts)
-def test_a_seed_repeats_the_pictures_and_spends_no_other_randomness(seed, steps):
+def test_a_seed_repeats_the_pictures_and_leaves_the_global_generator_alone(seed, steps):
     state, labels = torch.get_rng_state(), torch.arange(4)
     first, again = (decode(MODEL, labels, steps=steps, generator=generator(seed)) for _ in range(2))
     assert first.equal(again) and torch.get_rng_state().equal(state)
 
 
-def test_another_seed_gives_other_pictures_and_so_does_another_sample():
+def test_other_seeds_and_other_samples_give_other_pictures():
     labels = torch.zeros(10, dtype=torch.long)
     first, other = (decode(MODEL, labels, generator=generator(seed)) for seed in (0, 1))
     assert not first.equal(other) and len(first.unique(dim=0)) > 5
 
 
 @pytest.mark.parametrize("guidance", [0.0, 1.5])
-def test_a_blank_canvas_computes_its_first_pass_once_a_class_with_the_same_result(guidance):
+def test_a_blank_canvas_computes_its_first_pass_once_per_class_with_the_same_result(guidance):
     labels = torch.tensor([2, 0, 2, 3, 0, 2])
     blank = torch.full((6, N), MODEL.mask_id)
     options = {"guidance": guidance, "steps": 4}
@@ -279,13 +281,13 @@ def test_a_blank_canvas_computes_its_first_pass_once_a_class_with_the_same_resul
         assert logits.shape == other_logits.shape and logits.allclose(other_logits, atol=1e-4)
         assert tokens.equal(other_tokens)
     batches = [len(call.args[0]) for call in passes.call_args_list]
-    each = 1 if guidance == 0 else 2  # with guidance every pass is also one without class
+    each = 1 if guidance == 0 else 2  # with guidance every pass also has a part without class
     assert batches == [3 * each, 6 * each, 6 * each, 6 * each]
 
 
-def test_the_class_is_what_the_model_is_told():
+def test_the_model_gets_the_requested_class():
     model = tiny_transformer()
-    with torch.no_grad():  # answer with the code of the class' own number: read nothing but the class
+    with torch.no_grad():  # predict the code with the class's number, from the class alone
         model.embedding.weight.zero_()
         model.embedding.weight[: C + 1, : C + 1] = 50 * torch.eye(C + 1)
     model.trunk = lambda ids: torch.nn.functional.one_hot(ids[:, :1] - K, model.width).float().expand(-1, N + 1, -1)
@@ -305,7 +307,7 @@ def test_guidance_moves_the_logits_away_from_those_without_class(guidance):
 
 @model_runs
 @given(start_step=st.integers(0, 11), seed=seeds)
-def test_decoding_may_enter_the_schedule_later_and_ends_as_always(start_step, seed):
+def test_decoding_may_start_later_in_the_schedule_and_still_completes(start_step, seed):
     options = {"steps": 12, "start_step": start_step, "generator": generator(seed)}
     run = []
     calls = handed_to("confidence", lambda: run.extend(decode_steps(MODEL, torch.arange(4), **options)))
@@ -315,12 +317,12 @@ def test_decoding_may_enter_the_schedule_later_and_ends_as_always(start_step, se
     assert taus == pytest.approx([4.5 * (1 - (t + 1) / 12) for t in range(start_step, 12)])
 
 
-def test_who_enters_the_schedule_later_fixes_more_tokens_at_once_and_then_the_same():
+def test_a_later_start_fixes_more_tokens_in_the_first_step_and_then_the_same():
     unknown_at_start = torch.tensor([256, 70])
     assert mask_plan(unknown_at_start, 12, cosine, 2).equal(mask_plan(unknown_at_start, 12, cosine)[2:])
 
 
-def test_a_complete_canvas_comes_back_as_it_was():
+def test_a_complete_canvas_is_returned_unchanged():
     tokens = torch.randint(K, (3, N), generator=generator(0))
     assert decode(MODEL, torch.arange(3), tokens).equal(tokens)
 

@@ -1,4 +1,4 @@
-"""The edit command from end to end on a tiny run, and what it says to wrong input."""
+"""The edit command end to end on a tiny run, and its errors for invalid input."""
 
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from minimaskgit.runs.run import open_run
 
 @pytest.fixture
 def edit_here(run_folder, tmp_path, capsys):
-    """Run the command on the tiny run; gives the before/after picture and what was printed."""
+    """Run the command on the tiny run; returns the before/after picture and the printed text."""
 
     def call(*arguments: str) -> tuple[Image.Image, str]:
         edit.main(["--run", str(run_folder), "--out", str(tmp_path / "edit.png"), *arguments])
-        with Image.open(tmp_path / "edit.png") as picture:  # closed at once: Windows replaces no open file
+        with Image.open(tmp_path / "edit.png") as picture:  # closed, because Windows cannot replace an open file
             return picture.copy(), capsys.readouterr().out
 
     return call
@@ -30,19 +30,19 @@ def edit_here(run_folder, tmp_path, capsys):
 
 @pytest.fixture
 def photograph(tmp_path) -> Path:
-    """A picture that is neither square nor of the run's size."""
+    """A picture that is not square and does not have the run's size."""
     pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photograph.png")
     return tmp_path / "photograph.png"
 
 
-# --- From end to end ---
+# --- End to end ---
 
 
-def test_without_a_picture_one_of_the_validation_set_is_edited_and_named(edit_here, tmp_path):
-    picture, told = edit_here("--box", "8,8,20,20", "--label", "heart", "--gif", str(tmp_path / "edit.gif"))
-    assert picture.width > 6 * 128  # before, what the model sees, four edits
-    assert told.startswith("picture: number 0 of the validation set, class ") and "edit.gif" in told
+def test_without_a_picture_one_from_the_validation_set_is_edited_and_named(edit_here, tmp_path):
+    picture, printed = edit_here("--box", "8,8,20,20", "--label", "heart", "--gif", str(tmp_path / "edit.gif"))
+    assert picture.width > 6 * 128  # before, the model's input, four edits
+    assert printed.startswith("picture: number 0 of the validation set, class ") and "edit.gif" in printed
     assert Image.open(tmp_path / "edit.gif").n_frames == 1 + 1 + 10  # before, masked, ten of twelve steps
 
 
@@ -54,12 +54,12 @@ def test_the_same_seed_gives_the_same_picture_and_another_another(edit_here):
 
 
 @pytest.mark.parametrize("region", [["--box", "8,8,20,20"], ["--outpaint", "8,0,0,0"]])
-def test_another_picture_is_resized_and_cropped_and_that_is_said(edit_here, photograph, region):
-    _, told = edit_here("--image", str(photograph), "--label", "star", "--count", "1", *region)
-    assert f"{photograph}: 90x60, resized and centre-cropped to 32x32" in told
+def test_a_picture_of_another_size_is_resized_and_cropped_with_a_note(edit_here, photograph, region):
+    _, printed = edit_here("--image", str(photograph), "--label", "star", "--count", "1", *region)
+    assert f"{photograph}: 90x60, resized and centre-cropped to 32x32" in printed
 
 
-def test_the_region_follows_the_picture_when_it_is_resized_and_cropped(photograph):
+def test_the_region_is_resized_and_cropped_with_the_picture(photograph):
     options = edit.Options(Path("run"), box="15,0,45,30")  # left half of the middle 60 pixels, upper half
     mask = edit.resized_mask(edit.region_of(Image.open(photograph), options), 32)
     expected = torch.zeros(32, 32, dtype=torch.bool)
@@ -67,7 +67,7 @@ def test_the_region_follows_the_picture_when_it_is_resized_and_cropped(photograp
     assert mask.equal(expected)
 
 
-def test_a_mask_of_the_box_s_shape_is_the_same_edit(edit_here, photograph, tmp_path):
+def test_a_mask_of_the_box_s_shape_gives_the_same_edit(edit_here, photograph, tmp_path):
     mask = Image.new("L", (90, 60))
     mask.paste(255, (20, 10, 50, 40))
     mask.save(tmp_path / "mask.png")
@@ -91,32 +91,37 @@ def test_outpainting_shows_the_larger_canvas_and_a_frame_for_every_step_of_every
     assert Image.open(gif).n_frames == 1 + 1 + 2 * 10  # a window for each side
 
 
-def test_a_region_that_takes_in_everything_is_noted_and_so_is_a_class_never_missed(edit_here, photograph):
-    _, told = edit_here("--box", "2,2,30,30", "--label", "sun", "--count", "1")
-    assert "takes in all 64 tokens" in told and "--dilate 0" in told
-    _, told = edit_here("--image", str(photograph), "--box", "0,0,30,30", "--inpaint", "--count", "1")
-    assert "class always told" not in told  # the tiny run has class dropout
+def test_notes_are_printed_for_a_region_that_covers_everything_and_for_a_model_without_class_dropout(
+    edit_here, photograph
+):
+    _, printed = edit_here("--box", "2,2,30,30", "--label", "sun", "--count", "1")
+    assert "covers all 64 tokens" in printed and "a smaller --dilate shrinks it" in printed
+    _, printed = edit_here("--image", str(photograph), "--box", "0,0,30,30", "--inpaint", "--count", "1")
+    assert "always trained with a class" not in printed  # the tiny run has class dropout
 
 
-# --- Wrong input ---
+# --- Invalid input ---
 
 BOX = ["--box", "8,8,20,20"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "complaint"),
     [
         ([*BOX, "--label", "star", "--image", "nowhere.png"], "nowhere.png: no such file"),
-        ([*BOX, "--label", "star", "--image", __file__], "is not a picture"),
+        ([*BOX, "--label", "star", "--image", __file__], "cannot be read as a picture"),
         (["--box", "8,8,40,20", "--label", "star"], "is not inside the picture, which is 32x32"),
         (["--box=-1,8,4,20", "--label", "star"], "is not inside the picture"),
         (["--box", "8,8,8,20", "--label", "star"], "is empty"),
         (["--box", "8,8,20", "--label", "star"], "four whole numbers"),
         (["--box", "a,b,c,d", "--label", "star"], "four whole numbers"),
         ([*BOX, "--label", "spade"], "no class 'spade'"),
-        ([*BOX, "--mask", "mask.png", "--label", "star"], "--box and --mask are both there"),
-        ([*BOX, "--outpaint", "4,0,0,0", "--label", "star"], "--box and --outpaint are both there"),
-        (["--label", "star"], "expected one of --box, --mask and --outpaint"),
+        ([*BOX, "--mask", "mask.png", "--label", "star"], "--box and --mask are both given; expected exactly one of"),
+        (
+            [*BOX, "--outpaint", "4,0,0,0", "--label", "star"],
+            "--box and --outpaint are both given; expected exactly one of",
+        ),
+        (["--label", "star"], "expected exactly one of --box, --mask and --outpaint"),
         ([*BOX], "expected --label NAME"),
         ([*BOX, "--label", "star", "--steps", "0"], "--steps 0: expected 1 or more"),
         ([*BOX, "--label", "star", "--steps", "65"], "--steps 65: expected 1 to 64"),
@@ -132,22 +137,23 @@ BOX = ["--box", "8,8,20,20"]
         (["--mask", "nowhere.png", "--label", "star"], "nowhere.png: no such file"),
     ],
 )
-def test_wrong_input_is_told_in_one_line(run_folder, tmp_path, capsys, arguments, said):
+def test_invalid_input_is_refused_in_one_line(run_folder, tmp_path, capsys, arguments, complaint):
     out = tmp_path / "edit.png"
-    assert said in error_line(capsys, edit, "--run", str(run_folder), "--out", str(out), *arguments)
+    assert complaint in error_line(capsys, edit, "--run", str(run_folder), "--out", str(out), *arguments)
     assert not out.exists()
 
 
 @pytest.mark.parametrize(
-    ("size", "colour", "said"), [((32, 32), 0, "all black: an empty region"), ((16, 16), 255, "16x16; expected 32x32")]
+    ("size", "colour", "complaint"),
+    [((32, 32), 0, "all black, so the region is empty"), ((16, 16), 255, "16x16; expected 32x32")],
 )
-def test_a_mask_that_cannot_serve_is_told_in_one_line(run_folder, tmp_path, capsys, size, colour, said):
+def test_an_invalid_mask_is_refused_in_one_line(run_folder, tmp_path, capsys, size, colour, complaint):
     Image.new("L", size, colour).save(tmp_path / "mask.png")
     arguments = ["--run", str(run_folder), "--mask", str(tmp_path / "mask.png"), "--label", "star"]
-    assert said in error_line(capsys, edit, *arguments)
+    assert complaint in error_line(capsys, edit, *arguments)
 
 
-def test_a_region_lost_in_the_crop_is_told_in_one_line(run_folder, photograph, capsys):
+def test_a_region_outside_the_crop_is_refused_in_one_line(run_folder, photograph, capsys):
     arguments = ["--run", str(run_folder), "--image", str(photograph), "--box", "0,0,10,60", "--label", "star"]
     assert "empty once the picture is resized and centre-cropped" in error_line(capsys, edit, *arguments)
 
@@ -167,7 +173,7 @@ def test_class_edits_are_measured_for_both_decoders(run_folder):
     assert found == class_edits.measure_class_edits(run, judge, count=12, seed=1, box=box)
 
 
-def test_a_picture_of_the_run_s_size_is_taken_as_it_is(tmp_path):
+def test_a_picture_of_the_run_s_size_is_used_unchanged(tmp_path):
     pixels = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "picture.png")
     assert (square(edit.read_picture(tmp_path / "picture.png"), 32) == pixels.transpose(2, 0, 1)).all()

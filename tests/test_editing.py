@@ -1,6 +1,6 @@
-"""Laws of editing (lesson 7; paper section 4.3).
+"""Editing and outpainting (lesson 7; paper section 4.3).
 
-The laws of the functions that a student writes, too, are in laws/test_lesson_7.py.
+Laws of the functions that students write are in laws/test_lesson_7.py.
 """
 
 import math
@@ -32,7 +32,7 @@ from minimaskgit.editing import (
 )
 from minimaskgit.outpainting import outpaint, outpaint_steps, windows
 
-S, GRID, F, K, C = 32, 8, 4, 6, 3  # pixels and tokens a side, pixels a token, codes, classes
+S, GRID, F, K, C = 32, 8, 4, 6, 3  # pixels and tokens per side, pixels per token, codes, classes
 N = GRID**2
 TOKENIZER = tiny_tokenizer(image_size=S).eval()
 MODEL = tiny_transformer(num_codes=K, num_tokens=N)
@@ -48,7 +48,7 @@ pictures = seeds.map(lambda seed: torch.rand(3, 3, S, S, generator=generator(see
 
 @st.composite
 def blobs(draw: st.DrawFn, batch: int) -> torch.Tensor:
-    """Regions of any shape, bool (batch, S, S): each the union of a few boxes, or nothing, or everything."""
+    """Regions of any shape, bool (batch, S, S): each is a union of boxes, empty, or everything."""
     shapes = st.lists(boxes, max_size=3) | st.just([(0, 0, S, S)])
     drawn = [draw(shapes) for _ in range(batch)]
     empty = torch.zeros(S, S, dtype=torch.bool)
@@ -60,12 +60,12 @@ def some_labels(images: torch.Tensor) -> torch.Tensor:
 
 
 def pixels(region: torch.Tensor) -> torch.Tensor:
-    """Tokens, bool (B, N), as pixels, bool (B, S, S)."""
+    """Convert a token mask, bool (B, N), to pixels, bool (B, S, S)."""
     return region.view(-1, GRID, GRID).repeat_interleave(F, -1).repeat_interleave(F, -2)
 
 
 def near(mask: torch.Tensor, reach: int) -> torch.Tensor:
-    """The pixels of bool (B, H, W) and those up to `reach` beside or above them."""
+    """Grow a mask, bool (B, H, W), by `reach` pixels in every direction."""
     square = np.ones((1, 2 * reach + 1, 2 * reach + 1))
     return torch.from_numpy(ndimage.binary_dilation(mask.numpy(), square)) if reach else mask
 
@@ -74,7 +74,7 @@ def near(mask: torch.Tensor, reach: int) -> torch.Tensor:
 
 
 @given(mask=blobs(2), dilate=st.integers(0, 3))
-def test_a_region_of_any_shape_masks_what_the_boxes_of_its_pixels_mask(mask, dilate):
+def test_a_region_masks_the_tokens_that_its_pixels_mask(mask, dilate):
     found = mask_to_token_mask(mask, GRID, dilate)
     assert found.shape == (2, N) and found.dtype == torch.bool
     for region, tokens in zip(mask, found):
@@ -85,7 +85,7 @@ def test_a_region_of_any_shape_masks_what_the_boxes_of_its_pixels_mask(mask, dil
 
 
 @given(mask=blobs(1), dilate=st.integers(0, 8))
-def test_the_region_only_grows_with_dilation_and_covers_every_pixel_asked_for(mask, dilate):
+def test_the_region_only_grows_with_dilation_and_covers_every_requested_pixel(mask, dilate):
     smaller, larger = (mask_to_token_mask(mask, GRID, d) for d in (dilate, dilate + 1))
     assert (larger | ~smaller).all() and (pixels(smaller) | ~mask).all()
     assert smaller.any() == mask.any()
@@ -101,11 +101,11 @@ def test_rows_and_columns_may_differ_but_must_divide_the_picture():
         box_to_token_mask((0, 0, 1, 1), 32, 5, 0)
 
 
-# --- Back to pixels ---
+# --- From tokens back to pixels ---
 
 
 @given(mask=blobs(3), images=pictures, radius=st.sampled_from([0, 0.5, 1, 2.3]))
-def test_pixels_beyond_the_rim_are_equal_to_the_bit_on_both_sides(mask, images, radius):
+def test_pixels_beyond_the_rim_are_exactly_equal_on_both_sides(mask, images, radius):
     generated = 1 - images
     mixed, reach = blend(images, generated, mask, radius), math.ceil(3 * radius)
     outside, inside = ~near(mask, reach), ~near(~mask, reach)
@@ -163,7 +163,7 @@ def test_a_full_region_is_unconditional_decoding_with_the_same_seed(images, plan
 
 @model_runs
 @given(images=pictures, dilate=st.integers(0, 2), plan=step_plans)
-def test_an_empty_region_gives_the_picture_back_to_the_bit(images, dilate, plan):
+def test_an_empty_region_returns_exactly_the_same_picture(images, dilate, plan):
     nothing = torch.zeros(S, S, dtype=torch.bool)
     options = {"steps": plan[0], "start_step": plan[1]}
     result = edit(TOKENIZER, MODEL, images, nothing, some_labels(images), dilate, **options)
@@ -173,7 +173,7 @@ def test_an_empty_region_gives_the_picture_back_to_the_bit(images, dilate, plan)
 
 @model_runs
 @given(images=pictures, masks=blobs(3), seed=seeds)
-def test_a_batch_of_regions_keeps_of_each_picture_what_an_edit_of_it_alone_keeps(images, masks, seed):
+def test_an_edit_in_a_batch_keeps_the_same_pixels_as_an_edit_alone(images, masks, seed):
     together = edit(TOKENIZER, MODEL, images, masks, some_labels(images), generator=generator(seed))
     for i, label in enumerate(some_labels(images)):
         alone = edit(TOKENIZER, MODEL, images[i : i + 1], masks[i], label[None], generator=generator(seed))
@@ -189,7 +189,7 @@ def test_a_batch_of_regions_keeps_of_each_picture_what_an_edit_of_it_alone_keeps
 
 @model_runs
 @given(tokens=codes(K, 2, N), masks=blobs(2), seed=seeds)
-def test_what_lay_in_the_region_makes_no_difference(tokens, masks, seed):
+def test_the_old_contents_of_the_region_make_no_difference(tokens, masks, seed):
     region = mask_to_token_mask(masks, GRID, 0)
     other = torch.where(region, (tokens + 1) % K, tokens)
     first, second = (
@@ -198,30 +198,30 @@ def test_what_lay_in_the_region_makes_no_difference(tokens, masks, seed):
     assert first.equal(second)
 
 
-def test_an_edit_is_made_in_12_steps_of_which_the_first_2_are_left_out():
+def test_an_edit_has_12_steps_and_skips_the_first_2():
     tokens, region = torch.zeros(1, N, dtype=torch.long), torch.ones(1, N, dtype=torch.bool)
     region[0, 0] = False
     masked = [step.masked.sum().item() for step in edit_steps(MODEL, tokens, region, torch.tensor([0]))]
     assert masked == [math.floor(63 * math.cos(math.pi / 2 * (t + 1) / 12)) for t in range(2, 11)] + [0]
 
 
-def test_inpainting_tells_the_picture_s_own_class_or_none():
+def test_inpainting_uses_the_given_class_or_no_class():
     images, mask = torch.rand(2, 3, S, S, generator=generator(0)), box_to_mask((8, 8, 20, 20), S, S)
     labels = torch.tensor([2, 1])
-    for told, expected in ((labels, labels), (None, torch.tensor([C, C]))):
+    for given_labels, expected in ((labels, labels), (None, torch.tensor([C, C]))):
         with patch.object(editing, "decode_steps", wraps=editing.decode_steps) as decoding:
-            inpaint(TOKENIZER, MODEL, images, mask, told)
+            inpaint(TOKENIZER, MODEL, images, mask, given_labels)
         assert decoding.call_args.args[1].equal(expected)
 
 
-# --- Beyond the edge ---
+# --- Outpainting ---
 
 strides = st.none() | st.integers(1, GRID)
 
 
 @model_runs
 @given(images=pictures, margins=st.tuples(*[st.integers(0, S)] * 4), dilate=st.integers(0, 2), seed=seeds)
-def test_outpainting_adds_just_the_margins_and_keeps_the_picture_s_inside(images, margins, dilate, seed):
+def test_outpainting_adds_exactly_the_margins_and_keeps_the_picture_s_inside(images, margins, dilate, seed):
     left, top, right, bottom = margins
     options = {"dilate": dilate, "steps": 2, "start_step": 1, "generator": generator(seed)}
     extended = outpaint(TOKENIZER, MODEL, images[:2], margins, torch.tensor([0, C]), **options)
@@ -234,7 +234,7 @@ def test_outpainting_adds_just_the_margins_and_keeps_the_picture_s_inside(images
 
 @model_runs
 @given(images=pictures, margins=st.tuples(*[st.integers(0, 5)] * 4), stride=strides, seed=seeds)
-def test_on_a_larger_canvas_a_token_once_fixed_stays_and_none_is_left_out(images, margins, stride, seed):
+def test_on_a_larger_canvas_fixed_tokens_stay_and_all_tokens_get_fixed(images, margins, stride, seed):
     options = {"stride": stride, "steps": 3, "start_step": 1, "generator": generator(seed)}
     margins = tuple(F * margin for margin in margins)
     run = list(outpaint_steps(TOKENIZER, MODEL, images[:2], margins, torch.tensor([0, C]), **options))
@@ -246,7 +246,7 @@ def test_on_a_larger_canvas_a_token_once_fixed_stays_and_none_is_left_out(images
 
 @model_runs
 @given(images=pictures, right=st.integers(1, GRID), seed=seeds)
-def test_the_pixels_of_the_last_window_are_what_the_tokenizer_makes_of_its_tokens(images, right, seed):
+def test_the_pixels_of_the_last_window_are_decoded_from_its_tokens(images, right, seed):
     options = {"stride": GRID, "dilate": 0, "generator": generator(seed)}
     *_, last = outpaint_steps(TOKENIZER, MODEL, images, (0, 0, F * right, 0), some_labels(images), **options)
     with torch.no_grad():
@@ -254,12 +254,12 @@ def test_the_pixels_of_the_last_window_are_what_the_tokenizer_makes_of_its_token
     assert last.images[..., -F * right :].equal(painted[..., -F * right :])
 
 
-def test_a_picture_smaller_than_the_window_can_be_completed_to_it_but_not_to_less():
+def test_a_picture_smaller_than_the_window_can_be_extended_to_it_but_not_to_less():
     images = torch.rand(1, 3, S, S // 2, generator=generator(0))
     extended = outpaint(TOKENIZER, MODEL, images, (4, 0, 12, 0), torch.tensor([1]), dilate=0)
     assert extended.shape == (1, 3, S, S)
     assert extended[..., 7:17].equal(images[..., 3:13])
-    with pytest.raises(ValueError, match="8x7 tokens is smaller than the window of 8x8"):
+    with pytest.raises(ValueError, match="a canvas of 8x7 tokens; expected at least the window's 8x8"):
         outpaint(TOKENIZER, MODEL, images, (4, 0, 8, 0), torch.tensor([1]))
 
 
@@ -268,9 +268,7 @@ def test_a_picture_smaller_than_the_window_can_be_completed_to_it_but_not_to_les
     after=st.tuples(st.integers(0, 20), st.integers(0, 20)),
     grid_and_stride=st.integers(1, 8).flatmap(lambda grid: st.tuples(st.just(grid), st.integers(1, grid))),
 )
-def test_windows_cover_the_canvas_from_the_picture_outwards_each_overlapping_what_is_covered(
-    before, after, grid_and_stride
-):
+def test_windows_cover_the_canvas_outwards_and_each_overlaps_earlier_ones(before, after, grid_and_stride):
     grid, stride = grid_and_stride
     canvas = tuple(b + grid + a for b, a in zip(before, after))
     corners = windows(before, canvas, grid, stride)
@@ -289,7 +287,7 @@ def test_windows_cover_the_canvas_from_the_picture_outwards_each_overlapping_wha
 
 @model_runs
 @given(tokens=codes(K, 3, N), masks=blobs(3), seed=seeds)
-def test_the_autoregressive_edit_keeps_known_tokens_and_paints_codes(tokens, masks, seed):
+def test_the_autoregressive_edit_keeps_known_tokens_and_generates_codes(tokens, masks, seed):
     region = mask_to_token_mask(masks, GRID, 0)
     edited = autoregressive_edit(TWIN, tokens, region, some_labels(tokens), generator(seed))
     assert edited[~region].equal(tokens[~region]) and ((edited >= 0) & (edited < K)).all()
@@ -297,7 +295,7 @@ def test_the_autoregressive_edit_keeps_known_tokens_and_paints_codes(tokens, mas
 
 @model_runs
 @given(tokens=codes(K, 1, N), first=st.integers(1, N - 1), seed=seeds)
-def test_the_autoregressive_edit_cannot_use_what_lies_behind_the_region_and_parallel_decoding_can(tokens, first, seed):
+def test_the_autoregressive_edit_cannot_use_tokens_after_the_region_but_parallel_decoding_can(tokens, first, seed):
     region = torch.zeros(1, N, dtype=torch.bool)
     region[:, first - 1] = True
     other, label = tokens.clone(), torch.tensor([0])
@@ -309,7 +307,7 @@ def test_the_autoregressive_edit_cannot_use_what_lies_behind_the_region_and_para
     assert not one.equal(two)
 
 
-def test_the_autoregressive_edit_draws_as_generation_does_where_nothing_is_known():
+def test_the_autoregressive_edit_of_a_blank_canvas_is_generation():
     labels, region = torch.arange(3), torch.ones(3, N, dtype=torch.bool)
     edited = autoregressive_edit(TWIN, torch.zeros(3, N, dtype=torch.long), region, labels, generator(5))
     assert edited.equal(generate(TWIN, labels, generator=generator(5)))

@@ -1,4 +1,4 @@
-"""The evaluation from end to end on a tiny run, and what it says to wrong input (lesson 8)."""
+"""The evaluation end to end on a tiny run, its parts, and its errors for invalid input (lesson 8)."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ FEW = ("--samples", "24", "--reference", "30")
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory) -> Path:
-    """A run as training leaves it, its models as they were before the first step."""
+    """A run folder as training leaves it, but with untrained models."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     save_config(CONFIG, folder / "config.json")
     (folder / "labels.json").write_text(json.dumps(GLYPH_NAMES), "utf-8")
@@ -69,26 +69,32 @@ def measured(folder: Path, out: Path, *arguments: str) -> dict:
     return json.loads(out.read_text("utf-8"))
 
 
-# --- From end to end ---
+# --- End to end ---
 
 
-def test_everything_is_measured_told_and_written(run_folder, tmp_path, capsys):
+def test_everything_is_measured_printed_and_written(run_folder, tmp_path, capsys):
     result = measured(run_folder, tmp_path / "deep" / "quality.json")
     assert set(result["metrics"]) == set(evaluation.NAMES)
     printed = capsys.readouterr().out
     for name, _ in evaluation.NAMES.values():
         assert name in printed
-    for told in ("not comparable with published FID", "24 generated images", "2.4 a class", "seed 0", "the floor"):
-        assert told in printed
+    for text in (
+        "not comparable with published FID",
+        "24 generated images",
+        "2.4 per class",
+        "seed 0",
+        "the best to expect",
+    ):
+        assert text in printed
     assert result["real"] == {"data": "glyphs", "reference": 30, "second": 24}
     for name in ("precision", "recall", "coverage", "cas", "class_accuracy", "palette_accuracy", "code_usage"):
         assert 0 <= result["metrics"][name]["value"] <= 1
     assert result["metrics"]["palette_accuracy"]["real"] == 1
-    assert result["metrics"]["fd"]["value"] > result["metrics"]["fd"]["real"] > 0  # an untrained model's are no glyphs
+    assert result["metrics"]["fd"]["value"] > result["metrics"]["fd"]["real"] > 0  # an untrained model draws no glyphs
     assert result["metrics"]["reconstruction_fd"]["real"] == result["metrics"]["fd"]["real"]
 
 
-def test_the_same_seed_measures_the_same_and_another_something_else(run_folder, tmp_path):
+def test_scores_are_the_same_for_the_same_seed_only(run_folder, tmp_path):
     first, again, other = (
         measured(run_folder, tmp_path / "quality.json", "--metrics", "fd", "--seed", seed)["metrics"]["fd"]
         for seed in ("1", "1", "2")
@@ -114,7 +120,7 @@ def test_the_tokenizer_alone_needs_no_transformer_and_generates_nothing(run_fold
     assert result["samples"] == 0 and "generated" not in capsys.readouterr().out
 
 
-def test_what_the_network_sees_in_the_reference_is_kept_until_network_or_data_change(run_folder, tmp_path, monkeypatch):
+def test_reference_features_are_cached_until_the_network_or_data_change(run_folder, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     shutil.copytree(run_folder, folder, ignore=shutil.ignore_patterns("evaluation"))
     run, network = open_run(folder), networks.judge_network(load_judge(open_run(folder)))
@@ -133,7 +139,7 @@ def test_what_the_network_sees_in_the_reference_is_kept_until_network_or_data_ch
 
 
 @pytest.mark.slow
-def test_a_run_without_a_judge_gets_one_and_keeps_it(run_folder, tmp_path):
+def test_a_run_without_a_judge_trains_one_and_keeps_it(run_folder, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(run_folder, folder, ignore=shutil.ignore_patterns("judge", "evaluation"))
     first, again = (measured(folder, tmp_path / "quality.json", "--metrics", "fd", "class") for _ in range(2))
@@ -151,16 +157,16 @@ def test_the_reference_and_the_second_sample_have_no_picture_in_common(run_folde
     assert not same.any()
 
 
-@pytest.mark.parametrize("there", [4, 7, 40, 53])
-def test_too_few_held_out_images_are_shared_between_both(run_folder, monkeypatch, there):
+@pytest.mark.parametrize("available", [4, 7, 40, 53])
+def test_too_few_held_out_images_are_shared_between_both(run_folder, monkeypatch, available):
     real = pictures.load_data
-    monkeypatch.setattr(pictures, "load_data", lambda *a, **k: real("glyphs", "valid", 32, there))
+    monkeypatch.setattr(pictures, "load_data", lambda *a, **k: real("glyphs", "valid", 32, available))
     reference, second = held_out(open_run(run_folder), 30, 24)
-    assert len(reference.labels) == min(30, there // 2)
-    assert len(second.labels) == min(24, there - len(reference.labels))
+    assert len(reference.labels) == min(30, available // 2)
+    assert len(second.labels) == min(24, available - len(reference.labels))
 
 
-def test_the_network_sees_of_each_picture_the_same_whatever_its_batch(run_folder):
+def test_a_picture_s_features_do_not_depend_on_its_batch(run_folder):
     run = open_run(run_folder)
     network = networks.judge_network(load_judge(run))
     images = torch.randint(256, (pictures.BATCH + 3, 3, 32, 32), generator=generator(0), dtype=torch.uint8)
@@ -170,12 +176,12 @@ def test_the_network_sees_of_each_picture_the_same_whatever_its_batch(run_folder
     torch.testing.assert_close(alone.features[0], seen.features[-1])
 
 
-def test_samples_keep_their_order_are_rounded_and_of_the_asked_classes(run_folder):
+def test_samples_are_in_order_rounded_and_of_the_requested_classes(run_folder):
     asked = []
 
     def sampler(labels, generator):
         asked.append(labels)
-        return (labels / 255 + 0.001)[:, None, None, None].expand(-1, 3, 2, 2)  # rounded, not cut
+        return (labels / 255 + 0.001)[:, None, None, None].expand(-1, 3, 2, 2)  # rounded, not truncated
 
     labels = torch.arange(2 * pictures.BATCH + 1) % 10
     sampled = sample(open_run(run_folder), sampler, labels, seed=0)
@@ -183,7 +189,7 @@ def test_samples_keep_their_order_are_rounded_and_of_the_asked_classes(run_folde
     assert torch.equal(sampled.images[:, 0, 0, 0], labels.byte())
 
 
-def test_precision_and_recall_compare_as_many_real_images_as_generated_ones():
+def test_precision_and_recall_compare_equal_numbers_of_real_and_generated_images():
     reference = Seen(torch.randn(200, 5, generator=generator(0)), torch.zeros(200, 3))
     seen = Seen(torch.randn(20, 5, generator=generator(1)), torch.zeros(20, 3))
     names = ("precision-recall", "density-coverage")
@@ -192,7 +198,7 @@ def test_precision_and_recall_compare_as_many_real_images_as_generated_ones():
 
 
 @pytest.mark.slow
-def test_cas_tells_glyphs_with_the_right_labels_from_glyphs_with_wrong_ones(run_folder):
+def test_cas_is_high_for_glyphs_with_right_labels_and_low_with_wrong_ones(run_folder):
     run = open_run(run_folder)
     run = replace(run, config=replace(CONFIG, classifier=ClassifierConfig(width=8, steps=120, batch_size=32)))
     right, test = held_out(run, 400, 200)
@@ -201,13 +207,13 @@ def test_cas_tells_glyphs_with_the_right_labels_from_glyphs_with_wrong_ones(run_
     assert scores.classification_accuracy_score(run, wrong, test, seed=0) < 0.1
 
 
-# --- Wrong input ---
+# --- Invalid input ---
 
 
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
-        (["--metrics", "fid"], "--metrics fid: expected some of fd, is"),
+        (["--metrics", "fid"], "--metrics fid: expected one or more of fd, is"),
         (["--samples", "19"], "expected 20 or more, two for each of 10 classes"),
         (["--reference", "1"], "expected 2 or more"),
         (["--k", "0"], "expected 1 to 23"),
@@ -215,20 +221,20 @@ def test_cas_tells_glyphs_with_the_right_labels_from_glyphs_with_wrong_ones(run_
         (["--reference", "5"], "--metrics density-coverage: 5 neighbours of 5 images"),
         (["--steps", "0"], "expected 1 to 64"),
         (["--temperature", "-1"], "expected 0 or more"),
-        (["--decoder", "autoregressive", "--steps", "4"], "--steps is a setting of MaskGIT's"),
+        (["--decoder", "autoregressive", "--steps", "4"], "--steps is a MaskGIT setting"),
         (["--device", "abacus"], "no device"),
         (["--json", "."], "--json . is a folder"),
     ],
 )
-def test_impossible_options_are_told_in_one_line(run_folder, capsys, arguments, complaint):
+def test_invalid_options_are_refused_in_one_line(run_folder, capsys, arguments, complaint):
     assert complaint in error_line(capsys, evaluate, "--run", str(run_folder), *FEW, *arguments)
 
 
-def test_without_a_run_it_says_how_to_train_one(tmp_path, capsys):
+def test_without_a_run_the_error_says_how_to_train_one(tmp_path, capsys):
     assert "minimaskgit.train" in error_line(capsys, evaluate, "--run", str(tmp_path / "none"))
 
 
-def test_without_an_autoregressive_model_it_says_which_is_missing(run_folder, tmp_path, capsys):
+def test_without_an_autoregressive_model_the_error_names_the_missing_one(run_folder, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(run_folder, folder, ignore=shutil.ignore_patterns("autoregressive"))
     printed = error_line(capsys, evaluate, "--run", str(folder), *FEW, "--decoder", "autoregressive")
@@ -246,10 +252,10 @@ def test_only_glyphs_have_palettes(run_folder, tmp_path, capsys):
     "error, complaint",
     [
         (ModuleNotFoundError("torch_fidelity"), "pip install torch-fidelity"),
-        (OSError("<urlopen error [Errno -2] Name or service not known>"), "weights cannot be had"),
+        (OSError("<urlopen error [Errno -2] Name or service not known>"), "weights could not be downloaded"),
     ],
 )
-def test_inception_features_that_cannot_be_had_are_one_line(run_folder, capsys, monkeypatch, error, complaint):
+def test_unavailable_inception_features_are_reported_in_one_line(run_folder, capsys, monkeypatch, error, complaint):
     def unavailable(**options):
         raise error
 
@@ -322,7 +328,7 @@ def test_pretrained_weights_are_compared_in_a_folder_outside_of_the_package(pack
 
 
 @given(k=st.none() | st.integers(-1, 30), count=st.integers(1, 25))
-def test_neighbours_are_accepted_where_there_are_as_many(k, count):
+def test_as_many_neighbours_as_exist_are_accepted(k, count):
     wanted = 3 if k is None else k
     if 1 <= wanted < count:
         check_neighbours(("precision-recall", "fd"), k, count)

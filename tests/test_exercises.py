@@ -1,4 +1,4 @@
-"""The exercises: their examples are right, nothing is given away, and a student's report says what is needed."""
+"""The exercises: examples are right, answers are not given away, and the student's report is complete."""
 
 import doctest
 import importlib
@@ -14,7 +14,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 EXERCISES = sorted((ROOT / "lessons" / "exercises").glob("lesson_*.py"))
 
-# Where the package's answers are.
+# The modules with the package's answers.
 PACKAGE = ("tokenizer", "adversary", "schedules", "masking", "transformer", "decoding", "autoregressive", "editing")
 PACKAGE += ("metrics", "training.estimate", "training.optimizers")
 
@@ -36,7 +36,7 @@ def functions(names: dict) -> dict:
 
 
 @pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
-def test_every_example_in_the_exercises_is_what_the_package_gives(path):
+def test_every_example_in_the_exercises_matches_the_package(path):
     names = exercise(path)
     tests = [test for thing in functions(names).values() for test in doctest.DocTestFinder().find(thing, globs=names)]
     tests = [test for test in tests if test.examples]
@@ -48,12 +48,12 @@ def test_every_example_in_the_exercises_is_what_the_package_gives(path):
 
 
 @pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
-def test_an_exercise_has_the_package_s_parameters_and_no_answer(path):
+def test_an_exercise_has_the_package_s_parameters_but_not_its_answer(path):
     for name, stub in functions(exercise(path)).items():
         if inspect.isclass(stub):
             continue
         parameters, package = inspect.signature(stub).parameters, inspect.signature(answer(name)).parameters
-        if not any(p.kind == p.VAR_KEYWORD for p in package.values()):  # decode hands its options on
+        if not any(p.kind == p.VAR_KEYWORD for p in package.values()):  # decode passes its options on
             assert list(parameters) == list(package)[: len(parameters)], name
         with pytest.raises(NotImplementedError):
             stub(*[None] * len(parameters))
@@ -75,7 +75,7 @@ def test_an_empty_exercise_says_what_is_next():
 
 
 @pytest.mark.slow
-def test_a_wrong_answer_is_told_the_law_the_smallest_input_the_reason_and_what_to_read():
+def test_the_report_on_a_wrong_answer_has_the_law_the_smallest_input_the_reason_and_what_to_read():
     code, out = check(ROOT / "tests" / "wrong_answers" / "lesson_3_bug_10_one_ratio_a_batch.py", "tests/laws")
     assert code == 1 and "9 of 10 done. Next: mask_counts." in out
     assert "Each sample masks the ceiling of gamma n of its own ratio." in out
@@ -84,7 +84,7 @@ def test_a_wrong_answer_is_told_the_law_the_smallest_input_the_reason_and_what_t
 
 
 @pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
-def test_every_function_of_an_exercise_has_laws_and_every_law_is_of_one(path):
+def test_every_function_of_an_exercise_has_laws_and_every_law_is_about_one(path):
     laws = runpy.run_path(ROOT / "tests" / "laws" / f"test_{path.stem}.py")
     marks = [mark for name, law in laws.items() if name.startswith("test_") for mark in getattr(law, "pytestmark", ())]
     judged = {mark.args[0] for mark in marks if mark.name == "law"}
@@ -94,7 +94,7 @@ def test_every_function_of_an_exercise_has_laws_and_every_law_is_of_one(path):
 
 
 @pytest.mark.parametrize("number", range(1, 10))
-def test_every_lesson_has_three_right_answers_and_wrong_ones_that_break_laws_it_has(number):
+def test_every_lesson_has_three_right_answers_and_wrong_ones_that_break_its_laws(number):
     laws = runpy.run_path(ROOT / "tests" / "laws" / f"test_lesson_{number}.py")
     right = sorted((ROOT / "tests" / "right_answers").glob(f"lesson_{number}_*.py"))
     wrong = sorted((ROOT / "tests" / "wrong_answers").glob(f"lesson_{number}_*.py"))
@@ -112,7 +112,7 @@ def test_each_of_the_fourteen_known_bugs_is_among_the_wrong_answers():
 
 
 @pytest.mark.slow
-def test_a_right_answer_is_told_so_and_other_lessons_are_not_asked():
+def test_a_right_answer_is_reported_as_done_without_other_lessons_laws():
     code, out = check(ROOT / "tests" / "right_answers" / "lesson_5_thresholds.py")
     assert code == 0 and "4 of 4 done. All laws hold." in out and "cosine" not in out
 

@@ -1,4 +1,4 @@
-"""Laws of the pictures: every pixel is where and what it should be, and files are whole or absent."""
+"""Figures: every pixel has the right place and value, and files are complete or absent."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def some_images(*shape: int, size: int = 32) -> torch.Tensor:
 
 
 def raster_masks(grid_size: int, samples: int = 1) -> torch.Tensor:
-    """What is masked after each pass of raster order: (N, S, N)."""
+    """The tokens still masked after each pass of raster order: (N, S, N)."""
     num_tokens = grid_size**2
     masks = torch.arange(num_tokens) > torch.arange(num_tokens)[:, None]
     return masks[:, None].expand(-1, samples, -1)
@@ -46,18 +46,18 @@ def test_float_and_uint8_input_agree():
 
 
 @pytest.mark.parametrize("bad", [torch.rand(3, 8, 8), torch.rand(2, 1, 8, 8), torch.rand(0, 3, 8, 8)])
-def test_a_shape_that_is_no_batch_of_colour_images_is_named(bad):
+def test_a_wrong_shape_of_images_is_named(bad):
     with pytest.raises(ValueError, match=r"expected \(B, 3, H, W\)"):
         figures.to_uint8(bad)
 
 
-def test_integers_other_than_bytes_are_refused():
+def test_integers_other_than_uint8_are_refused():
     with pytest.raises(ValueError, match="int64"):
         figures.to_uint8(torch.zeros(1, 3, 8, 8, dtype=torch.long))
 
 
 @pytest.mark.parametrize(("size", "scale"), [(32, 3), (64, 2), (128, 1), (256, 1)])
-def test_grid_cells_are_the_images_up_scaled(size, scale):
+def test_grid_cells_are_the_enlarged_images(size, scale):
     images = some_images(6, size=size)
     sheet = np.asarray(figures.grid(images, columns=3))
     cell = size * scale
@@ -69,14 +69,14 @@ def test_grid_cells_are_the_images_up_scaled(size, scale):
 
 
 @pytest.mark.parametrize("count", range(1, 40))
-def test_the_default_grid_is_at_least_as_wide_as_high_and_full_where_that_is_possible(count):
+def test_the_default_grid_is_at_least_as_wide_as_high_and_full_if_possible(count):
     columns = sheets._default_columns(count)
     assert columns >= -(-count // columns)
     if count in (4, 6, 8, 9, 10, 12, 16, 20, 32):
         assert count % columns == 0
 
 
-def test_titles_and_heading_add_room_and_long_ones_keep_to_their_column():
+def test_titles_and_heading_add_space_and_long_titles_stay_in_their_column():
     images = some_images(4)
     plain = figures.grid(images)
     titled = figures.grid(images, titles=["heart", "European fire salamander", "x" * 90, ""], heading="Four")
@@ -89,10 +89,10 @@ def test_titles_and_heading_add_room_and_long_ones_keep_to_their_column():
 # --- Masked canvases and strips ---
 
 
-def test_masked_cells_are_neutral_and_the_others_are_the_picture():
+def test_masked_cells_are_grey_and_the_others_show_the_picture():
     images, masks = some_images(3), torch.rand(3, 64) < 0.5
     canvas = figures.masked_canvas(images, masks, grid_size=8).permute(0, 2, 3, 1).numpy()
-    cell = 12  # 32 pixels up-scaled by 3, over 8 tokens
+    cell = 12  # 32 pixels, enlarged 3 times, divided into 8 tokens
     for image, mask, drawn in zip(images, masks, canvas):
         picture = enlarged(image, 3)
         for token, hidden in enumerate(mask.tolist()):
@@ -105,7 +105,7 @@ def test_masked_cells_are_neutral_and_the_others_are_the_picture():
                 assert np.array_equal(drawn[here], picture[here])
 
 
-def test_masks_that_do_not_fit_the_picture_are_named():
+def test_masks_that_do_not_match_the_picture_are_named():
     with pytest.raises(ValueError, match=r"expected \(1, 64\)"):
         figures.masked_canvas(some_images(1), torch.ones(1, 16, dtype=torch.bool), grid_size=8)
     with pytest.raises(ValueError, match="do not divide"):
@@ -123,7 +123,7 @@ def test_a_strip_ends_with_the_finished_picture_in_both_rows():
     assert np.array_equal(strip[above - CELL : above, right - CELL : right], last)
 
 
-def test_a_strip_shows_no_more_columns_than_asked_and_a_pair_of_rows_a_sample():
+def test_a_strip_has_at_most_the_given_columns_and_a_pair_of_rows_per_sample():
     images, masks = some_images(3, 16), raster_masks(4, 3).transpose(0, 1)
     one = figures.decoding_strip(images[0], masks[0], 4)
     three = figures.decoding_strip(images, masks, 4)
@@ -134,7 +134,7 @@ def test_a_strip_shows_no_more_columns_than_asked_and_a_pair_of_rows_a_sample():
         figures.decoding_strip(images[0], masks[0], 4, captions=["a", "b"])
 
 
-def test_step_captions_count_tokens_only_where_all_samples_agree():
+def test_step_captions_count_tokens_only_if_all_samples_agree():
     masks = raster_masks(2, 2).transpose(0, 1)  # (S, T, N)
     assert sheets._step_captions(masks)[1] == "step 2\n2 of 4"
     other = masks.clone()
@@ -145,7 +145,7 @@ def test_step_captions_count_tokens_only_where_all_samples_agree():
 # --- Rows ---
 
 
-def test_reconstructions_stand_below_their_originals():
+def test_reconstructions_are_below_their_originals():
     before, after = some_images(2, 10)
     sheet = np.asarray(figures.reconstructions(before, after))
     bottom, left = sheet.shape[0] - MARGIN, sheet.shape[1] - MARGIN - 8 * CELL - 7 * GAP
@@ -192,7 +192,7 @@ def test_a_race_has_a_frame_for_each_pass_and_the_last_one_whatever_the_stride()
     assert [frame.tobytes() for frame in sparse] == [frames[k - 1].tobytes() for k in (5, 10, 15, 16)]
 
 
-def test_who_is_done_stays_as_it_is_for_the_rest_of_the_race():
+def test_the_side_that_finishes_first_stays_unchanged_for_the_rest_of_the_race():
     raster = some_images(16, 2, size=8)
     frames = figures.race(raster[:3], raster_masks(4, 2)[[3, 9, 15]], raster, raster_masks(4, 2), 4)
     left = [frame.crop((0, 0, frame.width // 2, frame.height)).tobytes() for frame in frames]
@@ -216,7 +216,7 @@ def read_gif(path) -> np.ndarray:
         return np.stack([np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(gif)])
 
 
-def test_a_gif_shows_gradients_nearly_as_they_are(tmp_path):
+def test_a_gif_shows_gradients_nearly_unchanged(tmp_path):
     ramp = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
     frames = [figures.grid(picture) for picture in (ramp, ramp.flip(-1), ramp.mT)]
     shown = read_gif(figures.animation(frames, tmp_path / "a.gif"))
@@ -232,15 +232,15 @@ def test_a_gif_keeps_paper_white_and_masked_cells_grey_however_many_colours_it_h
         assert (shown[(wanted == grey).all(-1)] == grey).all()
 
 
-def test_frames_must_exist_and_be_of_one_size(tmp_path):
+def test_frames_must_exist_and_have_the_same_size(tmp_path):
     with pytest.raises(ValueError, match="at least one frame"):
         figures.animation([], tmp_path / "a.gif")
-    with pytest.raises(ValueError, match="one size"):
+    with pytest.raises(ValueError, match="all of the same size"):
         figures.animation([Image.new("RGB", (4, 4)), Image.new("RGB", (5, 4))], tmp_path / "a.gif")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_png_is_written_whole_and_alone(tmp_path):
+def test_a_png_is_written_completely_without_leftover_files(tmp_path):
     picture = some_frames(1)[0]
     path = figures.save_png(picture, tmp_path / "deep" / "er" / "grid.png")
     assert [entry.name for entry in path.parent.iterdir()] == ["grid.png"]
@@ -261,7 +261,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 # --- Plots ---
 
 
-def test_plots_are_pictures_and_leave_no_global_state():
+def test_plots_are_images_and_leave_no_global_state():
     from matplotlib import pyplot
 
     lines = {"MaskGIT": [(0, 2.0), (10, 1.0)], "autoregressive": [(0, 3.0), (10, 1.5)]}
@@ -278,7 +278,7 @@ def test_plots_are_pictures_and_leave_no_global_state():
     assert pyplot.get_fignums() == []
 
 
-def test_clouds_have_their_colours_and_balls_only_the_panel_that_has_some():
+def test_clouds_have_their_colours_and_balls_appear_only_in_their_panel():
     points = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
     panels = {"left": {"MaskGIT": points}, "right": {"real": points}}
     plain = np.asarray(figures.clouds(panels))

@@ -1,4 +1,4 @@
-"""What only an accelerator can show; skipped without one (`make test-gpu`)."""
+"""Tests that need an accelerator; skipped without one (`make test-gpu`)."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def small(causal: bool = False) -> Transformer:
 def test_the_decoding_loop_never_waits_for_the_device():
     labels = torch.tensor([0, 1, 1, 3], device="cuda")
     steps = decode_steps(small(), labels, steps=4)
-    next(steps)  # what precedes the loop may wait
+    next(steps)  # code before the loop may wait
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in steps:
@@ -31,7 +31,7 @@ def test_the_decoding_loop_never_waits_for_the_device():
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_decoding_on_the_device_repeats_itself_by_seed():
+def test_decoding_on_the_device_is_reproducible():
     labels = torch.arange(4, device="cuda")
     model, twin = small(), small(causal=True)
 
@@ -43,7 +43,7 @@ def test_decoding_on_the_device_repeats_itself_by_seed():
 
 
 @pytest.mark.parametrize("guidance", [0.0, 1.0])
-def test_a_graph_of_the_loop_gives_whole_canvases_that_repeat_by_seed_and_follow_the_labels(guidance):
+def test_a_graph_of_the_loop_gives_complete_reproducible_canvases_that_follow_the_labels(guidance):
     model = small()
     decoder = GraphedDecoder(model, batch=4, steps=4, guidance=guidance, precision=torch.float32)
     labels = torch.arange(4, device="cuda")
@@ -51,7 +51,7 @@ def test_a_graph_of_the_loop_gives_whole_canvases_that_repeat_by_seed_and_follow
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert ((first >= 0) & (first < model.num_codes)).all()
     eager = decode(model, labels, steps=4, guidance=guidance, generator=torch.Generator("cuda").manual_seed(1))
-    assert torch.equal(first, eager)  # the same numbers are drawn, in the same order
+    assert torch.equal(first, eager)  # the same random numbers in the same order
     same = torch.zeros(4, dtype=torch.long, device="cuda")
     assert not torch.equal(decoder(same, 1), first)
 

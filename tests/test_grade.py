@@ -24,7 +24,7 @@ EXERCISES = ["nearest_codes", "straight_through", "vq_losses", "code_perplexity"
 
 
 def a_class(folder: Path) -> dict[str, int]:
-    """Twelve students' files, and the points that each deserves."""
+    """Twelve students' files, and the points that each should get."""
     folder.mkdir()
     for name, source in zip(("Ada", "Ben 🎓 with spaces", "Cem"), RIGHT.values()):
         (folder / f"{name}.py").write_text(source, "utf-8")
@@ -57,7 +57,7 @@ def command(folder: Path, out: Path, *options: str) -> subprocess.CompletedProce
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_class_gets_the_points_it_deserves_and_the_same_ones_again(linux, tmp_path):
+def test_a_class_gets_the_right_points_every_time(linux, tmp_path):
     points = a_class(tmp_path / "class")
     done = command(tmp_path / "class", tmp_path / "first", "--jobs", "2", "--junit", str(tmp_path / "junit"))
     assert done.returncode == 0, done.stderr
@@ -75,11 +75,11 @@ def test_a_class_gets_the_points_it_deserves_and_the_same_ones_again(linux, tmp_
     assert len(list((tmp_path / "junit").glob("*.xml"))) == 9
 
 
-# --- Without a judge ---
+# --- With a stand-in for the judge ---
 
 
 class NoJudge:
-    """Stands in for judging: counts, and says that all is right."""
+    """Stands in for judging: counts its calls, and reports that everything is right."""
 
     def __init__(self, exercises=EXERCISES):
         self.asked, self.exercises = [], exercises
@@ -103,7 +103,7 @@ def run(folder: Path, *options: str) -> None:
     grade.main([str(folder), "--lesson", "1", "--work", str(folder.parent / "work"), *options])
 
 
-def test_an_interrupted_run_goes_on_with_whoever_is_left(judge, tmp_path):
+def test_an_interrupted_run_resumes_with_the_remaining_students(judge, tmp_path):
     folder = tmp_path / "class"
     folder.mkdir()
     for name in ("Ada", "Ben", "Stop"):
@@ -156,7 +156,7 @@ def test_kept_grades_are_not_taken_over_when_lent_sources_or_weights_change(judg
     assert asked() == []
 
 
-def test_what_is_not_locked_is_said_before_anybody_s_code_runs(judge, monkeypatch, tmp_path, capsys):
+def test_missing_protection_is_reported_before_any_student_s_code_runs(judge, monkeypatch, tmp_path, capsys):
     (tmp_path / "class").mkdir()
     (tmp_path / "class" / "Stop.py").write_text("a = 1", "utf-8")
     monkeypatch.setattr(grade, "protection", lambda memory: {"namespaces": False, "user": False, "why": "refused"})
@@ -166,22 +166,22 @@ def test_what_is_not_locked_is_said_before_anybody_s_code_runs(judge, monkeypatc
     assert judge.asked == ["Stop"] and "no namespaces here (refused)" in warned and "it runs as you" in warned
 
 
-def test_a_system_without_fork_is_told_in_one_line_and_grades_nobody(monkeypatch, tmp_path, capsys):
+def test_a_system_without_fork_is_reported_in_one_line_and_nobody_is_graded(monkeypatch, tmp_path, capsys):
     monkeypatch.delattr("os.fork", raising=False)  # as on Windows
     (tmp_path / "Ada.py").write_text("a = 1", "utf-8")
-    told = error_line(capsys, grade, str(tmp_path), "--lesson", "1", "--work", str(tmp_path / "work"))
-    assert "nobody can be graded on this system" in told and "WSL" in told
+    printed = error_line(capsys, grade, str(tmp_path), "--lesson", "1", "--work", str(tmp_path / "work"))
+    assert "nobody can be graded on this system" in printed and "WSL" in printed
     assert not (tmp_path / "work").exists()
 
 
-def test_where_not_even_an_honest_function_runs_nobody_gets_a_zero(linux, tmp_path, capsys):
+def test_if_even_a_right_answer_cannot_run_nobody_gets_a_zero(linux, tmp_path, capsys):
     (tmp_path / "Ada.py").write_text("a = 1", "utf-8")
     arguments = [str(tmp_path), "--lesson", "1", "--work", str(tmp_path / "work"), "--memory", "1"]
     assert "nobody can be graded: the sandbox failed to run a test function: " in error_line(capsys, grade, *arguments)
     assert not (tmp_path / "work").exists()
 
 
-def test_a_file_that_is_no_python_earns_nothing_and_is_told_why(linux, tmp_path, capsys):
+def test_a_file_that_is_not_python_earns_nothing_and_is_told_why(linux, tmp_path, capsys):
     folder = tmp_path / "class"
     folder.mkdir()
     (folder / "Jon.py").write_text("def f(:\n", "utf-8")
@@ -208,7 +208,7 @@ def test_if_the_grader_itself_fails_nobody_gets_a_zero(linux, monkeypatch, tmp_p
     assert not list((tmp_path / "work").rglob("*.json"))
 
 
-def test_a_single_file_that_is_not_all_right_is_said_by_the_exit_code(judge, monkeypatch, tmp_path):
+def test_the_exit_code_reports_a_single_file_with_mistakes(judge, monkeypatch, tmp_path):
     (tmp_path / "lesson_1.py").write_text("a = 1", "utf-8")
     run(tmp_path / "lesson_1.py")
     monkeypatch.setattr(grade, "grade", lambda one, *rest: Result(one.student, {}, trouble="wrong"))
@@ -217,7 +217,7 @@ def test_a_single_file_that_is_not_all_right_is_said_by_the_exit_code(judge, mon
     assert stop.value.code == 1
 
 
-def test_mistakes_of_the_teacher_are_told_in_one_line(tmp_path, capsys):
+def test_the_teacher_s_mistakes_are_reported_in_one_line(tmp_path, capsys):
     complaint = error_line(capsys, grade, str(tmp_path), "--lesson", "77")
     assert "--lesson 77: there are no laws for it; expected one of 1" in complaint
     assert "contains no submissions" in error_line(capsys, grade, str(tmp_path), "--lesson", "1")
@@ -237,32 +237,32 @@ def test_weights_are_points_and_an_exercise_without_one_is_worth_1():
 # --- What is written ---
 
 
-def some(student: str, told: str = "because   it is") -> Result:
+def example(student: str, told: str = "because   it is") -> Result:
     return Result(student, {"a": {"state": "done", "told": ""}, "b": {"state": "broken", "told": told}})
 
 
-def test_names_cannot_compute_in_a_spreadsheet_nor_steer_a_terminal(tmp_path):
-    results = [some("=1+1"), some("\x1b[2Jx"), some("a,b")]
+def test_names_cannot_inject_spreadsheet_formulas_or_terminal_codes(tmp_path):
+    results = [example("=1+1"), example("\x1b[2Jx"), example("a,b")]
     report.write_csv(tmp_path / "grades.csv", results, {"a": 1, "b": 2})
     assert [row["student"] for row in read(tmp_path / "grades.csv")] == ["'=1+1", "?[2Jx", "a,b"]
     assert all(line.isprintable() for line in report.table(results, {"a": 1, "b": 2}))
 
 
-def test_every_student_s_page_has_a_name_of_its_own_and_stays_in_its_folder():
+def test_every_student_s_page_has_a_unique_name_and_stays_in_its_folder():
     names = ["../../up", "..", "", "a/b", "a_b", "🎓", "🎉", "x" * 300, "Zoë Müller"]
     files = [report.file_name(name, ".md") for name in names]
     assert len(set(files)) == len(names) and not any("/" in name or name.startswith(".") for name in files)
     assert files[-1] == "Zoë Müller.md" and all(len(name) < 120 for name in files)
 
 
-def test_feedback_shows_what_broke_as_text_that_means_itself():
-    page = report.feedback(some("<b>*Ada*", "the law   x\n<script>"), {"a": 1, "b": 2}, 5)
+def test_feedback_shows_broken_laws_as_literal_text():
+    page = report.feedback(example("<b>*Ada*", "the law   x\n<script>"), {"a": 1, "b": 2}, 5)
     assert "**1 of 3 points.**" in page and "\n    <script>" in page
     assert "\\<b\\>\\*Ada\\*" in page and "| `b` | 0 of 2 | BROKEN |" in page
 
 
 def test_the_details_have_everything(tmp_path):
-    report.write_details(tmp_path / "grades.json", [some("Ada")], {"a": 1, "b": 2}, {"lesson": 5})
+    report.write_details(tmp_path / "grades.json", [example("Ada")], {"a": 1, "b": 2}, {"lesson": 5})
     details = json.loads((tmp_path / "grades.json").read_text("utf-8"))
     assert details["lesson"] == 5 and details["students"][0]["total"] == 1
     assert details["students"][0]["exercises"]["b"]["told"] == "because   it is"

@@ -1,6 +1,6 @@
-"""The grader's parts: what the wire takes, what hostile code can do, what is lent, and how files are found.
+"""The grader's parts: the wire protocol, hostile code, lent code, and finding submissions.
 
-tests/hostile holds one attack a file: each redefines `remask` in a file whose other answers are right.
+tests/hostile holds one attack per file: each redefines `remask` in a file whose other answers are right.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ def there_and_back(value, resolve=None):
 
 
 @given(value=plain)
-def test_plain_values_arrive_as_they_were(value):
+def test_plain_values_arrive_unchanged(value):
     assert there_and_back({"a": value, "b": (value, 1)}) == {"a": value, "b": (value, 1)}
 
 
@@ -72,7 +72,7 @@ def test_arrays_arrive_with_their_bits_dtype_and_shape(dtype, shape):
         assert isinstance(array, np.ndarray) and array.dtype == tensor.numpy().dtype and (array == tensor.numpy()).all()
 
 
-def test_a_generator_arrives_where_it_was():
+def test_a_generator_arrives_in_its_state():
     generator = torch.Generator().manual_seed(5)
     torch.rand(3, generator=generator)
     arrived = there_and_back(generator)
@@ -86,7 +86,7 @@ def test_what_is_not_plain_is_refused(value):
 
 
 @given(text=st.binary(max_size=60) | plain.map(lambda value: json.dumps(value).encode()), body=st.binary(max_size=20))
-def test_whatever_is_written_on_the_wire_it_is_a_value_or_a_protocol_error(text, body):
+def test_any_bytes_on_the_wire_are_a_value_or_a_protocol_error(text, body):
     with contextlib.suppress(ProtocolError):
         protocol.decode(text, body, lambda reference: None)
 
@@ -130,7 +130,7 @@ def sandbox(linux):
 
 @pytest.fixture(scope="module")
 def unlocked(linux):
-    """A sandbox as it is where there are no namespaces."""
+    """A sandbox on a system without namespaces."""
     if os.geteuid() != 0:
         pytest.skip("an attack would run as the user who runs the tests")
     folder = Path(tempfile.mkdtemp(prefix="sandbox-"))
@@ -158,7 +158,7 @@ LAWS = cases(5)
 
 
 def earns(impl: Answers, exercise: str) -> bool:
-    """Whether all laws hold; what breaks one is the student's error, or what pytest takes for one."""
+    """Whether all laws hold; a law breaks by the student's error, or by what pytest counts as one."""
     impl.begin()
     try:
         for law in LAWS[exercise]:
@@ -184,7 +184,7 @@ def test_a_right_answer_earns_all_exercises_through_the_sandbox(answer, sandbox)
             law(impl)
 
 
-def test_the_judge_s_own_work_takes_none_of_the_student_s_seconds(sandbox):
+def test_the_judge_s_own_work_does_not_use_up_the_student_s_time(sandbox):
     def slow_model(x: float) -> float:
         until = time.thread_time() + 1.5
         while time.thread_time() < until:
@@ -204,7 +204,7 @@ def files_of_the_project() -> dict[Path, tuple[int, int]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", HOSTILE, ids=lambda path: path.stem)
-def test_an_attack_earns_nothing_and_the_honest_exercises_beside_it_keep_their_points(attack, sandbox, tmp_path):
+def test_an_attack_earns_nothing_and_honest_exercises_in_the_same_file_keep_their_points(attack, sandbox, tmp_path):
     if not (sandbox.protection["namespaces"] or sandbox.protection["user"]):
         pytest.skip("here an attack would run as the user who runs the tests")
     if attack.stem == "reads_the_reference" and not sandbox.protection["namespaces"]:
@@ -222,7 +222,7 @@ def test_limits_and_the_watcher_hold_without_namespaces_too(name, unlocked, tmp_
 
 
 def attack_with(attack: Path, sandbox: Sandbox, tmp_path: Path) -> None:
-    """The attack earns nothing, touches nothing and leaves nothing; the answers beside it are worth what they were."""
+    """Check that the attack earns nothing, changes nothing and leaves nothing; other answers keep their points."""
     canary = tmp_path / "canary"
     canary.write_text("untouched", "utf-8")
     for folder in (tmp_path, *tmp_path.parents[:3]):
@@ -242,7 +242,7 @@ def attack_with(attack: Path, sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def strays(sandbox: Sandbox) -> list[int]:
-    """Processes that came from the sandbox, or belong to its students' user."""
+    """Processes that were started by the sandbox or belong to its user for students."""
     found = list(confinement.descendants(sandbox.process.pid))
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -263,7 +263,7 @@ while os.getppid() == int(sys.argv[1]):  # children and grandchildren that live 
 """
 
 
-def test_processes_that_vanish_while_they_are_counted_do_no_harm(linux):
+def test_processes_that_end_while_they_are_counted_do_no_harm(linux):
     breeder = subprocess.Popen([sys.executable, "-c", BREEDER, str(os.getpid())])
     try:
         assert sum(bool(confinement.descendants(breeder.pid)) for _ in range(20_000)) > 0
@@ -281,7 +281,7 @@ sys.stdin.read()
 """
 
 
-def test_a_process_cannot_hide_behind_a_name_that_is_no_text(linux):
+def test_a_process_cannot_hide_behind_a_name_that_is_not_text(linux):
     with subprocess.Popen([sys.executable, "-c", NAMELESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"renamed\n"
         assert process.pid in confinement.descendants(os.getpid())
@@ -316,7 +316,7 @@ def remask(what):
 """
 
 
-def test_a_student_s_process_has_no_environment_and_an_empty_folder_of_its_own(sandbox, monkeypatch):
+def test_a_student_s_process_has_no_environment_and_a_separate_empty_folder(sandbox, monkeypatch):
     impl = answers(sandbox, PROBE)
     assert impl.remask("environment") == {}
     assert impl.remask("folder")[1] == []
@@ -324,14 +324,14 @@ def test_a_student_s_process_has_no_environment_and_an_empty_folder_of_its_own(s
     assert "Errno" not in str(impl.remask("write"))
 
 
-def test_a_student_s_process_is_nobody(sandbox):
+def test_a_student_s_process_runs_as_nobody(sandbox):
     if os.geteuid() != 0 and not sandbox.protection["namespaces"]:
         pytest.skip("without root or namespaces it is the user")
     users = answers(sandbox, PROBE).remask("user")
     assert 0 not in users and os.geteuid() not in users
 
 
-def test_a_student_s_process_sees_python_and_no_more(locked, sandbox):
+def test_a_student_s_process_sees_only_python(locked, sandbox):
     impl = answers(sandbox, PROBE)
     assert impl.remask(str(ROOT)) in ("FileNotFoundError", "PermissionError", [], [".venv"])
     assert impl.remask(str(ROOT / "tests")) == "FileNotFoundError"
@@ -339,7 +339,7 @@ def test_a_student_s_process_sees_python_and_no_more(locked, sandbox):
     assert not {"old", "home", "proc", "etc", "root2"} & set(impl.remask("/"))
 
 
-def test_a_python_that_is_reached_through_a_link_can_import_in_the_sandbox_too(locked, monkeypatch):
+def test_a_python_behind_a_link_can_also_import_in_the_sandbox(locked, monkeypatch):
     folder = Path(tempfile.mkdtemp(prefix="sandbox-"))
     (folder / "empty").mkdir()
     (folder / "venv").symlink_to(sys.prefix)
@@ -393,20 +393,20 @@ def test_gradients_go_back_through_a_student_s_function_and_through_the_judge_s_
     assert at_a.allclose(b) and at_b is None
 
 
-def test_what_a_function_writes_into_its_arguments_is_written_here_too(sandbox):
+def test_what_a_function_writes_into_its_arguments_is_also_written_here(sandbox):
     tokens = torch.zeros(3)
     answers(sandbox, "def remask(tokens):\n    tokens[1] = 5.0\n").remask(tokens)
     assert tokens.tolist() == [0, 5, 0]
 
 
-@pytest.mark.parametrize(("value", "said"), [("nan", "NaN"), ("inf", "infinite")])
-def test_an_answer_is_finite(value, said, sandbox):
+@pytest.mark.parametrize(("value", "message"), [("nan", "NaN"), ("inf", "infinite")])
+def test_an_answer_is_finite(value, message, sandbox):
     source = f"import torch\ndef f(x):\n    return [x, torch.tensor([0.0, torch.{value}])]\n"
-    with pytest.raises(AssertionError, match=said):
+    with pytest.raises(AssertionError, match=message):
         answers(sandbox, source).f(1)
 
 
-def test_the_same_seed_gives_the_same_numbers_and_every_exercise_begins_afresh(sandbox):
+def test_the_same_seed_gives_the_same_numbers_and_every_exercise_starts_fresh(sandbox):
     source = "import random, torch\nCOUNT = []\ndef f():\n    COUNT.append(0)\n"
     source += "    return len(COUNT), random.random(), torch.rand(()).item()\n"
     impl = answers(sandbox, source, seed=3)
@@ -415,7 +415,7 @@ def test_the_same_seed_gives_the_same_numbers_and_every_exercise_begins_afresh(s
     assert impl.f() == first and impl.f()[0] == 2
 
 
-def test_an_error_is_told_with_the_student_s_own_line_and_cannot_steer_a_terminal(sandbox):
+def test_an_error_is_shown_with_the_student_s_own_line_and_without_terminal_codes(sandbox):
     source = 'def f(x):\n    raise ValueError("\\x1b[2J" + "a" * 999)\n'
     with pytest.raises(StudentError, match=r"ValueError: \?\[2Ja{5,200}, in line 2: raise ValueError") as error:
         answers(sandbox, source).f(1)
@@ -425,7 +425,7 @@ def test_an_error_is_told_with_the_student_s_own_line_and_cannot_steer_a_termina
 # --- What is lent ---
 
 
-def test_a_file_may_import_what_its_exercise_imports_and_nothing_that_is_asked_for(sandbox):
+def test_a_file_may_import_what_its_exercise_imports_but_no_answers(sandbox):
     source = "from minimaskgit.decoding import gumbel_noise, sample_categorical\n"
     source += "from minimaskgit.schedules import Schedule, cosine\nfrom minimaskgit.transformer import Transformer\n"
     source += "import torch\ndef f():\n    return cosine(torch.zeros(1), 4)\n"
@@ -451,10 +451,10 @@ def test_a_wrong_answer_of_ours_runs_in_the_sandbox_when_everything_is_lent(wron
         impl.nothing()
 
 
-# --- What is handed in ---
+# --- Submissions ---
 
 
-def test_files_folders_and_zips_are_found_whatever_they_are_called(tmp_path):
+def test_files_folders_and_zips_are_found_under_any_name(tmp_path):
     (tmp_path / "Zoë 🎓 with spaces.py").write_text("a = 1", "utf-8")
     (tmp_path / "Ben" / "deep").mkdir(parents=True)
     (tmp_path / "Ben" / "deep" / "lesson_5.py").write_text("b = 1", "utf-8")
@@ -467,7 +467,7 @@ def test_files_folders_and_zips_are_found_whatever_they_are_called(tmp_path):
     assert found == {"Zoë 🎓 with spaces": "a = 1", "Ben": "b = 1", "Cem": "c = 1"}
 
 
-def test_an_export_of_a_learning_platform_is_a_student_a_folder(tmp_path):
+def test_an_export_of_a_learning_platform_has_one_folder_per_student(tmp_path):
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
         archive.writestr("Ada Lovelace_123_assignsubmission_file/lesson_5.py", "a = 1")
         archive.writestr("Ben/anything.py", "b = 1")
@@ -477,7 +477,7 @@ def test_an_export_of_a_learning_platform_is_a_student_a_folder(tmp_path):
     ]
 
 
-def test_what_cannot_be_graded_says_why_and_leads_nowhere(symlinks, tmp_path):
+def test_ungradable_submissions_say_why_and_lead_nowhere(symlinks, tmp_path):
     folder = tmp_path / "all"
     folder.mkdir()
     (tmp_path / "secret.py").write_text("secret = 1", "utf-8")
@@ -500,7 +500,7 @@ def test_what_cannot_be_graded_says_why_and_leads_nowhere(symlinks, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all", "secret.py"]
 
 
-def test_a_damaged_or_empty_part_of_a_zip_is_the_trouble_of_that_student_alone(tmp_path):
+def test_a_damaged_or_empty_part_of_a_zip_affects_only_that_student(tmp_path):
     with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("Ada/lesson_5.py", "a = 1\n" * 99)
         archive.writestr("Ben/lesson_5.py", "b = 1")
@@ -510,7 +510,7 @@ def test_a_damaged_or_empty_part_of_a_zip_is_the_trouble_of_that_student_alone(t
         archive.writestr("Fay.zip", zipped("work/lesson_5.py", "f = 1"))
         archive.writestr("__MACOSX/Ben/lesson_5.py", "no")
     data = bytearray((tmp_path / "all.zip").read_bytes())
-    data[45:48] = b"\xff\xff\xff"  # in what Ada's file is packed into
+    data[45:48] = b"\xff\xff\xff"  # in Ada's compressed data
     (tmp_path / "all.zip").write_bytes(data)
     found = {one.student: one for one in collect(tmp_path / "all.zip", 5)}
     assert {name: one.source for name, one in found.items() if not one.trouble} == {"Ben": "b = 1", "Fay": "f = 1"}
@@ -531,7 +531,7 @@ def test_a_damaged_or_empty_part_of_a_zip_is_the_trouble_of_that_student_alone(t
         (["Ada/lesson_5.py", "Ben/lesson_5.py"], ["Ada", "Ben"]),
     ],
 )
-def test_a_zip_of_all_may_have_them_in_one_folder(tmp_path, names, students):
+def test_a_zip_may_have_all_students_in_one_folder(tmp_path, names, students):
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
         for name in names:
             archive.writestr(name, zipped("lesson_5.py", "f = 1") if name.endswith(".zip") else "f = 1")
@@ -546,13 +546,13 @@ def zipped(name: str, text: str) -> bytes:
     return file.getvalue()
 
 
-def test_nothing_handed_in_is_a_mistake_of_the_teacher(tmp_path):
+def test_an_empty_folder_is_the_teacher_s_mistake(tmp_path):
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(UserError, match=r"no submissions|no .*missing"):
             collect(path, 5)
 
 
-def test_the_child_needs_nothing_of_the_package():
+def test_the_child_imports_nothing_from_the_package():
     program = "import sys; sys.path.insert(0, sys.argv[1]); import protocol, confinement\n"
     program += "print('minimaskgit' in sys.modules)"
     command = [sys.executable, "-I", "-c", program, str(ROOT / "minimaskgit" / "grading")]

@@ -26,7 +26,7 @@ COMMANDS = (
     "notebook",
 )
 FLOORS = {"common": 0, "rivals": 2, "data": 2, "runs": 3, "grading": 3, "figures": 4, "training": 5, "measuring": 6}
-FLOORS |= dict.fromkeys(PAPER, 1) | dict.fromkeys(COMMANDS, 7)
+FLOORS |= dict.fromkeys(PAPER, 1) | dict.fromkeys((*COMMANDS, "notebook"), 7)
 
 
 def module_of(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The lessons: notebooks agree with their sources and have honest outputs; the runner says what happens."""
+"""The lessons: notebooks agree with their sources and have real outputs; the runner reports what happens."""
 
 import ast
 import importlib.util
@@ -29,7 +29,7 @@ def notebook_of(source: Path) -> nbformat.NotebookNode:
 
 
 @each_lesson
-def test_a_notebook_is_what_its_source_says(source):
+def test_a_notebook_matches_its_source(source):
     written, expected = notebook_of(source), runner.from_source(source.read_text("utf-8"))
     assert [(c.cell_type, c.source) for c in written.cells] == [(c.cell_type, c.source) for c in expected.cells]
 
@@ -47,7 +47,7 @@ def test_a_notebook_is_executed_in_order_without_error_and_small(source):
 
 
 @each_lesson
-def test_a_picture_is_the_last_thing_in_its_cell_for_else_jupyter_drops_it(source):
+def test_a_picture_comes_last_in_its_cell_because_otherwise_jupyter_drops_it(source):
     for cell in runner.from_source(source.read_text("utf-8")).cells:
         for statement in ast.parse(cell.source).body[:-1] if cell.cell_type == "code" else []:
             called = ast.unparse(statement.value.func) if is_call(statement) else ""
@@ -59,14 +59,14 @@ def is_call(statement: ast.stmt) -> bool:
 
 
 @each_lesson
-def test_a_lesson_has_all_that_a_lesson_has(source):
+def test_a_lesson_has_all_required_parts(source):
     text = source.read_text("utf-8")
     number = source.stem.split("_")[0]
     for part in ("The idea", "Predict", "Break it", "What the paper did", "What to read next"):
         assert part in text, part
     assert f"notebook.road_map({number})" in text
     if number == "0":
-        return  # one only looks: there are no exercises
+        return  # lesson 0 has no exercises
     assert "Exercises" in text and f"make check-{number}" in text
     stubs = (ROOT / "lessons" / "exercises" / f"lesson_{number}.py").read_text("utf-8")
     named = set(re.findall(r"<summary><b>(\w+)</b>: the idea", text))
@@ -123,7 +123,7 @@ def run(monkeypatch, *arguments: str) -> int:
 
 
 @pytest.mark.slow
-def test_a_lesson_is_run_to_a_notebook_and_a_page_that_needs_no_network(folder, monkeypatch, capsys):
+def test_running_a_lesson_writes_a_notebook_and_a_page_that_needs_no_network(folder, monkeypatch, capsys):
     lesson(folder, 3, "# %% [markdown]\n# ## Sums\n\n# %%\nx = 40 + 2\n\n# %%\nprint(x)\n")
     assert run(monkeypatch, "3") == 0
     out = capsys.readouterr().out
@@ -135,7 +135,7 @@ def test_a_lesson_is_run_to_a_notebook_and_a_page_that_needs_no_network(folder, 
 
 
 @pytest.mark.slow
-def test_a_failing_cell_is_shown_with_its_line_and_the_others_still_run(folder, monkeypatch, capsys):
+def test_a_failing_cell_is_shown_with_its_line_and_other_lessons_still_run(folder, monkeypatch, capsys):
     lesson(folder, 3, "# %%\nx = 1\ny = x / 0\n")
     lesson(folder, 4, "# %%\nimport os\n\nos._exit(1)\n")
     lesson(folder, 5, "# %%\nx = 1\n")
@@ -146,7 +146,7 @@ def test_a_failing_cell_is_shown_with_its_line_and_the_others_still_run(folder, 
     assert "5_tried.html" in shown.out and "FAILED" in shown.out and "peak memory" in shown.out
 
 
-def test_a_lesson_that_is_not_there_is_told_which_are(folder, monkeypatch, capsys):
+def test_the_error_for_a_missing_lesson_names_the_existing_ones(folder, monkeypatch, capsys):
     lesson(folder, 3, "# %%\nx = 1\n")
     assert run(monkeypatch, "12") == 2
-    assert "no lesson 12; there are 3 (tried)" in capsys.readouterr().err
+    assert "no lesson 12; expected one of 3 (tried)" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What a figure's machine is called: the processor, what it can do, and what it was kept from doing."""
+"""The description of a machine: its processor, what it supports, and how it was limited."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def test_a_machine_has_a_name_on_every_system():
 
 
 @pytest.mark.parametrize("system", ["linux", "win32"])
-def test_a_processor_without_a_known_name_is_called_by_its_architecture(system, monkeypatch):
+def test_a_processor_without_a_known_name_is_named_by_its_architecture(system, monkeypatch):
     monkeypatch.setattr("sys.platform", system)
     monkeypatch.setattr("pathlib.Path.read_text", lambda *_: "Features : fp asimd\n")  # /proc/cpuinfo on ARM
     monkeypatch.setattr("platform.processor", lambda: "")

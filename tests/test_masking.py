@@ -1,6 +1,6 @@
-"""Laws of masked visual token modelling: one draw of its objective, and precision (lesson 3; paper section 3.1).
+"""Masked visual token modelling: one draw of its objective, and precision (lesson 3; paper section 3.1).
 
-The laws of the functions that a student writes, too, are in laws/test_lesson_3.py.
+Laws of the functions that students write are in laws/test_lesson_3.py.
 """
 
 import math
@@ -32,7 +32,7 @@ def test_counts_are_exact_for_hundreds_of_thousands_of_ratios(name):
 
 
 @given(name=falling_names, num_tokens=canvas_sizes.filter(lambda n: n > 1))
-def test_little_progress_masks_much_and_much_progress_little(name, num_tokens):
+def test_little_progress_masks_many_tokens_and_much_progress_few(name, num_tokens):
     first, last = mask_counts(torch.tensor([0.0, 1.0]), num_tokens, SCHEDULES[name])
     assert first >= num_tokens - 1 and last == 1
 
@@ -57,7 +57,7 @@ def objective(model, tokens, labels, schedule, smoothing=0.0, generator=None):
 
 
 @given(tokens=codes(K, 4, N), name=schedule_names, seed=seeds)
-def test_the_model_sees_mask_where_a_token_is_hidden_and_the_token_elsewhere(tokens, name, seed):
+def test_the_model_sees_mask_for_hidden_tokens_and_the_other_tokens_unchanged(tokens, name, seed):
     model = FixedLogits(torch.zeros(N, K))
     objective(model, tokens, torch.zeros(4, dtype=torch.long), SCHEDULES[name], generator=generator(seed))
     (seen,) = model.seen
@@ -75,7 +75,7 @@ def test_the_objective_is_the_loss_of_the_hidden_tokens(logits, tokens, smoothin
     assert loss.item() == pytest.approx(expected, 1e-5)
 
 
-def test_the_objective_teaches_the_hidden_positions_only():
+def test_the_objective_trains_only_the_hidden_positions():
     model = FixedLogits(torch.randn(64, K, generator=generator(0)))
     tokens = torch.randint(K, (1, 64), generator=generator(1))
     objective(model, tokens, torch.zeros(1, dtype=torch.long), cosine, 0.1, generator(2)).backward()
@@ -84,7 +84,7 @@ def test_the_objective_teaches_the_hidden_positions_only():
     assert (model.answer.grad.abs().sum(-1) > 0).equal(hidden)
 
 
-def test_every_sample_of_a_batch_has_a_ratio_of_its_own_drawn_uniformly():
+def test_every_sample_of_a_batch_has_its_own_uniformly_drawn_ratio():
     batch, num_tokens = 4000, 256
     model = FixedLogits(torch.zeros(num_tokens, 2))
     tokens = torch.zeros(batch, num_tokens, dtype=torch.long)
@@ -92,7 +92,7 @@ def test_every_sample_of_a_batch_has_a_ratio_of_its_own_drawn_uniformly():
     objective(model, tokens, labels, SCHEDULES["linear"], generator=generator(0))
     share = (model.seen[0] == model.mask_id).double().mean(1)  # under the line 1 - r it is as uniform as r
     assert stats.kstest(share.numpy(), "uniform").pvalue > 1e-3
-    assert stats.pearsonr(share[::2], share[1::2]).pvalue > 1e-3  # and neighbours do not share it
+    assert stats.pearsonr(share[::2], share[1::2]).pvalue > 1e-3  # and samples in a batch do not share it
 
 
 def test_in_training_2_over_pi_of_the_tokens_are_hidden_on_average():
@@ -111,7 +111,7 @@ def test_a_seed_repeats_the_objective_and_leaves_the_tokens_alone():
     assert first.equal(again) and not first.equal(other) and tokens.equal(before)
 
 
-def test_a_masked_transformer_learns_a_batch_by_heart():
+def test_a_masked_transformer_memorises_a_batch():
     torch.manual_seed(0)
     model = tiny_transformer(width=32).train()
     tokens, labels = torch.randint(11, (3, 9), generator=generator(0)), torch.tensor([0, 1, 2])

@@ -1,4 +1,4 @@
-"""Laws of Muon: an orthogonal direction, torch's own steps where both iterate in bfloat16 (lesson 9)."""
+"""Muon: an orthogonal direction, and the same steps as torch's if both iterate in bfloat16 (lesson 9)."""
 
 import copy
 
@@ -19,10 +19,10 @@ def drawn(*shape: int, seed: int) -> torch.Tensor:
 
 
 @given(rows=sides, columns=sides, count=st.integers(1, 3), seed=seeds)
-def test_singular_values_become_about_1_and_singular_vectors_stay(rows, columns, count, seed):
+def test_singular_values_become_about_1_and_singular_vectors_stay_the_same(rows, columns, count, seed):
     matrices = drawn(count, rows, columns, seed=seed).double()
     u, s, vh = torch.linalg.svd(matrices, full_matrices=False)
-    found = u.mT @ orthogonalize(matrices) @ vh.mT  # (count, r, r), diagonal where the vectors stayed
+    found = u.mT @ orthogonalize(matrices) @ vh.mT  # (count, r, r), diagonal if the vectors stayed the same
     values = found.diagonal(dim1=1, dim2=2)
     torch.testing.assert_close(found, torch.diag_embed(values), atol=1e-5, rtol=0)
     seen = s / torch.linalg.matrix_norm(matrices)[:, None] > 0.01  # smaller ones need more iterations
@@ -30,7 +30,7 @@ def test_singular_values_become_about_1_and_singular_vectors_stay(rows, columns,
 
 
 @given(rows=sides, columns=sides, count=st.integers(1, 4), seed=seeds)
-def test_a_batch_is_each_of_its_matrices_alone_and_a_transposed_one_the_transposed_answer(rows, columns, count, seed):
+def test_batching_and_transposing_matrices_commute_with_orthogonalization(rows, columns, count, seed):
     matrices = drawn(count, rows, columns, seed=seed).double()
     whole = orthogonalize(matrices)
     for matrix, answer in zip(matrices, whole):
@@ -46,7 +46,7 @@ SHAPES = ((8, 8), (24, 8), (8, 24), (32, 8), (8, 32), (8, 8))
 
 
 def stepped(make, steps: int = 4, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
-    """Weights after some steps on the gradients of a loss that all shapes share."""
+    """Weights after a few steps on the gradients of the same loss for all shapes."""
     weights = [drawn(*shape, seed=number).to(dtype).requires_grad_() for number, shape in enumerate(SHAPES)]
     optimizer = make(weights)
     for step in range(steps):
@@ -56,7 +56,7 @@ def stepped(make, steps: int = 4, dtype: torch.dtype = torch.float32) -> list[to
     return weights
 
 
-def test_the_steps_are_torch_s_own_within_the_rounding_of_bfloat16():
+def test_the_steps_agree_with_torch_within_the_rounding_of_bfloat16():
     settings = {"lr": 0.02, "weight_decay": 0.1}
     ours = stepped(lambda weights: Muon(weights, **settings, dtype=torch.bfloat16))
     theirs = stepped(lambda weights: torch.optim.Muon(weights, **settings, adjust_lr_fn="match_rms_adamw"))
@@ -65,7 +65,7 @@ def test_the_steps_are_torch_s_own_within_the_rounding_of_bfloat16():
         assert (a - b).norm() < 0.01 * (b - before).norm()
 
 
-def test_the_precision_of_the_iteration_changes_the_steps_by_its_rounding_only():
+def test_the_precision_of_the_iteration_changes_the_steps_only_by_rounding():
     single, half = (stepped(lambda weights, d=d: Muon(weights, 0.02, dtype=d)) for d in (torch.float, torch.bfloat16))
     for a, b, shape, number in zip(single, half, SHAPES, range(len(SHAPES))):
         assert (a - b).norm() < 0.05 * (a - drawn(*shape, seed=number)).norm()
@@ -79,7 +79,7 @@ def test_the_root_mean_square_of_a_step_is_a_fifth_of_the_learning_rate():
         assert (w - weights).square().mean().sqrt().item() == pytest.approx(0.2 * 0.1, rel=0.25)
 
 
-def test_what_has_no_gradient_stays():
+def test_parameters_without_gradient_stay_the_same():
     w = drawn(3, 5, seed=0).requires_grad_()
     before = copy.deepcopy(w)
     Muon([w], 0.1).step()

@@ -1,4 +1,4 @@
-"""Laws of precision: the fast one is found by trying, kept by a run, and used by whoever decodes (lesson 9)."""
+"""Precision: the fast one is found by measuring, kept by a run in training, and used for decoding (lesson 9)."""
 
 import time
 from dataclasses import replace
@@ -20,7 +20,7 @@ KINDS = ("product", "convolution")
 
 @pytest.fixture
 def machine_with(monkeypatch):
-    """Have this machine multiply at these GFLOP/s in float32 and in bfloat16."""
+    """Pretend that this machine multiplies at these GFLOP/s in float32 and in bfloat16."""
 
     def pretend(fp32: float, bf16: float) -> None:
         found = {"fp32": dict.fromkeys(KINDS, fp32), "bf16": dict.fromkeys(KINDS, bf16)}
@@ -32,31 +32,31 @@ def machine_with(monkeypatch):
 
 
 @pytest.mark.parametrize(("fp32", "bf16", "fast"), [(100, 900, "bf16"), (150, 1, "fp32"), (50, 0, "fp32")])
-def test_auto_is_the_precision_that_multiplies_faster(machine_with, capsys, fp32, bf16, fast):
+def test_auto_is_the_faster_precision(machine_with, capsys, fp32, bf16, fast):
     machine_with(fp32, bf16)
     assert fast_precision(CPU) == choose("auto", CPU) == fast
     assert capsys.readouterr().err == ""
 
 
-def test_a_product_alone_does_not_decide(monkeypatch):
+def test_the_speed_of_products_alone_does_not_decide(monkeypatch):
     found = {"fp32": {"product": 100, "convolution": 100}, "bf16": {"product": 200, "convolution": 2}}
     monkeypatch.setattr(precision, "speeds", lambda device: found)
     assert fast_precision(CPU) == "fp32"
 
 
-def test_a_slow_precision_asked_for_is_used_with_one_warning_that_has_both_figures(machine_with, capsys):
+def test_a_requested_slow_precision_is_used_with_one_warning_that_has_both_speeds(machine_with, capsys):
     machine_with(150, 1.5)
     assert choose("bf16", CPU) == choose("bf16", CPU) == "bf16"
     warning = capsys.readouterr().err
     assert warning.count("warning") == 1 and "bf16 product 1.5," in warning and "fp32 product 150," in warning
 
 
-def test_a_precision_that_is_not_twice_as_slow_is_used_without_a_word(machine_with, capsys):
+def test_a_precision_that_is_less_than_twice_as_slow_is_used_without_a_warning(machine_with, capsys):
     machine_with(100, 180)
     assert choose("fp32", CPU) == "fp32" and capsys.readouterr().err == ""
 
 
-def test_speeds_are_measured_once_and_neither_seeds_nor_threads_change(monkeypatch):
+def test_speeds_are_measured_once_and_leave_seeds_and_threads_unchanged(monkeypatch):
     speeds.cache_clear()
     torch.manual_seed(0)
     threads, state = torch.get_num_threads(), torch.get_rng_state()
@@ -67,7 +67,7 @@ def test_speeds_are_measured_once_and_neither_seeds_nor_threads_change(monkeypat
     assert speeds(CPU) is found
 
 
-def test_slow_products_are_tried_twice_and_no_more(monkeypatch):
+def test_slow_products_are_timed_twice_at_most(monkeypatch):
     clock, runs = [0.0], []
 
     def slow(work, device):
@@ -84,7 +84,7 @@ def test_slow_products_are_tried_twice_and_no_more(monkeypatch):
     speeds.cache_clear()
 
 
-def test_what_a_device_cannot_do_has_speed_0_and_is_not_chosen(monkeypatch):
+def test_an_unsupported_precision_has_speed_0_and_is_not_chosen(monkeypatch):
     def without_bf16(work, device):
         if work().dtype == torch.bfloat16:
             raise RuntimeError("not implemented for BFloat16")
@@ -97,19 +97,19 @@ def test_what_a_device_cannot_do_has_speed_0_and_is_not_chosen(monkeypatch):
 
 
 @pytest.mark.parametrize(("asked", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
-def test_products_are_computed_in_the_precision_asked_for(asked, dtype):
+def test_products_are_computed_in_the_requested_precision(asked, dtype):
     with autocast(CPU, asked):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
 
 
 @pytest.mark.parametrize(("speed", "side"), [(1.0, 256), (150.0, 2048)])
-def test_the_yardstick_is_short_on_a_slow_machine_too(monkeypatch, speed, side):
+def test_the_speed_measurement_is_also_short_on_a_slow_machine(monkeypatch, speed, side):
     monkeypatch.setattr("minimaskgit.common.machine.speeds", lambda device: {"bf16": {"product": speed}})
     assert matmul(CPU, "bf16")[1] == 2 * side**3
 
 
 @pytest.mark.usefixtures("own_accelerator")
-def test_a_run_keeps_the_precision_it_began_in_on_another_machine_too(tmp_path, machine_with, capsys):
+def test_a_run_keeps_its_precision_on_another_machine(tmp_path, machine_with, capsys):
     machine_with(100, 900)
     session = tiny_session(tmp_path, precision="auto")
     assert session.config.precision == load_config(tmp_path / "config.json").precision == "bf16"
@@ -119,7 +119,9 @@ def test_a_run_keeps_the_precision_it_began_in_on_another_machine_too(tmp_path, 
     assert "bf16 is slow on this machine" in capsys.readouterr().err
 
 
-def test_a_run_is_used_in_what_is_fast_here_not_in_what_it_was_trained_in(run_folder, machine_with, tmp_path):
+def test_a_run_is_used_in_the_precision_that_is_fast_here_not_in_that_of_its_training(
+    run_folder, machine_with, tmp_path
+):
     trained_in = load_config(run_folder / "config.json").precision
     for fp32, bf16, fast in ((100, 900, "bf16"), (150, 1, "fp32")):
         machine_with(fp32, bf16)
@@ -138,7 +140,7 @@ def test_commands_that_decode_take_a_precision(run_folder, machine_with, tmp_pat
     assert out.exists() and "bf16 is slow on this machine" in capsys.readouterr().err
 
 
-def test_settings_agree_with_what_auto_was_settled_as():
+def test_settings_agree_with_the_precision_that_auto_resolved_to():
     from minimaskgit.runs.config import Config, first_difference
 
     auto = Config()

@@ -1,4 +1,4 @@
-"""The weights that come along: small, in the documented shape, and as good as their card says (lesson 0)."""
+"""The weights that come with the project: small, of the documented shape, and as good as their card says (lesson 0)."""
 
 import json
 
@@ -35,7 +35,7 @@ def test_models_load_from_their_folders():
         assert model.causal == causal and model.num_tokens == tokenizer.num_tokens
 
 
-def test_what_was_measured_of_them_is_what_was_asked_for():
+def test_their_recorded_quality_meets_the_requirements():
     masked, causal = json.loads((GLYPHS / "evaluation.json").read_text("utf-8"))
     assert masked["decoding"]["steps"] == 8
     for result in (masked, causal):
@@ -44,15 +44,15 @@ def test_what_was_measured_of_them_is_what_was_asked_for():
 
 
 @pytest.mark.parametrize("decoder", ["maskgit", "autoregressive"])
-def test_they_draw_what_they_are_asked_for(decoder):
+def test_they_draw_the_requested_classes(decoder):
     run = open_run(GLYPHS, "cpu")
     sampler = maskgit_sampler(run, run.config.decoding) if decoder == "maskgit" else autoregressive_sampler(run)
     pictures = sample(run, sampler.draw, choose_labels(run, None, 60), seed=1, quiet=True)
     scores = picture_scores(run, ("class", "palette"), load_judge(run), pictures)
-    assert scores["class_accuracy"] >= 0.95 and scores["palette_accuracy"] >= 0.95  # 3 of 60 may be bad luck
+    assert scores["class_accuracy"] >= 0.95 and scores["palette_accuracy"] >= 0.95  # 3 of 60 may be chance
 
 
-def test_generate_takes_them_by_name(tmp_path):
+def test_generate_finds_them_by_name(tmp_path):
     generate.main(["--pretrained", "glyphs", "--label", "star", "--count", "4", "--out", str(tmp_path / "stars.png")])
     assert Image.open(tmp_path / "stars.png").size > (64, 32)
 

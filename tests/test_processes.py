@@ -1,4 +1,4 @@
-"""Laws of training in several processes, and in parts: the batch is the same, whoever computes it (lesson 9)."""
+"""Training in several processes and in parts: the batch is the same however it is split (lesson 9)."""
 
 import json
 import math
@@ -31,13 +31,13 @@ from minimaskgit.training.checkpoint import checkpoints
 from minimaskgit.training.log import Means
 from minimaskgit.training.session import check_shares
 
-# --- Who takes what ---
+# --- Sharing a batch among processes ---
 
 
 @given(
     processes=st.integers(1, 4), parts=st.integers(1, 3), size=st.integers(1, 5), count=st.integers(1, 40), seed=seeds
 )
-def test_every_sample_is_seen_once_an_epoch_over_all_processes(processes, parts, size, count, seed):
+def test_every_sample_is_seen_once_per_epoch_over_all_processes(processes, parts, size, count, seed):
     batch_size, seen = processes * parts * size, []
     for step in range(2 * count):  # whole epochs
         chosen = batch_indices(count, batch_size, step, seed)
@@ -98,7 +98,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 
 @pytest.mark.usefixtures("own_accelerator")
 @pytest.mark.parametrize("causal", [False, True])
-def test_a_batch_in_parts_teaches_a_transformer_what_the_whole_one_does(tmp_path, causal):
+def test_a_batch_in_parts_trains_a_transformer_like_the_whole_batch(tmp_path, causal):
     settings = TransformerTraining(steps=6, batch_size=12, class_dropout=0.2, ema_decay=0.5, label_smoothing=0.1)
     models = []
     for accumulate in (1, 3):
@@ -114,7 +114,7 @@ def test_a_batch_in_parts_teaches_a_transformer_what_the_whole_one_does(tmp_path
 
 
 @pytest.mark.usefixtures("own_accelerator")
-def test_dropout_is_each_part_s_own_whichever_process_computes_it(tmp_path):
+def test_each_part_has_its_own_dropout_in_whichever_process_it_is_computed(tmp_path):
     seeds = []
     shape = TransformerConfig(width=16, depth=1, heads=2, mlp_width=16, dropout=0.5)
     settings = TransformerTraining(steps=1, batch_size=4)
@@ -132,7 +132,7 @@ def test_dropout_is_each_part_s_own_whichever_process_computes_it(tmp_path):
 
 
 @pytest.mark.usefixtures("own_accelerator")
-def test_a_batch_in_parts_teaches_the_tokenizer_without_adversary_what_the_whole_one_does(tmp_path):
+def test_a_batch_in_parts_trains_the_tokenizer_without_adversary_like_the_whole_batch(tmp_path):
     settings = TokenizerTraining(steps=6, batch_size=8, perceptual_weight=0, gan_weight=0, learning_rate=1e-3)
     lines = []
     for accumulate in (1, 2):
@@ -142,12 +142,12 @@ def test_a_batch_in_parts_teaches_the_tokenizer_without_adversary_what_the_whole
         )
         lines.append(metrics(folder / "tokenizer"))
     for one, parts in zip(*lines, strict=True):
-        for name in ("l1", "commitment", "grad_norm"):  # the use of codes is counted part by part
+        for name in ("l1", "commitment", "grad_norm"):  # code usage is counted part by part
             assert one[name] == pytest.approx(parts[name], rel=1e-4)
 
 
 @pytest.mark.usefixtures("own_accelerator")
-def test_the_moving_average_is_the_finished_transformer_and_none_is_kept_unless_asked_for(tmp_path):
+def test_the_finished_transformer_is_the_moving_average_if_one_is_requested(tmp_path):
     finished = {}
     for decay in (0.0, 1.0):
         torch.manual_seed(0)
@@ -161,14 +161,14 @@ def test_the_moving_average_is_the_finished_transformer_and_none_is_kept_unless_
         tiny_run(tmp_path / "first", transformer_training=TransformerTraining(steps=1, batch_size=4)), False
     )
     weight = {name: model.head[0].weight for name, model in (*finished.items(), ("first", first))}
-    assert weight[1.0].equal(weight["first"])  # a decay of 1 keeps the first step's weights for ever
+    assert weight[1.0].equal(weight["first"])  # a decay of 1 keeps the first step's weights forever
     assert not weight[0.0].equal(weight["first"])
 
 
-# --- What processes tell each other ---
+# --- Communication between processes ---
 
 
-def test_the_first_broken_step_of_any_process_is_everyone_s():
+def test_all_processes_report_the_first_broken_step_of_any():
     other = SimpleNamespace(
         num_processes=2,
         device=torch.device("cpu"),
@@ -183,7 +183,7 @@ def test_the_first_broken_step_of_any_process_is_everyone_s():
         assert int(means.broken) == 3 and not math.isfinite(means.sums["loss"])
 
 
-# --- Several processes, really ---
+# --- Real runs of several processes ---
 
 SETTINGS = [
     *("--device", "cpu", "--images.count", "40", "--images.flip", "--report-every", "1", "--save-every", "2"),
@@ -222,7 +222,7 @@ def two_processes(
     program: str = PROGRAM,
     count: int = 2,
 ) -> subprocess.CompletedProcess:
-    """Train by torchrun, in two processes or `count`; events: (signal, rank, (stage, step)), that each sends itself."""
+    """Train with torchrun in `count` processes; events: (signal, rank, (stage, step)) that they send themselves."""
     path = tmp_path / "program.py"
     path.write_text(program.format(events=events), "utf-8")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), str(path)]
@@ -232,7 +232,7 @@ def two_processes(
 
 @pytest.fixture(scope="module")
 def one_process(posix, tmp_path_factory) -> Path:
-    """A run of one process, all stages."""
+    """A run of one process with all stages."""
     AcceleratorState._reset_state(reset_partial_state=True)
     folder = tmp_path_factory.mktemp("runs") / "one"
     train.main(["--out", str(folder), *SETTINGS])
@@ -252,7 +252,7 @@ def files(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_losses_of_one_and_one_of_them_writes(one_process, tmp_path):
+def test_two_processes_have_the_losses_of_one_and_only_one_writes(one_process, tmp_path):
     folder = tmp_path / "two"
     ended = two_processes(tmp_path, "--out", str(folder), *SETTINGS)
     assert ended.returncode == 0, ended.stderr
@@ -263,7 +263,7 @@ def test_two_processes_give_the_losses_of_one_and_one_of_them_writes(one_process
 
 
 @pytest.mark.slow
-def test_one_process_dying_ends_all_with_a_clear_message_and_one_alone_goes_on(one_process, tmp_path):
+def test_if_one_process_dies_all_end_with_a_clear_message_and_a_single_process_can_resume(one_process, tmp_path):
     folder = tmp_path / "two"
     death = (int(signal.SIGKILL), 1, ("tokenizer", 5))
     ended = two_processes(tmp_path, "--out", str(folder), "--stage", "tokenizer", *SETTINGS, events=[death])
@@ -287,7 +287,7 @@ def test_a_signal_to_any_process_stops_all_after_the_same_step(posix, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_one_process_began_two_go_on_with(one_process, tmp_path, monkeypatch):
+def test_two_processes_can_resume_a_run_of_one(one_process, tmp_path, monkeypatch):
     folder = tmp_path / "two"
     only = ["--out", str(folder), "--stage", "tokenizer"]
 
@@ -335,7 +335,7 @@ os._exit(0)  # as cli.run does
 
 
 @pytest.mark.slow
-def test_of_split_weights_each_process_holds_its_share_and_together_they_are_the_whole(posix, tmp_path):
+def test_each_process_holds_its_share_of_split_weights_and_together_they_are_complete(posix, tmp_path):
     ended = two_processes(tmp_path, program=SHARES)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("held a share") == 2
@@ -343,7 +343,7 @@ def test_of_split_weights_each_process_holds_its_share_and_together_they_are_the
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["transformer", "autoregressive"])
-def test_a_split_transformer_has_the_losses_of_one_process_and_goes_on_with_any_number(one_process, tmp_path, stage):
+def test_a_split_transformer_has_the_losses_of_one_process_and_any_number_can_resume(one_process, tmp_path, stage):
     folder = tmp_path / "split"
     shutil.copytree(one_process, folder, ignore=shutil.ignore_patterns("config.json", "transformer", "autoregressive"))
     for kind in ("classifier", "tokenizer"):

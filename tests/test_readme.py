@@ -174,17 +174,17 @@ def test_every_command_of_a_document_exists(document):
 
 
 def keep_results() -> None:
-    """Copy what the commands measured on this machine from runs/ to data/results/."""
+    """Copy the commands' results on this machine from runs/ to data/results/."""
     config = RUNS / "demo" / "config.json"
     fast = config.exists() and json.loads(config.read_text("utf-8"))["precision"] == "bf16"
-    there = {
+    results = {
         "demo/config.json demo/report.json demo/samples.png demo/compare/*": "demo" if fast else "demo-fp32",
         "demo/showdown/compare.json demo/showdown/showdown.png demo/showdown/quality.png": "showdown",
         "demo/ablation-quick/ablation.json demo/ablation-quick/ablation.png": "ablation",
         "bench/*.json": "bench",
         "lessons/times.json": "lessons",
     }
-    for patterns, kept in there.items():
+    for patterns, kept in results.items():
         for path in (path for pattern in patterns.split() for path in RUNS.glob(pattern)):
             (RESULTS / kept).mkdir(parents=True, exist_ok=True)
             shutil.copy(path, RESULTS / kept)

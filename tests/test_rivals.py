@@ -1,4 +1,4 @@
-"""Laws of the rivals: the GAN's game, and the diffusion model's way into the noise and back (lesson 8)."""
+"""The rivals: the GAN, and the diffusion model's noising and denoising (lesson 8)."""
 
 import math
 from contextlib import nullcontext
@@ -28,7 +28,7 @@ TINY = {"image_size": 8, "num_classes": 3, "width": 8, "multipliers": (1, 2), "p
 
 
 def redrawn(model: nn.Module, seed: int = 0) -> nn.Module:
-    """The model in eval mode with wide weights, zeros too, so that its answer depends on all that it sees."""
+    """The model in eval mode, all weights redrawn with a large variance, so that its output depends on every input."""
     draw = generator(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -54,7 +54,7 @@ def pictures(count: int = 2, size: int = 8, seed: int = 0) -> Tensor:
 
 
 class AllKnowing(nn.Module):
-    """Stands in for a UNet: knows the one picture x0 (3, H, W) in [-1, 1], so its v is right; remembers the times."""
+    """Stands in for a UNet that knows the picture x0 (3, H, W) in [-1, 1], so its v is right; remembers the times."""
 
     def __init__(self, x0: Tensor):
         super().__init__()
@@ -92,13 +92,13 @@ def test_noising_scales_the_picture_and_keeps_the_variance(seed, t):
 
 
 @given(x0=normal(*PICTURES), noise=normal(*PICTURES))
-def test_each_picture_of_a_batch_has_a_time_of_its_own(x0, noise):
+def test_each_picture_of_a_batch_has_its_own_time(x0, noise):
     x_t = add_noise(x0, noise, torch.tensor([0.0, 1.0]))
     assert x_t[0].equal(x0[0]) and x_t[1].allclose(noise[1], atol=1e-5)
 
 
 @given(x0=normal(*PICTURES), noise=normal(*PICTURES), t=fractions)
-def test_v_and_the_pair_of_picture_and_noise_are_two_ways_to_say_one_thing(x0, noise, t):
+def test_v_and_the_pair_of_picture_and_noise_are_equivalent(x0, noise, t):
     t = torch.tensor([t, 1 - t])
     v = to_v(x0, noise, t)
     again = from_v(add_noise(x0, noise, t), v, t)
@@ -106,17 +106,17 @@ def test_v_and_the_pair_of_picture_and_noise_are_two_ways_to_say_one_thing(x0, n
     assert to_v(*again, t).allclose(v, atol=1e-5)
 
 
-# --- Diffusion: the steps back ---
+# --- Diffusion: denoising steps ---
 
 
 @given(x0=normal(*PICTURES), noise=normal(*PICTURES), times=st.tuples(fractions, st.floats(0.01, 1)))
-def test_a_ddim_step_with_the_true_picture_lands_where_the_same_noise_would(x0, noise, times):
+def test_a_ddim_step_with_the_true_picture_agrees_with_noising_by_the_same_noise(x0, noise, times):
     s, t = (torch.full((2,), value) for value in sorted(times))
     assert ddim_step(add_noise(x0, noise, t), x0, t, s).allclose(add_noise(x0, noise, s), atol=1e-3)
 
 
 @given(x0=normal(1, 1, 1, 1), x_t=normal(1, 1, 1, 1), times=st.tuples(st.floats(0.01, 0.98), st.floats(0.01, 0.98)))
-def test_a_ddpm_step_draws_from_what_bayes_rule_gives(x0, x_t, times):
+def test_a_ddpm_step_draws_from_the_posterior_of_bayes_rule(x0, x_t, times):
     """The product of q(x_s | x0) and q(x_t | x_s), both Gaussian in x_s, in double precision."""
     s, t = min(times), max(times) + 0.01
     a_s, a_t = (alpha_bar(torch.tensor([time], dtype=torch.float64)).item() for time in (s, t))
@@ -129,7 +129,7 @@ def test_a_ddpm_step_draws_from_what_bayes_rule_gives(x0, x_t, times):
     assert moved - still == pytest.approx(precision**-0.5, abs=1e-6)
 
 
-def test_ddpm_steps_with_the_true_picture_keep_to_the_noising_s_distribution():
+def test_ddpm_steps_with_the_true_picture_keep_the_distribution_of_noising():
     x0 = torch.tensor([-0.8, 0.1, 0.9]).view(1, 3, 1, 1).expand(20_000, -1, -1, -1)
     draw = generator(0)
     times = torch.tensor([0.9, 0.5, 0.2])[:, None].expand(-1, len(x0))
@@ -153,7 +153,7 @@ def test_sampling_with_a_network_that_knows_the_picture_ends_at_the_picture(meth
 
 
 @pytest.mark.parametrize("method, draws", [("ddim", 1), ("ddpm", 1 + 4)])
-def test_ddim_draws_noise_once_and_ddpm_at_every_step_too(method, draws):
+def test_ddim_draws_noise_once_and_ddpm_at_every_step(method, draws):
     used, expected = generator(0), generator(0)
     diffusion.sample(tiny_unet(), torch.tensor([0]), 4, method, used)
     for _ in range(draws):
@@ -172,7 +172,7 @@ def test_the_diffusion_loss_is_zero_for_a_network_that_knows_the_picture(seed):
     assert loss.item() == pytest.approx(0, abs=1e-3)
 
 
-def test_a_network_that_always_says_0_pays_the_variance_of_v():
+def test_the_loss_of_a_network_that_always_predicts_0_is_the_variance_of_v():
     torch.manual_seed(0)
     silent = lambda x_t, t, labels: torch.zeros_like(x_t)
     images = torch.randint(2, (2000, 3, 4, 4), generator=generator(0)).float()  # -1 or 1: variance 1 like the noise
@@ -189,7 +189,7 @@ def test_a_batch_s_times_are_spread_evenly_over_0_to_1(seed):
 
 
 @pytest.mark.parametrize("size, multipliers", [(32, (1, 2, 4)), (64, (1, 2, 4)), (64, (1, 1, 2, 2)), (16, (1,))])
-def test_the_u_net_gives_v_for_every_pixel(size, multipliers):
+def test_the_u_net_predicts_v_for_every_pixel(size, multipliers):
     model = UNet(size, 3, width=8, multipliers=multipliers)
     x = torch.randn(2, 3, size, size)
     assert model(x, torch.tensor([0.1, 0.9]), torch.tensor([0, 3])).shape == x.shape
@@ -210,7 +210,7 @@ def test_v_does_not_depend_on_the_rest_of_the_batch():
     assert model(x, t, labels).allclose(torch.cat(alone), atol=1e-5)
 
 
-def test_attention_is_where_the_side_is_small_enough():
+def test_attention_is_used_at_small_sides_only():
     attends = lambda model: [isinstance(stage.attend, diffusion.SelfAttention) for stage in model.down]
     assert attends(UNet(32, 3, width=8, attention_side=8)) == [False, True, True]  # sides 16, 8 and 4
     assert attends(UNet(32, 3, width=8, attention_side=0)) == [False, False, False]
@@ -224,7 +224,7 @@ def test_with_attention_the_corners_of_a_map_see_each_other():
 
 
 @given(w=st.floats(0.1, 5))
-def test_guidance_moves_v_away_from_the_one_without_a_class(w):
+def test_guidance_moves_v_away_from_the_prediction_without_a_class(w):
     model, x, t, labels = tiny_unet(), torch.randn(2, 3, 8, 8), torch.tensor([0.3, 0.8]), torch.tensor([0, 2])
     conditional, unconditional = model(x, t, labels), model(x, t, torch.tensor([3, 3]))
     expected = conditional + w * (conditional - unconditional)
@@ -236,7 +236,7 @@ def test_guidance_moves_v_away_from_the_one_without_a_class(w):
 
 
 @pytest.mark.parametrize("size, multipliers", [(32, (1, 2, 4)), (64, (1, 2, 4)), (64, (1, 1, 2, 2)), (16, (1,))])
-def test_the_generator_draws_and_the_discriminator_scores_pictures_of_any_size(size, multipliers):
+def test_generator_and_discriminator_handle_pictures_of_any_size(size, multipliers):
     model = Generator(size, 3, latent=4, width=8, multipliers=multipliers)
     images = model(torch.randn(2, 4), torch.tensor([0, 2]))
     assert images.shape == (2, 3, size, size) and images.min() >= 0 and images.max() <= 1
@@ -259,7 +259,7 @@ def test_the_class_reaches_every_norm_of_the_generator():
     assert all(isinstance(norm, gan.ConditionalNorm) for block in blocks for norm in (block.norm1, block.norm2))
 
 
-def test_a_conditional_norm_scales_and_shifts_what_batch_norm_gives():
+def test_a_conditional_norm_scales_and_shifts_the_result_of_batch_norm():
     torch.manual_seed(0)
     norm, x, condition = redrawn(gan.ConditionalNorm(4, 5)).train(), torch.randn(6, 4, 3, 3), torch.randn(6, 5)
     scale, shift = norm.modulation(condition).detach().numpy()[:, :, None, None].reshape(6, 2, 4, 1, 1).swapaxes(0, 1)
@@ -270,7 +270,7 @@ def test_a_conditional_norm_scales_and_shifts_what_batch_norm_gives():
 
 def test_flat_features_give_a_flat_picture_without_a_checkerboard():
     flat = torch.randn(1, 8, 1, 1, generator=generator(0)).expand(-1, -1, 8, 8)
-    inside = tiny_generator().head(flat)[..., 2:-2, 2:-2]  # beyond the reach of the border's zeros
+    inside = tiny_generator().head(flat)[..., 2:-2, 2:-2]  # outside the influence of the zero padding
     assert inside.allclose(inside[..., :1, :1].expand_as(inside), atol=1e-5)
 
 
@@ -295,7 +295,7 @@ def test_spectral_normalisation_keeps_every_weight_s_largest_singular_value_at_1
         for name, parameter in discriminator.named_parameters():
             if name.endswith("original"):
                 parameter.mul_(7)  # whatever training does to the weights...
-        for _ in range(100):  # one power iteration a pass
+        for _ in range(100):  # one power iteration per pass
             discriminator(pictures(), torch.tensor([0, 1]))
     normed = [m.weight for m in discriminator.modules() if hasattr(m, "parametrizations")]
     assert len(normed) == 9  # all of them: stem, 2 blocks of three (shortcuts too), score, classes
@@ -303,7 +303,7 @@ def test_spectral_normalisation_keeps_every_weight_s_largest_singular_value_at_1
         assert torch.linalg.matrix_norm(weight.detach().flatten(1), 2).item() == pytest.approx(1, abs=0.02)
 
 
-def test_a_score_is_the_picture_s_own_plus_its_agreement_with_the_class():
+def test_a_score_is_an_unconditional_part_plus_the_agreement_with_the_class():
     discriminator, images = tiny_discriminator().eval(), pictures(3)
     features = torch.relu(discriminator.blocks(discriminator.stem(2 * images - 1))).sum((2, 3))
     w, bias, classes = discriminator.score.weight, discriminator.score.bias, discriminator.classes.weight
@@ -321,7 +321,7 @@ def test_the_discriminator_s_step_leaves_the_generator_without_gradient():
     assert all(parameter.grad is not None for parameter in discriminator.parameters())
 
 
-def test_the_generator_s_step_reaches_all_of_the_generator_and_not_a_frozen_discriminator():
+def test_the_generator_s_step_reaches_the_whole_generator_but_not_the_frozen_discriminator():
     model, discriminator, labels = tiny_generator().train(), tiny_discriminator().requires_grad_(False), torch.arange(3)
     gan.gan_g_loss(discriminator, model(torch.randn(3, 4), labels), labels).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
@@ -329,7 +329,7 @@ def test_the_generator_s_step_reaches_all_of_the_generator_and_not_a_frozen_disc
     assert all(parameter.grad is None for parameter in discriminator.parameters())
 
 
-def test_the_game_is_the_hinge_game():
+def test_the_losses_are_hinge_losses():
     discriminator, labels = tiny_discriminator().eval(), torch.tensor([0, 2])
     real, fake = pictures(seed=0), pictures(seed=1)
     scores = discriminator(real, labels), discriminator(fake, labels)
@@ -340,13 +340,13 @@ def test_the_game_is_the_hinge_game():
 @given(weights=normal(3, 4, 4), images=normal(*PICTURES))
 def test_the_penalty_is_the_squared_slope_of_the_score_at_the_real_pictures(weights, images):
     labels = torch.tensor([0, 2])
-    linear = lambda x, labels: (weights * x).sum((1, 2, 3))  # its slope is the weights, everywhere
-    bowl = lambda x, labels: (labels * x.square().sum((1, 2, 3))) / 2  # its slope is the label times the picture
+    linear = lambda x, labels: (weights * x).sum((1, 2, 3))  # its gradient is the weights everywhere
+    bowl = lambda x, labels: (labels * x.square().sum((1, 2, 3))) / 2  # its gradient is the label times the picture
     assert gan.gradient_penalty(linear, images, labels).allclose(weights.square().sum(), rtol=1e-4)
     assert gan.gradient_penalty(bowl, images, labels).allclose(4 * images[1].square().sum() / 2, rtol=1e-4)
 
 
-def test_the_penalty_teaches_the_discriminator_s_weights():
+def test_the_penalty_has_gradients_for_the_discriminator_s_weights():
     weights = torch.randn(3, 8, 8, generator=generator(0)).requires_grad_()
     gan.gradient_penalty(lambda x, labels: (weights * x).sum((1, 2, 3)), pictures(), torch.tensor([0, 2])).backward()
     assert weights.grad.allclose(2 * weights, rtol=1e-4)
@@ -374,7 +374,7 @@ SAMPLERS = {
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_samples_are_pictures_that_seed_and_class_determine(name):
+def test_samples_are_pictures_determined_by_seed_and_class(name):
     draw, model = SAMPLERS[name], tiny_generator() if "gan" in name else tiny_unet()
     labels = torch.tensor([0, 1, 2, 0])
     samples = draw(model, labels, 1)
@@ -386,7 +386,7 @@ def test_samples_are_pictures_that_seed_and_class_determine(name):
 
 
 @pytest.mark.parametrize("model", [tiny_generator(), tiny_unet()], ids=["gan", "diffusion"])
-def test_a_model_comes_back_from_its_folder_as_it_was(model, tmp_path):
+def test_a_model_is_loaded_from_its_folder_unchanged(model, tmp_path):
     save_model(model, tmp_path)
     again = load_model(type(model), tmp_path)
     samples = [
@@ -405,14 +405,14 @@ def test_sizes_that_cannot_be_halved_are_refused(kind):
 
 
 class Colours(SimpleNamespace):
-    """A data set of twelve pictures, of which only the number and the classes are asked."""
+    """A data set of twelve pictures, of which only the number and the classes are used."""
 
     def __len__(self) -> int:
         return 12
 
 
 def session(steps: int) -> SimpleNamespace:
-    """What a training session has, small, on three flat colours; its `fit` runs the steps and keeps every state."""
+    """A small training session on three flat colours; its `fit` runs the steps and keeps every state."""
     shape = SimpleNamespace(width=16, multipliers=(1, 2), patch=1, attention_side=4, latent=4)
     rates = {"learning_rate": 1e-2, "d_learning_rate": 1e-2, "ema_decay": 0.9, "warmup": 1, "cooldown": 0.5}
     settings = SimpleNamespace(steps=steps, batch_size=12, class_dropout=0.1, clip=1.0, penalty=1.0, **rates)
@@ -449,7 +449,7 @@ TRAIN = {"gan": rivals.train_gan, "diffusion": rivals.train_diffusion}
 
 
 @pytest.mark.parametrize("stage", TRAIN)
-def test_what_training_gives_is_the_weights_running_mean(stage, tmp_path):
+def test_the_result_of_training_is_the_running_mean_of_the_weights(stage, tmp_path):
     short = session(steps=4)
     model, seconds = TRAIN[stage](short, tmp_path)
     assert seconds == 1.0 and not model.training
@@ -463,11 +463,11 @@ def test_what_training_gives_is_the_weights_running_mean(stage, tmp_path):
 
 
 @pytest.mark.parametrize("stage", TRAIN)
-def test_training_that_goes_on_from_a_checkpoint_gives_the_same_weights(stage, tmp_path):
+def test_training_resumed_from_a_checkpoint_gives_the_same_weights(stage, tmp_path):
     whole = session(steps=4)
     whole.fit = lambda *args, batch: loop.fit(*args[:-1], save_every=2, picture=args[-1], batch=batch)
     once, _ = TRAIN[stage](whole, tmp_path)
-    assert checkpoints(tmp_path)  # of step 2, where the second time begins
+    assert checkpoints(tmp_path)  # of step 2, where the second training starts
     again, _ = TRAIN[stage](whole, tmp_path)
     values = again.state_dict()
     assert all(value.equal(values[key]) for key, value in once.state_dict().items())

@@ -1,4 +1,4 @@
-"""Laws of training at scale: what it will take, random crops, images read ahead, less memory (lesson 9)."""
+"""Training at scale: estimates, random crops, reading ahead, and less memory (lesson 9)."""
 
 import json
 import threading
@@ -33,13 +33,13 @@ from minimaskgit.training.estimate import (
 from minimaskgit.training.session import ROOM
 from minimaskgit.transformer import Transformer
 
-# --- How much arithmetic ---
+# --- Estimates ---
 
 sizes = st.integers(1, 6)
 
 
 @given(depth=sizes, width=sizes, mlp=sizes, codes=sizes, sequence=sizes, batch=sizes)
-def test_a_training_step_costs_three_products_a_matrix(depth, width, mlp, codes, sequence, batch):
+def test_a_training_step_costs_three_products_per_matrix(depth, width, mlp, codes, sequence, batch):
     def product(rows, inner, columns):  # forward; backward costs two more of the same size
         return 3 * 2 * rows * inner * columns
 
@@ -51,26 +51,26 @@ def test_a_training_step_costs_three_products_a_matrix(depth, width, mlp, codes,
 
 
 @given(batch=sizes, tokens=sizes, steps=sizes, seconds=st.floats(0.1, 10))
-def test_tokens_a_second_times_seconds_are_all_tokens(batch, tokens, steps, seconds):
+def test_tokens_per_second_times_seconds_are_all_tokens(batch, tokens, steps, seconds):
     assert tokens_per_second(batch, tokens, steps, seconds) * seconds == pytest.approx(batch * tokens * steps)
 
 
-def test_the_formula_counts_what_torch_counts_of_a_forward_pass():
+def test_the_formula_agrees_with_torch_s_count_for_a_forward_pass():
     with torch.device("meta"):
         model = Transformer(11, 3, 9, width=16, depth=2, heads=2, mlp_width=32)
     flops = cost(Config(precision="fp32"), model, (2, 9), (2,)).flops
-    # The formula has all ten rows go through the head; the model drops the class token's before.
+    # The formula passes all ten rows through the head; the model drops the class token's row first.
     head = 2 * 2 * (16 * 16 + 16 * 11)
     assert 3 * (flops + head) == pytest.approx(transformer_flops(model, 2))
 
 
-def test_what_a_convolution_costs_and_keeps_is_counted():
+def test_the_cost_and_memory_of_a_convolution_are_counted():
     with torch.device("meta"):
         layer = nn.Conv2d(3, 5, 3, padding=1, bias=False)
     assert cost(Config(precision="fp32"), layer, (2, 3, 8, 8)) == Cost(2 * 2 * 64 * 5 * 27, 4 * 2 * 3 * 64)
 
 
-def test_of_the_published_model_nothing_is_computed_and_everything_counted():
+def test_the_published_model_is_counted_without_computing_anything():
     found = {e.stage: e for e in estimates(paper(), 1000, ["tokenizer", "transformer"])}
     assert list(found) == ["classifier", "tokenizer", "transformer"]
     assert found["transformer"].parameters == 172_457_193
@@ -78,7 +78,7 @@ def test_of_the_published_model_nothing_is_computed_and_everything_counted():
     assert found["transformer"].steps == paper().transformer_training.steps
 
 
-def test_less_is_kept_of_more_processes_parts_and_recomputed_layers():
+def test_more_processes_more_parts_and_recomputation_need_less_memory():
     def memory(processes=1, **settings):
         return estimates(replace(full(), **settings), 200, ["transformer"], processes)[0].memory
 
@@ -87,16 +87,16 @@ def test_less_is_kept_of_more_processes_parts_and_recomputed_layers():
     assert memory(processes=2, shard=True) == memory() / 2
 
 
-def test_the_table_tells_the_time_at_the_speed_it_names():
+def test_the_table_shows_the_time_at_the_speed_it_names():
     found = [estimate.Estimate("transformer", 2_000_000, 1000, 8, 3e12, 2**29, 2**29)]
     text = estimate.table(found, 1e12, processes=2)
     assert estimate.seconds(found[0], 1e12, 2) == pytest.approx(1000 * 3 / (2 * estimate.UTILISATION))
     assert "83 min" in text and "2 processes" in text and "3,000" in text
 
 
-@pytest.mark.parametrize("seconds, said", [(45, "45 s"), (720, "12 min"), (12_240, "3.4 h"), (1_036_800, "12 days")])
-def test_durations_are_said_as_people_say_them(seconds, said):
-    assert timing.duration(seconds) == said
+@pytest.mark.parametrize("seconds, text", [(45, "45 s"), (720, "12 min"), (12_240, "3.4 h"), (1_036_800, "12 days")])
+def test_durations_are_easy_to_read(seconds, text):
+    assert timing.duration(seconds) == text
 
 
 @given(
@@ -106,18 +106,18 @@ def test_durations_are_said_as_people_say_them(seconds, said):
     batch=st.sampled_from([1, 6, 12, 16]),
     shares=st.sampled_from([1, 2]),
 )
-def test_a_batch_is_cut_into_as_few_pieces_as_fit(state, kept, free, batch, shares):
+def test_a_batch_is_split_into_as_few_parts_as_fit(state, kept, free, batch, shares):
     batch *= shares
     cuts = cuts_to_fit([estimate.Estimate("x", 1, 1, batch, 1.0, state, kept)], free, shares)
     assert batch % (cuts * shares) == 0
-    if state + kept / cuts > free:  # then no more can be done
+    if state + kept / cuts > free:  # it cannot be split further
         assert batch % (2 * cuts * shares)
     if cuts > 1:
         assert state + kept / (cuts // 2) > free
 
 
 def trained_with(folder, monkeypatch, free=None):
-    """Metrics of a tiny transformer trained by `train` where `free` bytes of memory are free, and its settings."""
+    """Train a tiny transformer as if `free` bytes of memory were free; returns its metrics and settings."""
     if free is not None:
         monkeypatch.setattr("minimaskgit.training.session.free_memory", lambda device: free)
     torch.manual_seed(0)  # the same tokenizer
@@ -127,15 +127,15 @@ def trained_with(folder, monkeypatch, free=None):
 
 
 @pytest.mark.usefixtures("own_accelerator")
-def test_where_memory_is_short_the_batch_is_cut_and_the_training_the_same(tmp_path, monkeypatch, capsys):
+def test_if_memory_is_short_the_batch_is_split_and_the_training_is_the_same(tmp_path, monkeypatch, capsys):
     whole, config = trained_with(tmp_path / "whole", monkeypatch)
     assert config.accumulate == 1 and "--accumulate" not in capsys.readouterr().out
     (found,) = estimates(config, 4, ["transformer"])
     free = (found.state + 0.3 * found.activations) / ROOM  # room for a quarter
     cut, config = trained_with(tmp_path / "cut", monkeypatch, free)
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert config.accumulate == GradientState().num_steps == 4
-    assert "in 4 parts (--accumulate 4)" in told and "warning" not in told
+    assert "in 4 parts (--accumulate 4)" in printed and "warning" not in printed
     for a, b in zip(whole.splitlines(), cut.splitlines(), strict=True):
         assert json.loads(a) == pytest.approx(json.loads(b), rel=1e-3)
     stages.train(config, tmp_path / "cut", ["transformer"], resume=True)
@@ -143,14 +143,14 @@ def test_where_memory_is_short_the_batch_is_cut_and_the_training_the_same(tmp_pa
 
 
 @pytest.mark.usefixtures("own_accelerator")
-def test_where_even_the_smallest_parts_do_not_fit_a_warning_comes_before_the_work(tmp_path, monkeypatch, capsys):
+def test_if_even_the_smallest_parts_do_not_fit_a_warning_comes_first(tmp_path, monkeypatch, capsys):
     _, config = trained_with(tmp_path, monkeypatch, free=1000)
     assert config.accumulate == 8
     assert "warning: transformer needs" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("own_accelerator")
-def test_a_second_stage_may_be_cut_otherwise_than_the_first(tmp_path, monkeypatch):
+def test_a_second_stage_may_be_split_differently_from_the_first(tmp_path, monkeypatch):
     _, config = trained_with(tmp_path, monkeypatch, free=1000)
     stages.train(replace(config, accumulate=1), tmp_path, ["autoregressive"])
 
@@ -190,21 +190,21 @@ def test_crops_and_mirrors_are_drawn_for_the_batch_and_the_same_in_parts(tmp_pat
 
 
 @given(depth=st.integers(1, 5), steps=st.lists(st.integers(0, 3), max_size=6))
-def test_what_is_computed_ahead_is_what_was_asked_for(depth, steps):
+def test_values_computed_ahead_are_those_of_the_requested_steps(depth, steps):
     ahead, step = Ahead(lambda step: step * step, depth), 0
     for stride in steps:  # steps may be left out
         step += stride + 1
         assert ahead(step) == step**2
 
 
-def test_the_next_steps_are_computed_while_nobody_waits():
+def test_the_next_steps_are_computed_in_the_background():
     begun = [threading.Event() for _ in range(4)]
     ahead = Ahead(lambda step: begun[step].set(), depth=3)
     ahead(0)
     assert begun[2].wait(10) and not begun[3].is_set()
 
 
-def test_an_error_while_reading_ahead_is_raised_where_the_step_is_asked_for():
+def test_an_error_while_reading_ahead_is_raised_when_the_step_is_requested():
     def broken(step):
         if step == 1:
             raise ValueError("broken image")
@@ -217,7 +217,7 @@ def test_an_error_while_reading_ahead_is_raised_where_the_step_is_asked_for():
 
 
 @pytest.mark.usefixtures("own_accelerator")
-def test_on_a_cpu_the_thread_that_trains_reads_too(tmp_path, monkeypatch):
+def test_on_a_cpu_the_training_thread_also_reads(tmp_path, monkeypatch):
     readers, session = [], tiny_session(tmp_path)
     batch = ImageData.batch
     monkeypatch.setattr(ImageData, "batch", lambda *given: readers.append(threading.current_thread()) or batch(*given))
@@ -225,7 +225,7 @@ def test_on_a_cpu_the_thread_that_trains_reads_too(tmp_path, monkeypatch):
     assert readers == [threading.main_thread()]
 
 
-def test_images_decoded_when_asked_for_come_in_order():
+def test_images_decoded_on_access_are_in_order():
     read = lambda index: torch.full((3, 2, 2), index, dtype=torch.uint8)
     data = ImageData(["a"], 2, torch.arange(9), read=read)
     images, labels = data.batch(torch.tensor([5, 0, 8]))
@@ -250,7 +250,7 @@ def test_recomputed_activations_give_the_same_gradients(causal):
 @pytest.mark.slow
 @pytest.mark.usefixtures("own_accelerator")
 def test_a_compiled_transformer_learns_the_same(tmp_path, monkeypatch):
-    # A kernel kept from a process that was limited to other instructions can abort this one.
+    # A kernel cached by a process with other instruction sets can abort this one.
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kernels"))
     losses = []
     for compiled in (False, True):
@@ -277,7 +277,7 @@ def test_a_tokenizer_s_cost_grows_with_its_pictures():
 
 
 @pytest.mark.usefixtures("own_accelerator")
-def test_compiling_without_a_compiler_is_told_in_one_line(tmp_path, monkeypatch):
+def test_compiling_without_a_compiler_is_refused_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("minimaskgit.training.session.shutil.which", lambda name: None)
     with pytest.raises(UserError, match=r"--compile needs a C\+\+ compiler"):
         tiny_session(tmp_path, compile=True)

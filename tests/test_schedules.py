@@ -1,4 +1,4 @@
-"""Laws of the package's table of schedules; those of each schedule alone are in laws/test_lesson_3.py."""
+"""The package's table of schedules; laws of single schedules are in laws/test_lesson_3.py."""
 
 import math
 
@@ -32,14 +32,14 @@ def test_a_schedule_is_the_formula_of_the_paper_to_twelve_digits(name, r, num_to
 
 @pytest.mark.parametrize("dtype", [torch.float, torch.double])
 @given(name=schedule_names, r=fractions, num_tokens=canvas_sizes)
-def test_a_schedule_stays_between_0_and_1_to_the_bit_even_on_a_canvas_of_one_token(dtype, name, r, num_tokens):
+def test_a_schedule_is_exactly_within_0_and_1_even_on_a_canvas_of_one_token(dtype, name, r, num_tokens):
     value = SCHEDULES[name](torch.tensor([r], dtype=dtype), num_tokens)
     assert value.shape == (1,) and value.dtype == dtype
     assert 0 <= value.item() <= 1  # false for NaN too
 
 
 @given(r=fractions, num_tokens=canvas_sizes)
-def test_bert_masks_15_percent_whatever_the_progress(r, num_tokens):
+def test_bert_masks_15_percent_at_any_progress(r, num_tokens):
     assert gamma("bert", r, num_tokens).item() == pytest.approx(0.15)
 
 
@@ -50,13 +50,13 @@ def test_concave_schedules_mask_more_than_the_line_and_convex_ones_less(r):
     assert all(gamma(name, r) < line for name in CONVEX)
 
 
-def test_half_way_the_schedules_stand_in_the_paper_s_order():
+def test_at_half_progress_the_schedules_are_in_the_paper_s_order():
     at_half = {name: gamma(name, 0.5).item() for name in oracles.GAMMA}
     expected = {
         "exponential": 15 / 16,  # of 256 tokens
         "cubic": 7 / 8,
         "square": 3 / 4,
-        "cosine": math.sqrt(1 / 2),  # (1 + cos(pi r)) / 2, which some take for "the cosine", would be 1/2
+        "cosine": math.sqrt(1 / 2),  # (1 + cos(pi r)) / 2, another "cosine", would be 1/2
         "linear": 1 / 2,
         "square_root": 1 - math.sqrt(1 / 2),
         "bert": 0.15,

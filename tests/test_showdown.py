@@ -1,4 +1,4 @@
-"""The showdown from end to end, and its verdicts."""
+"""The showdown end to end, and its verdicts."""
 
 import json
 
@@ -25,9 +25,9 @@ def result(showdown_folder) -> dict:
 
 @pytest.fixture(scope="module")
 def showdown_folder(tmp_path_factory):
-    """A tiny run, from nothing to the showdown, with few steps and few samples."""
+    """A tiny run from scratch to the showdown, with few steps and few samples."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    train.main(["--out", str(folder), "--stage", "tokenizer", *TINY_RUN])  # all else is trained by compare
+    train.main(["--out", str(folder), "--stage", "tokenizer", *TINY_RUN])  # compare trains everything else
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(showdown, "DIFFUSION_STEPS", (250, 2))
         patch.setattr(showdown, "EDITS", 20)
@@ -36,7 +36,7 @@ def showdown_folder(tmp_path_factory):
     return folder
 
 
-def test_everybody_is_timed_and_judged(showdown_folder, result):
+def test_every_model_is_timed_and_judged(showdown_folder, result):
     assert [row["name"].split(",")[0] for row in result["rows"]] == [
         *("MaskGIT", "MaskGIT", "autoregressive", "autoregressive", "GAN", "diffusion", "diffusion"),
     ]
@@ -50,7 +50,7 @@ def test_everybody_is_timed_and_judged(showdown_folder, result):
         assert Image.open(showdown_folder / "showdown" / name).size > (100, 100)
 
 
-def test_training_seconds_are_those_of_all_stages_that_one_stands_on(showdown_folder, result):
+def test_training_seconds_include_all_stages_that_a_model_depends_on(showdown_folder, result):
     def seconds(stage: str) -> float:
         return json.loads((showdown_folder / stage / "evaluation.json").read_text("utf-8"))["seconds"]
 
@@ -73,7 +73,7 @@ def test_the_cache_changes_no_picture_so_quality_is_measured_once(showdown_folde
     assert rows["autoregressive, cache"]["scores"] == rows["autoregressive, no cache"]["scores"]
 
 
-def test_the_table_has_a_line_for_each_and_one_for_real_images(result):
+def test_the_table_has_a_line_for_each_model_and_one_for_real_images(result):
     lines = showdown.table(result).splitlines()
     for row in result["rows"]:
         assert sum(line.startswith(row["name"].ljust(25)) for line in lines) == 1
@@ -82,7 +82,7 @@ def test_the_table_has_a_line_for_each_and_one_for_real_images(result):
 
 
 @pytest.mark.parametrize("better", [True, False])
-def test_a_verdict_follows_the_measured_numbers_whoever_they_favour(result, better):
+def test_a_verdict_follows_the_measured_numbers_in_either_direction(result, better):
     changed = json.loads(json.dumps(result))
     for row in changed["rows"]:
         ours = row["name"].startswith("MaskGIT") == better

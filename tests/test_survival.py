@@ -1,4 +1,4 @@
-"""Laws of long runs: killed at any moment and resumed, a run ends as one never interrupted, to the bit (lesson 9)."""
+"""Long runs: a run that is killed at any moment and resumed ends exactly as an uninterrupted one (lesson 9)."""
 
 import itertools
 import multiprocessing
@@ -15,7 +15,7 @@ from minimaskgit import train
 from minimaskgit.training import session, stages
 from minimaskgit.training.checkpoint import checkpoints
 
-# Every kind of state there is: dropout, dead codes, EMA, an adversary that joins late, batches in parts.
+# All kinds of state: dropout, dead codes, EMA, an adversary that joins late, batches in parts.
 SETTINGS = [
     *("--images.count", "40", "--images.flip", "--report-every", "3", "--save-every", "2", "--picture-every", "5"),
     *("--classifier.steps", "8", "--classifier.width", "8", "--classifier.batch-size", "8", "--precision", "fp32"),
@@ -34,12 +34,12 @@ KILLS = 5
 if not hasattr(os, "fork"):
     pytest.skip("Windows has neither fork, without which this takes hours, nor SIGKILL", allow_module_level=True)
 processes = multiprocessing.get_context("forkserver")
-# What every process would have to import again; the second is what torch's first optimizer imports.
+# Imported once here, so that forked processes need not; the second is imported by torch's first optimizer.
 processes.set_forkserver_preload(["minimaskgit.train", "torch._dynamo", "test_survival"])
 
 
 def train_here(arguments: list[str], stage: str, moment: int, calls) -> None:
-    """Train a stage, be killed at the moment-th function call since it began; the calls are counted."""
+    """Train a stage, and be killed at function call number `moment` after the start; the calls are counted."""
     real_fit, real_load_data = session.fit, session.load_data
 
     def count(frame, event, argument) -> None:
@@ -61,7 +61,7 @@ def train_here(arguments: list[str], stage: str, moment: int, calls) -> None:
 
 
 def in_a_process(folder: Path, stage: str, moment: int = 0) -> tuple[int, int]:
-    """Train `stage` in a process of its own, going on if `folder` has a run; gives its exit code and its calls."""
+    """Train `stage` in a separate process, resuming if `folder` has a run; returns its exit code and its calls."""
     calls = processes.Value("q", 0, lock=False)
     settings = ["--resume"] if (folder / "config.json").exists() else SETTINGS
     alone = ["--accumulate", "1"] if stage in stages.RIVALS else []
@@ -73,13 +73,13 @@ def in_a_process(folder: Path, stage: str, moment: int = 0) -> tuple[int, int]:
 
 
 def outcome(folder: Path) -> tuple[bytes, str]:
-    """What a stage has learned, and what it told on the way."""
+    """A stage's final weights, and everything it reported."""
     return (folder / "model.safetensors").read_bytes(), (folder / "metrics.jsonl").read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory) -> dict[str, tuple[Path, int, tuple[bytes, str]]]:
-    """Of every stage: the run folder before it, how many calls it takes, and its outcome."""
+    """For every stage: the run folder before it, its number of calls, and its outcome."""
     folder, found = tmp_path_factory.mktemp("whole"), {}
     for stage in STAGES:
         before = shutil.copytree(folder, tmp_path_factory.mktemp("before") / stage)
@@ -91,7 +91,7 @@ def uninterrupted(tmp_path_factory) -> dict[str, tuple[Path, int, tuple[bytes, s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_run_killed_at_any_moment_and_resumed_ends_as_one_never_interrupted(uninterrupted, tmp_path, stage):
+def test_a_run_killed_at_any_moment_and_resumed_ends_as_an_uninterrupted_one(uninterrupted, tmp_path, stage):
     before, calls, expected = uninterrupted[stage]
     moments, kills, runs = random.Random(stage), 0, itertools.count()
     while kills < KILLS:
@@ -100,6 +100,6 @@ def test_a_run_killed_at_any_moment_and_resumed_ends_as_one_never_interrupted(un
             code, _ = in_a_process(folder, stage, moments.randrange(1, calls) if kills < KILLS else 0)
             assert code in (0, -signal.SIGKILL)
             kills += code == -signal.SIGKILL
-        if code:  # what a kill just before the end left behind goes when the run is resumed
+        if code:  # leftovers of a kill just before the end are removed when the run is resumed
             assert in_a_process(folder, stage)[0] == 0
         assert outcome(folder / stage) == expected and not checkpoints(folder / stage)

@@ -1,6 +1,6 @@
-"""Laws of the tokenizer: learning the codebook, pictures to tokens and back (lessons 1 and 2).
+"""The tokenizer: learning the codebook, and pictures to tokens and back (lessons 1 and 2).
 
-The laws of the functions that a student writes are in laws/test_lesson_1.py.
+Laws of the functions that students write are in laws/test_lesson_1.py.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ def pictures(count: int = 3, size: int = 8, seed: int = 0) -> torch.Tensor:
 
 
 def latents(count: int = 2, seed: int = 0) -> torch.Tensor:
-    """What an encoder could give: (B, D, 2, 3)."""
+    """Possible outputs of an encoder: (B, D, 2, 3)."""
     return torch.randn(count, D, 2, 3, generator=generator(seed))
 
 
@@ -31,7 +31,7 @@ def quantizer(**options) -> VectorQuantizer:
     return VectorQuantizer(K, D, **options)
 
 
-# --- Looking up ---
+# --- Look-up ---
 
 
 @pytest.mark.parametrize("l2_norm", [False, True])
@@ -48,7 +48,7 @@ def test_a_quantized_vector_is_the_nearest_entry(l2_norm):
 def test_on_the_unit_sphere_only_the_direction_counts(seed, scale):
     vq = quantizer(l2_norm=True).eval()
     with torch.no_grad():
-        vq.codebook.mul_(torch.rand(K, 1, generator=generator(seed)) + 0.1)  # entries of other lengths
+        vq.codebook.mul_(torch.rand(K, 1, generator=generator(seed)) + 0.1)  # entries with other lengths
     z = latents(seed=seed)
     cosines = torch.cosine_similarity(z.movedim(1, -1)[..., None, :], vq.codebook, dim=-1)
     assert vq(z).codes.equal(cosines.argmax(-1)) and vq(scale * z).codes.equal(vq(z).codes)
@@ -56,7 +56,7 @@ def test_on_the_unit_sphere_only_the_direction_counts(seed, scale):
 
 
 @pytest.mark.parametrize("l2_norm", [False, True])
-def test_codes_are_looked_up_in_single_precision_also_under_autocast(l2_norm):
+def test_codes_are_looked_up_in_single_precision_even_under_autocast(l2_norm):
     torch.manual_seed(0)
     vq, z = VectorQuantizer(512, 16, l2_norm=l2_norm).eval(), torch.randn(16, 16, 8, 8, generator=generator(0))
     expected = vq(z).codes
@@ -79,10 +79,10 @@ def test_a_picture_s_loss_reaches_the_encoder_and_only_the_used_entries_learn(l2
     assert (vq.codebook.grad.abs().sum(1) > 0).equal(used)
 
 
-# --- What the codebook learns without gradient ---
+# --- How the codebook learns without gradient ---
 
 
-def test_ema_moves_each_entry_to_the_running_mean_of_what_it_stood_for():
+def test_ema_moves_each_entry_to_the_running_mean_of_its_vectors():
     vq = quantizer(l2_norm=False, ema=True, ema_decay=0.8, revive_after=0)
     count, total = np.ones(K), vq.codebook.detach().double().numpy().copy()
     for seed in range(4):
@@ -94,7 +94,7 @@ def test_ema_moves_each_entry_to_the_running_mean_of_what_it_stood_for():
         np.testing.assert_allclose(vq.codebook.detach().numpy(), total / count[:, None], rtol=1e-4, atol=1e-5)
 
 
-def test_with_ema_the_codebook_has_no_loss_and_no_gradient_but_the_encoder_has_both():
+def test_with_ema_only_the_encoder_has_a_loss_and_a_gradient():
     vq, z = quantizer(ema=True), latents().requires_grad_()
     out = vq(z)
     assert out.codebook_loss == 0 and out.commitment_loss > 0 and not vq.codebook.requires_grad
@@ -103,7 +103,7 @@ def test_with_ema_the_codebook_has_no_loss_and_no_gradient_but_the_encoder_has_b
 
 
 def with_a_dead_entry(**options) -> VectorQuantizer:
-    """Entry 0 lies where no latent ever comes."""
+    """A quantizer whose entry 0 is far from all latents."""
     vq = quantizer(l2_norm=False, **options)
     with torch.no_grad():
         vq.codebook[0] = 1000
@@ -113,8 +113,8 @@ def with_a_dead_entry(**options) -> VectorQuantizer:
 
 
 @pytest.mark.parametrize("ema", [False, True])
-def test_an_entry_unused_for_long_restarts_at_an_encoder_output_and_the_live_ones_stay(ema):
-    vq = with_a_dead_entry(revive_after=3, ema=ema, ema_decay=1.0)  # a decay of 1 holds the running means still
+def test_an_entry_unused_for_long_restarts_at_an_encoder_output_and_used_entries_stay(ema):
+    vq = with_a_dead_entry(revive_after=3, ema=ema, ema_decay=1.0)  # a decay of 1 keeps the running means constant
     before = vq.codebook.detach().clone()
     for seed in range(2):
         vq(latents(20, seed))
@@ -125,10 +125,10 @@ def test_an_entry_unused_for_long_restarts_at_an_encoder_output_and_the_live_one
     assert vq.codebook[live].equal(before[live])
     outputs = z.movedim(1, -1).reshape(-1, D)
     assert (outputs == vq.codebook[0]).all(1).any()
-    assert vq.idle[0] == 0 and 0 in vq(z).codes  # found again at once
+    assert vq.idle[0] == 0 and 0 in vq(z).codes  # used again at once
 
 
-def test_a_revived_entry_has_the_unit_length_of_the_others():
+def test_a_revived_entry_has_unit_length_like_the_others():
     vq = quantizer(l2_norm=True, revive_after=1)
     vq(100 * latents())
     assert vq.codebook.norm(dim=1).allclose(torch.ones(K))
@@ -142,7 +142,7 @@ def test_without_revival_dead_entries_stay_dead():
     assert vq.codebook.equal(before)
 
 
-def test_the_count_of_idle_batches_is_each_entry_s_own():
+def test_each_entry_has_its_own_count_of_idle_batches():
     vq, batches = quantizer(l2_norm=False, revive_after=0), [latents(1, seed) for seed in range(4)]
     used = [vq(z).codes.unique().tolist() for z in batches]
     expected = [next((age for age, u in enumerate(reversed(used)) if k in u), 4) for k in range(K)]
@@ -163,7 +163,7 @@ def test_revival_within_a_step_changes_nothing_for_its_gradients(l2_norm, ema):
 
 
 @pytest.mark.parametrize("ema", [False, True])
-def test_a_tokenizer_in_use_no_longer_learns(ema):
+def test_a_tokenizer_in_eval_mode_does_not_learn(ema):
     vq = quantizer(ema=ema, revive_after=1).eval()
     before = {name: value.clone() for name, value in vq.state_dict().items()}
     vq(latents())
@@ -178,7 +178,7 @@ def test_a_tokenizer_in_use_no_longer_learns(ema):
     patch=st.sampled_from([1, 2, 4]), levels=st.integers(1, 3), grid=st.integers(1, 3), blocks=st.integers(1, 2),
     released=st.booleans(),
 )  # fmt: skip
-def test_pictures_become_a_grid_of_codes_and_pictures_again(patch, levels, grid, blocks, released):
+def test_pictures_become_a_grid_of_codes_and_then_pictures(patch, levels, grid, blocks, released):
     f = patch * 2 ** (levels - 1)
     model = Tokenizer(f * grid, 4, (1, 2, 3)[:levels], blocks, patch, K, D, released_shortcut=released).eval()
     assert (model.downsampling, model.grid, model.num_tokens) == (f, grid, grid**2)
@@ -199,14 +199,14 @@ def test_forward_is_encode_then_decode_in_raster_order(l2_norm):
     assert len(quantized.codes.unique()) > 1
 
 
-def test_the_reconstruction_loss_teaches_every_part_of_encoder_and_decoder():
+def test_the_reconstruction_loss_has_gradients_for_all_of_encoder_and_decoder():
     model, images = tiny_tokenizer(), pictures()
     (model(images)[0] - images).square().mean().backward()
     for name, parameter in [*model.encoder.named_parameters(), *model.decoder.named_parameters()]:
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
-def test_the_decoder_s_last_layer_is_the_last_to_have_weights():
+def test_last_layer_is_the_decoder_s_last_layer_with_weights():
     decoder = tiny_tokenizer().decoder
     assert decoder.last_layer is [p for p in decoder.parameters() if p.ndim > 1][-1]
 
@@ -216,7 +216,7 @@ def test_a_picture_is_encoded_the_same_alone_and_in_a_batch():
     assert model.encode(images).equal(torch.cat([model.encode(image[None]) for image in images]))
 
 
-def test_a_tokenizer_learns_a_few_pictures_by_heart():
+def test_a_tokenizer_memorises_a_few_pictures():
     model, images = tiny_tokenizer(num_codes=32), pictures(2)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
     for _ in range(80):

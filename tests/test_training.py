@@ -1,4 +1,4 @@
-"""Laws of the training loop: the order of batches, learning rates, stopping and going on (lesson 9)."""
+"""The training loop: the order of batches, learning rates, interrupting and resuming (lesson 9)."""
 
 import json
 import math
@@ -35,19 +35,19 @@ from minimaskgit.transformer import Transformer
 
 
 @given(count=st.integers(1, 30), batch_size=st.integers(1, 40), seed=seeds)
-def test_every_sample_comes_once_an_epoch(count, batch_size, seed):
-    steps = 3 * count  # whole epochs, as many as the batch is large
+def test_every_sample_comes_once_per_epoch(count, batch_size, seed):
+    steps = 3 * count  # whole epochs, as many as the batch size
     batches = [batch_indices(count, batch_size, step, seed) for step in range(steps)]
     assert all(batch.shape == (batch_size,) and batch.dtype == torch.int64 for batch in batches)
     for epoch in torch.cat(batches).split(count):
         assert epoch.sort().values.tolist() == list(range(count))
 
 
-def test_epochs_and_seeds_have_orders_of_their_own_and_a_step_always_the_same():
+def test_epochs_and_seeds_have_different_orders_and_a_step_always_the_same_samples():
     order = {(seed, step): batch_indices(50, 50, step, seed).tolist() for seed in (0, 1) for step in (0, 1)}
     assert len({tuple(indices) for indices in order.values()}) == 4
     assert all(batch_indices(50, 50, step, seed).tolist() == order[seed, step] for seed, step in order)
-    batch_indices(50, 50, 0, 0).zero_()  # who writes to a batch does not spoil the next
+    batch_indices(50, 50, 0, 0).zero_()  # changing a batch does not affect the next
     assert batch_indices(50, 50, 0, 0).tolist() == order[0, 0]
 
 
@@ -75,7 +75,7 @@ def test_the_learning_rate_is_set_for_all_groups():
 
 
 @given(seed=seeds, largest=st.floats(0.01, 10))
-def test_a_gradient_longer_than_allowed_is_shortened_and_its_length_told(seed, largest):
+def test_a_gradient_over_the_limit_is_clipped_and_its_norm_returned(seed, largest):
     model = torch.nn.Linear(3, 2)
     for parameter in model.parameters():
         parameter.grad = torch.randn(parameter.shape, generator=generator(seed))
@@ -154,7 +154,7 @@ def test_training_twice_gives_the_same_weights_to_the_bit(tmp_path):
     assert not all(a.equal(b) for a, b in zip(weights(first), weights(other)))
 
 
-def test_a_run_that_crashed_and_was_resumed_is_the_uninterrupted_run_to_the_bit(tmp_path):
+def test_a_crashed_and_resumed_run_is_exactly_the_uninterrupted_run(tmp_path):
     whole = Lesson(tmp_path / "whole" / "stage")
     whole.train()
 
@@ -177,7 +177,7 @@ def test_a_run_that_crashed_and_was_resumed_is_the_uninterrupted_run_to_the_bit(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_stopped_finishes_its_step_saves_and_goes_on_to_the_bit(tmp_path, number):
+def test_an_interrupted_run_finishes_its_step_saves_and_resumes_exactly(tmp_path, number):
     whole = Lesson(tmp_path / "whole" / "stage")
     whole.train()
 
@@ -223,7 +223,7 @@ def test_the_seconds_of_earlier_sessions_count(tmp_path):
     assert lesson.train(12) >= 5000 and lesson.done == [11]
 
 
-def test_a_loss_that_is_no_number_stops_training_with_one_line_and_keeps_the_last_good_state(tmp_path):
+def test_a_nan_loss_stops_training_with_one_line_and_keeps_the_last_good_state(tmp_path):
     lesson = Lesson(tmp_path)
 
     def explode(step):
@@ -237,7 +237,7 @@ def test_a_loss_that_is_no_number_stops_training_with_one_line_and_keeps_the_las
     assert resumed.done[0] == 5
 
 
-def test_a_state_that_went_wrong_between_two_reports_is_not_saved_over_the_good_one(tmp_path):
+def test_a_state_that_broke_between_two_reports_is_not_saved_over_the_good_one(tmp_path):
     lesson = Lesson(tmp_path)
 
     def explode(step):
@@ -250,7 +250,7 @@ def test_a_state_that_went_wrong_between_two_reports_is_not_saved_over_the_good_
     assert resumed.done[0] <= 7
 
 
-def test_a_broken_step_is_named_and_the_numbers_of_its_samples_are_kept(tmp_path):
+def test_a_broken_step_is_named_and_the_indices_of_its_samples_are_saved(tmp_path):
     lesson, batch = Lesson(tmp_path), lambda step: batch_indices(20, 4, step, 0)
 
     def explode(step):
@@ -274,7 +274,7 @@ def test_reports_after_a_resume_are_those_of_an_uninterrupted_run(tmp_path):
     with pytest.raises(OSError, match="power cut"):
         parts.train(train_step=crash, report_every=4)  # saved at 5 and 10, reported at 4 and 8
     with (parts.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-        file.write('{"step": 12, "lo')  # and killed while it wrote
+        file.write('{"step": 12, "lo')  # and killed while it was writing
     resumed = Lesson(tmp_path / "parts" / "stage")
     resumed.train(report_every=4)
     assert resumed.done == [10, 11] and resumed.lines() == whole.lines()
@@ -307,12 +307,12 @@ def test_pictures_are_drawn_at_intervals_and_left_to_the_caller_at_the_end(tmp_p
     assert drawn == [2, 4]
 
 
-# --- What the training steps of the package really do ---
+# --- The package's training steps ---
 
 
 @pytest.fixture
 def own_accelerator():
-    """`accelerate` settles device and precision once a process: forget what other tests chose, and leave no choice."""
+    """Reset accelerate's device and precision, which it sets once per process, before and after the test."""
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -341,7 +341,7 @@ def tiny_run(folder: Path, **settings) -> Session:
 
 
 @pytest.mark.usefixtures("own_accelerator")
-def test_a_training_step_masks_every_sample_by_its_own_ratio_and_asks_for_the_hidden_tokens_only(tmp_path):
+def test_a_training_step_masks_every_sample_by_its_own_ratio_and_scores_only_hidden_tokens(tmp_path):
     ratios, losses, read = [], [], []
 
     def mask_counts(r, *rest):
@@ -376,7 +376,7 @@ def test_a_training_step_masks_every_sample_by_its_own_ratio_and_asks_for_the_hi
 
 
 @pytest.mark.usefixtures("own_accelerator")
-def test_classes_are_dropped_at_the_asked_rate_and_replaced_by_no_class(tmp_path):
+def test_classes_are_dropped_at_the_requested_rate_and_replaced_by_no_class(tmp_path):
     heard = []
     session = tiny_run(tmp_path, transformer_training=Training(steps=1, batch_size=512, class_dropout=0.25))
 
@@ -391,7 +391,7 @@ def test_classes_are_dropped_at_the_asked_rate_and_replaced_by_no_class(tmp_path
 
 
 @pytest.mark.usefixtures("own_accelerator")
-def test_in_training_too_the_discriminator_s_loss_has_no_way_back_to_the_tokenizer(tmp_path):
+def test_in_training_the_discriminator_s_loss_has_no_gradient_for_the_tokenizer(tmp_path):
     ways_back = []
 
     def listen(discriminator, real, fake):

@@ -1,6 +1,6 @@
-"""Laws of the transformer: who sees what, and what can come out (lesson 4; paper section 3.1).
+"""The transformer: which position sees what, and what can be predicted (lesson 4; paper section 3.1).
 
-The laws of the functions that a student writes are in laws/test_lesson_4.py, and of `shift_right` in test_lesson_6.py.
+Laws of the functions that students write are in laws/test_lesson_4.py; those of `shift_right` in test_lesson_6.py.
 """
 
 import pytest
@@ -27,7 +27,7 @@ def some_labels() -> torch.Tensor:
 
 
 def changed_positions(a: torch.Tensor, b: torch.Tensor) -> list[int]:
-    """Where two batches of logits (B, N, K) differ in every sample."""
+    """The positions at which two batches of logits (B, N, K) differ in every sample."""
     return torch.where(((a - b).abs().amax(-1) > 1e-5).all(0))[0].tolist()
 
 
@@ -36,7 +36,7 @@ def changed_positions(a: torch.Tensor, b: torch.Tensor) -> list[int]:
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.bfloat16, 0.02), (torch.float, 1e-5), (torch.double, 1e-12)])
 @pytest.mark.parametrize("causal", [False, True])
-def test_attention_keeps_the_precision_it_is_given(dtype, error, causal):
+def test_attention_returns_the_precision_of_its_input(dtype, error, causal):
     q, k, v = torch.randn(3, 2, 3, 5, 4, generator=generator(0)).to(dtype)
     mask = torch.ones(5, 5, dtype=torch.bool).tril() if causal else torch.ones(5, 5, dtype=torch.bool)
     scores = (q.double() @ k.double().mT / 2).masked_fill(~mask, -torch.inf)
@@ -44,7 +44,7 @@ def test_attention_keeps_the_precision_it_is_given(dtype, error, causal):
     assert out.dtype == dtype and out.double().allclose(scores.softmax(-1) @ v.double(), rtol=0, atol=error)
 
 
-# --- Who sees what ---
+# --- Which position sees what ---
 
 
 @model_runs
@@ -69,7 +69,7 @@ def test_a_bidirectional_model_sees_every_token_from_everywhere(tokens, place, p
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_every_position_sees_the_class_and_no_class_is_different_again(causal):
+def test_every_position_sees_the_class_and_no_class_differs_from_all(causal):
     model, tokens = tiny_transformer(causal=causal), some_tokens()
     answers = [model(tokens, torch.full((B,), label)) for label in range(C + 1)]
     for one in range(C + 1):
@@ -84,7 +84,7 @@ def test_samples_of_a_batch_do_not_see_each_other(causal):
     assert model(tokens, labels).allclose(alone, atol=1e-5)
 
 
-def test_the_same_token_means_something_else_elsewhere():
+def test_the_same_token_has_another_effect_at_another_position():
     model = tiny_transformer()
     logits = model(torch.full((B, N), model.mask_id), some_labels())
     for place in range(1, N):
@@ -99,11 +99,11 @@ def test_a_causal_model_reads_the_class_then_all_tokens_but_the_last(tokens):
     assert model(tokens, labels).equal(model.logits(read))
 
 
-# --- What can come out ---
+# --- What can be predicted ---
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_logits_are_over_the_codes_only_even_if_mask_and_classes_would_win(causal):
+def test_logits_are_only_over_codes_even_if_mask_and_classes_would_win(causal):
     model, tokens, labels = tiny_transformer(causal=causal), some_tokens(), some_labels()
     expected = model(tokens, labels)
     assert expected.shape == (B, N, K) and model.mask_id == K + C
@@ -138,46 +138,48 @@ def test_input_and_output_share_one_embedding_table():
     num_codes=st.integers(2, 20), num_classes=st.integers(1, 5), num_tokens=st.integers(1, 9), heads=st.integers(1, 3),
     depth=st.integers(1, 3), mlp=st.integers(1, 40), pre_norm=st.booleans(), causal=st.booleans(),
 )  # fmt: skip
-def test_the_number_of_parameters_is_the_papers_sum(
+def test_the_number_of_parameters_is_the_paper_s_sum(
     num_codes, num_classes, num_tokens, heads, depth, mlp, pre_norm, causal
 ):
     width = 8 * heads
     shape = (num_codes, num_classes, num_tokens, width, depth, heads, mlp)
-    model = Transformer(*shape, pre_norm=pre_norm, causal=causal)  # neither order nor direction has a say
+    model = Transformer(
+        *shape, pre_norm=pre_norm, causal=causal
+    )  # the same for either order of norms and either direction
     ids = num_codes + num_classes + 1
     block = 4 * (width * width + width) + 2 * width * mlp + mlp + width + 4 * width
     expected = (ids + num_tokens + 1) * width + 2 * width + depth * block + width * width + width + 2 * width + ids
     assert sum(p.numel() for p in model.parameters()) == expected
 
 
-def test_before_and_after_norm_are_different_models_with_the_same_parameters():
+def test_pre_norm_and_post_norm_are_different_models_with_the_same_parameters():
     after, before = (tiny_transformer(pre_norm=pre_norm) for pre_norm in (False, True))
     before.load_state_dict(after.state_dict())
     assert not before(some_tokens(), some_labels()).allclose(after(some_tokens(), some_labels()), atol=1e-2)
 
 
-def test_weights_start_small_and_none_is_further_than_two_standard_deviations():
+def test_initial_weights_are_small_and_within_two_standard_deviations():
     torch.manual_seed(0)
     model = Transformer(100, 10, 64, 64, 2, 4, 256)
     for name, parameter in model.named_parameters():
         if parameter.ndim == 2:
             assert parameter.abs().max() <= 0.04 + 1e-6, name
-            assert parameter.std().item() == pytest.approx(0.0176, rel=0.05), name  # 0.02, less the cut tails
+            assert parameter.std().item() == pytest.approx(0.0176, rel=0.05), name  # 0.02, minus the cut tails
         elif name.endswith("bias"):
             assert not parameter.any(), name
 
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("pre_norm", [False, True])
-def test_every_parameter_learns_but_the_rows_of_ids_that_were_not_there(causal, pre_norm):
+def test_every_parameter_learns_except_the_rows_of_unused_ids(causal, pre_norm):
     model = tiny_transformer(causal=causal, pre_norm=pre_norm)
     model(some_tokens(), some_labels()).square().sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad.any(), name
-    assert not model.bias.grad[K:].any() and not model.embedding.weight.grad[K + 1].any()  # class 1 was not there
+    assert not model.bias.grad[K:].any() and not model.embedding.weight.grad[K + 1].any()  # class 1 was not used
 
 
-def test_dropout_is_for_training_only():
+def test_dropout_is_only_used_in_training():
     model, tokens, labels = tiny_transformer(dropout=0.5), some_tokens(), some_labels()
     assert model(tokens, labels).equal(model(tokens, labels))
     model.train()

@@ -1,8 +1,8 @@
-"""The package as a wheel, away from the clone: the weights come along, and commands work or say what they need.
+"""The package as a wheel, without the clone: the weights are included, and commands work or say what they need.
 
     clone ──copy──> sdist ──> wheel ──> fresh environment, which borrows its dependencies from this one
 
-Nothing is fetched: the wheel is built with the setuptools that is installed here.
+Nothing is downloaded: the wheel is built with the installed setuptools.
 """
 
 import os
@@ -30,7 +30,7 @@ SDIST = "import sys; from setuptools import build_meta; build_meta.build_sdist(s
 
 
 def ran(command: list, folder: Path) -> subprocess.CompletedProcess:
-    """A command's end; without PYTHONPATH, through which the clone could be imported in place of the wheel."""
+    """Run a command without PYTHONPATH, so that the wheel is imported and not the clone."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     return subprocess.run(list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True)
@@ -49,7 +49,7 @@ def built(source: Path, out: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Path:
-    """A copy to build in, with another set of weights: building leaves folders behind."""
+    """A copy to build in, because building leaves folders behind; it has another set of weights."""
     clone = tmp_path_factory.mktemp("clone")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, clone)
@@ -66,10 +66,10 @@ def wheel(clone, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel, tmp_path_factory) -> Path:
-    """The Python of a fresh environment that has the wheel.
+    """The Python of a fresh environment with the wheel.
 
-    A .pth file lends it this environment's packages, behind its own. The .pth files in there are not read, so an
-    editable install of the clone stays unknown.
+    A .pth file adds this environment's packages after its own. Their .pth files are not read, so an editable install
+    of the clone is not found.
     """
     folder = tmp_path_factory.mktemp("fresh")
     venv.create(folder, symlinks=True)
@@ -82,7 +82,7 @@ def python(wheel, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run(python, tmp_path):
-    """Runs Python with the wheel, in an empty folder; whatever it does, the environment stays as it is."""
+    """Runs Python with the wheel in an empty folder; the environment stays unchanged."""
     before = files(python.parents[1])
     yield lambda *arguments: ran([python, *arguments], tmp_path)
     assert files(python.parents[1]) == before
@@ -98,7 +98,7 @@ def contents(wheel: Path) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist() if not name.endswith("RECORD")}
 
 
-def test_a_wheel_holds_the_package_all_weights_the_licence_and_nothing_else(clone, wheel):
+def test_a_wheel_contains_the_package_all_weights_the_licence_and_nothing_else(clone, wheel):
     inside = contents(wheel)
     package = {f"minimaskgit/{name}": data for name, data in files(clone / "minimaskgit").items()}
     weights = {f"minimaskgit/pretrained/{name}": data for name, data in files(clone / "data/pretrained").items()}
@@ -132,8 +132,8 @@ def test_pretrained_weights_are_found_by_name(run, clone, tmp_path):
     done = run("-m", "minimaskgit.generate", "--pretrained", "huge")
     assert done.returncode == 2 and done.stderr.startswith("error: --pretrained huge: not in")
     assert done.stderr.count("\n") == 1
-    there = sorted(path.name for path in (clone / "data/pretrained").iterdir())
-    assert "yours" in there and done.stderr.endswith(f"; there {', '.join(there)}\n")
+    names = sorted(path.name for path in (clone / "data/pretrained").iterdir())
+    assert "yours" in names and done.stderr.endswith(f"; there {', '.join(names)}\n")
 
 
 def test_training_writes_into_the_current_folder(run, tmp_path):
@@ -149,13 +149,13 @@ def test_the_lessons_have_their_models_and_keep_runs_in_the_current_folder(run, 
     assert done.stdout.startswith(f"models from {python.parents[1]}") and done.stdout.endswith("\nruns/lessons/own\n")
 
 
-def test_what_a_notebook_shows_needs_the_lessons_extra_and_says_so(monkeypatch):
+def test_notebook_output_needs_the_lessons_extra_and_the_error_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython.display", None)  # as if it were not installed
     with pytest.raises(UserError, match=r"IPython\.display is missing: .*\[lessons\]"):
         notebook.road_map(3)
 
 
-def test_grading_says_in_a_line_that_it_needs_a_clone(run):
+def test_grading_without_a_clone_is_refused_in_one_line(run):
     done = run("-m", "minimaskgit.grade", "submissions", "--lesson", "3")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: cannot grade lesson 3") and "run make grade-3 SUB" in done.stderr

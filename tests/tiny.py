@@ -1,7 +1,7 @@
-"""Models small enough to try a law on them in a millisecond.
+"""Models small enough to test a law on them in a millisecond.
 
-What a law hands to answers has a `described_by`, from which another process can make the same: the name of a function
-or class of this file, and what to call it with.
+Models that laws pass to answers have a `described_by`, from which another process can build the same: the name of a
+function or class of this file, and its arguments.
 """
 
 import torch
@@ -19,8 +19,8 @@ def generator(seed: int) -> torch.Generator:
 def tiny_transformer(seed: int = 0, **options) -> Transformer:
     """A 3 x 3 canvas of 11 codes and 3 classes, in eval mode.
 
-    Its weights are drawn wider than for training, so that the untrained answers differ clearly between the codes and
-    depend on all that the model sees.
+    Its weights have a larger variance than for training, so that the untrained logits differ clearly between the codes
+    and depend on every input.
     """
     shape = {"num_codes": 11, "num_classes": 3, "num_tokens": 9, "width": 16, "depth": 2, "heads": 2, "mlp_width": 32}
     model = Transformer(**shape | {"dropout": 0.0} | options)
@@ -49,7 +49,7 @@ def tiny_discriminator() -> PatchDiscriminator:
 
 
 def cache_after(model: Transformer, ids: Tensor) -> KVCache:
-    """The cache of a causal model that has read `ids` (B, S), S from 0."""
+    """The cache of a causal model that has read `ids` (B, S); S may be 0."""
     cache = KVCache(model, len(ids))
     cache.described_by = ("cache_after", {"model": model, "ids": ids})
     if ids.shape[1]:
@@ -59,9 +59,9 @@ def cache_after(model: Transformer, ids: Tensor) -> KVCache:
 
 
 class FixedLogits(nn.Module):
-    """Stands in for a Transformer: gives the same logits whatever it is shown, and remembers what that was.
+    """Stands in for a Transformer: returns the same logits for any input, and remembers its inputs.
 
-    logits: (N, K), or (C + 1, N, K), of each class.
+    logits: (N, K), or (C + 1, N, K), one for each class.
     """
 
     def __init__(self, logits: Tensor, num_classes: int = 3):

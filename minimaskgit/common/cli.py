@@ -19,7 +19,6 @@ import tyro
 from minimaskgit.common.errors import UserError
 
 Options = TypeVar("Options")
-
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from malloc.h
 
 

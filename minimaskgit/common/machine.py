@@ -34,7 +34,6 @@ PUBLISHED_PEAKS = {
 UNIMPORTANT = re.compile(r"NVIDIA|GEFORCE|SXM\d?|HBM3E?|\d+GB")
 
 LARGEST_SIDE = {"cpu": 2048, "mps": 4096, "cuda": 8192}  # of the matrices whose product is timed
-
 SHORT = 0.2  # seconds that one timed product may take at most
 
 # Environment variables that limit which instructions a processor uses, for trying what a slower one does.

@@ -21,9 +21,7 @@ import torch.nn.functional as F
 from minimaskgit.common.timing import timed
 
 Precision = Literal["bf16", "fp32"]
-
 AnyPrecision = Literal["auto", "bf16", "fp32"]
-
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 TIME_BUDGET = 0.06  # seconds for which measurements are repeated

@@ -29,7 +29,6 @@ CHARACTERS = {
     "music": "♫",
     "club": "♣",
 }
-
 GLYPH_NAMES = tuple(CHARACTERS)
 
 # (background at mid-height, ink), RGB in 0..255; any two palettes clearly differ in background or ink.
@@ -46,9 +45,7 @@ PALETTES = np.array(
     ],
     dtype=np.float32,
 )
-
 GRADIENT = 0.12  # the background is this much lighter at the top edge and darker at the bottom
-
 MASTER = 64  # side in pixels of the glyph drawn once per class; each picture is a warped copy of it
 
 

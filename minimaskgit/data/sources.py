@@ -35,13 +35,9 @@ from minimaskgit.data.glyphs import GLYPH_NAMES, glyphs
 from minimaskgit.data.images import ImageData, square
 
 TINY_IMAGENET = "zh-plus/tiny-imagenet"
-
 VALID_NAMES = ("valid", "validation", "val", "test")  # names of validation splits, preferred first
-
 SPLIT_NAMES = ("train", *VALID_NAMES)
-
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-
 MEMORY_LIMIT = 4 * 2**30  # bytes of decoded pixels
 
 logger = logging.getLogger(__name__)

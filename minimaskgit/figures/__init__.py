@@ -1,4 +1,4 @@
-"""Every picture the project draws, from a sheet of samples to the animated race.
+"""All figures that the project draws, from a sheet of samples to the animated race.
 
 images in [0, 1], tokens, numbers ──sheets, animations, plots──> PIL images ──save_png──> files
 """

@@ -1,8 +1,8 @@
-"""The ablation in one picture: what the schedules are, what they draw, and why BERT's constant fails (lesson 3).
+"""The ablation of mask schedules as one figure: the schedules, their quality, and why BERT's constant fails (lesson 3).
 
     ablation.json ──> gamma(r) │ FD against T, the best T ringed │ NLL against the fraction masked ──> ablation.png
 
-Colour, line and marker all tell the schedules apart: full lines are concave, dash-dotted is linear, dashed convex.
+Each schedule has its own colour, line style and marker: solid lines are concave, dash-dotted linear, dashed convex.
 """
 
 import textwrap
@@ -19,7 +19,6 @@ from minimaskgit.figures.style import AUTOREGRESSIVE, INK, MASKGIT, MUTED, OTHER
 from minimaskgit.schedules import SCHEDULES
 
 GREEN, PINK, ORANGE, SKY, GREY, BLACK = OTHERS
-
 STYLES = {  # colour, line, marker
     "exponential": (SKY, "-", "v"),
     "cubic": (GREEN, "-", "^"),
@@ -30,12 +29,11 @@ STYLES = {  # colour, line, marker
     "logarithmic": (PINK, "--", "h"),
     "bert": (AUTOREGRESSIVE, ":", "X"),
 }
-
-BOLD = ("cosine", "bert")  # the paper's choice, and the one to see failing
+BOLD = ("cosine", "bert")  # the paper's choice, and the one that fails
 
 
 def draw(result: dict) -> Image.Image:
-    """The picture of what `ablate.ablate` gives."""
+    """Draw the result of `measuring.ablation.ablate`."""
     figure = Figure(figsize=(13, 6.4), dpi=100, facecolor=PAPER)
     FigureCanvasAgg(figure)
     panels = figure.subplots(
@@ -66,7 +64,7 @@ def draw(result: dict) -> Image.Image:
 
 
 def line_style(name: str) -> dict:
-    """How to draw a schedule's line."""
+    """Matplotlib's settings for a schedule's line."""
     colour, line, marker = STYLES[name]
     bold = name in BOLD
     style = {"color": colour, "linestyle": line, "marker": marker, "linewidth": 2.8 if bold else 1.6}
@@ -74,12 +72,12 @@ def line_style(name: str) -> dict:
 
 
 def label(name: str) -> str:
-    """What the legend calls a schedule."""
+    """A schedule's name in the legend."""
     return "BERT's 15 %" if name == "bert" else name.replace("_", " ")
 
 
 def gammas(panel: Axes, result: dict) -> None:
-    """gamma(r) of each schedule, and the names for the legend of all three panels."""
+    """Plot gamma(r) of each schedule; its labels serve as the legend of all three panels."""
     r = torch.linspace(0, 1, 201, dtype=torch.double)
     for row in result["rows"]:
         name = row["schedule"]
@@ -88,7 +86,7 @@ def gammas(panel: Axes, result: dict) -> None:
 
 
 def qualities(panel: Axes, result: dict) -> None:
-    """FD against T, on logarithmic axes, each best T ringed; below all, what the tokenizer leaves of real images."""
+    """Plot FD against T on logarithmic axes; each best T is ringed, and the floor is reconstructed real images."""
     for row in result["rows"]:
         style, points = line_style(row["schedule"]), row["by_steps"]
         panel.plot([p["steps"] for p in points], [p["fd"] for p in points], **style)
@@ -108,20 +106,20 @@ def qualities(panel: Axes, result: dict) -> None:
 
 
 def likelihoods(panel: Axes, result: dict) -> None:
-    """NLL against the fraction masked, from a few holes to the blank canvas with which decoding starts."""
+    """Plot NLL against the fraction masked, from a few holes to the blank canvas from which decoding starts."""
     for row in result["rows"]:
         panel.plot(*zip(*row["nll_by_masked"]), **line_style(row["schedule"]))
         if row["schedule"] == "bert":
-            note_at(panel, 0.15, "all that BERT's\ntraining shows", AUTOREGRESSIVE)
+            note_at(panel, 0.15, "all that BERT's\ntraining covers", AUTOREGRESSIVE)
     note_at(panel, 1, "where decoding\nstarts: a blank canvas", MUTED, left=True)
     low, high = panel.get_ylim()
-    panel.set(xlim=(0, 1.02), ylim=(low, high + 0.2 * (high - low)))  # air for the notes
-    panel.set(xlabel="tokens masked", ylabel="NLL of held-out tokens, nats a masked token")
+    panel.set(xlim=(0, 1.02), ylim=(low, high + 0.2 * (high - low)))  # room for the notes
+    panel.set(xlabel="tokens masked", ylabel="NLL of held-out tokens, nats per masked token")
     panel.xaxis.set_major_formatter(PercentFormatter(1))
 
 
 def note_at(panel: Axes, x: float, text: str, colour: str, left: bool = False) -> None:
-    """A vertical line, with a note beside its top."""
+    """Draw a vertical line with a note beside its top."""
     panel.axvline(x, color=colour, linewidth=1)
     place = {"xy": (x, 0.98), "xycoords": ("data", "axes fraction"), "xytext": (-5 if left else 5, 0)}
     align = {"textcoords": "offset points", "ha": "right" if left else "left", "va": "top"}
@@ -129,7 +127,7 @@ def note_at(panel: Axes, x: float, text: str, colour: str, left: bool = False) -
 
 
 def caption(result: dict) -> str:
-    """What the picture shows and why BERT's constant fails, in lines that fit."""
+    """The caption, wrapped to the figure's width: what it shows and why BERT's constant fails."""
     rows, training = {row["schedule"]: row for row in result["rows"]}, result["training"]
     lines = [
         f"Each transformer trained {training['steps']} steps with its schedule and decoded with the same one;"
@@ -139,15 +137,16 @@ def caption(result: dict) -> str:
     ]
     if "bert" in rows:
         lines.append(
-            "BERT's constant 15 % only ever taught its transformer to fill a few holes in a picture that is nearly"
-            " there. A blank canvas is 100 % masked: it never saw one, nor anything close, so it guesses badly just"
-            f" when the picture is decided{score(rows)}. Having no decoding schedule, it is decoded with the cosine."
+            "BERT's constant 15 % only teaches its transformer to fill a few holes in a nearly complete picture."
+            " A blank canvas is 100 % masked: the transformer never saw one, or anything close, so it guesses badly"
+            f" exactly when the picture is decided{score(rows)}. A constant cannot decode, so its transformer decodes"
+            " with the cosine."
         )
     return "\n".join(textwrap.fill(line, 150) for line in lines)
 
 
 def score(rows: dict[str, dict]) -> str:
-    """How many of BERT's pictures are right, and of the cosine's, at one T for both."""
+    """The class accuracies of the cosine and of BERT's constant, at the same T for both."""
     points = {label(name): rows[name]["common"] or rows[name]["best"] for name in BOLD if name in rows}
-    said = ", ".join(f"{name} {point['class_accuracy']:.0%} at T = {point['steps']}" for name, point in points.items())
-    return f" (class right: {said})"
+    text = ", ".join(f"{name} {point['class_accuracy']:.0%} at T = {point['steps']}" for name, point in points.items())
+    return f" (class accuracy: {text})"

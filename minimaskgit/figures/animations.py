@@ -1,4 +1,4 @@
-"""Moving pictures: the race of the decoders, and any list of frames as a GIF."""
+"""Animations: the race between the decoders, and any list of frames as a GIF."""
 
 import math
 import os
@@ -34,11 +34,11 @@ def race(
     grid_size: int,
     stride: int | None = None,
 ) -> list[Image.Image]:
-    """Draw both ways of filling a canvas side by side, pass by network pass; the side that is done waits.
+    """Draw both ways of filling a canvas side by side, one network pass at a time; the side that finishes first waits.
 
     masked_images (T, S, 3, H, W), masked_masks bool (T, S, N): S samples after each pass of parallel decoding
-    (left); raster_images, raster_masks: the same after each pass of raster order. stride: passes a frame, by
-    default so many that there are at most 64 frames or so; the last pass is always drawn.
+    (left); raster_images, raster_masks: the same after each pass of raster order. stride: passes per frame, by
+    default enough to keep the animation to about 64 frames; the last pass is always drawn.
     """
     totals = len(masked_images), len(raster_images)
     stride = stride or math.ceil(max(totals) / 64)
@@ -52,10 +52,9 @@ def race(
 
 
 def race_frame(left: Tensor, right: Tensor, passes: tuple[int, int], totals: tuple[int, int]) -> Image.Image:
-    """Draw one frame of the race: parallel decoding at the left, raster order at the right.
+    """Draw one frame of the race: parallel decoding on the left, raster order on the right.
 
-    left, right (S, 3, H, W): what `masked_canvas` gives. passes: network passes made so far by each side, of
-    `totals` that each needs.
+    left, right (S, 3, H, W): from `masked_canvas`. passes: network passes made so far by each side, out of `totals`.
     """
     sides = []
     for name, canvases, done, total in zip(("MaskGIT", "autoregressive"), (left, right), passes, totals):
@@ -74,14 +73,14 @@ def animation(
     seconds_per_frame: float = 0.25,
     hold_last: float = 1.5,
 ) -> Path:
-    """Write frames as a GIF that loops for ever, holding the last for `hold_last` seconds; returns its path.
+    """Write frames as a GIF that loops forever and holds the last frame for `hold_last` seconds; return its path.
 
-    Folders are made, and a reader never sees half a file. Raises ValueError when there are no frames or
-    their sizes differ.
+    Missing folders are created, and the file appears only once it is complete. Raises ValueError if there are no
+    frames or their sizes differ.
     """
     sizes = {frame.size for frame in frames}
     if len(sizes) != 1:
-        raise ValueError(f"frames of sizes {sorted(sizes)}; expected at least one frame, and all of one size")
+        raise ValueError(f"frames of sizes {sorted(sizes)}; expected at least one frame, and all of the same size")
     frames = [frame.convert("RGB") for frame in frames]
     palette = _shared_palette(frames)
     first, *others = [_indexed(frame, palette) for frame in frames]
@@ -92,11 +91,11 @@ def animation(
 
 
 def _shared_palette(frames: Sequence[Image.Image]) -> np.ndarray:
-    """At most 256 colours (256, 3) for all frames, found from a dozen of them; our flat ones are exact."""
+    """A palette (256, 3) for all frames, computed from a dozen of them; the figures' flat colours are exact."""
     chosen = {round(i) for i in np.linspace(0, len(frames) - 1, 12)}
     pixels = np.concatenate([np.asarray(frames[i]).reshape(-1, 3) for i in sorted(chosen)])
     colours, counts = np.unique(pixels, axis=0, return_counts=True)
-    weights = np.ceil(np.sqrt(counts)).astype(int)  # large areas shall not crowd out the rest
+    weights = np.ceil(np.sqrt(counts)).astype(int)  # so that large areas do not crowd out the rest
     flat = [ImageColor.getrgb(name) for name in (PAPER, TRACK, MASKGIT, AUTOREGRESSIVE)]
     flat += [(grey, grey, grey) for grey in (MASKED, MASKED_EDGE)]
     mixed = Image.fromarray(colours.repeat(weights, axis=0)[None])
@@ -105,10 +104,10 @@ def _shared_palette(frames: Sequence[Image.Image]) -> np.ndarray:
 
 
 def _indexed(frame: Image.Image, palette: np.ndarray) -> Image.Image:
-    """The frame in the palette's nearest colours.
+    """Map the frame to the palette's nearest colours.
 
-    Not by Pillow's look-up, which rounds to multiples of 4 and so tints white paper; and without dithering,
-    which would make still parts flicker and the file several times larger.
+    Pillow's own look-up rounds to multiples of 4, which tints white paper. Dithering would make still parts flicker
+    and the file several times larger.
     """
     codes, index = np.unique(np.asarray(frame).reshape(-1, 3) @ [1 << 16, 1 << 8, 1], return_inverse=True)
     colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)  # each colour of the frame once

@@ -32,10 +32,10 @@ def curves(
 def scatter(
     points: dict[str, tuple[float, float]], xlabel: str, ylabel: str, heading: str | None = None
 ) -> Image.Image:
-    """Plot a named point (x, y) for each key, both axes logarithmic.
+    """Plot a named point (x, y) for each key on logarithmic axes.
 
-    Names that are equal up to their first comma are of one family, such as one model with several numbers of steps:
-    they share a colour, are joined by a line, and bear the rest of their names.
+    Names that agree up to their first comma or colon form a family, such as one model at several numbers of steps. Its
+    points share a colour, are joined by a line, and are labelled with the rest of their names.
     """
     figure, (axes,) = _figure(1, heading)
     colours, families = colours_of(points), {}
@@ -57,7 +57,7 @@ def scatter(
 
 
 def schedule_plot(schedules: dict[str, Schedule], num_tokens: int, steps: int) -> Image.Image:
-    """Plot mask schedules by name, and beside them how many of N tokens each of T decoding steps fixes."""
+    """Plot mask schedules by name and, next to them, how many of N tokens each of T decoding steps fixes."""
     figure, (masked, fixed) = _figure(2)
     r = torch.linspace(0, 1, 201, dtype=torch.double)
     unknown = torch.tensor([num_tokens])
@@ -75,7 +75,7 @@ def schedule_plot(schedules: dict[str, Schedule], num_tokens: int, steps: int) -
 def planes(panels: dict[str, tuple[Tensor, Tensor, Tensor]]) -> Image.Image:
     """Plot a panel for each key: vectors (M, 2), their codes (M,) as colours, and the codebook (K, 2) as crosses.
 
-    Entries that no vector has chosen are grey.
+    Unused codebook entries are grey.
     """
     figure, axes = _figure(len(panels))
     figure.set_size_inches(3 * len(panels), 3.2)
@@ -95,7 +95,7 @@ def planes(panels: dict[str, tuple[Tensor, Tensor, Tensor]]) -> Image.Image:
 
 
 def _figure(panels: int, heading: str | None = None) -> tuple[Figure, list[Axes]]:
-    # A bare Figure, not pyplot's: nothing is registered, shown or left behind.
+    # A plain Figure, without pyplot, which would register and keep it.
     figure = Figure(figsize=(9, 3.8), dpi=100, layout="constrained", facecolor=PAPER)
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
@@ -109,7 +109,7 @@ def _figure(panels: int, heading: str | None = None) -> tuple[Figure, list[Axes]
 
 
 def rendered(figure: Figure) -> Image.Image:
-    """A figure of matplotlib's as a picture of ours."""
+    """Render a matplotlib figure to a PIL image."""
     figure.canvas.draw()
     return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
 
@@ -119,9 +119,9 @@ def clouds(
     balls: dict[str, tuple[Tensor, Tensor]] | None = None,
     heading: str | None = None,
 ) -> Image.Image:
-    """Plot named clouds of points (N, 2) in a panel each, all panels on the same scale.
+    """Plot named clouds of points (N, 2), one panel per key, all panels on the same scale.
 
-    balls: centres (N, 2) and radii (N,) of circles to draw behind the points, by panel.
+    balls: by panel, the centres (N, 2) and radii (N,) of circles to draw behind the points.
     """
     figure, axes = _figure(len(panels), heading)
     colours = colours_of(name for panel in panels.values() for name in panel)

@@ -1,9 +1,9 @@
-"""Pictures of what the models do: sample grids, reconstructions, decoding strips, animations and plots.
+"""Sheets of images: sample grids, labelled rows, reconstructions, comparisons and decoding strips.
 
-    images (B, 3, H, W) ──> cells, each up-scaled by a whole number ──> rows ──> sheet with heading and margin
+    images (B, 3, H, W) ──> cells, each enlarged by a whole number ──> rows ──> sheet with heading and margin
 
-Every function takes tensors and gives a new `PIL.Image`; only `save_png` and `animation` touch the disk. A
-picture is built from boxes (an up-scaled image, some text) put beside or below one another. Images are floats
+The drawing functions take tensors and return a new `PIL.Image`; only `save_png` and `replacing` touch the disk. A
+sheet is built from boxes (an enlarged image, some text) placed side by side or below one another. Images are floats
 in [0, 1] or uint8. Token masks are boolean, N = grid_size² in raster order, True = still masked.
 """
 
@@ -24,14 +24,13 @@ from torch import Tensor
 from minimaskgit.figures.style import INK, MASKED, MASKED_EDGE, MUTED, PAPER, colours_of
 
 MARGIN, GAP, CELL = 16, 6, 96  # pixels; the shorter side of an image takes at least CELL on the sheet
-
 SMALL, MEDIUM, LARGE = 12, 14, 18  # font sizes in pixels
 
 # --- From tensors to pixels ---
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
-    """Turn images into bytes: (B, 3, H, W), floats in [0, 1] (clipped) or uint8, to uint8 (B, H, W, 3).
+    """Convert images (B, 3, H, W), floats in [0, 1] (clipped) or uint8, to uint8 (B, H, W, 3).
 
     Raises ValueError for any other shape or type.
     """
@@ -47,9 +46,9 @@ def to_uint8(images: Tensor) -> np.ndarray:
 def masked_canvas(images: Tensor, masks: Tensor, grid_size: int, scale: int | None = None) -> Tensor:
     """Hide the masked tokens of each image behind neutral grey cells.
 
-    images (B, 3, H, W), masks bool (B, N). The images are first up-scaled by `scale`, by default until they
-    are seen well, so that a cell has room for a border. Returns uint8 (B, 3, scale * H, scale * W). Raises
-    ValueError where tokens and pixels do not fit together.
+    images (B, 3, H, W), masks bool (B, N). The images are first enlarged by `scale`, so that a cell has room for a
+    border; by default their shorter side becomes at least CELL pixels. Returns uint8 (B, 3, scale * H, scale * W).
+    Raises ValueError if the masks or the image size do not match the token grid.
     """
     pixels = _bytes(images)
     count, _, height, width = pixels.shape
@@ -72,7 +71,7 @@ def _bytes(images: Tensor) -> Tensor:
 
 
 def _enlarge(x: Tensor, rows: int, columns: int) -> Tensor:
-    # Without smoothing: a reader should see the model's own pixels.
+    # No smoothing: the sheet should show the model's own pixels.
     return x.repeat_interleave(rows, dim=-2).repeat_interleave(columns, dim=-1)
 
 
@@ -89,7 +88,7 @@ def to_cells(images: Tensor, scale: int | None = None) -> list[Image.Image]:
 
 
 def joined(boxes: Sequence[Image.Image], down: bool, gap: int = GAP, align: float = 0.0) -> Image.Image:
-    """Put boxes below one another (`down`) or side by side; align 0 is left or top, 1 right or bottom."""
+    """Place boxes below one another (`down`) or side by side; align 0 is left or top, 1 is right or bottom."""
     widths, heights = [box.width for box in boxes], [box.height for box in boxes]
     gaps = gap * (len(boxes) - 1)
     size = (max(widths), sum(heights) + gaps) if down else (sum(widths) + gaps, max(heights))
@@ -108,7 +107,7 @@ def _widened(box: Image.Image, width: int, align: float = 0.0) -> Image.Image:
 
 
 def blank_sheet(body: Image.Image, heading: str | None = None) -> Image.Image:
-    """Finish a picture: heading above, margin around."""
+    """Finish a sheet: add the heading and the margin."""
     if heading:
         title = draw_text(heading, max(body.width, 4 * CELL), LARGE, bold=True)
         body = joined([title, body], down=True, gap=2 * GAP)
@@ -129,7 +128,7 @@ def draw_text(
     colour: str = INK,
     align: float = 0.0,
 ) -> Image.Image:
-    """A box around `text`, wrapped to `width` pixels."""
+    """Draw `text`, wrapped to `width` pixels, as a box."""
     font = _font(size, bold)
     lines, line_height = _wrap(text, font, width), sum(font.getmetrics())
     widths = [math.ceil(font.getlength(line)) for line in lines]
@@ -141,7 +140,7 @@ def draw_text(
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int | None) -> list[str]:
-    """Break at spaces into lines of at most `width` pixels; a longer word is cut and gets an ellipsis."""
+    """Break at spaces into lines of at most `width` pixels; a longer word is cut and ends in an ellipsis."""
     lines = [""]
     for word in text.split():
         while width and len(word) > 1 and font.getlength(word) > width:
@@ -155,7 +154,7 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int | None) -> list[st
 
 
 def _label(text: str, width: int | None = None, align: float = 0.0) -> Image.Image:
-    """A first line that says what, bold where more lines follow, in grey, that say more."""
+    """Draw a label; if it has several lines, the first is bold and the others are grey."""
     first, *more = text.split("\n")
     lines = [draw_text(first, width, bold=bool(more), align=align)]
     lines += [draw_text(line, width, colour=MUTED, align=align) for line in more]
@@ -174,8 +173,8 @@ def grid(
 ) -> Image.Image:
     """Draw images (B, 3, H, W) as a tidy grid.
 
-    columns: by default about as many as rows. scale: drawn pixels a pixel, by default until images are seen
-    well. titles: one an image, below it. Raises ValueError for another number of titles.
+    columns: by default about as many as rows. scale: drawn pixels per pixel, by default enough to make the shorter side
+    at least CELL pixels. titles: one per image, drawn below it. Raises ValueError for any other number of titles.
     """
     return blank_sheet(tiled(to_cells(images, scale), columns, titles), heading)
 
@@ -183,7 +182,7 @@ def grid(
 def tiled(cells: list[Image.Image], columns: int | None = None, titles: Sequence[str] | None = None) -> Image.Image:
     if titles is not None:
         if len(titles) != len(cells):
-            raise ValueError(f"{len(titles)} titles for {len(cells)} images; expected one an image")
+            raise ValueError(f"{len(titles)} titles for {len(cells)} images; expected one per image")
         labels = [_label(title, cell.width, align=0.5) for title, cell in zip(titles, cells)]
         cells = [joined(pair, down=True, gap=2, align=0.5) for pair in zip(cells, labels)]
     columns = columns or _default_columns(len(cells))
@@ -192,18 +191,18 @@ def tiled(cells: list[Image.Image], columns: int | None = None, titles: Sequence
 
 
 def _default_columns(count: int) -> int:
-    """The fewest columns that give a full rectangle which is wider than high, though not by much."""
+    """The fewest columns that make a full rectangle that is a little wider than high, or else about a square."""
     root = math.ceil(math.sqrt(count))
     return next((columns for columns in range(root, 2 * root) if count % columns == 0), root)
 
 
 def labelled_rows(rows: dict[str, Tensor], heading: str | None = None, columns: int | None = None) -> Image.Image:
-    """Draw a row of images (B, 3, H, W) for each key, the key at the left.
+    """Draw a row of images (B, 3, H, W) for each key, with the key on the left.
 
-    A line break in a key ends a bold first line. columns: begin a new block of rows after so many images, by
-    default never. Raises ValueError when there are no rows.
+    If a key has several lines, the first is bold. columns: images per row before a new block of rows begins, by
+    default all. Raises ValueError if there are no rows.
     """
-    cells = {key: to_cells(images) for key, images in _some(rows).items()}
+    cells = {key: to_cells(images) for key, images in _at_least_one(rows).items()}
     longest = max(len(row) for row in cells.values())
     columns = columns or longest
     blocks = [
@@ -213,9 +212,9 @@ def labelled_rows(rows: dict[str, Tensor], heading: str | None = None, columns: 
     return blank_sheet(joined(blocks, down=True, gap=3 * GAP), heading)
 
 
-def _some(rows: dict[str, Tensor]) -> dict[str, Tensor]:
+def _at_least_one(rows: dict[str, Tensor]) -> dict[str, Tensor]:
     if not rows:
-        raise ValueError("no rows to draw; expected at least one, of images (B, 3, H, W)")
+        raise ValueError("no rows to draw; expected at least one row of images (B, 3, H, W)")
     return rows
 
 
@@ -233,13 +232,13 @@ def reconstructions(
     difference: bool = False,
     columns: int = 8,
 ) -> Image.Image:
-    """Draw originals (B, 3, H, W) above what the tokenizer makes of them, in blocks of `columns` images.
+    """Draw originals (B, 3, H, W) above their reconstructions, in blocks of `columns` images.
 
-    difference: add a row of absolute differences, black where there is none. Raises ValueError when their
-    shapes differ.
+    difference: add a row of absolute differences, black where the two agree. Raises ValueError if their shapes differ.
     """
     if originals.shape != reconstructed.shape:
-        raise ValueError(f"originals {tuple(originals.shape)}, reconstructed {tuple(reconstructed.shape)}")
+        shapes = f"originals {tuple(originals.shape)}, reconstructed {tuple(reconstructed.shape)}"
+        raise ValueError(f"{shapes}; expected the same shape")
     rows = {"original": _bytes(originals), "reconstruction": _bytes(reconstructed)}
     if difference:
         before, after = rows.values()
@@ -248,12 +247,12 @@ def reconstructions(
 
 
 def comparison(rows: dict[str, Tensor], heading: str | None = None, columns: int = 8) -> Image.Image:
-    """Draw samples (B, 3, H, W) of several decoders below one another, each decoder in its colour.
+    """Draw samples (B, 3, H, W) of several decoders below one another, each decoder in its own colour.
 
-    The keys are captions such as "MaskGIT, 8 passes, 12 ms an image", with the decoder's name before the
-    first comma. Raises ValueError when there are no rows.
+    The keys are captions such as "MaskGIT, 8 passes, 12 ms per image": the decoder's name comes before the first
+    comma. Raises ValueError if there are no rows.
     """
-    names, _, notes = zip(*(caption.partition(",") for caption in _some(rows)))
+    names, _, notes = zip(*(caption.partition(",") for caption in _at_least_one(rows)))
     colours, blocks = colours_of(names), []
     for name, note, images in zip(names, notes, rows.values()):
         caption = [draw_text(name, None, MEDIUM, True, colours[name]), draw_text(note, None, MEDIUM, colour=MUTED)]
@@ -271,12 +270,12 @@ def decoding_strip(
     heading: str | None = None,
     columns: int = 8,
 ) -> Image.Image:
-    """Draw how a canvas fills, a column a step: the tokens kept so far, below them the model's full guess.
+    """Draw how a canvas fills, one column per step: the tokens kept so far and, below them, the model's full guess.
 
-    step_images (T, 3, H, W): the full sample decoded after each step; step_masks bool (T, N): tokens still
-    masked after it. Several samples, (S, T, 3, H, W) and (S, T, N), give a pair of rows each. captions: one a
-    step, by default "step 1" and how many tokens are kept. Of more steps than `columns`, evenly chosen ones
-    are drawn, the first and the last among them. Raises ValueError where shapes or captions do not fit.
+    step_images (T, 3, H, W): the full sample decoded after each step; step_masks bool (T, N): tokens still masked
+    after it. Several samples, (S, T, 3, H, W) and (S, T, N), get a pair of rows each. captions: one per step, by
+    default "step 1" and how many tokens are kept. If there are more steps than `columns`, evenly spaced ones are drawn,
+    including the first and the last. Raises ValueError if shapes or captions do not match.
     """
     if step_images.ndim == 4:
         step_images, step_masks = step_images[None], step_masks[None]
@@ -290,19 +289,22 @@ def decoding_strip(
     for images, masks in zip(step_images[:, chosen], step_masks[:, chosen]):
         rows.append(("tokens\nkept so far", to_cells(masked_canvas(images, masks, grid_size))))
         rows.append(("full guess\nof the model", to_cells(images)))
-        rows.append(("", [draw_text("")]))  # some air before the next sample
+        rows.append(("", [draw_text("")]))  # space before the next sample
     return blank_sheet(_labelled(rows[:-1]), heading)
 
 
 def _step_captions(step_masks: Tensor) -> list[str]:
-    """The steps' numbers, and how many tokens are kept where that is the same for all samples (S, T, N)."""
+    """The step numbers, with how many tokens are kept if that is the same for all samples (S, T, N)."""
     tokens, kept = step_masks.shape[-1], (~step_masks.bool()).sum(-1)  # (S, T)
     same = bool((kept == kept[:1]).all())
     return [f"step {t + 1}" + (f"\n{n} of {tokens}" if same else "") for t, n in enumerate(kept[0].tolist())]
 
 
 def save_png(image: Image.Image, path: str | os.PathLike) -> Path:
-    """Write a picture as PNG and return its path; folders are made, and a reader never sees half a file."""
+    """Write an image as PNG and return its path.
+
+    Missing folders are created, and the file appears only once it is complete.
+    """
     with replacing(path) as file:
         image.save(file, "PNG", optimize=True)
     return Path(path)
@@ -310,7 +312,7 @@ def save_png(image: Image.Image, path: str | os.PathLike) -> Path:
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Give a file beside `path` to write to; it takes the place of `path` once it is whole."""
+    """Open a temporary file next to `path` for writing; it replaces `path` once it is complete."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")

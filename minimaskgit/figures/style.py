@@ -1,21 +1,18 @@
-"""The colours of all figures, and which of them belongs to whom."""
+"""The colours of all figures, and which model gets which."""
 
 import re
 from collections.abc import Iterable
 from itertools import cycle
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; the first two belong to the decoders.
+# Okabe and Ito's palette, which colour-blind readers can tell apart; the first two colours are the decoders'.
 MASKGIT, AUTOREGRESSIVE = "#0072B2", "#D55E00"
-
 OTHERS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C", "#222222")
-
 PAPER, INK, MUTED, TRACK = "#FFFFFF", "#222222", "#6B6B6B", "#E6E6E6"
-
-MASKED, MASKED_EDGE = 226, 206  # grey levels of a token that is not there yet, and of its border
+MASKED, MASKED_EDGE = 226, 206  # grey levels of a masked token and of its border
 
 
 def colours_of(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each family, which is a name up to its first comma or colon; the decoders have their own."""
+    """A colour for each name, the same within a family (see `family_of`); the decoders have fixed colours."""
     names = list(names)
     families = dict.fromkeys(family_of(name) for name in names)
     own = {"maskgit": MASKGIT, "autoregressive": AUTOREGRESSIVE}
@@ -26,4 +23,5 @@ def colours_of(names: Iterable[str]) -> dict[str, str]:
 
 
 def family_of(name: str) -> str:
+    """The part of a name before its first comma or colon."""
     return re.split("[,:]", name)[0]

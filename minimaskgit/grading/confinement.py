@@ -21,25 +21,17 @@ if sys.platform != "win32":  # on Windows nobody can be graded, but Limits can b
     LIBC = ctypes.CDLL(None, use_errno=True)
 
 LINUX = sys.platform == "linux"
-
 WORK = "/student"  # the student's own empty folder
-
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin")  # shared libraries and links to them
-
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 
 NEW_FILES, NEW_HOSTNAME, NEW_IPC, NEW_USER, NEW_PROCESSES, NEW_NETWORK = (
     0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000,
 )  # fmt: skip
-
 READ_ONLY, NO_SUID, NO_DEVICES, REMOUNT, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
-
 DETACH = 2
-
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}  # number of the system call by machine
-
 MOUNT_SETATTR, HERE = 442, -100
-
 DIES_WITH_PARENT, DUMPABLE, DROP_CAPABILITY, ADOPTS_ORPHANS, NO_NEW_PRIVILEGES = 1, 4, 24, 36, 38
 
 

@@ -20,15 +20,10 @@ import numpy as np
 import torch
 
 MEBI = 2**20
-
 LONGEST_TEXT, LONGEST_ARRAYS, DEEPEST = 4 * MEBI, 64 * MEBI, 20
-
 LENGTHS = struct.Struct("!IQ")
-
 _NAMES = "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64"
-
 DTYPES = {name: getattr(torch, name) for name in _NAMES.split()}
-
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 

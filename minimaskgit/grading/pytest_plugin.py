@@ -18,7 +18,6 @@ from minimaskgit.grading.confinement import Limits
 from minimaskgit.grading.sandbox import Answers, JudgeError, NotWritten, Sandbox
 
 ROOT = Path(__file__).parents[2]
-
 SPARE = 3  # seconds of processor time in addition to the exercise's time limit
 
 

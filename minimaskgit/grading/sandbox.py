@@ -27,21 +27,13 @@ from minimaskgit.grading.confinement import Limits
 from minimaskgit.grading.protocol import MEBI, Channel, NotPlain, ProtocolError, Reference, encode
 
 DATA = ("num_tokens", "num_codes", "num_classes", "mask_id", "length")
-
 METHODS = ("__call__", "trunk", "logits")
-
 LARGEST_QUESTION = MEBI  # bytes that a student's function may pass to a stand-in at once
-
 REMEMBERED = 256  # latest calls to stand-ins through which gradients can flow back
-
 CHILD = Path(__file__).with_name("child.py")
-
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-
 STARTING = 120  # seconds to start Python and torch from a cold disk
-
 MOST_PATIENCE = 10  # the most that a call's time limit is multiplied by, if other processes use the processor
-
 FIRST_USER = 1_000_000  # if root grades, students run as users with numbers from here on, who own nothing
 
 

@@ -1,1 +1,1 @@
-"""How good and how fast: samplers, scores, the race, the showdown and the ablation."""
+"""How good and how fast the models are: samplers, scores, the race, the showdown and the ablation."""

@@ -1,12 +1,13 @@
-"""Which mask schedule? The paper's table 3, small: `python -m minimaskgit.ablate --run runs/demo` (lesson 3).
+"""The ablation of mask schedules: one transformer per schedule, all measured alike (lesson 3; paper table 3).
 
     the run's tokens ──> a transformer trained with each gamma ──> decoded with the same gamma, T = 1, 2, 4, ... N
                                             └──> NLL of held-out tokens          └──> FD, class accuracy; the best T
 
-FD is in the judge's features and from real images through the tokenizer, so that it blames the transformer alone.
-Everything but the schedule is equal: tokenizer, first weights, batches, number of steps, seeds and counts of samples.
-BERT's constant 15 % is a way to train, not to decode: a ratio that never falls would never end. Its transformer is
-decoded with the cosine, and does badly, having seen canvases with few holes only: decoding starts from a blank one.
+FD uses the judge's features and compares with real images that went through the tokenizer, so it measures the
+transformer alone. Everything but the schedule is the same: tokenizer, initial weights, batches, number of steps, seeds
+and numbers of samples. BERT's constant 15 % can train but not decode, because a ratio that never falls never unmasks
+everything. Its transformer decodes with the cosine, and does badly: it only saw canvases with a few holes, and decoding
+starts from a blank one.
 """
 
 import hashlib
@@ -39,11 +40,11 @@ from minimaskgit.training.session import finished, start_session
 from minimaskgit.training.transformer import train_transformer
 from minimaskgit.transformer import Transformer
 
-FRACTIONS = (0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0)  # masked, at which the likelihood is measured
+FRACTIONS = (0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0)  # fractions masked, at which the likelihood is measured
 
 
 def ablate(run: Run, options: Options) -> dict:
-    """All of the ablation; gives what is written to ablation.json."""
+    """Run the whole ablation; return the contents of ablation.json."""
     train_all(run, options)
     yardstick, floor = make_yardstick(run, options)
     rows = measure_all(run, options, yardstick)
@@ -65,16 +66,16 @@ def ablate(run: Run, options: Options) -> dict:
     }
 
 
-# --- Training: one transformer a schedule ---
+# --- Training: one transformer per schedule ---
 
 
 def decoding_schedule(name: str) -> str:
-    """The schedule that decodes what was trained with schedule `name`: the same, and the cosine for BERT's constant."""
+    """The schedule that decodes a transformer trained with `name`: the same one, but the cosine for BERT's constant."""
     return "cosine" if name == "bert" else name
 
 
 def settings_of(config: Config, name: str, steps: int) -> Config:
-    """The run's settings with another schedule and number of training steps, and all else the same."""
+    """The run's settings with another schedule and number of training steps."""
     return replace(
         config,
         transformer_training=replace(config.transformer_training, schedule=name, steps=steps),
@@ -82,28 +83,28 @@ def settings_of(config: Config, name: str, steps: int) -> Config:
     )
 
 
-def claim(run: Run, name: str, options: Options) -> None:
-    """Write down how one schedule's transformer is trained; UserError if its folder holds one trained otherwise."""
+def record_training(run: Run, name: str, options: Options) -> None:
+    """Record how one schedule's transformer is trained; UserError if its folder holds one trained differently."""
     folder, config = options.out / name, settings_of(run.config, name, options.train_steps)
     facts = asdict(config.transformer_training) | {
         "seed": config.seed,
         "shape": asdict(config.transformer),
         "tokenizer": fingerprint(run.folder / "tokenizer"),
     }
-    facts, there = json.loads(json.dumps(facts)), _read(folder / "training.json")
-    for key in facts if there else ():
-        if there.get(key) != facts[key]:
+    facts, recorded = json.loads(json.dumps(facts)), _read(folder / "training.json")
+    for key in facts if recorded else ():
+        if recorded.get(key) != facts[key]:
             raise UserError(
-                f"{folder} holds a transformer of other training ({key} is {there.get(key)!r} there and {facts[key]!r}"
-                " here), and all must have the same; choose another --out, or delete it"
+                f"{folder} holds a transformer trained differently ({key} is {recorded.get(key)!r} there and"
+                f" {facts[key]!r} here); expected the same training for all: choose another --out, or delete the folder"
             )
     write_json(folder / "training.json", facts)
 
 
 def train_all(run: Run, options: Options) -> None:
-    """Train a transformer with each schedule; one that is finished is kept, and one begun is gone on with."""
+    """Train a transformer with each schedule; finished transformers are kept, and unfinished ones are resumed."""
     for name in options.schedules:
-        claim(run, name, options)
+        record_training(run, name, options)
     session = start_session(replace(run.config, precision=run.precision), run.folder, run.device.type)
     for number, name in enumerate(options.schedules, 1):
         print(f"transformer {number} of {len(options.schedules)}, {options.train_steps} steps with {name}")
@@ -113,7 +114,7 @@ def train_all(run: Run, options: Options) -> None:
 
 
 def measure_all(run: Run, options: Options, yardstick: Yardstick) -> list[dict]:
-    """A row for each schedule; the bar counts the network passes of all images, which are what takes the time."""
+    """Measure a row for each schedule; the progress bar counts network passes times images, which take the time."""
     passes, rows = len(options.schedules) * sum(options.steps) * options.samples, []
     interval = 0.5 if sys.stderr.isatty() else 30
     try:
@@ -122,12 +123,12 @@ def measure_all(run: Run, options: Options, yardstick: Yardstick) -> list[dict]:
                 bar.set_postfix_str(name)
                 rows.append(measure(run, name, options, yardstick, bar))
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"what is measured is kept in {options.out}; to go on, run it again") from None
+        raise KeyboardInterrupt(f"finished measurements are kept in {options.out}; to resume, run it again") from None
     return rows
 
 
 def measure(run: Run, name: str, options: Options, yardstick: Yardstick, bar: tqdm) -> dict:
-    """One schedule's row of the table; each point is kept as soon as it is measured, in SCHEDULE/points.json."""
+    """Measure one schedule's row of the table; each point is saved in SCHEDULE/points.json once it is measured."""
     folder, decoding = options.out / name, run.config.decoding
     model = load_model(Transformer, folder).to(run.device)
     facts = {
@@ -164,14 +165,14 @@ def measure(run: Run, name: str, options: Options, yardstick: Yardstick, bar: tq
 
 
 def quality(run: Run, model: Transformer, name: str, steps: int, options: Options, yardstick: Yardstick) -> dict:
-    """FD, FD from the real images, and class accuracy of images decoded in T = `steps` steps."""
+    """FD, FD from the untouched real images, and class accuracy of images decoded in T = `steps` steps."""
     settings = decoding_arguments(replace(run.config.decoding, steps=steps, schedule=decoding_schedule(name)))
 
     def sampler(labels: Tensor, generator: torch.Generator) -> Tensor:
         return yardstick.tokenizer.decode(decode(model, labels, generator=generator, **settings))
 
     labels = choose_labels(run, None, options.samples)
-    pictures = sample(run, sampler, labels, options.seed, quiet=True)  # from the same seed at every T
+    pictures = sample(run, sampler, labels, options.seed, quiet=True)  # the same seed at every T
     seen = look(run, judge_network(yardstick.judge), pictures.images)
     right = seen.logits.argmax(-1) == pictures.labels
     distances = {"fd": fd(seen, yardstick.reference), "fd_real": fd(seen, yardstick.real)}
@@ -179,15 +180,15 @@ def quality(run: Run, model: Transformer, name: str, steps: int, options: Option
 
 
 def best(points: Sequence[dict]) -> dict:
-    """The point of the lowest FD; of equal ones that of the fewest steps."""
+    """The point with the lowest FD; among equals, the one with the fewest steps."""
     return min(points, key=lambda point: (point["fd"], point["steps"]))
 
 
 def likelihoods(run: Run, model: Transformer, yardstick: Yardstick, own: Schedule, seed: int) -> dict:
-    """NLL of the held-out tokens under three kinds of masks, in nats a masked token, without label smoothing.
+    """NLL of the held-out tokens under three kinds of masks, in nats per masked token, without label smoothing.
 
-    nll: ratios of the cosine, the very same masks for every model; nll_own: ratios of the model's own schedule, as in
-    the paper's column; nll_by_masked: pairs of a fixed fraction masked, 1 being the blank canvas, and the NLL there.
+    nll: masks with the cosine's ratios, the same masks for every model. nll_own: masks with the ratios of the model's
+    own schedule, as in the paper. nll_by_masked: pairs of a fixed fraction masked (1 is the blank canvas) and its NLL.
     """
 
     def under(schedule: Schedule) -> float:
@@ -198,12 +199,12 @@ def likelihoods(run: Run, model: Transformer, yardstick: Yardstick, own: Schedul
 
 
 def constant(fraction: float) -> Schedule:
-    """A schedule that is `fraction` everywhere."""
+    """A schedule with the constant value `fraction`."""
     return lambda r, num_tokens: torch.full_like(r, fraction)
 
 
 def held_out_masks(count: int, num_tokens: int, schedule: Schedule, seed: int) -> Tensor:
-    """Masks bool (M, N) as training would draw them; one seed gives the same r to every schedule."""
+    """Draw masks, bool (M, N), as training does; with the same seed every schedule gets the same r."""
     generator = torch.Generator().manual_seed(seed)
     r = torch.rand(count, generator=generator)
     return random_mask(mask_counts(r, num_tokens, schedule), num_tokens, generator)
@@ -211,7 +212,7 @@ def held_out_masks(count: int, num_tokens: int, schedule: Schedule, seed: int) -
 
 @torch.no_grad()
 def nll(run: Run, model: Transformer, yardstick: Yardstick, masks: Tensor) -> float:
-    """Mean negative log-likelihood of all tokens under `masks` bool (M, N), given the others: nats a token."""
+    """Mean negative log-likelihood of the tokens masked by `masks`, bool (M, N), given the others: nats per token."""
     total = 0.0
     parts = (tensor.split(BATCH) for tensor in (yardstick.tokens, yardstick.labels, masks.to(run.device)))
     for tokens, labels, masked in zip(*parts):
@@ -225,7 +226,7 @@ def nll(run: Run, model: Transformer, yardstick: Yardstick, masks: Tensor) -> fl
 
 
 def fingerprint(folder: Path) -> str:
-    """A short hash of the weights of a finished model."""
+    """A short hash of a finished model's weights."""
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
 
 
@@ -235,4 +236,4 @@ def _read(path: Path) -> dict:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to measure or train anew") from None
+        raise UserError(f"{path} is damaged ({error}); delete it to measure or train again") from None

@@ -1,4 +1,4 @@
-"""The paper's claims, each with what was measured here and a verdict computed from it."""
+"""The paper's claims, each with the numbers measured here and a verdict computed from them."""
 
 import json
 from collections.abc import Sequence
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def claims(result: dict) -> list[dict[str, str]]:
-    """What the article says, what it reports (ImageNet-256: table 1, figures 4 and 6), what was measured, a verdict.
+    """The paper's claims with its numbers (ImageNet-256: table 1, figures 4 and 6), ours, and a verdict.
 
-    The verdict is computed: it says whether the measured numbers stand in the claimed order, and nothing else.
+    The verdict only states whether the measured numbers are in the claimed order.
     """
     rows = {row["name"]: row for row in result["rows"]}
     maskgit, rivals = result["rows"][0], {"GAN": rows["GAN"], "diffusion": rows["diffusion, 250 steps"]}
@@ -99,5 +99,5 @@ def claims_table(found: Sequence[dict[str, str]]) -> str:
 
 
 def load(path: Path) -> dict:
-    """The showdown in a compare.json."""
+    """Read the showdown's results from a compare.json."""
     return json.loads(path.read_text("utf-8"))["showdown"]

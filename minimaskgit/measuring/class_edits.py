@@ -1,4 +1,4 @@
-"""How well an edit keeps the picture and shows the new class, measured on glyphs (paper section 4.3)."""
+"""Class edits of glyphs, measured: do they show the new class and keep the picture's palette? (paper section 4.3)"""
 
 from dataclasses import replace
 
@@ -18,10 +18,11 @@ from minimaskgit.runs.run import Run
 def measure_class_edits(
     run: Run, judge: Classifier, count: int = 200, seed: int = 0, box: Box | None = None
 ) -> dict[str, dict[str, float]]:
-    """How often a class edit of a glyph shows the asked class and keeps the picture's palette, by decoder.
+    """How often a class edit of a glyph shows the requested class and keeps the picture's palette, by decoder.
 
-    `count` validation pictures, each to another class drawn by `seed`. box: the region in pixels, not dilated; by
-    default all but the outermost tokens, which covers the glyph and leaves only background to tell the palette by.
+    Each of `count` validation pictures is edited to another class, drawn with `seed`. box: the region in pixels, not
+    dilated; by default all but the outermost tokens, which covers the glyph and leaves only background as a clue to the
+    palette.
     """
     tokenizer, masked, causal = run.tokenizer(), run.transformer(), run.autoregressive()
     images, labels = (part.to(run.device) for part in _glyphs(run, count))

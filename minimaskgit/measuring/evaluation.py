@@ -1,12 +1,12 @@
-"""Measure a trained run: `python -m minimaskgit.evaluate --run runs/demo --json quality.json` (lesson 8; section 4.1).
+"""The quality of a trained run: its own samples and real images, scored alike (lesson 8; paper section 4.1).
 
     held-out real images ─┬─> reference ────────────┐
-                          └─> second sample ──────> network ──> metrics: what real images score, the best to hope for
-    generated images, the classes in turn ────────> network ──> metrics: what the model scores
+                          └─> second sample ──────> network ──> metrics of real images: the best a model can hope for
+    generated images, the classes in turn ────────> network ──> metrics of the model
 
-The network is the judge, the package's own classifier of this data, trained on real images; so a "FD" here is a
-Frechet distance in that classifier's features and not comparable with a published FID. `--features inception` takes
-the network of the published ones. Everything is measured twice, on generated and on equally many real images.
+The network is the judge: the package's own classifier, trained on real images of this dataset. So "FD" is a Frechet
+distance in that classifier's features and not comparable with a published FID; `--features inception` uses the network
+of published FIDs. Everything is measured twice, on generated images and on the same number of real ones.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ from minimaskgit.training.judge import load_judge
 
 METRICS = (*FEATURE_METRICS, "cas", "class", "palette", "tokenizer")
 
-# Key in the JSON file: what the table calls it, and whether more of it is better.
+# Key in the JSON file: its name in the table, and whether higher is better.
 NAMES = {
     "fd": ("Frechet distance (FD)", False),
     "is": ("inception score (IS)", True),
@@ -64,28 +64,28 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure; decoding settings left out are those of the run's configuration."""
+    """What to measure; decoding settings that are not given come from the run's configuration."""
 
     run: Path | None = None  # run folder, as made by python -m minimaskgit.train
     pretrained: str | None = None  # in place of --run: name of packaged weights; results go to runs/pretrained/NAME
     metrics: tuple[str, ...] = ()  # fd is precision-recall density-coverage cas class palette tokenizer; default all
-    samples: int = 2000  # generated images, the classes in turn
-    reference: int = 10_000  # held-out real images they are compared with, at most half of those there are
-    decoder: Literal["maskgit", "autoregressive", "gan", "diffusion"] = "maskgit"  # who generates
-    features: Literal["classifier", "inception"] = "classifier"  # the network of FD, IS, precision, recall, ...
-    k: int | None = None  # neighbours; default as published: 3 in precision and recall, 5 in density and coverage
-    steps: int | None = None  # MaskGIT's decoding steps T, or those of diffusion
+    samples: int = 2000  # number of generated images, the classes in turn
+    reference: int = 10_000  # held-out real images to compare with, at most half of all held-out images
+    decoder: Literal["maskgit", "autoregressive", "gan", "diffusion"] = "maskgit"  # which model generates
+    features: Literal["classifier", "inception"] = "classifier"  # network for FD, IS, precision, recall, ...
+    k: int | None = None  # neighbours; default as published: 3 for precision and recall, 5 for density and coverage
+    steps: int | None = None  # decoding steps T of MaskGIT, or steps of diffusion
     schedule: ScheduleName | None = None  # MaskGIT's mask schedule
     temperature: float | None = None  # of MaskGIT's choice noise at the first step
     guidance: float | None = None  # MaskGIT's classifier-free guidance weight
     seed: int = 0  # of the generated images, and of the classifier that CAS trains
     json: Path | None = None  # file to write; default RUN/evaluation/DECODER.json
     device: str = "auto"  # auto, cpu, cuda or mps
-    precision: AnyPrecision = "auto"  # of matrix products; auto: the one that is fast here
+    precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
 
 
 def evaluate(run: Run, options: Options) -> dict:
-    """All that was asked for; gives what is written to the JSON file."""
+    """Measure everything requested; return the contents of the JSON file."""
     metrics = check_options(run, options)
     generates, compares = set(metrics) != {"tokenizer"}, bool({*FEATURE_METRICS, "tokenizer"} & set(metrics))
     sampler = make_sampler(run, options) if generates else None
@@ -95,7 +95,7 @@ def evaluate(run: Run, options: Options) -> dict:
     judge = load_judge(run) if "class" in metrics or (compares and own) else None
     network = (judge_network(judge) if own else inception_network(run.device)) if compares else None
 
-    found, expected = {}, {}  # scores of what the run made, and of as many real images
+    found, expected = {}, {}  # scores of generated images, and of as many real ones
     if compares:
         target, real = cached_reference(run, network, options.features, reference), look(run, network, second.images)
         expected |= feature_scores(metrics, real, target, options.k)
@@ -131,14 +131,14 @@ def evaluate(run: Run, options: Options) -> dict:
 
 
 def check_options(run: Run, options: Options) -> tuple[str, ...]:
-    """The metrics to measure; UserError for what cannot be measured."""
+    """The metrics to measure; UserError for invalid options."""
     glyphs, least = run.config.data == "glyphs", 2 * len(run.label_names)
     metrics = tuple(dict.fromkeys(options.metrics)) or tuple(m for m in METRICS if glyphs or m != "palette")
     for name in metrics:
         if name not in METRICS:
-            raise UserError(f"--metrics {name}: expected some of {', '.join(METRICS)}")
+            raise UserError(f"--metrics {name}: expected one or more of {', '.join(METRICS)}")
     if "palette" in metrics and not glyphs:
-        raise UserError(f"--metrics palette: {run.folder} is a run on {run.config.data}; only glyphs have palettes")
+        raise UserError(f"--metrics palette: {run.folder} was trained on {run.config.data}; only glyphs have palettes")
     if options.samples < least:
         raise UserError(f"--samples {options.samples}: expected {least} or more, two for each of {least // 2} classes")
     if options.reference < 2:
@@ -147,7 +147,7 @@ def check_options(run: Run, options: Options) -> tuple[str, ...]:
 
 
 def check_neighbours(metrics: Sequence[str], k: int | None, count: int) -> None:
-    """UserError unless each of `count` images has the k neighbours that the metrics ask for."""
+    """Raise UserError unless each of `count` images has as many neighbours as the metrics need."""
     for name, published in NEIGHBOURS.items():
         wanted = published if k is None else k
         if name in metrics and not 1 <= wanted < count:
@@ -158,12 +158,12 @@ def check_neighbours(metrics: Sequence[str], k: int | None, count: int) -> None:
 
 
 def make_sampler(run: Run, options: Options) -> Sampler:
-    """The one asked for; UserError if it is not trained, or for settings that it does not have."""
+    """The requested sampler; UserError if its model is not trained or does not have a given setting."""
     if options.decoder == "maskgit":
         return maskgit_sampler(run, decoding_settings(run.config.decoding, options))
     for name in ("steps", "schedule", "temperature", "guidance"):
         if getattr(options, name) is not None and (options.decoder, name) != ("diffusion", "steps"):
-            raise UserError(f"--{name} is a setting of MaskGIT's; leave it out with --decoder {options.decoder}")
+            raise UserError(f"--{name} is a MaskGIT setting; leave it out with --decoder {options.decoder}")
     if options.decoder == "autoregressive":
         return autoregressive_sampler(run)
     if options.decoder == "gan":
@@ -171,36 +171,36 @@ def make_sampler(run: Run, options: Options) -> Sampler:
     return diffusion_sampler(run, DIFFUSION_STEPS if options.steps is None else options.steps)
 
 
-# --- What is told ---
+# --- Report ---
 
 
 def notes(run: Run, options: Options, metrics: Sequence[str], second: int, width: int) -> list[str]:
-    """What a reader must know to make use of the numbers."""
+    """What a reader must know to interpret the numbers."""
     lines = [f"{feature_names(run, options.features)['comparable']}"] if width else []
     if {"fd", "tokenizer"} & set(metrics):
         lines.append(
-            f"FD falls with more images: compare only equal counts; {second} real images score what 'real' says,"
-            " which is the floor"
+            f"FD falls with more images: compare only equal counts; the column 'real' is the score of {second} real"
+            " images, the best to expect"
         )
         if min(second, options.samples, options.reference) <= width:
-            lines.append(f"fewer images than the {width} features: the covariances are singular, the FD is rough")
+            lines.append(f"no more images than the {width} features: the covariances are singular, and FD is imprecise")
     if second < options.samples:
-        lines.append(f"there are only {second} real images for 'real': it is less favourable than it should be")
+        lines.append(f"only {second} real images were left for 'real', so its scores look worse than they should")
     if "cas" in metrics:
         lines.append(
-            f"CAS: a classifier trained for {run.config.classifier.steps} steps on the generated images, or on as many"
-            f" real training images, is right on that fraction of {second} real ones"
+            f"CAS: accuracy on {second} real images of a classifier trained for {run.config.classifier.steps} steps on"
+            " the generated images, or, for 'real', on as many real training images"
         )
     return lines
 
 
 def table(result: dict) -> str:
-    """The result as text: what was measured, a line a metric, and how to read it."""
+    """The result as text: what was measured, one line per metric, and how to read it."""
     real = result["real"]
     lines = [f"{real['data']}: {real['second']} held-out real images against a reference of {real['reference']} others"]
     if result["samples"]:
         lines.append(
-            f"{result['decoder']}: {result['samples']} generated images, {result['samples_per_class']:g} a class,"
+            f"{result['decoder']}: {result['samples']} generated images, {result['samples_per_class']:g} per class,"
             f" seed {result['seed']}, {', '.join(f'{key} {value}' for key, value in result['decoding'].items())}"
         )
     lines += [f"features: {result['features']['network']}", "", f"{'':<38}{'this run':>10}{'real':>10}"]

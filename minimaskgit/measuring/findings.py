@@ -1,4 +1,4 @@
-"""What the ablation of the mask schedules found, in words and as a table (lesson 8; paper table 3)."""
+"""What the ablation of mask schedules found, in words and as a table (lesson 3; paper table 3)."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations, pairwise
@@ -9,7 +9,7 @@ from minimaskgit.runs.run import Run
 
 
 def findings(rows: Sequence[dict], key: str) -> dict:
-    """What the rows say of the paper's claims, by the lowest `key` of each schedule; BERT's constant stays out."""
+    """Check the paper's claims by each schedule's lowest `key`; BERT's constant is left out."""
     fds = {row["schedule"]: min(p[key] for p in row["by_steps"]) for row in rows if row["schedule"] != "bert"}
     shapes = {
         shape: [fd for name, fd in fds.items() if PAPER[name][0] == shape] for shape in ("concave", "linear", "convex")
@@ -28,13 +28,13 @@ def findings(rows: Sequence[dict], key: str) -> dict:
 
 
 def pairs_in_order(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[int, int]:
-    """How many pairs of names have the smaller of `ours` where they have the smaller of `theirs`, and of how many."""
+    """The number of pairs of names that `ours` and `theirs` put in the same order, and the number of all pairs."""
     pairs = list(combinations(ours, 2))
     return sum((ours[a] < ours[b]) == (theirs[a] < theirs[b]) for a, b in pairs), len(pairs)
 
 
 def notes(run: Run, options: Options, yardstick: Yardstick) -> list[str]:
-    """What a reader must know to make use of the numbers."""
+    """What a reader must know to interpret the numbers."""
     trained = run.config.transformer_training.steps
     lines = [
         f"each transformer: {options.train_steps} training steps of {run.config.transformer_training.batch_size}"
@@ -56,7 +56,7 @@ def notes(run: Run, options: Options, yardstick: Yardstick) -> list[str]:
 
 
 def table(result: dict) -> str:
-    """The result as text: a line a schedule, the paper's numbers beside ours, what follows, and how to read it."""
+    """The result as text: one line per schedule with our numbers and the paper's, the verdict, and how to read it."""
     head = f"{'schedule':<13}{'shape':<10}{'best T':>6}{'FD':>8}{'real':>8}{'class':>8}"
     head += f"{f'FD T={COMMON_STEPS}':>9}{'NLL':>7}{'own':>6}   {'paper: best T':>13}{'FID':>7}{'NLL':>6}"
     lines = [head]
@@ -95,7 +95,7 @@ def verdict(result: dict) -> list[str]:
 
 
 def bert_line(bert: dict, good: dict) -> str:
-    """How BERT's constant does beside the cosine, and where it loses its way."""
+    """BERT's constant compared with the cosine, and the NLL that explains its failure."""
     point, other = (row["common"] or row["best"] for row in (bert, good))
     return (
         f"bert beside the cosine, T = {point['steps']}: FD {point['fd']:.3f} and {other['fd']:.3f}, class right"
@@ -106,7 +106,7 @@ def bert_line(bert: dict, good: dict) -> str:
 
 
 def at(row: dict, fraction: float) -> float:
-    """A row's NLL with that fraction masked."""
+    """A row's NLL with a given fraction masked."""
     return dict(map(tuple, row["nll_by_masked"]))[fraction]
 
 

@@ -1,9 +1,9 @@
 """Decoding without Python between the passes: the whole T-step loop as one CUDA graph (lesson 9).
 
-    capture: labels (fixed place) ──loop of decode_steps──> tokens (fixed place)        once
+    capture: labels (fixed address) ──loop of decode_steps──> tokens (fixed address)    once
     replay:  copy labels in, seed, launch the graph, copy tokens out                    every batch
 
-At small batches a GPU finishes a pass before Python has launched the next; a graph launches all of them at once.
+With small batches a GPU finishes a pass before Python has launched the next; a graph launches all passes at once.
 """
 
 import torch
@@ -15,10 +15,10 @@ from minimaskgit.transformer import Transformer
 
 
 class GraphedDecoder:
-    """`decode` of blank canvases for one model, on a CUDA device, at a fixed batch size and with fixed settings.
+    """`decode` of blank canvases for one model on a CUDA device, with a fixed batch size and fixed settings.
 
-    The model must not move, and stays as it is: its weights may change in place. precision: of matrix products.
-    Raises ValueError on another device.
+    The model must stay on its device and in its mode; its weights may change in place. precision: of matrix products.
+    Raises ValueError on other devices.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class GraphedDecoder:
     ):
         device = model.bias.device
         if device.type != "cuda":
-            raise ValueError(f"a model on {device}; expected one on a CUDA device, for only CUDA has graphs")
+            raise ValueError(f"a model on {device}; expected one on a CUDA device: other devices have no CUDA graphs")
         self.labels = torch.zeros(batch, dtype=torch.long, device=device)
         self.generator = torch.Generator(device)
         unknown = torch.full((batch,), model.num_tokens)
@@ -43,24 +43,24 @@ class GraphedDecoder:
         @torch.no_grad()
         def loop() -> Tensor:
             blank = torch.full((batch, model.num_tokens), model.mask_id, device=device)
-            # A cast of the weights kept from outside the graph would be gone when it is replayed.
+            # No cache: weights that autocast cast outside the graph would be freed before it is replayed.
             with torch.autocast("cuda", precision, enabled=precision != torch.float32, cache_enabled=False):
                 *_, last = refine(model, self.labels, blank, plan, widths, steps, temperature, guidance, self.generator)
             return last.tokens
 
-        aside = torch.cuda.Stream(device)  # what runs for the first time sets itself up, which a graph cannot hold
-        aside.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(aside):
+        warmup = torch.cuda.Stream(device)  # first runs initialise libraries, which a graph cannot capture
+        warmup.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(warmup):
             for _ in range(3):
                 loop()
-        torch.cuda.current_stream(device).wait_stream(aside)
+        torch.cuda.current_stream(device).wait_stream(warmup)
         self.graph = torch.cuda.CUDAGraph()
         self.graph.register_generator_state(self.generator)
         with torch.cuda.graph(self.graph):
             self.tokens = loop()
 
     def __call__(self, labels: Tensor, seed: int = 0) -> Tensor:
-        """Tokens (B, N) of classes `labels` (B,) in 0..C, another picture for every seed."""
+        """Decode tokens (B, N) of classes `labels` (B,) in 0..C; each seed gives different pictures."""
         self.labels.copy_(labels)
         self.generator.manual_seed(seed)
         self.graph.replay()

@@ -1,4 +1,4 @@
-"""Networks that look at pictures: the run's own judge, or the Inception network of published FIDs (lesson 8)."""
+"""Feature networks: the run's own judge, or the Inception network of published FIDs (lesson 8)."""
 
 import hashlib
 from collections.abc import Callable
@@ -23,11 +23,11 @@ class Seen(NamedTuple):
     logits: Tensor  # float32 (B, C)
 
 
-Network = Callable[[Tensor], Seen]  # looks at images, uint8 (B, 3, S, S) on the run's device
+Network = Callable[[Tensor], Seen]  # takes images, uint8 (B, 3, S, S) on the run's device
 
 
 def judge_network(judge: Classifier) -> Network:
-    """The judge's last features, averaged over the picture, and what it makes of them."""
+    """The judge as a network: its last feature map averaged over the picture, and its logits."""
 
     def network(images: Tensor) -> Seen:
         features = judge.features(to_float(images))[-1].mean((2, 3))
@@ -37,17 +37,17 @@ def judge_network(judge: Classifier) -> Network:
 
 
 def inception_network(device: torch.device) -> Network:
-    """The Inception network of published FIDs; UserError if its package or its weights cannot be had."""
+    """The Inception network of published FIDs; UserError if its package or its weights are not available."""
     advice = "or leave out --features inception to use the run's own classifier"
     try:
         inception = FrechetInceptionDistance(feature=2048).inception.eval().to(device)
     except ModuleNotFoundError:
         raise UserError(f"--features inception needs torch-fidelity: pip install torch-fidelity, {advice}") from None
-    except Exception as error:  # no network, and a broken download, have many shapes
+    except Exception as error:  # a missing network or a broken download raises many kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"--features inception: the network's weights cannot be had ({reason});"
-            f" try where there is network, {advice}"
+            f"--features inception: the network's weights could not be downloaded ({reason});"
+            f" try again with an internet connection, {advice}"
         ) from None
 
     def network(images: Tensor) -> Seen:
@@ -58,7 +58,7 @@ def inception_network(device: torch.device) -> Network:
 
 
 def feature_names(run: Run, features: str) -> dict[str, str]:
-    """What the table and the JSON file call the network, and what the numbers may be compared with."""
+    """The network's name in the table and the JSON file, and a note on what the numbers may be compared with."""
     if features == "inception":
         return {"network": "Inception v3", "comparable": "FD is the FID; published ones have other counts and data"}
     own = "glyph-classifier" if run.config.data == "glyphs" else "own-classifier"
@@ -70,13 +70,13 @@ def feature_names(run: Run, features: str) -> dict[str, str]:
 
 @torch.no_grad()
 def look(run: Run, network: Network, images: Tensor) -> Seen:
-    """Features and logits of images, uint8 (B, 3, S, S)."""
+    """Compute features and logits of images, uint8 (B, 3, S, S)."""
     parts = [network(part.to(run.device)) for part in tqdm(images.split(BATCH), desc="looking", delay=2, leave=False)]
     return Seen(*(torch.cat(tensors).float().cpu() for tensors in zip(*parts)))
 
 
 def cached_reference(run: Run, network: Network, features: str, reference: Pictures) -> Seen:
-    """What the network sees in the reference; kept in the run folder under a hash of all that it depends on."""
+    """Features and logits of the reference, cached in the run folder under a hash of everything they depend on."""
     weights = b"inception"
     if features == "classifier":
         weights = (run.folder / "judge" / "classifier" / "model.safetensors").read_bytes()

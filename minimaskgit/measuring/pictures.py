@@ -1,6 +1,6 @@
-"""Sets of pictures to compare: real ones, held out from training, and generated ones.
+"""Sets of pictures to compare: real ones, held out from training or used in it, and generated ones.
 
-Pictures: uint8 images (B, 3, S, S), as a file would hold them, and labels (B,)
+Pictures: uint8 images (B, 3, S, S), as an image file stores them, and labels (B,)
 """
 
 from typing import NamedTuple
@@ -15,16 +15,16 @@ from minimaskgit.data.sources import load_data
 from minimaskgit.measuring.samplers import Draw
 from minimaskgit.runs.run import Run
 
-BATCH = 100  # images decoded, or looked at, at once
+BATCH = 100  # images decoded, or passed through a network, at once
 
 
 class Pictures(NamedTuple):
     images: Tensor  # uint8 (B, 3, S, S), as they would be saved, on the CPU
-    labels: Tensor  # int64 (B,) the class asked for, or the true one
+    labels: Tensor  # int64 (B,), the requested class, or the true one
 
 
 def real_images(run: Run, split: str, count: int) -> ImageData:
-    """At most `count` images of one split of the run's data."""
+    """Load at most `count` images of one split of the run's data."""
     settings = run.config.images
     columns = {"image_column": settings.image_column, "label_column": settings.label_column}
     return load_data(run.config.data, split, settings.size, count, settings.classes, seed=run.config.seed, **columns)
@@ -33,25 +33,25 @@ def real_images(run: Run, split: str, count: int) -> ImageData:
 def held_out(run: Run, reference: int, samples: int) -> tuple[Pictures, Pictures]:
     """Validation images, on which nothing was trained, in two parts: the reference and a second sample.
 
-    Where there are too few for that, the reference is half of them and the second sample no more than the rest.
+    If there are too few images, the reference is at most half of them and the second sample at most the rest.
     """
     data = real_images(run, "valid", reference + samples)
     if len(data) < 4:
-        raise UserError(f"{run.config.data}: {len(data)} validation images; expected 4 or more to compare with")
+        raise UserError(f"{run.config.data} has {len(data)} validation images; expected 4 or more to compare with")
     everything = torch.arange(len(data))
     first = reference if len(data) == reference + samples else min(reference, len(data) // 2)
     return Pictures(*data.batch(everything[:first])), Pictures(*data.batch(everything[first : first + samples]))
 
 
 def training_pictures(run: Run, count: int) -> Pictures:
-    """As many of the run's training images, or all there are."""
+    """`count` of the run's training images, or all of them if there are fewer."""
     data = real_images(run, "train", min(count, run.config.images.count or count))
     return Pictures(*data.batch(torch.arange(len(data))))
 
 
 @torch.no_grad()
 def sample(run: Run, draw: Draw, labels: Tensor, seed: int, quiet: bool = False) -> Pictures:
-    """Images of the classes asked for (B,), rounded as a file would hold them; quiet: without a progress bar."""
+    """Draw images of classes `labels` (B,), rounded as in an image file; quiet: without a progress bar."""
     generator = torch.Generator(run.device).manual_seed(seed)
     images = []
     bar = tqdm(total=len(labels), desc="generating", unit="image", dynamic_ncols=True, disable=quiet)
@@ -63,13 +63,13 @@ def sample(run: Run, draw: Draw, labels: Tensor, seed: int, quiet: bool = False)
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Floats in [0, 1] to uint8 on the CPU."""
+    """Convert floats in [0, 1] to uint8 on the CPU."""
     return (255 * images).round().byte().cpu()
 
 
 @torch.no_grad()
 def through_tokenizer(run: Run, pictures: Pictures) -> tuple[Tensor, Tensor]:
-    """The tokens (M, N) of real images, and what the tokenizer makes of them again, uint8 (M, 3, S, S)."""
+    """Tokens (M, N) of real images, and their reconstructions, uint8 (M, 3, S, S)."""
     tokenizer, tokens, images = run.tokenizer(), [], []
     with run.autocast():
         for part in tqdm(pictures.images.split(BATCH), desc="reconstructing", delay=2, leave=False):

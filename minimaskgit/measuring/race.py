@@ -1,9 +1,9 @@
-"""The race: MaskGIT against its autoregressive twin, `python -m minimaskgit.compare --run runs/demo` (lesson 6).
+"""The race: the decoding speed of MaskGIT and its autoregressive twin (lesson 6; paper figure 4).
 
-Same backbone, same tokens, same training; one fills the canvas in T passes of all tokens, the other in N passes of one
-new token each, with a key-value cache or, as in naive code, without. What is timed is the making of tokens (the
-paper's figure 4); turning them into pixels costs both sides the same and is left out. With --showdown the rivals join,
-and quality is measured too: showdown.py.
+Both have the same backbone, tokens and training. MaskGIT fills the canvas in T passes over all tokens; its twin needs N
+passes of one new token each, with a key-value cache or, as in naive code, without. Only the generation of tokens is
+timed: decoding them to pixels costs both sides the same. With --showdown the rivals join, and quality is measured too
+(showdown.py).
 """
 
 import statistics
@@ -40,16 +40,16 @@ class Options:
     batches: tuple[int, ...] = (1, 16)  # numbers of images generated at once
     repeats: int = 3  # timings of each, interleaved; the median counts
     shown: int = 8  # images in the picture and in the animation
-    showdown: bool = False  # also against a GAN and a diffusion model, with quality; trains what is not trained yet
-    samples: int = 2000  # images of each contestant that the showdown judges
+    showdown: bool = False  # also compare with a GAN and a diffusion model, and measure quality; trains missing models
+    samples: int = 2000  # images per model that the showdown scores
     seed: int = 0  # of the samples shown
     out: Path | None = None  # folder for compare.json and the pictures; default RUN/compare, or RUN/showdown
     device: str = "auto"  # auto, cpu, cuda or mps
-    precision: AnyPrecision = "auto"  # of matrix products; auto: the one that is fast here
+    precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
 
 
 def compare(run: Run, options: Options) -> dict:
-    """All of the comparison; gives what is written to compare.json."""
+    """Run the whole comparison and write its files; return the contents of compare.json."""
     masked, causal = run.transformer(), run.autoregressive()
     settings = run.config.decoding
     steps = options.steps if options.steps is not None else settings.steps
@@ -78,7 +78,7 @@ def compare(run: Run, options: Options) -> dict:
     return result
 
 
-# A decoder, given labels (B,), makes tokens (B, N).
+# A decoder generates tokens (B, N) from labels (B,).
 Decoder = Callable[[Tensor], Tensor]
 
 
@@ -98,7 +98,7 @@ def contestants(
 
 
 def measure(run: Run, decoders: dict[str, tuple[int, Decoder]], batches: Sequence[int], repeats: int) -> list[dict]:
-    """A row for each decoder: its passes, and seconds and images a second at each batch size."""
+    """Measure a row for each decoder: its passes, and seconds and images per second at each batch size."""
     works = {
         (name, batch): partial(decoder, choose_labels(run, None, batch))
         for name, (_, decoder) in decoders.items()
@@ -115,7 +115,7 @@ def measure(run: Run, decoders: dict[str, tuple[int, Decoder]], batches: Sequenc
 
 
 def table(rows: Sequence[dict]) -> str:
-    """The rows as text: passes, seconds and images a second at each batch size, speed relative to the first row."""
+    """The rows as text: passes, seconds and images per second at each batch size, and speed relative to the first."""
     batches = list(rows[0]["batch"])
     head = f"{'decoder':<26}{'passes':>7}" + "".join(f"{f'batch {b}: s':>14}{'images/s':>10}{'':>8}" for b in batches)
     lines = [head]
@@ -145,7 +145,7 @@ def draw(
     generator = torch.Generator(run.device).manual_seed(options.seed)
     with run.autocast():
         prefixes = list(autoregressive.raster_steps(causal, labels, generator=generator))
-        final = prefixes[-1]  # (B, N); the canvas after pass k shows its first k tokens
+        final = prefixes[-1]  # (B, N); the canvas after pass k shows the first k tokens
         raster_images = tokenizer.decode(final)
         step_images = torch.stack([tokenizer.decode(step.sampled) for step in steps])  # (T, B, 3, H, W)
     masks = torch.stack([step.masked for step in steps])  # (T, B, N)
@@ -157,7 +157,7 @@ def draw(
     batch = str(options.batches[-1])
     captions = {
         row["decoder"]: f"{row['decoder'].split(',')[0]}, {row['passes']} passes,"
-        f" {1000 / row['batch'][batch]['images_per_second']:.0f} ms an image at batch {batch}"
+        f" {1000 / row['batch'][batch]['images_per_second']:.0f} ms per image at batch {batch}"
         for row in rows
     }
     still = figures.comparison(

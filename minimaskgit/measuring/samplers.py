@@ -1,9 +1,9 @@
-"""Who makes pictures: MaskGIT, its autoregressive twin and the rivals, behind one signature (lesson 8; paper table 1).
+"""Samplers with one signature for MaskGIT, its autoregressive twin and the rivals (lesson 8; paper table 1).
 
     classes (B,), random generator ──sampler──> images (B, 3, H, W)
 
-`passes` are network evaluations an image, of the network that is run again and again: transformer, generator or U-Net.
-The tokenizer's decoder runs once more after a transformer.
+`passes` counts evaluations per image of the main network: transformer, generator or U-Net. After a transformer the
+tokenizer's decoder runs once, which is not counted.
 """
 
 import json
@@ -29,37 +29,35 @@ from minimaskgit.transformer import Transformer
 def generate(
     run: Run, tokenizer: Tokenizer, model: Transformer, labels: Tensor, settings: DecodingConfig, seed: int
 ) -> tuple[list[Step], Tensor]:
-    """All decoding steps and the final images (B, 3, H, W)."""
+    """Generate images with MaskGIT; return all decoding steps and the final images (B, 3, H, W)."""
     generator = torch.Generator(run.device).manual_seed(seed)
     with run.autocast():
         steps = list(decode_steps(model, labels, **decoding_arguments(settings), generator=generator))
         return steps, tokenizer.decode(steps[-1].tokens)
 
 
-# The stages that each way of making pictures stands on.
+# The training stages that each sampler depends on.
 NEEDS = {
     "maskgit": ("classifier", "tokenizer", "transformer"),
     "autoregressive": ("classifier", "tokenizer", "autoregressive"),
     "gan": ("gan",),
     "diffusion": ("diffusion",),
 }
-
-DIFFUSION_STEPS = 250  # ADM's
-
-DDPM_FROM = 100  # steps; fewer are taken by DDIM, which needs fewer
+DIFFUSION_STEPS = 250  # as in ADM
+DDPM_FROM = 100  # steps; below that DDIM is used, which needs fewer steps
 
 Draw = Callable[[Tensor, torch.Generator], Tensor]  # labels (B,) to floats (B, 3, H, W) in [0, 1]
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A way of making pictures."""
+    """A model with its decoding settings, ready to draw images."""
 
-    kind: str  # one of NEEDS
-    passes: int  # network evaluations an image
-    settings: dict  # as they go into the JSON file
-    parameters: int  # of all that making a picture takes
-    training_seconds: float  # of all the stages that it stands on
+    kind: str  # a key of NEEDS
+    passes: int  # network evaluations per image
+    settings: dict  # as written to the JSON file
+    parameters: int  # of all networks needed to make an image
+    training_seconds: float  # of all stages that it depends on
     draw: Draw
 
 
@@ -74,7 +72,7 @@ def maskgit_sampler(run: Run, settings: DecodingConfig) -> Sampler:
 
 
 def autoregressive_sampler(run: Run, cache: bool = True) -> Sampler:
-    """Raster order, one token a pass."""
+    """Raster order, one token per pass."""
     tokenizer, model = run.tokenizer(), run.autoregressive()
     make = partial(autoregressive.generate, model, cache=cache)
     draw = lambda labels, generator: tokenizer.decode(make(labels, generator=generator))
@@ -83,13 +81,13 @@ def autoregressive_sampler(run: Run, cache: bool = True) -> Sampler:
 
 
 def gan_sampler(run: Run) -> Sampler:
-    """One pass of the generator, z untruncated."""
+    """One pass of the generator, with untruncated z."""
     model = run.gan()
     return _sampler(run, "gan", 1, {"truncation": None}, [model], partial(gan.sample, model))
 
 
 def diffusion_sampler(run: Run, steps: int = DIFFUSION_STEPS) -> Sampler:
-    """Passes of the U-Net, without guidance: DDPM where there are many, DDIM where there are few."""
+    """`steps` passes of the U-Net without guidance: DDPM for DDPM_FROM or more, otherwise DDIM."""
     if steps < 1:
         raise UserError(f"--steps {steps}: expected 1 or more")
     model = run.diffusion()
@@ -99,7 +97,7 @@ def diffusion_sampler(run: Run, steps: int = DIFFUSION_STEPS) -> Sampler:
 
 
 def training_seconds(run: Run, kind: str) -> float:
-    """Seconds that the stages which a way of making pictures stands on were trained for."""
+    """Total training seconds of the stages that a kind of sampler depends on."""
     evaluations = (run.folder / stage / "evaluation.json" for stage in NEEDS[kind])
     return sum(json.loads(path.read_text("utf-8"))["seconds"] for path in evaluations if path.exists())
 

@@ -1,4 +1,4 @@
-"""Scores of a set of pictures beside real ones: FD, IS, precision, recall, CAS (lesson 8; paper section 4.1).
+"""Scores of a set of pictures compared with real ones: FD, IS, precision, recall, CAS (lesson 8; paper section 4.1).
 
 pictures ──network──> features, logits ──metrics.py──> numbers
 """
@@ -27,31 +27,30 @@ from minimaskgit.tokenizer import code_use
 from minimaskgit.training.batches import batch_indices
 from minimaskgit.training.optimizers import cosine_decay, set_learning_rate
 
-# FD and the rest are our own functions although torchmetrics has FD and IS: all of them then share one pass of the
-# network, its features can be kept, and lesson 8 shows what is run. The tests check them against torchmetrics, from
-# which SSIM and the Inception network come.
+# FD and IS are our own functions, although torchmetrics has them too: this way all metrics share one pass of the
+# network, its features can be cached, and lesson 8 shows the code that is used. The tests check them against
+# torchmetrics, which provides SSIM and the Inception network.
 FEATURE_METRICS = ("fd", "is", "precision-recall", "density-coverage")
 
 SPLITS = 10  # of the inception score, as published
-
 NEIGHBOURS = {"precision-recall": 3, "density-coverage": 5}  # k, as published
 
 Scores = dict[str, float]
 
 
 def fd(seen: Seen, reference: Seen) -> float:
-    """Frechet distance of the features from those of the reference."""
+    """Frechet distance between the features and those of the reference."""
     return frechet_distance(*feature_statistics(seen.features), *feature_statistics(reference.features)).item()
 
 
 def feature_scores(metrics: Sequence[str], seen: Seen, reference: Seen, k: int | None = None) -> Scores:
-    """Those of the FEATURE_METRICS that are asked for."""
+    """Compute those of FEATURE_METRICS that are in `metrics`."""
     scores = {}
     if "fd" in metrics:
         scores["fd"] = fd(seen, reference)
     if "is" in metrics:
         scores["is"] = inception_score(seen.logits.softmax(-1), min(SPLITS, len(seen.logits)))[0].item()
-    # Equally many on both sides: precision rises with the number of real balls, recall with that of the fake ones.
+    # Equal counts on both sides: precision rises with the number of real balls, recall with that of fake balls.
     count = min(len(seen.features), len(reference.features))
     real, fake = reference.features[:count], seen.features[:count]
     if "precision-recall" in metrics:
@@ -64,7 +63,7 @@ def feature_scores(metrics: Sequence[str], seen: Seen, reference: Seen, k: int |
 
 
 def picture_scores(run: Run, metrics: Sequence[str], judge: Classifier | None, pictures: Pictures) -> Scores:
-    """Fraction that the judge takes for the class asked for, and, of glyphs, that keep to one palette."""
+    """Fraction that the judge classifies as the requested class, and fraction of glyphs that use a single palette."""
     scores = {}
     if "class" in metrics:
         scores["class_accuracy"] = accuracy(run, judge, pictures)
@@ -75,9 +74,9 @@ def picture_scores(run: Run, metrics: Sequence[str], judge: Classifier | None, p
 
 
 def classification_accuracy_score(run: Run, pictures: Pictures, test: Pictures, seed: int) -> float:
-    """Accuracy on real test images of a fresh classifier that learned from `pictures` alone (Ravuri, Vinyals 2019).
+    """Accuracy on real test images of a new classifier trained on `pictures` alone (Ravuri and Vinyals 2019).
 
-    Trained as the run's perceptual network was, so in the same number of steps whatever the number of pictures.
+    It is trained like the run's perceptual network, with the same number of steps for any number of pictures.
     """
     settings, flipped = run.config.classifier, run.config.images.flip
     torch.manual_seed(seed)
@@ -97,15 +96,15 @@ def classification_accuracy_score(run: Run, pictures: Pictures, test: Pictures, 
 
 
 def accuracy(run: Run, classifier: Classifier, pictures: Pictures) -> float:
-    """Fraction of pictures that the classifier takes for what their label says."""
-    said = look(run, judge_network(classifier), pictures.images).logits.argmax(-1)
-    return (said == pictures.labels).double().mean().item()
+    """Fraction of pictures that the classifier assigns to their label."""
+    predicted = look(run, judge_network(classifier), pictures.images).logits.argmax(-1)
+    return (predicted == pictures.labels).double().mean().item()
 
 
 def tokenizer_scores(run: Run, network: Network, reference: Seen, pictures: Pictures) -> Scores:
-    """How well real images come back from their tokens, and how much of the codebook they use.
+    """How well the tokenizer reconstructs real images, and how much of the codebook they use.
 
-    The FD of the reconstructions is from the same reference as that of generated images, so that the two compare: no
+    The FD of the reconstructions uses the same reference as the FD of generated images, so the two can be compared: no
     model of these tokens can be expected to do better.
     """
     codes, decoded = through_tokenizer(run, pictures)
@@ -113,7 +112,7 @@ def tokenizer_scores(run: Run, network: Network, reference: Seen, pictures: Pict
     for original, image in zip(pictures.images.split(BATCH), decoded.split(BATCH)):
         both = to_float(image), to_float(original)
         likeness = torch.stack([psnr(*both), structural_similarity_index_measure(*both, data_range=1.0)])
-        scores.append(len(image) / len(decoded) * likeness.double())  # the last part may be short
+        scores.append(len(image) / len(decoded) * likeness.double())  # the last part may be smaller
     use = code_use(codes, run.tokenizer().num_codes)
     psnr_, ssim = sum(scores).tolist()
     return {

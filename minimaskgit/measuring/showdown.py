@@ -1,8 +1,8 @@
-"""Everybody against everybody: `python -m minimaskgit.compare --run runs/demo --showdown` (lesson 8; paper table 1).
+"""All models compared: `python -m minimaskgit.compare --run runs/demo --showdown` (lesson 8; paper table 1).
 
-MaskGIT, its autoregressive twin, a GAN and a diffusion model learned from the same pictures for about the same time.
-All make the same number of samples of the same classes, judged by the same network, and are timed in turns, from
-classes to pixels. Nobody's settings were chosen by these numbers: each has one that its own stage was set up with.
+MaskGIT, its autoregressive twin, a GAN and a diffusion model learn from the same pictures for about the same time. Each
+makes the same number of samples of the same classes. The same network judges them, and they are timed in turns, from
+classes to pixels. No model's settings were chosen by these numbers: each uses the settings of its own training stage.
 """
 
 import json
@@ -39,43 +39,40 @@ from minimaskgit.training.judge import load_judge
 from minimaskgit.training.stages import train
 
 METRICS = ("fd", "is", "precision-recall", "class", "palette", "cas")
-
 STAGES = ("tokenizer", "transformer", "autoregressive", "gan", "diffusion")
-
 DIFFUSION_STEPS = (250, 50, 10)
-
 EDITS = 500  # pictures edited
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is measured."""
+    """How much to measure."""
 
-    samples: int = 2000  # images of each contestant
-    reference: int = 10_000  # held-out real images they are compared with
-    batches: tuple[int, ...] = (1, 64)  # images made at once
-    repeats: int = 3  # timings of each, interleaved; the median counts
+    samples: int = 2000  # images per model
+    reference: int = 10_000  # held-out real images to compare with
+    batches: tuple[int, ...] = (1, 64)  # batch sizes: images made at once
+    repeats: int = 3  # timings per model and batch size, interleaved; the median counts
     shown: int = 10  # images in the picture
     seed: int = 0
 
 
 def check(samples: int, folder: Path) -> None:
-    """UserError, before hours of training, for what could not be measured after it."""
+    """Raise UserError, before hours of training, for too few samples."""
     labels = folder / "labels.json"
     classes = len(json.loads(labels.read_text("utf-8"))) if labels.exists() else len(GLYPH_NAMES)
     if samples < 2 * classes:
-        raise UserError(f"--samples {samples}: expected {2 * classes} or more, two a class")
+        raise UserError(f"--samples {samples}: expected {2 * classes} or more, two per class")
 
 
 def train_missing(folder: Path, device: str = "auto") -> None:
-    """Train what a run lacks for the showdown; a run that is not there is begun with the demo's settings."""
+    """Train the stages that a run lacks for the showdown; a new run gets the demo's settings."""
     saved = folder / "config.json"
     config = load_config(saved) if saved.exists() else PRESETS["demo"]()
     train(config, folder, STAGES, resume=saved.exists(), device=device)
 
 
 def showdown(run: Run, settings: Settings, folder: Path) -> tuple[dict, list[Path]]:
-    """Measure all; gives what goes into compare.json, and the pictures drawn."""
+    """Measure all models; return the showdown's part of compare.json, and the paths of the pictures drawn."""
     samplers = contestants(run)
     speed = time_all(run, samplers, settings)
     network = judge_network(judge := load_judge(run))
@@ -118,7 +115,7 @@ def showdown(run: Run, settings: Settings, folder: Path) -> tuple[dict, list[Pat
 
 
 def contestants(run: Run) -> dict[str, Sampler]:
-    """Everybody by name, MaskGIT with its own number of steps first, then with twice as many."""
+    """The samplers by name; first MaskGIT with the run's number of steps, then with twice as many."""
     own = run.config.decoding
     more = replace(own, steps=min(2 * own.steps, run.transformer().num_tokens))
     maskgit = {f"MaskGIT, T = {settings.steps}": maskgit_sampler(run, settings) for settings in (own, more)}
@@ -128,7 +125,7 @@ def contestants(run: Run) -> dict[str, Sampler]:
 
 
 def time_all(run: Run, samplers: dict[str, Sampler], settings: Settings) -> dict[str, dict]:
-    """Seconds and images a second of each, from classes to pixels, at each batch size."""
+    """Seconds and images per second of each model, from classes to pixels, at each batch size."""
 
     def work(sampler: Sampler, batch: int) -> Callable[[], Tensor]:
         labels = choose_labels(run, None, batch)
@@ -151,33 +148,33 @@ def time_all(run: Run, samplers: dict[str, Sampler], settings: Settings) -> dict
 
 
 def edits(run: Run, judge: Classifier) -> dict:
-    """Class edits by MaskGIT and its twin, of two regions: one that leaves a rim, and one that leaves the last rows."""
+    """Class edits by MaskGIT and its twin in two regions: one leaves the rim, the other the lowest row of tokens."""
     size, f = run.config.images.size, run.tokenizer().downsampling
     boxes = {"all but the rim": (f, f, size - f, size - f), "all but the lowest tokens": (0, 0, size, size - f)}
     return {name: measure_class_edits(run, judge, EDITS, box=box) for name, box in boxes.items()}
 
 
 def same_classes(pictures: Pictures, labels: Tensor) -> Tensor:
-    """Some of the pictures (M, 3, S, S), all different, of the classes `labels` (B,), as far as there are so many."""
+    """Distinct pictures of the classes `labels` (B,), one per label as far as they last: (M, 3, S, S)."""
     of_class = {label: iter((pictures.labels == label).nonzero().flatten().tolist()) for label in set(labels.tolist())}
     found = [next(of_class[label], None) for label in labels.tolist()]
     return pictures.images[[index for index in found if index is not None]]
 
 
 def draw(result: dict, shown: dict[str, Tensor], real: Tensor, folder: Path) -> list[Path]:
-    """A row of samples of each, and quality against time."""
+    """Write a row of samples per model, and the plot of quality against time."""
     batch = str(result["batches"][-1])
     rows = {}
     for row in result["rows"]:
         if row["name"] in shown:
             pace, fd = 1000 / row["batch"][batch]["images_per_second"], row["scores"]["fd"]
             label = row["name"].replace(",", ":").replace(": cache", "")
-            rows[f"{label}, {count(row['passes'], 'pass')}, {pace:.3g} ms an image, FD {fd:.3g}"] = shown[row["name"]]
+            rows[f"{label}, {count(row['passes'], 'pass')}, {pace:.3g} ms per image, FD {fd:.3g}"] = shown[row["name"]]
     rows["real, held-out images"] = real
     points = {row["name"]: (row["batch"][batch]["seconds"] / int(batch), row["scores"]["fd"]) for row in result["rows"]}
     scatter = figures.scatter(
         points,
-        f"seconds an image, {batch} at once (log)",
+        f"seconds per image, {batch} at once (log)",
         "FD (log), lower is better",
         "Quality against time",
     )
@@ -188,7 +185,7 @@ def draw(result: dict, shown: dict[str, Tensor], real: Tensor, folder: Path) -> 
 
 
 def count(number: int, thing: str) -> str:
-    """1 pass, 2 passes."""
+    """The number with its noun: 1 pass, 2 passes."""
     return f"{number} {thing}" + ("es" if number != 1 else "")
 
 
@@ -196,7 +193,7 @@ def count(number: int, thing: str) -> str:
 
 
 def table(result: dict) -> str:
-    """The result as text, a line for each contestant."""
+    """The result as text, one line per model."""
     batches = [str(batch) for batch in result["batches"]]
     columns = {"fd": "FD", "is": "IS", "precision": "prec.", "recall": "recall", "cas": "CAS"}
     columns |= {"class_accuracy": "class", "palette_accuracy": "palette"}

@@ -1,4 +1,4 @@
-"""What every mask schedule is measured with: the same tokenizer, judge and reference images (lesson 8; paper table 3)."""
+"""What every mask schedule is measured with: the same tokenizer, judge and images (lesson 3; paper table 3)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,31 +27,27 @@ PAPER = {
     "logarithmic": ("convex", 60, 29.17, 3.08),
     "bert": ("constant", None, None, None),
 }
-
-STEPS, QUICK_STEPS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 64), (1, 2, 4, 8, 16, 32, 64)  # T, as far as there are tokens
-
+STEPS, QUICK_STEPS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 64), (1, 2, 4, 8, 16, 32, 64)  # T, at most the number of tokens
 SAMPLES, QUICK_SAMPLES = 2000, 500
-
 QUICK_TRAINING = 600  # steps
-
-COMMON_STEPS = 8  # the T at which all are compared too
+COMMON_STEPS = 8  # the T at which all schedules are compared as well
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to compare; every schedule gets the same of everything."""
+    """What to compare; all settings but the schedule are the same for every transformer."""
 
-    run: Path  # run folder with a tokenizer; its own transformers are neither used nor touched
-    schedules: tuple[str, ...] = ()  # default all: the seven of the paper, and bert, the constant 15 percent
+    run: Path  # run folder with a tokenizer; its own transformers are not used
+    schedules: tuple[str, ...] = ()  # default all: the paper's seven, and bert, the constant 15 percent
     quick: bool = False  # fewer training steps, samples and values of T (RUN/ablation-quick)
-    train_steps: int | None = None  # training steps of each transformer; default the run's own number; quick: 600
+    train_steps: int | None = None  # training steps of each transformer; default as in the run; quick: at most 600
     steps: tuple[int, ...] = ()  # decoding steps T to try; default 1 2 4 6 8 12 16 24 32 64; quick: without 6 12 24
     samples: int | None = None  # images generated for each schedule and T; default 2000; quick: 500
-    reference: int = 10_000  # held-out real images they are compared with, at most half of those there are
+    reference: int = 10_000  # held-out real images to compare with, at most half of all held-out images
     seed: int = 0  # of the generated images and of the masks on held-out tokens
     out: Path | None = None  # folder for the results and the transformers; default RUN/ablation, or RUN/ablation-quick
     device: str = "auto"  # auto, cpu, cuda or mps
-    precision: AnyPrecision = "auto"  # of matrix products; auto: the one that is fast here
+    precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
 
 
 class Yardstick(NamedTuple):
@@ -59,18 +55,18 @@ class Yardstick(NamedTuple):
 
     tokenizer: Tokenizer
     judge: Classifier
-    reference: Seen  # features of real images as the tokenizer gives them back: the best that tokens can draw
-    real: Seen  # features of the same images themselves
-    tokens: Tensor  # (M, N) of held-out images that are not in the reference
+    reference: Seen  # features of real images reconstructed by the tokenizer: the best that tokens can draw
+    real: Seen  # features of the same images, untouched
+    tokens: Tensor  # (M, N), of held-out images that are not in the reference
     labels: Tensor  # (M,)
 
 
 def make_yardstick(run: Run, options: Options) -> tuple[Yardstick, dict]:
-    """What all are measured with, and the floor: the FDs of other real images, through the tokenizer and untouched.
+    """Prepare the yardstick, and measure the floor: the FDs of other real images, reconstructed and untouched.
 
-    FD is from real images *through the tokenizer*. What the tokenizer loses is the same for all, but so much at this
-    scale that it hides what the schedules do: a spotty picture may lie nearer the real ones' sharpness than a clean
-    one. The FD from the real images themselves is measured too.
+    FD compares with real images *reconstructed by the tokenizer*. The tokenizer loses the same for all schedules, but
+    at this scale so much that it would hide their differences: a spotty picture may match the sharpness of real ones
+    better than a clean one. The FD from the untouched real images is measured too.
     """
     reference, second = held_out(run, options.reference, options.samples)
     tokenizer, judge = run.tokenizer(), load_judge(run)
@@ -78,11 +74,11 @@ def make_yardstick(run: Run, options: Options) -> tuple[Yardstick, dict]:
     seen = look(run, network, through_tokenizer(run, reference)[1])
     real = cached_reference(run, network, "classifier", reference)
     tokens, decoded = through_tokenizer(run, second)
-    back = look(run, network, decoded)
+    reconstructed = look(run, network, decoded)
     floor = {
         "second": len(second.labels),
-        "fd": fd(back, seen),
-        "reconstruction_fd_real": fd(back, real),
+        "fd": fd(reconstructed, seen),
+        "reconstruction_fd_real": fd(reconstructed, real),
         "fd_real": fd(look(run, network, second.images), real),
     }
     return Yardstick(tokenizer, judge, seen, real, tokens, second.labels.to(run.device)), floor

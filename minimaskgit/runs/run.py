@@ -70,7 +70,6 @@ def open_run(folder: Path, device: str = "auto", precision: AnyPrecision = "auto
 
 # The pretrained weights, each folder a run; a wheel has them inside the package, a clone beside it.
 PACKAGE = Path(__file__).parents[1]
-
 PRETRAINED = PACKAGE / "pretrained" if (PACKAGE / "pretrained").is_dir() else PACKAGE.parent / "data" / "pretrained"
 
 

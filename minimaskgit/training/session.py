@@ -33,11 +33,8 @@ from minimaskgit.training.estimate import Estimate, cuts_to_fit
 from minimaskgit.training.loop import fit
 
 ONE_PROCESS = ("gan", "diffusion")  # stages that one process trains, on whole batches
-
 COMPILERS = (os.environ.get("CXX", "c++"), "g++", "clang++")
-
 ROOM = 0.8  # of the free memory that an estimate may take: it counts tensors alone
-
 COPIES = (DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)  # each process has all weights (DDP)
 
 
