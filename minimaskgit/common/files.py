@@ -32,7 +32,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
             temporary.chmod(mode)  # the usual mode of new files; safetensors makes files that only the owner can read
             _force_to_disk(temporary)
             temporary.replace(path)
-        except (OSError, SafetensorError):
+        except BaseException:
             temporary.unlink(missing_ok=True)  # frees space, which matters most on a full disk
             raise
         if os.name == "posix":  # the name is stored in the folder, which must reach the disk too

@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageColor
 from torch import Tensor
 
+from minimaskgit.common.files import atomic_write
 from minimaskgit.figures.sheets import (
     CELL,
     LARGE,
@@ -19,7 +20,6 @@ from minimaskgit.figures.sheets import (
     draw_text,
     joined,
     masked_canvas,
-    replacing,
     tiled,
     to_cells,
 )
@@ -85,8 +85,8 @@ def animation(
     palette = _shared_palette(frames)
     first, *others = [_indexed(frame, palette) for frame in frames]
     milliseconds = [round(1000 * seconds_per_frame)] * len(others) + [round(1000 * hold_last)]
-    with replacing(path) as file:
-        first.save(file, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
+    with atomic_write(Path(path)) as temporary:
+        first.save(temporary, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
     return Path(path)
 
 

@@ -72,12 +72,8 @@ class View:
 
     def veiled(self, images: Tensor, masked: Tensor) -> Tensor:
         """Hide the masked tokens, bool (B, ...), of a canvas (B, 3, H, W) behind grey cells."""
-        side = self.f * self.scale  # of a token
-        cell = torch.full((side, side), figures.MASKED, dtype=torch.uint8)
-        cell[-1], cell[:, -1] = figures.MASKED_EDGE, figures.MASKED_EDGE
-        rows, columns = images.shape[-2] // self.f, images.shape[-1] // self.f
-        hidden = masked.cpu().reshape(-1, 1, rows, columns).repeat_interleave(side, -1).repeat_interleave(side, -2)
-        drawn = torch.where(hidden, cell.repeat(rows, columns), self.enlarged(images))
+        grid = images.shape[-2] // self.f, images.shape[-1] // self.f
+        drawn = figures.masked_canvas(images, masked.flatten(1), grid, self.scale)
         return trimmed(drawn, self._scaled(self.margins), self._scaled(self.rounded))
 
     def before(self, job: Job) -> Tensor:

@@ -2,18 +2,16 @@
 
     images (B, 3, H, W) ──> cells, each enlarged by a whole number ──> rows ──> sheet with heading and margin
 
-The drawing functions take tensors and return a new `PIL.Image`; only `save_png` and `replacing` touch the disk. A
+The drawing functions take tensors and return a new `PIL.Image`; only `save_png` touches the disk. A
 sheet is built from boxes (an enlarged image, some text) placed side by side or below one another. Images are floats
 in [0, 1] or uint8. Token masks are boolean, N = grid_size² in raster order, True = still masked.
 """
 
 import math
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
 
 import matplotlib
 import numpy as np
@@ -21,6 +19,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
+from minimaskgit.common.files import atomic_write
 from minimaskgit.figures.style import INK, MASKED, MASKED_EDGE, MUTED, PAPER, colours_of
 
 MARGIN, GAP, CELL = 16, 6, 96  # pixels; the shorter side of an image takes at least CELL on the sheet
@@ -43,27 +42,27 @@ def to_uint8(images: Tensor) -> np.ndarray:
     return images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
-def masked_canvas(images: Tensor, masks: Tensor, grid_size: int, scale: int | None = None) -> Tensor:
+def masked_canvas(images: Tensor, masks: Tensor, grid_size: int | tuple[int, int], scale: int | None = None) -> Tensor:
     """Hide the masked tokens of each image behind neutral grey cells.
 
-    images (B, 3, H, W), masks bool (B, N). The images are first enlarged by `scale`, so that a cell has room for a
-    border; by default their shorter side becomes at least CELL pixels. Returns uint8 (B, 3, scale * H, scale * W).
-    Raises ValueError if the masks or the image size do not match the token grid.
+    images (B, 3, H, W), masks bool (B, N). grid_size: rows and columns of tokens, or one number if they are equal. The
+    images are first enlarged by `scale`, so that a cell has room for a border; by default their shorter side becomes at
+    least CELL pixels. Returns uint8 (B, 3, scale * H, scale * W). Raises ValueError if the masks or the image size do
+    not match the token grid.
     """
     pixels = _bytes(images)
     count, _, height, width = pixels.shape
-    if tuple(masks.shape) != (count, grid_size**2):
-        raise ValueError(f"masks have shape {tuple(masks.shape)}; expected {(count, grid_size**2)}, (B, N)")
-    if height % grid_size or width % grid_size:
-        raise ValueError(f"{height}x{width} pixels do not divide into {grid_size}x{grid_size} tokens")
+    rows, columns = (grid_size, grid_size) if isinstance(grid_size, int) else grid_size
+    if tuple(masks.shape) != (count, rows * columns):
+        raise ValueError(f"masks have shape {tuple(masks.shape)}; expected {(count, rows * columns)}, (B, N)")
+    if height % rows or width % columns:
+        raise ValueError(f"{height}x{width} pixels do not divide into {rows}x{columns} tokens")
     scale = scale or _default_scale(images)
-    rows, columns = scale * height // grid_size, scale * width // grid_size  # pixels of one token
-    blank = torch.full((rows, columns), MASKED, dtype=torch.uint8)
-    if min(rows, columns) >= 4:  # a border would fill a smaller cell
-        blank[-1, :] = blank[:, -1] = MASKED_EDGE
-    hidden = masks.bool().cpu().view(count, 1, grid_size, grid_size)
-    canvas = blank.repeat(grid_size, grid_size)
-    return torch.where(_enlarge(hidden, rows, columns), canvas, _enlarge(pixels, scale, scale))
+    cell = torch.full((scale * height // rows, scale * width // columns), MASKED, dtype=torch.uint8)
+    if min(cell.shape) >= 4:  # a border would fill a smaller cell
+        cell[-1, :] = cell[:, -1] = MASKED_EDGE
+    hidden = masks.bool().cpu().view(count, 1, rows, columns)
+    return torch.where(_enlarge(hidden, *cell.shape), cell.repeat(rows, columns), _enlarge(pixels, scale, scale))
 
 
 def _bytes(images: Tensor) -> Tensor:
@@ -305,20 +304,6 @@ def save_png(image: Image.Image, path: str | os.PathLike) -> Path:
 
     Missing folders are created, and the file appears only once it is complete.
     """
-    with replacing(path) as file:
-        image.save(file, "PNG", optimize=True)
+    with atomic_write(Path(path)) as temporary:
+        image.save(temporary, "PNG", optimize=True)
     return Path(path)
-
-
-@contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Open a temporary file next to `path` for writing; it replaces `path` once it is complete."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as file:
-            yield file
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)

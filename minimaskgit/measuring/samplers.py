@@ -22,6 +22,7 @@ from minimaskgit.runs.choices import check_steps
 from minimaskgit.runs.config import DecodingConfig, decoding_arguments
 from minimaskgit.runs.run import Run
 from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.training.estimate import parameters
 from minimaskgit.transformer import Transformer
 
 
@@ -103,5 +104,4 @@ def training_seconds(run: Run, kind: str) -> float:
 
 
 def _sampler(run: Run, kind: str, passes: int, settings: dict, parts: list[nn.Module], draw: Draw) -> Sampler:
-    parameters = sum(p.numel() for part in parts for p in part.parameters())
-    return Sampler(kind, passes, settings, parameters, training_seconds(run, kind), draw)
+    return Sampler(kind, passes, settings, sum(map(parameters, parts)), training_seconds(run, kind), draw)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from minimaskgit import figures
 from minimaskgit.rivals import diffusion, gan
 from minimaskgit.rivals.diffusion import UNet, diffusion_loss
 from minimaskgit.rivals.gan import (
@@ -25,6 +24,7 @@ from minimaskgit.runs.config import DiffusionTraining, GanTraining
 from minimaskgit.training.checkpoint import Stateful
 from minimaskgit.training.optimizers import gradient_norm, set_learning_rate, trapezoid
 from minimaskgit.training.session import Session
+from minimaskgit.training.sheet import sample_sheet
 
 
 def fit_and_show(
@@ -39,21 +39,13 @@ def fit_and_show(
 
     draw: makes images from labels (B,) and a random generator.
     """
-    names = session.train.label_names[:10]
-
-    def sheet(heading: str, path: Path) -> Path:
-        labels = torch.arange(len(names), device=session.device).repeat(4)  # one column per class
-        generator = torch.Generator(session.device).manual_seed(session.config.seed)
-        with session.autocast():
-            images = draw(labels, generator)
-        return figures.save_png(figures.grid(images, columns=len(names), heading=heading), path)
 
     def picture(done: int) -> Path:
-        return sheet(f"{folder.name}, step {done}", folder / "pictures" / f"step_{done:06d}.png")
+        return sample_sheet(session, draw, f"{folder.name}, step {done}", folder / "pictures" / f"step_{done:06d}.png")
 
     batch = partial(session.numbers, len(session.train), settings.batch_size)
     seconds = session.fit(folder, settings.steps, train_step, parts, picture, batch=batch)
-    print(f"samples: {sheet(folder.name, folder / 'samples.png')}")
+    print(f"samples: {sample_sheet(session, draw, folder.name, folder / 'samples.png')}")
     return seconds
 
 

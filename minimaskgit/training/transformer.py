@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from minimaskgit import autoregressive, figures
+from minimaskgit import autoregressive
 from minimaskgit.decoding import decode
 from minimaskgit.masking import draw_masks, mvtm_loss
-from minimaskgit.runs.config import decoding_arguments
+from minimaskgit.runs.config import DecodingConfig, decoding_arguments
 from minimaskgit.runs.models import load_model
 from minimaskgit.schedules import SCHEDULES
 from minimaskgit.tokenizer import Tokenizer
@@ -24,6 +24,7 @@ from minimaskgit.training.log import mean_metrics
 from minimaskgit.training.optimizers import gradient_norm, make_optimizers, set_learning_rate, trapezoid
 from minimaskgit.training.session import Session, finish, finished
 from minimaskgit.training.sharding import split, whole_model
+from minimaskgit.training.sheet import sample_sheet
 from minimaskgit.training.tokens import all_tokens
 from minimaskgit.transformer import Transformer
 
@@ -99,36 +100,34 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
         main = session.accelerator.is_main_process
         return whole_model(final, make, main) if session.splits else final
 
+    def sheet(model: Transformer, heading: str, path: Path) -> Path:
+        return sample_sheet(session, partial(drawn, model, tokenizer, session.config.decoding), heading, path)
+
     def picture(done: int) -> None:
-        drawn, path = current(), folder / "pictures" / f"step_{done:06d}.png"
+        shown = current()  # all processes put split weights together
         if session.accelerator.is_main_process:
-            sample_sheet(session, drawn, tokenizer, f"{folder.name}, step {done}", path)
+            sheet(shown, f"{folder.name}, step {done}", folder / "pictures" / f"step_{done:06d}.png")
 
     speed = session.speed(settings.batch_size, transformer_flops(model, settings.batch_size))
     seconds = session.fit(folder, settings.steps, step, parts, picture, batch=batch, speed=speed)
     result = current()
 
     def evaluate() -> dict:
-        print(f"samples: {sample_sheet(session, result, tokenizer, folder.name, folder / 'samples.png')}")
+        print(f"samples: {sheet(result, folder.name, folder / 'samples.png')}")
         return {"seconds": seconds}
 
     return finish(session, result, folder, evaluate)
 
 
-@torch.no_grad()
-def sample_sheet(session: Session, model: Transformer, tokenizer: Tokenizer, heading: str, path: Path) -> Path:
-    """Generate images with the run's seed and save them as a sheet, one column per class, at most ten."""
-    names = session.train.label_names[:10]
-    labels = torch.arange(len(names), device=session.device).repeat(4)
-    generator = torch.Generator(session.device).manual_seed(session.config.seed)
-    settings = session.config.decoding
+def drawn(
+    model: Transformer, tokenizer: Tokenizer, settings: DecodingConfig, labels: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Images (B, 3, H, W) of classes (B,) from a model in training, which stays in training mode."""
     training = model.training
     model.eval()
-    with session.autocast():
-        if model.causal:
-            tokens = autoregressive.generate(model, labels, generator=generator)
-        else:
-            tokens = decode(model, labels, **decoding_arguments(settings), generator=generator)
-        images = tokenizer.decode(tokens)
+    if model.causal:
+        tokens = autoregressive.generate(model, labels, generator=generator)
+    else:
+        tokens = decode(model, labels, **decoding_arguments(settings), generator=generator)
     model.train(training)
-    return figures.save_png(figures.grid(images, columns=len(names), heading=heading), path)
+    return tokenizer.decode(tokens)
