@@ -55,7 +55,7 @@ class Options:
     work: Path = Path("runs/grades")  # folder for finished results, which --resume reuses
     resume: bool = False  # reuse results that an earlier run has finished with the same files and options
     jobs: int = 1  # students to grade in parallel
-    timeout: float = 60.0  # seconds for all exercises of one student; each exercise is sure of an equal share
+    timeout: float = 60.0  # seconds for all exercises of one student; each exercise is guaranteed an equal share
     call_timeout: float = 5.0  # seconds for one call of a function
     memory: int = 1024  # MB for a student's functions, in addition to Python and torch
     seed: int = 0  # seed of the examples and random numbers, the same for all students
