@@ -63,7 +63,7 @@ def test_the_config_of_a_run_is_the_requested_one(run_folder):
 
 
 def test_a_folder_with_a_run_is_not_overwritten(run_folder, capsys):
-    assert "is there already" in error_line(capsys, train, "--out", str(run_folder), *TINY_RUN)
+    assert "already exists" in error_line(capsys, train, "--out", str(run_folder), *TINY_RUN)
     assert "transformer.depth is 1 there and 5 here" in error_line(
         capsys, train, "--out", str(run_folder), *TINY_RUN, "--transformer.depth", "5"
     )

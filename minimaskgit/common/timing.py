@@ -1,4 +1,4 @@
-"""How long work takes."""
+"""Timing: how long work takes on a device, and durations as text."""
 
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -13,9 +13,10 @@ Key = TypeVar("Key", bound=Hashable)
 def interleaved(
     works: Mapping[Key, Callable[[], object]], repeats: int, device: torch.device, name: str = "timing"
 ) -> dict[Key, list[float]]:
-    """Seconds of `repeats` runs of each of some works.
+    """Time `repeats` runs of each piece of work, in turns; returns the elapsed seconds of each run.
 
-    Round by round, so that a slow spell of the machine hits all alike; a first round only warms up.
+    Every round runs each piece once, so that a slow moment of the machine affects all of them. The first round is a
+    warm-up and is not counted.
     """
     seconds: dict[Key, list[float]] = {key: [] for key in works}
     with tqdm(total=(repeats + 1) * len(works), desc=name, unit="run", dynamic_ncols=True) as bar:
@@ -29,7 +30,7 @@ def interleaved(
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds that `work` takes, the device's part included."""
+    """Seconds that `work` takes, until the device has finished too."""
     synchronize(device)
     start = time.perf_counter()
     work()
@@ -38,12 +39,13 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
 
 def synchronize(device: torch.device) -> None:
+    """Wait until the device has finished all work given to it."""
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()
 
 
 def duration(seconds: float) -> str:
-    """As people say it: 45 s, 12 min, 3.4 h, 12 days."""
+    """Seconds as text in a readable unit: 45 s, 12 min, 3.4 h, 12 days."""
     for unit, size, most in (("s", 1, 100), ("min", 60, 100), ("h", 3600, 48)):
         if seconds < most * size:
             value = seconds / size

@@ -124,6 +124,8 @@ def fit(
                     f"{folder.name} saved at step {done} of {steps}; to resume, run it again (train: with --resume)"
                 )
             if done == last < steps:
+                if not alone:
+                    accelerator.wait_for_everyone()  # one of them may still be writing
                 raise StoppedEarly(f"{folder.name}: stopped early at step {done} of {steps}")
     return seconds_before + time.perf_counter() - start_time
 

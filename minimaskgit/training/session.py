@@ -1,4 +1,4 @@
-"""What the stages of a training session share: settings, folder, data, processes and speed (lesson 9).
+"""A training session: the settings, folder, data and processes that all its stages share (lesson 9).
 
 config, folder ──start_session──> Session ──micro_batches(step)──> images of this process ──> a stage's step
                                      └──fit──> loop.fit: report, save, stop, resume
@@ -34,20 +34,20 @@ from minimaskgit.training.loop import fit
 
 ONE_PROCESS = ("gan", "diffusion")  # stages that one process trains, on whole batches
 COMPILERS = (os.environ.get("CXX", "c++"), "g++", "clang++")
-ROOM = 0.8  # of the free memory that an estimate may take: it counts tensors alone
+ROOM = 0.8  # fraction of the free memory that an estimate may take, because it counts only tensors
 COPIES = (DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)  # each process has all weights (DDP)
 
 
 @dataclass(frozen=True)
 class Session:
-    """What the stages of one training session share."""
+    """What all stages of one training session share."""
 
     config: Config
     folder: Path
     accelerator: Accelerator
     train: ImageData
     valid: ImageData
-    readers: dict[int, Ahead] = field(default_factory=dict)  # of images, by batch size
+    readers: dict[int, Ahead] = field(default_factory=dict)  # read images ahead, by batch size
     stop_at: int | None = None  # number of steps after which each stage is saved and stopped, if it is not done
 
     @property
@@ -55,7 +55,7 @@ class Session:
         return self.accelerator.device
 
     def autocast(self) -> torch.autocast:
-        """The precision of the run."""
+        """A context that computes in the run's precision."""
         return autocast(self.device, self.config.precision)
 
     @cached_property
@@ -152,17 +152,22 @@ class Session:
 
 
 def start_session(config: Config, folder: Path, device: str = "auto", stages: Sequence[str] = ()) -> Session:
-    """Load the data and write down the settings; joins the processes if there are several."""
+    """Connect the processes, load the data and, in a new run, write config.json and labels.json.
+
+    stages: those whose batches must be shared evenly between the processes. UserError for settings that cannot work.
+    """
     place = chosen_device(device)
     accelerator = Accelerator(
         cpu=place.type == "cpu",
-        mixed_precision="no",  # Session.autocast has the precision
+        mixed_precision="no",  # Session.autocast sets the precision
         gradient_accumulation_steps=config.accumulate,
-        # While the main process encodes a large data set, the others wait.
+        # The others wait while the main process encodes a large data set.
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=12))],
     )
     if accelerator.distributed_type not in (DistributedType.NO, *COPIES):
-        raise UserError(f"{accelerator.distributed_type.value}: expected one copy of the model a process; use torchrun")
+        raise UserError(
+            f"{accelerator.distributed_type.value}: expected one copy of the model per process; use torchrun"
+        )
     check_shares(config, stages, accelerator)
     config = replace(config, precision=settled_precision(config, folder, accelerator))
     if config.compile and not any(map(shutil.which, COMPILERS)):
@@ -182,7 +187,7 @@ def start_session(config: Config, folder: Path, device: str = "auto", stages: Se
         for split, count in (("train", images.count), ("valid", 2000))
     )
     if accelerator.is_main_process:
-        if not (folder / "config.json").exists():  # what came with a run from another machine stays
+        if not (folder / "config.json").exists():  # written once: a resumed run keeps its own
             save_config(config, folder / "config.json")
         write_json(folder / "labels.json", train_data.label_names)
     return Session(config, folder, accelerator, train_data, valid_data)
@@ -199,7 +204,10 @@ def chosen_device(name: str) -> torch.device:
 
 
 def settled_precision(config: Config, folder: Path, accelerator: Accelerator) -> Precision:
-    """The precision of a run: what it began in, else what was asked for; the main process chooses for all."""
+    """The precision of a run: the saved one if it is resumed with "auto", otherwise the one asked for.
+
+    The main process chooses for all processes.
+    """
     chosen = [None]
     if accelerator.is_main_process:
         saved = folder / "config.json"
@@ -224,9 +232,9 @@ def check_shares(config: Config, stages: Sequence[str], accelerator: Accelerator
 
 
 def fit_into_memory(session: Session, found: Sequence[Estimate]) -> Session:
-    """The session with batches cut into so many parts that the stages' estimated memory is there; tells what it did."""
+    """The session with batches cut into enough parts for the estimated memory to be free; prints what was changed."""
     config, accelerator = session.config, session.accelerator
-    # Of a GPU each process has its own; the machine's is for all that run on it.
+    # Each process has a separate GPU, but all processes of a machine share its main memory.
     sharing = 1 if session.device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     here = torch.tensor([free_memory(session.device) / sharing], device=session.device)
     free = ROOM * float(accelerator.gather(here).min())
@@ -249,7 +257,7 @@ def fit_into_memory(session: Session, found: Sequence[Estimate]) -> Session:
 
 
 def finished(session: Session, folder: Path) -> bool:
-    """Whether a stage's folder holds a finished model, which is then told and kept."""
+    """Whether a stage's folder holds a finished model; if so, this is printed and leftover checkpoints are removed."""
     if (folder / "model.safetensors").exists():
         session.accelerator.print(f"{folder}: trained already, kept")
         if session.accelerator.is_main_process:
@@ -259,7 +267,7 @@ def finished(session: Session, folder: Path) -> bool:
 
 
 def finish(session: Session, model: nn.Module, folder: Path, evaluate: Callable[[], dict]) -> nn.Module:
-    """Save the finished model with what `evaluate` measures of it; the training state has served."""
+    """Evaluate and save the finished model, and remove its checkpoints; returns it in eval mode."""
     model.eval()
     if session.accelerator.is_main_process:
         evaluation = evaluate()

@@ -1,4 +1,4 @@
-"""All stages in order, into one run folder.
+"""Training of all stages in order, into one run folder.
 
 classifier ──perceptual loss──> tokenizer ──tokens──> masked transformer
                                                 └───> causal transformer (the baseline)
@@ -23,7 +23,9 @@ from minimaskgit.training.tokenizer import train_tokenizer
 from minimaskgit.training.transformer import train_transformer
 
 Stage = Literal["tokenizer", "transformer", "autoregressive", "gan", "diffusion"]
-STAGES: tuple[Stage, ...] = ("tokenizer", "transformer", "autoregressive")  # of MaskGIT and its twin: --stage all
+
+STAGES: tuple[Stage, ...] = ("tokenizer", "transformer", "autoregressive")  # --stage all
+
 RIVALS = {"gan": train_gan, "diffusion": train_diffusion}
 
 
@@ -81,7 +83,7 @@ def train_stage(session: Session, stage: Stage) -> None:
 
 
 def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: bool) -> None:
-    """UserError rather than overwriting a run, or mixing two."""
+    """UserError rather than overwriting a run or mixing two; a run is resumed only with the same settings."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file; expected a folder, or a name that is free")
     check_outside_of_package("--out", folder)
@@ -91,14 +93,14 @@ def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: 
         return check_resumed(config, folder)
     if not (folder / "config.json").exists():
         return
-    there = replace(load_config(folder / "config.json"), accumulate=config.accumulate)  # may be what fits into memory
+    there = replace(load_config(folder / "config.json"), accumulate=config.accumulate)  # may be cut to fit memory
     if difference := first_difference(there, config):
         raise UserError(
             f"{folder} holds another run ({difference}); --resume takes that run's settings, or choose another --out"
         )
     for stage in stages:
         if (folder / stage / "model.safetensors").exists() or checkpoints(folder / stage):
-            raise UserError(f"{folder / stage} is there already; --resume goes on with it, or choose another --out")
+            raise UserError(f"{folder / stage} already exists; --resume continues it, or choose another --out")
 
 
 def check_resumed(config: Config, folder: Path) -> None:
@@ -137,7 +139,7 @@ def extend(config: Config, folder: Path) -> None:
 
 
 def check_rival(config: Config, stage: Stage) -> None:
-    """UserError for a shape that does not fit the images."""
+    """UserError if a rival's shape does not fit the images."""
     shape = getattr(config, stage)
     try:
         smallest_side(config.images.size, shape.patch, len(shape.multipliers))
@@ -148,14 +150,14 @@ def check_rival(config: Config, stage: Stage) -> None:
 
 
 def train_rival(session: Session, stage: Stage) -> None:
-    """A GAN or a diffusion model, straight on the pixels."""
+    """Train a GAN or a diffusion model directly on the pixels."""
     folder = session.folder / stage
     if not finished(session, folder):
         model, seconds = RIVALS[stage](session, folder)
         finish(session, model, folder, lambda: {"seconds": seconds})
 
 
-SETTINGS = {  # of each stage
+SETTINGS = {  # name of each stage's training settings in Config
     "classifier": "classifier",
     "tokenizer": "tokenizer_training",
     "transformer": "transformer_training",
@@ -166,7 +168,7 @@ SETTINGS = {  # of each stage
 
 
 def limit_steps(config: Config, steps: int) -> Config:
-    """The same settings with at most `steps` training steps a stage, and no more images than those need."""
+    """The same settings with at most `steps` training steps per stage, and only as many images as these need."""
     if steps < 1:
         raise UserError(f"--max-steps {steps}: expected 1 or more")
     parts = {name: getattr(config, name) for name in SETTINGS.values()}
