@@ -66,7 +66,7 @@ ANCHORS: list[torch.Tensor] = []  # of calls to stand-ins within the current cal
 
 
 def ask(channel: Channel, reference: Reference, method: str, *args, **options):
-    """Call a method of an object that the judge holds; gradients flow through the result, to the judge's weights too."""
+    """Call a method of an object that the judge holds; gradients flow through the result, and to its weights."""
     needs_grad = torch.is_grad_enabled()
     through = [at for at, value in enumerate(args) if isinstance(value, torch.Tensor) and value.requires_grad]
     question = {"of": _bare(reference), "method": method, "args": args, "options": options}

@@ -23,9 +23,7 @@ from minimaskgit.training.tokenizer import train_tokenizer
 from minimaskgit.training.transformer import train_transformer
 
 Stage = Literal["tokenizer", "transformer", "autoregressive", "gan", "diffusion"]
-
 STAGES: tuple[Stage, ...] = ("tokenizer", "transformer", "autoregressive")  # --stage all
-
 RIVALS = {"gan": train_gan, "diffusion": train_diffusion}
 
 
