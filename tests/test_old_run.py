@@ -25,11 +25,16 @@ def folder(tmp_path):
 
 def test_an_earlier_version_s_run_resumes_to_the_same_weights_and_generates(folder, tmp_path, capsys):
     train.main(["--out", str(folder), "--resume", "--stage", "transformer", "--device", "cpu"])
-    found, expected = load_file(folder / "transformer" / "model.safetensors"), load_file(folder / "finished.safetensors")
+    found, expected = (
+        load_file(folder / "transformer" / "model.safetensors"),
+        load_file(folder / "finished.safetensors"),
+    )
     assert found.keys() == expected.keys()
     for name, value in found.items():
         torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-5)
-    steps = [json.loads(line)["step"] for line in (folder / "transformer" / "metrics.jsonl").read_text("utf-8").splitlines()]
+    steps = [
+        json.loads(line)["step"] for line in (folder / "transformer" / "metrics.jsonl").read_text("utf-8").splitlines()
+    ]
     assert steps == [1, 2, 3, 4, 5, 6]
     assert load_config(folder / "config.json") == load_config(OLD / "config.json")
     generate.main(["--run", str(folder), "--count", "2", "--device", "cpu", "--out", str(tmp_path / "two.png")])
