@@ -1,7 +1,7 @@
-"""A run that an earlier version began, stopped in the middle of the transformer's stage, and what that version made of it.
+"""A run that an earlier version began and stopped in the middle of the transformer's stage.
 
-`old_run` was written before the package had rooms; `finished.safetensors` is the transformer with which the same
-version ended it.
+`old_run` was written before the package had rooms. `finished.safetensors` is the transformer that the same version
+ended with.
 """
 
 import json
