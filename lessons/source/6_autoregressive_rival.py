@@ -7,7 +7,8 @@
 # Here you build that rival: what it reads (`shift_right`), how it draws (`sample_next`), and the cache without which it
 # would not stand a chance. Then the two race, side by side, and you find out who wins *when*, and why.
 #
-# *Paper: figures 2 and 4, table 1. Package: `autoregressive.py`, two pages, and `race.py`. Time: about an hour.*
+# *Paper: figures 2 and 4, table 1. Package: `autoregressive.py`, two pages, and `measuring/race.py`. Time: about an
+# hour.*
 
 # %%
 import math

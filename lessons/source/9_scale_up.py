@@ -8,7 +8,7 @@
 # Here you compute the cost of a training step, measure your own machine, train a miniature of the real thing from
 # pixels to samples, read its curves, kill a run and go on *to the bit*, and spoil a run by its learning rate.
 #
-# *Paper: section 4.1 and the appendix. Package: `estimate.py`, `training.py`, `checkpoint.py`, `train.py`, `config.py`.
+# *Paper: section 4.1 and the appendix. Package: `training/` (estimate, loop, checkpoint), `runs/config.py`.
 # Time: about an hour.*
 
 # %%
@@ -445,8 +445,9 @@ show(figures.curves(curves, "step", "masked loss, nats"), width=600)
 # ## Exercises
 #
 # Open `lessons/exercises/lesson_9.py`, write the functions, and run `make check-9` as often as you like. It says which
-# law broke, with the smallest input that breaks it. The package's answers are in `estimate.py` and `training.py`; look
-# there when you have a version of your own that passes, or have been stuck for a quarter of an hour.
+# law broke, with the smallest input that breaks it. The package's answers are in `training/estimate.py` and
+# `training/optimizers.py`; look there when you have a version of your own that passes, or have been stuck for a quarter
+# of an hour.
 #
 # <details><summary><b>training_flops</b>: the idea</summary>Matrices cost 6 a parameter and token; attention grows with
 # the square of the sequence.
