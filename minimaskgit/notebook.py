@@ -45,7 +45,7 @@ MAP = {
     4: ("4 · transformer", "everyone sees\neveryone", (2, 1), (3,)),
     5: ("5 · decoding", "all at once,\nthe surest first", (3, 1), (4,)),
     6: ("6 · the rival", "one token\nafter another", (3, 0), (4,)),
-    7: ("7 · editing", "a part anew,\nthe rest kept", (3, 2), (5,)),
+    7: ("7 · editing", "repaint a part,\nkeep the rest", (3, 2), (5,)),
     8: ("8 · measuring", "how good,\nagainst whom", (4, 1), (5, 6)),
     9: ("9 · scale up", "photographs,\none GPU", (4, 2), (8,)),
 }
