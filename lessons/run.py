@@ -24,6 +24,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from minimaskgit.common import cli
 from minimaskgit.common.files import write_json
 from minimaskgit.common.machine import described, machine
+from minimaskgit.common.tables import text_table
 
 LESSONS = Path(__file__).parent
 OUT = LESSONS.parent / "runs" / "lessons"
@@ -68,11 +69,11 @@ def main() -> int:
 
 def table(times: dict) -> str:
     """The time and memory of each lesson, as text."""
-    lines = [f"{'lesson':<30} seconds   peak memory"]
+    rows = []
     for name, took in times["lessons"].items():
-        memory = "   FAILED" if took["megabytes"] is None else f"{took['megabytes']:6.0f} MB"
-        lines.append(f"{name:<30} {took['seconds']:5.0f} s  {memory}")
-    return "\n".join([*lines, f"on {described(times['machine'])}"])
+        memory = "FAILED" if took["megabytes"] is None else f"{took['megabytes']:.0f} MB"
+        rows.append([name, f"{took['seconds']:.0f} s", memory])
+    return text_table(["lesson", "seconds", "peak memory"], rows) + f"\non {described(times['machine'])}"
 
 
 def run(path: Path, out: Path) -> float:

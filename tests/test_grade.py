@@ -2,14 +2,17 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command_line import error_line
+from wcwidth import wcswidth
 
 from minimaskgit import grade
 from minimaskgit.grading import report
@@ -246,6 +249,26 @@ def test_names_cannot_inject_spreadsheet_formulas_or_terminal_codes(tmp_path):
     report.write_csv(tmp_path / "grades.csv", results, {"a": 1, "b": 2})
     assert [row["student"] for row in read(tmp_path / "grades.csv")] == ["'=1+1", "?[2Jx", "a,b"]
     assert all(line.isprintable() for line in report.table(results, {"a": 1, "b": 2}))
+
+
+def cells_of(line: str) -> list[tuple[str, int, int]]:
+    """The cells of a table's line, each with the places on the screen where it begins and ends."""
+    found = re.finditer(r"\S+(?: \S+)*", line)
+    return [(cell[0], wcswidth(line[: cell.start()]), wcswidth(line[: cell.end()])) for cell in found]
+
+
+def test_wide_characters_and_emoji_do_not_shift_the_columns_of_the_table():
+    names = ["Ada", "\u6797\u00e9\U0001f600", "e\u0301 \u6797\u6797\u6797", "007", "\u2764\ufe0f"]
+    results = [replace(example(name), seconds=12.0, trouble="no file") for name in names]
+    results.append(Result("\U0001f600", {}, failure="no memory"))
+    _, _, head, *students, failed = map(cells_of, report.table(results, {"a": 1.5, "b": 20}))
+    assert [text for text, *_ in head] == ["student", "1", "2", "total", "time"]
+    for name, cells in zip(names, students, strict=True):
+        assert [text for text, *_ in cells] == [name, "1.5", "0", "1.5/21.5", "12 s", "no file"]
+        assert cells[0][1] == 0 and [end for *_, end in cells[1:5]] == [end for *_, end in head[1:]]
+        assert cells[5][1] == students[0][5][1] == head[4][2] + 2
+    assert failed == [("\U0001f600", 0, 2), ("NOT GRADED: no memory", *failed[1][1:])]
+    assert failed[1][1] == students[0][5][1]
 
 
 def test_every_student_s_page_has_a_unique_name_and_stays_in_its_folder():

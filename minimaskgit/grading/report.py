@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from minimaskgit.common.files import write_json, write_text
+from minimaskgit.common.tables import text_table
 from minimaskgit.grading.sandbox import clean
 
 GRADES = {"done": "done", "broken": "BROKEN", "not written": "not written"}
@@ -41,17 +42,15 @@ def table(results: list[Result], weights: dict[str, float]) -> Iterator[str]:
     best = sum(weights.values())
     for number, name in enumerate(weights, 1):
         yield f"  {number:>2} {name} ({weights[name]:g})"
-    width = max([7, *(len(clean(result.student)) for result in results)])
-    heads = "".join(f"{number:>5}" for number in range(1, len(weights) + 1))
-    yield f"{'student':<{width}}{heads}   total    time"
+    heads = ["student", *map(str, range(1, len(weights) + 1)), "total", "time", ""]
+    rows = []
     for result in results:
+        cells = [*(f"{points:g}" for points in result.points(weights).values()), f"{result.total(weights):g}/{best:g}"]
+        cells += [f"{result.seconds:.0f} s", result.trouble]
         if result.failure:
-            yield f"{clean(result.student):<{width}}  NOT GRADED: {result.failure}"
-            continue
-        cells = "".join(f"{points:>5g}" for points in result.points(weights).values())
-        why = f"  {result.trouble}" if result.trouble else ""
-        total, seconds = f"{result.total(weights):g}/{best:g}", f"{result.seconds:.0f} s"
-        yield f"{clean(result.student):<{width}}{cells}{total:>8}{seconds:>8}{why}"
+            cells = [*[""] * (len(cells) - 1), f"NOT GRADED: {result.failure}"]
+        rows.append([clean(result.student), *cells])
+    yield from text_table(heads, rows, left=(0, len(heads) - 1)).splitlines()
 
 
 def write_csv(path: Path, results: list[Result], weights: dict[str, float]) -> None:

@@ -17,6 +17,7 @@ from typing import Literal
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.machine import machine
 from minimaskgit.common.precision import AnyPrecision
+from minimaskgit.common.tables import text_table
 from minimaskgit.measuring.networks import cached_reference, feature_names, inception_network, judge_network, look
 from minimaskgit.measuring.pictures import held_out, sample, training_pictures
 from minimaskgit.measuring.samplers import (
@@ -203,9 +204,11 @@ def table(result: dict) -> str:
             f"{result['decoder']}: {result['samples']} generated images, {result['samples_per_class']:g} per class,"
             f" seed {result['seed']}, {', '.join(f'{key} {value}' for key, value in result['decoding'].items())}"
         )
-    lines += [f"features: {result['features']['network']}", "", f"{'':<38}{'this run':>10}{'real':>10}"]
+    lines += [f"features: {result['features']['network']}", ""]
+    rows = []
     for key, score in result["metrics"].items():
         name, rises = NAMES[key]
         floor = "" if score["real"] is None else f"{score['real']:.4g}"
-        lines.append(f"{name:<38}{score['value']:>10.4g}{floor:>10}  {'higher' if rises else 'lower'} is better")
-    return "\n".join([*lines, "", *(f"- {note}" for note in result["notes"])])
+        rows.append([name, f"{score['value']:.4g}", floor, f"{'higher' if rises else 'lower'} is better"])
+    lines += [text_table(["", "this run", "real", ""], rows, left=(0, 3)), ""]
+    return "\n".join([*lines, *(f"- {note}" for note in result["notes"])])

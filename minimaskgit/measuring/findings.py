@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import combinations, pairwise
 
+from minimaskgit.common.tables import text_table
 from minimaskgit.measuring.networks import feature_names
 from minimaskgit.measuring.yardstick import COMMON_STEPS, PAPER, SAMPLES, Options, Yardstick
 from minimaskgit.runs.run import Run
@@ -57,20 +58,20 @@ def notes(run: Run, options: Options, yardstick: Yardstick) -> list[str]:
 
 def table(result: dict) -> str:
     """The result as text: one line per schedule with our numbers and the paper's, the verdict, and how to read it."""
-    head = f"{'schedule':<13}{'shape':<10}{'best T':>6}{'FD':>8}{'real':>8}{'class':>8}"
-    head += f"{f'FD T={COMMON_STEPS}':>9}{'NLL':>7}{'own':>6}   {'paper: best T':>13}{'FID':>7}{'NLL':>6}"
-    lines = [head]
+    heads = ["schedule", "shape", "best T", "FD", "real", "class", f"FD T={COMMON_STEPS}", "NLL", "own"]
+    rows = []
     for row in result["rows"]:
         point, common, paper = row["best"], row["common"], row["paper"]
-        line = f"{row['schedule'].replace('_', ' '):<13}{row['shape']:<10}{point['steps']:>6}"
-        line += f"{point['fd']:>8.3f}{point['fd_real']:>8.3f}{point['class_accuracy']:>8.1%}"
-        line += f"{_number(common and common['fd'], 3):>9}{row['nll']:>7.2f}{row['nll_own']:>6.2f}   "
-        line += f"{_number(paper['best_steps'], 0):>13}{_number(paper['fid'], 2):>7}{_number(paper['nll'], 2):>6}"
-        lines.append(line)
+        cells = [row["schedule"].replace("_", " "), row["shape"], point["steps"]]
+        cells += [f"{point['fd']:.3f}", f"{point['fd_real']:.3f}", f"{point['class_accuracy']:.1%}"]
+        cells += [_number(common and common["fd"], 3), f"{row['nll']:.2f}", f"{row['nll_own']:.2f}"]
+        cells += [_number(paper["best_steps"], 0), _number(paper["fid"], 2), _number(paper["nll"], 2)]
+        rows.append(cells)
     real = result["real"]
-    lines.append(f"{'real, through tokenizer':<29}{real['fd']:>8.3f}{real['reconstruction_fd_real']:>8.3f}")
-    lines.append(f"{'real, untouched':<37}{real['fd_real']:>8.3f}")
-    return "\n".join([*lines, "", *verdict(result), "", *(f"- {note}" for note in result["notes"])])
+    rows.append(["real, through tokenizer", "", "", f"{real['fd']:.3f}", f"{real['reconstruction_fd_real']:.3f}"])
+    rows.append(["real, untouched", "", "", "", f"{real['fd_real']:.3f}"])
+    lines = [text_table([*heads, "paper: best T", "FID", "NLL"], rows, left=(0, 1)), "", *verdict(result), ""]
+    return "\n".join([*lines, *(f"- {note}" for note in result["notes"])])
 
 
 def verdict(result: dict) -> list[str]:

@@ -19,6 +19,7 @@ from minimaskgit import autoregressive, figures
 from minimaskgit.common.files import write_json
 from minimaskgit.common.machine import machine
 from minimaskgit.common.precision import AnyPrecision
+from minimaskgit.common.tables import text_table
 from minimaskgit.common.timing import interleaved
 from minimaskgit.decoding import decode
 from minimaskgit.measuring import showdown
@@ -117,16 +118,13 @@ def measure(run: Run, decoders: dict[str, tuple[int, Decoder]], batches: Sequenc
 def table(rows: Sequence[dict]) -> str:
     """The rows as text: passes, seconds and images per second at each batch size, and speed relative to the first."""
     batches = list(rows[0]["batch"])
-    head = f"{'decoder':<26}{'passes':>7}" + "".join(f"{f'batch {b}: s':>14}{'images/s':>10}{'':>8}" for b in batches)
-    lines = [head]
-    for row in rows:
-        line = f"{row['decoder']:<26}{row['passes']:>7}"
+    lines = [[row["decoder"], row["passes"]] for row in rows]
+    for line, row in zip(lines, rows):
         for b in batches:
             speed, first = row["batch"][b], rows[0]["batch"][b]
             ratio = speed["images_per_second"] / first["images_per_second"]
-            line += f"{speed['seconds']:>14.3f}{speed['images_per_second']:>10.2f}{f'x{ratio:.2f}':>8}"
-        lines.append(line)
-    return "\n".join(line.rstrip() for line in lines)
+            line += [f"{speed['seconds']:.3f}", f"{speed['images_per_second']:.2f}", f"x{ratio:.2f}"]
+    return text_table(["decoder", "passes", *(h for b in batches for h in (f"batch {b}: s", "images/s", ""))], lines)
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from minimaskgit import figures
 from minimaskgit.classifier import Classifier
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.machine import machine
+from minimaskgit.common.tables import text_table
 from minimaskgit.common.timing import interleaved
 from minimaskgit.data.glyphs import GLYPH_NAMES
 from minimaskgit.measuring.class_edits import measure_class_edits
@@ -198,18 +199,18 @@ def table(result: dict) -> str:
     columns = {"fd": "FD", "is": "IS", "precision": "prec.", "recall": "recall", "cas": "CAS"}
     columns |= {"class_accuracy": "class", "palette_accuracy": "palette"}
     columns = {key: head for key, head in columns.items() if key in result["real"]}
-    head = f"{'':<25}{'passes':>7}{'params':>8}{'trained':>9}"
-    head += "".join(f"{f'batch {batch}: s':>13}{'img/s':>7}" for batch in batches)
-    lines = [head + "".join(f"{name:>8}" for name in columns.values())]
+    heads = ["", "passes", "params", "trained", *(h for batch in batches for h in (f"batch {batch}: s", "img/s"))]
+    rows = []
     for row in result["rows"]:
-        line = f"{row['name']:<25}{row['passes']:>7}{row['parameters'] / 1e6:>7.2f}M{row['training_seconds']:>7.0f} s"
+        cells = [row["name"], row["passes"], f"{row['parameters'] / 1e6:.2f}M", f"{row['training_seconds']:.0f} s"]
         for batch in batches:
             pace = row["batch"][batch]["images_per_second"]
-            line += f"{row['batch'][batch]['seconds']:>13.3f}{pace:>7{'.0f' if pace >= 100 else '.3g'}}"
-        lines.append(line + _scores(row["scores"], columns))
+            cells += [f"{row['batch'][batch]['seconds']:.3f}", f"{pace:{'.0f' if pace >= 100 else '.3g'}}"]
+        rows.append([*cells, *_scores(row["scores"], columns)])
     for name, key in {"real images": "real", "real, through the tokenizer": "through_tokenizer"}.items():
-        lines.append(f"{name:<{len(head)}}" + _scores(result[key], columns))
-    lines += [
+        rows.append([name, *[""] * (len(heads) - 1), *_scores(result[key], columns)])
+    lines = [
+        text_table([*heads, *columns.values()], rows),
         "",
         f"{result['samples']} samples each, the classes in turn; seconds from classes to pixels;"
         f" 'trained': seconds of all stages that it stands on",
@@ -224,5 +225,5 @@ def table(result: dict) -> str:
     return "\n".join(lines)
 
 
-def _scores(scores: Scores, columns: dict[str, str]) -> str:
-    return "".join(f"{scores[key]:>8.3f}" if scores[key] < 100 else f"{scores[key]:>8.1f}" for key in columns)
+def _scores(scores: Scores, columns: dict[str, str]) -> list[str]:
+    return [f"{scores[key]:{'.3f' if scores[key] < 100 else '.1f'}}" for key in columns]

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from minimaskgit.adversary import PatchDiscriminator
 from minimaskgit.classifier import Classifier
+from minimaskgit.common.tables import text_table
 from minimaskgit.common.timing import duration
 from minimaskgit.runs.config import Config
 from minimaskgit.tokenizer import Tokenizer
@@ -195,16 +196,13 @@ def seconds(estimate: Estimate, peak: float, processes: int = 1) -> float:
 
 def table(found: Sequence[Estimate], peak: float, processes: int = 1) -> str:
     """The estimates as text, one line per stage."""
-    lines = [f"{'estimate':<16}{'parameters':>11}{'steps':>9}{'GFLOP per step':>16}{'memory':>10}{'time':>10}"]
-    for estimate in found:
-        lines.append(
-            f"  {estimate.stage:<14}{estimate.parameters / 1e6:>9.2f} M{estimate.steps:>9,}"
-            f"{estimate.flops / 1e9:>16,.1f}{estimate.memory / 2**30:>7.1f} GB"
-            f"{duration(seconds(estimate, peak, processes)):>10}"
-        )
+    rows = []
+    for e in found:
+        size = [f"{e.parameters / 1e6:.2f} M", f"{e.steps:,}", f"{e.flops / 1e9:,.1f}", f"{e.memory / 2**30:.1f} GB"]
+        rows.append([e.stage, *size, duration(seconds(e, peak, processes))])
     place = f"{processes} processes of " if processes > 1 else ""
-    lines.append(
-        f"  total {duration(sum(seconds(estimate, peak, processes) for estimate in found))}, if training reaches"
+    return (
+        text_table(["estimate", "parameters", "steps", "GFLOP per step", "memory", "time"], rows)
+        + f"\n  total {duration(sum(seconds(e, peak, processes) for e in found))}, if training reaches"
         f" {UTILISATION:.0%} of the {place}{peak / 1e9:,.0f} GFLOP/s of a plain matrix product here"
     )
-    return "\n".join(lines)
