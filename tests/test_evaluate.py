@@ -315,8 +315,8 @@ def test_nothing_is_written_into_the_package(packaged, run_folder, capsys):
         assert printed.startswith(f"error: {option} ") and "nothing is written" in printed, arguments
     for command in (evaluate, compare):
         for arguments in ([], [*inside, "--pretrained", "tiny"]):
-            assert "expected one of --run FOLDER and --pretrained NAME" in error_line(capsys, command, *arguments)
-        assert "there tiny" in error_line(capsys, command, "--pretrained", "huge")
+            assert "expected either --run FOLDER or --pretrained NAME" in error_line(capsys, command, *arguments)
+        assert "available: tiny" in error_line(capsys, command, "--pretrained", "huge")
     assert contents(packaged) == before
 
 
