@@ -13,13 +13,14 @@ import sys
 import time
 from pathlib import Path
 
+import jupytext
 import nbformat
 import torch
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell
 
 from minimaskgit.common import cli
 from minimaskgit.common.files import write_json
@@ -162,18 +163,13 @@ def to_html(notebook: NotebookNode, title: str) -> str:
 
 
 def from_source(text: str) -> NotebookNode:
-    """Make a notebook without outputs from a source text; every line of a text cell begins with `#`."""
-    cells = []
-    for number, part in enumerate(re.split(r"^# %%", text, flags=re.MULTILINE)[1:]):
-        kind, _, body = part.partition("\n")
-        if kind.strip() == "[markdown]":
-            lines = [line.removeprefix("#").removeprefix(" ") for line in body.strip().splitlines()]
-            cells.append(new_markdown_cell("\n".join(lines)))
-        else:
-            cells.append(new_code_cell(body.strip()))
-        cells[-1]["id"] = f"cell-{number:02}"
+    """Make a notebook without outputs from a source text in jupytext's percent format."""
+    notebook = jupytext.reads(text, fmt="py:percent")
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number:02}"  # the same on every build
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
+    notebook.metadata = NotebookNode(kernelspec=kernel, language_info={"name": "python"})
+    return notebook
 
 
 if __name__ == "__main__":
