@@ -100,7 +100,8 @@ def contents(wheel: Path) -> dict[str, bytes]:
 
 def test_a_wheel_contains_the_package_all_weights_the_licence_and_nothing_else(clone, wheel):
     inside = contents(wheel)
-    package = {f"minimaskgit/{name}": data for name, data in files(clone / "minimaskgit").items()}
+    source = {name: data for name, data in files(clone / "minimaskgit").items() if not name.endswith(".md")}
+    package = {f"minimaskgit/{name}": data for name, data in source.items()}
     weights = {f"minimaskgit/pretrained/{name}": data for name, data in files(clone / "data/pretrained").items()}
     assert len(weights) >= 30
     assert {name: data for name, data in inside.items() if ".dist-info/" not in name} == package | weights
@@ -133,7 +134,7 @@ def test_pretrained_weights_are_found_by_name(run, clone, tmp_path):
     assert done.returncode == 2 and done.stderr.startswith("error: --pretrained huge: not in")
     assert done.stderr.count("\n") == 1
     names = sorted(path.name for path in (clone / "data/pretrained").iterdir())
-    assert "yours" in names and done.stderr.endswith(f"; there {', '.join(names)}\n")
+    assert "yours" in names and done.stderr.endswith(f"; available: {', '.join(names)}\n")
 
 
 def test_training_writes_into_the_current_folder(run, tmp_path):
@@ -151,7 +152,7 @@ def test_the_lessons_have_their_models_and_keep_runs_in_the_current_folder(run, 
 
 def test_notebook_output_needs_the_lessons_extra_and_the_error_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython.display", None)  # as if it were not installed
-    with pytest.raises(UserError, match=r"IPython\.display is missing: .*\[lessons\]"):
+    with pytest.raises(UserError, match=r"IPython\.display is not installed; .*\[lessons\]"):
         notebook.road_map(3)
 
 
