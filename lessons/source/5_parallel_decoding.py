@@ -193,9 +193,9 @@ for name, paint in {"mine": my_decode, "package": decode}.items():
     print(f"{name:8} {painted(paint, temperature=2.0)[1]:.1%} right")
 
 # %% [markdown]
-# Now read the package's two. `reference_decode` is the algorithm as the paper has it, and as you wrote it. `refine`, the
-# loop inside `decode`, does the same faster: it computes logits only where a token is unknown, and on a blank canvas one
-# first pass for all samples of a class. It also takes known regions (lesson 7) and guidance.
+# Now read the package's two. `reference_decode` is the algorithm as the paper has it, and as you wrote it. `refine`,
+# the loop inside `decode`, does the same faster: it computes logits only where a token is unknown, and on a blank
+# canvas one first pass for all samples of a class. It also takes known regions (lesson 7) and guidance.
 
 # %%
 notebook.source(reference_decode, refine)
