@@ -5,10 +5,21 @@ Laws of the functions that students write are in laws/test_lesson_2.py.
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import seeds
 from tiny import generator, tiny_discriminator, tiny_tokenizer
 
-from minimaskgit.adversary import PatchDiscriminator, adaptive_weight, discriminator_loss, hinge_g_loss, perceptual_loss
+from minimaskgit.adversary import (
+    PatchDiscriminator,
+    adaptive_weight,
+    discriminator_loss,
+    hinge_g_loss,
+    perceptual_loss,
+    vqgan_losses,
+)
 from minimaskgit.classifier import Classifier
+from minimaskgit.tokenizer import Quantized
 
 
 def pictures(count: int = 2, size: int = 16, seed: int = 0) -> torch.Tensor:
@@ -95,3 +106,43 @@ def test_the_perceptual_loss_has_gradients_for_the_picture_but_not_for_the_froze
 def test_feature_lists_of_different_length_are_refused():
     with pytest.raises(ValueError):
         perceptual_loss([torch.zeros(1)], [torch.zeros(1), torch.zeros(1)])
+
+
+# --- The whole objective ---
+
+
+def quantized(codebook: float = 0.5, commitment: float = 0.25) -> Quantized:
+    return Quantized(None, None, torch.tensor(codebook), torch.tensor(commitment))
+
+
+def squares(images: torch.Tensor) -> list[torch.Tensor]:
+    """Stands in for the perceptual network's features."""
+    return [images, images**2]
+
+
+@given(weights=st.tuples(*[st.floats(0, 3)] * 4), seed=seeds)
+def test_the_tokenizer_s_loss_is_the_weighted_sum_of_its_terms(weights, seed):
+    l1_weight, l2_weight, perceptual_weight, gan_weight = weights
+    images, painted = torch.rand(2, 2, 3, 8, 8, generator=generator(seed))
+    painted.requires_grad_()
+    last_layer = lambda loss: torch.autograd.grad(loss, painted, retain_graph=True)[0]
+    discriminator = lambda x: 3 * x.mean((1, 2, 3))
+    found = vqgan_losses(
+        images, painted, quantized(), l1_weight, l2_weight, squares, perceptual_weight, discriminator, gan_weight,
+        last_layer,
+    )  # fmt: skip
+    l1, l2 = (painted - images).abs().mean(), (painted - images).square().mean()
+    alike = ((painted - images).square().mean() + (painted**2 - images**2).square().mean()) / 2
+    paints = l1_weight * l1 + l2_weight * l2 + perceptual_weight * alike
+    forged = -3 * painted.mean()
+    balance = last_layer(paints).norm() / (last_layer(forged).norm() + 1e-6)
+    expected = paints + 0.75 + gan_weight * balance.clamp(max=1e4) * forged
+    assert found["loss"].item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-5)
+    assert set(found) == {"loss", "l1", "commitment", "perceptual", "adversarial", "adaptive"}
+
+
+def test_without_critics_the_tokenizer_s_loss_is_that_of_a_vq_vae():
+    images, painted = torch.rand(2, 2, 3, 8, 8, generator=generator(0))
+    found = vqgan_losses(images, painted, quantized())
+    assert set(found) == {"loss", "l1", "commitment"}
+    assert found["loss"].item() == pytest.approx((painted - images).abs().mean().item() + 0.75)
