@@ -36,6 +36,7 @@ def showdown_folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_model_is_timed_and_judged(showdown_folder, result):
     assert [row["name"].split(",")[0] for row in result["rows"]] == [
         *("MaskGIT", "MaskGIT", "autoregressive", "autoregressive", "GAN", "diffusion", "diffusion"),
@@ -50,6 +51,7 @@ def test_every_model_is_timed_and_judged(showdown_folder, result):
         assert Image.open(showdown_folder / "showdown" / name).size > (100, 100)
 
 
+@pytest.mark.slow
 def test_training_seconds_include_all_stages_that_a_model_depends_on(showdown_folder, result):
     def seconds(stage: str) -> float:
         return json.loads((showdown_folder / stage / "evaluation.json").read_text("utf-8"))["seconds"]
@@ -62,6 +64,7 @@ def test_training_seconds_include_all_stages_that_a_model_depends_on(showdown_fo
     assert training_seconds(run, "autoregressive") == pytest.approx(tokens + seconds("autoregressive"))
 
 
+@pytest.mark.slow
 def test_the_cache_changes_no_picture_so_quality_is_measured_once(showdown_folder, result):
     run, labels = open_run(showdown_folder), torch.arange(4)
     samplers = showdown.contestants(run)
@@ -73,6 +76,7 @@ def test_the_cache_changes_no_picture_so_quality_is_measured_once(showdown_folde
     assert rows["autoregressive, cache"]["scores"] == rows["autoregressive, no cache"]["scores"]
 
 
+@pytest.mark.slow
 def test_the_table_has_a_line_for_each_model_and_one_for_real_images(result):
     lines = showdown.table(result).splitlines()
     for row in result["rows"]:
@@ -81,6 +85,7 @@ def test_the_table_has_a_line_for_each_model_and_one_for_real_images(result):
     assert any("not comparable with published FID" in line for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("better", [True, False])
 def test_a_verdict_follows_the_measured_numbers_in_either_direction(result, better):
     changed = json.loads(json.dumps(result))
