@@ -7,10 +7,7 @@ unknown tokens at the start, gamma the schedule.
 import torch
 from torch import Tensor
 
-from minimaskgit.decoding import (
-    gumbel_noise,  # noqa: F401
-    sample_categorical,  # noqa: F401
-)
+from minimaskgit.decoding import gumbel_noise, sample_categorical  # noqa: F401
 from minimaskgit.schedules import Schedule, cosine
 from minimaskgit.transformer import Transformer
 

@@ -2,11 +2,7 @@
 
 import torch.nn.functional as F
 
-from minimaskgit.tokenizer import (
-    code_perplexity,  # noqa: F401
-    nearest_codes,  # noqa: F401
-    straight_through,  # noqa: F401
-)
+from minimaskgit.tokenizer import code_perplexity, nearest_codes, straight_through  # noqa: F401
 
 BREAKS = ("test_beta_scales_the_commitment_loss_and_not_the_codebook_loss",)
 

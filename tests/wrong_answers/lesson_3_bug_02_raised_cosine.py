@@ -4,19 +4,8 @@ import math
 
 import torch
 
-from minimaskgit.masking import (
-    mask_counts,  # noqa: F401
-    masked_cross_entropy,  # noqa: F401
-    random_mask,  # noqa: F401
-)
-from minimaskgit.schedules import (
-    cubic,  # noqa: F401
-    exponential,  # noqa: F401
-    linear,  # noqa: F401
-    logarithmic,  # noqa: F401
-    square,  # noqa: F401
-    square_root,  # noqa: F401
-)
+from minimaskgit.masking import mask_counts, masked_cross_entropy, random_mask  # noqa: F401
+from minimaskgit.schedules import cubic, exponential, linear, logarithmic, square, square_root  # noqa: F401
 
 BREAKS = ("test_under_the_cosine_2_over_pi_of_an_image_is_masked_on_average",)
 

@@ -2,19 +2,8 @@
 
 import torch
 
-from minimaskgit.masking import (
-    mask_counts,  # noqa: F401
-    masked_cross_entropy,  # noqa: F401
-)
-from minimaskgit.schedules import (
-    cosine,  # noqa: F401
-    cubic,  # noqa: F401
-    exponential,  # noqa: F401
-    linear,  # noqa: F401
-    logarithmic,  # noqa: F401
-    square,  # noqa: F401
-    square_root,  # noqa: F401
-)
+from minimaskgit.masking import mask_counts, masked_cross_entropy  # noqa: F401
+from minimaskgit.schedules import cosine, cubic, exponential, linear, logarithmic, square, square_root  # noqa: F401
 
 BREAKS = ("test_a_random_mask_has_exactly_the_asked_count_in_every_row",)
 

@@ -2,19 +2,8 @@
 
 import torch.nn.functional as F
 
-from minimaskgit.masking import (
-    mask_counts,  # noqa: F401
-    random_mask,  # noqa: F401
-)
-from minimaskgit.schedules import (
-    cosine,  # noqa: F401
-    cubic,  # noqa: F401
-    exponential,  # noqa: F401
-    linear,  # noqa: F401
-    logarithmic,  # noqa: F401
-    square,  # noqa: F401
-    square_root,  # noqa: F401
-)
+from minimaskgit.masking import mask_counts, random_mask  # noqa: F401
+from minimaskgit.schedules import cosine, cubic, exponential, linear, logarithmic, square, square_root  # noqa: F401
 
 BREAKS = (
     "test_the_loss_is_the_mean_negative_log_likelihood_of_the_masked_tokens",

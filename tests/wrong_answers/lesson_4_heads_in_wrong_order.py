@@ -1,9 +1,6 @@
 """The axes of heads and positions are not exchanged, neither in splitting nor in merging: the numbers are mixed up."""
 
-from minimaskgit.transformer import (
-    Block,  # noqa: F401
-    attention,  # noqa: F401
-)
+from minimaskgit.transformer import Block, attention  # noqa: F401
 
 BREAKS = (
     "test_each_head_gets_a_slice_of_the_width_at_every_position",

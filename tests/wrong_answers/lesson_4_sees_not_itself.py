@@ -2,11 +2,7 @@
 
 import torch
 
-from minimaskgit.transformer import (
-    Block,  # noqa: F401
-    merge_heads,  # noqa: F401
-    split_heads,  # noqa: F401
-)
+from minimaskgit.transformer import Block, merge_heads, split_heads  # noqa: F401
 
 BREAKS = ("test_attention_is_the_softmax_of_scaled_products",)
 

@@ -1,10 +1,6 @@
 """Attention without the division by sqrt(d): wide heads attend to a single key."""
 
-from minimaskgit.transformer import (
-    Block,  # noqa: F401
-    merge_heads,  # noqa: F401
-    split_heads,  # noqa: F401
-)
+from minimaskgit.transformer import Block, merge_heads, split_heads  # noqa: F401
 
 BREAKS = ("test_attention_is_the_softmax_of_scaled_products",)
 

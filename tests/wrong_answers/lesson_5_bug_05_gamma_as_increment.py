@@ -2,11 +2,7 @@
 
 import torch
 
-from minimaskgit.decoding import (
-    confidence,  # noqa: F401
-    decode,  # noqa: F401
-    remask,  # noqa: F401
-)
+from minimaskgit.decoding import confidence, decode, remask  # noqa: F401
 
 BREAKS = ("test_a_step_keeps_the_floor_of_u_gamma_masked_but_always_fixes_one_and_leaves_one",)
 

@@ -1,10 +1,6 @@
 """Bug 6: the number of tokens to mask again is taken from sample 0 for the whole batch."""
 
-from minimaskgit.decoding import (
-    confidence,  # noqa: F401
-    decode,  # noqa: F401
-    num_to_mask,  # noqa: F401
-)
+from minimaskgit.decoding import confidence, decode, num_to_mask  # noqa: F401
 
 BREAKS = (
     "test_the_least_confident_tokens_are_masked_again_and_the_others_stay",

@@ -1,10 +1,6 @@
 """Bug 7, another way in: known tokens are as unsure as any, so that they are masked again and lost."""
 
-from minimaskgit.decoding import (
-    decode,  # noqa: F401
-    num_to_mask,  # noqa: F401
-    remask,  # noqa: F401
-)
+from minimaskgit.decoding import decode, num_to_mask, remask  # noqa: F401
 
 BREAKS = ("test_confidence_is_log_probability_plus_noise_and_infinite_where_known",)
 

@@ -1,10 +1,6 @@
 """Bug 13: the Gumbel noise is added to the probability, not to its logarithm."""
 
-from minimaskgit.decoding import (
-    decode,  # noqa: F401
-    num_to_mask,  # noqa: F401
-    remask,  # noqa: F401
-)
+from minimaskgit.decoding import decode, num_to_mask, remask  # noqa: F401
 
 BREAKS = ("test_confidence_is_log_probability_plus_noise_and_infinite_where_known",)
 

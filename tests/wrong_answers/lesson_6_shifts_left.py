@@ -2,10 +2,7 @@
 
 import torch
 
-from minimaskgit.autoregressive import (
-    cached_step,  # noqa: F401
-    sample_next,  # noqa: F401
-)
+from minimaskgit.autoregressive import cached_step, sample_next  # noqa: F401
 
 BREAKS = ("test_what_a_causal_model_reads_is_the_start_and_all_tokens_but_the_last",)
 

@@ -1,9 +1,6 @@
 """The root is taken of each number of the product, not of the matrix: right for independent features only."""
 
-from minimaskgit.metrics import (
-    inception_score,  # noqa: F401
-    precision_recall,  # noqa: F401
-)
+from minimaskgit.metrics import inception_score, precision_recall  # noqa: F401
 
 BREAKS = (
     "test_the_frechet_distance_of_clouds_of_one_shape_is_that_of_their_means_squared",

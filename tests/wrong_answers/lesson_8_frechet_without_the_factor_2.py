@@ -2,10 +2,7 @@
 
 import torch
 
-from minimaskgit.metrics import (
-    inception_score,  # noqa: F401
-    precision_recall,  # noqa: F401
-)
+from minimaskgit.metrics import inception_score, precision_recall  # noqa: F401
 
 BREAKS = (
     "test_the_frechet_distance_of_clouds_of_one_shape_is_that_of_their_means_squared",

@@ -2,10 +2,7 @@
 
 import torch
 
-from minimaskgit.metrics import (
-    frechet_distance,  # noqa: F401
-    precision_recall,  # noqa: F401
-)
+from minimaskgit.metrics import frechet_distance, precision_recall  # noqa: F401
 
 BREAKS = ("test_sure_of_every_picture_and_of_all_classes_alike_scores_their_number",)
 

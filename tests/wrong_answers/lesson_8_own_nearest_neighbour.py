@@ -2,10 +2,7 @@
 
 import torch
 
-from minimaskgit.metrics import (
-    frechet_distance,  # noqa: F401
-    inception_score,  # noqa: F401
-)
+from minimaskgit.metrics import frechet_distance, inception_score  # noqa: F401
 
 BREAKS = ("test_precision_and_recall_are_what_drawing_every_ball_gives",)
 

@@ -1,10 +1,7 @@
 """Precision and recall are exchanged."""
 
 from minimaskgit import metrics
-from minimaskgit.metrics import (
-    frechet_distance,  # noqa: F401
-    inception_score,  # noqa: F401
-)
+from minimaskgit.metrics import frechet_distance, inception_score  # noqa: F401
 
 BREAKS = (
     "test_few_true_copies_are_precise_and_recall_little",
