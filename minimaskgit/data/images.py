@@ -21,6 +21,9 @@ class ImageData(torch.utils.data.Dataset):
 
     `images` holds them decoded. If they do not fit in memory, `read` decodes one at a time instead, and raises a
     UserError that names a broken one. `skipped` counts the broken images left out of `images`.
+
+    `fingerprint` is a digest of the split's files, labels and class names, wherever the folder is. `notes` are lines
+    on how the data was found: what was left out, and how the validation set was made.
     """
 
     label_names: list[str]
@@ -29,6 +32,8 @@ class ImageData(torch.utils.data.Dataset):
     images: Tensor | None = field(repr=False, default=None)  # uint8 (N, 3, S, S)
     read: Callable[[int], Tensor] | None = field(repr=False, default=None)  # index -> uint8 (3, S, S)
     skipped: int = 0
+    fingerprint: str = ""
+    notes: list[str] = field(repr=False, default_factory=list)
 
     @property
     def num_classes(self) -> int:
