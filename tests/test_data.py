@@ -17,7 +17,7 @@ from PIL import Image
 from minimaskgit.common.errors import UserError
 from minimaskgit.data.glyphs import GLYPH_NAMES
 from minimaskgit.data.images import ImageData, flip, square, to_float
-from minimaskgit.data.sources import balanced_shuffle, find_classes, load_data
+from minimaskgit.data.sources import balanced_shuffle, find_classes, load_data, summary
 
 unhurried = settings(deadline=None, max_examples=50)  # a busy machine is no failure
 COLOURS = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
@@ -597,3 +597,50 @@ def test_a_tiny_imagenet_image_is_the_file_s_own_pixels(tiny_imagenet):
         for row in table.select(range(50 * label, 50 * label + 50))  # rows are sorted by class
     }
     assert all(image.numpy().tobytes() in originals for image in data.images)
+
+
+# ---- Which data it is ----
+
+
+def test_a_fingerprint_stays_when_a_folder_moves_and_changes_with_its_files(tmp_path):
+    def fingerprint(name: str, split: str = "train") -> str:
+        return load_data(str(tmp_path / name), split).fingerprint
+
+    write_folder(tmp_path / "a", count=10)
+    write_folder(tmp_path / "b", count=10)
+    before = fingerprint("a")
+    assert fingerprint("b") == before != fingerprint("a", "valid")
+    (tmp_path / "b/owl").rename(tmp_path / "b/zebra")
+    assert fingerprint("b") != before
+    (tmp_path / "b/zebra").rename(tmp_path / "b/owl")
+    (tmp_path / "b/owl/test_3.PNG").write_bytes(png((1, 2, 3), size=(9, 9)))
+    assert fingerprint("b") != before
+
+
+def test_a_fingerprint_covers_parquet_images_labels_and_names(tmp_path):
+    def fingerprint(images: list, labels: list, names: list[str] | None = None) -> str:
+        return load_data(write_parquet(tmp_path / "x.parquet", images, labels, names)).fingerprint
+
+    labels = [0, 1] * 5
+    digests = [
+        fingerprint(numbered(10), labels),
+        fingerprint([png(size=(9, 9)), *numbered(10)[1:]], labels),
+        fingerprint(numbered(10), labels[::-1]),
+        fingerprint(numbered(10), labels, ["cat", "dog"]),
+    ]
+    assert len(set(digests)) == 4 and fingerprint(numbered(10), labels) == digests[0]
+
+
+def test_the_summary_counts_classes_and_says_how_validation_was_made(tmp_path):
+    whole, split = write_folder(tmp_path / "pets", count=10), tmp_path / "split"
+    write_folder(split / "train", count=1)
+    write_folder(split / "val", count=2)
+    expected = {
+        whole: ("cat 9, dog 9, owl 9", "a tenth of"),
+        str(split): ("cat 1, dog 1, owl 1", "cat 2, dog 2, owl 2"),
+    }
+    for source, parts in expected.items():
+        text = summary(source, load_data(source), load_data(source, "valid"))
+        assert all(part in text for part in (source, "3 classes", *parts)), text
+    text = summary("glyphs", load_data("glyphs", num_images=100), load_data("glyphs", "valid", num_images=50))
+    assert "100 images of 10 classes (drawn)" in text and "images each" in text

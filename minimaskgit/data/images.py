@@ -22,8 +22,8 @@ class ImageData(torch.utils.data.Dataset):
     `images` holds them decoded. If they do not fit in memory, `read` decodes one at a time instead, and raises a
     UserError that names a broken one. `skipped` counts the broken images left out of `images`.
 
-    `fingerprint` is a digest of the split's files, labels and class names, wherever the folder is. `notes` are lines
-    on how the data was found: what was left out, and how the validation set was made.
+    `origin` says where the split was found, `notes` what was decided or left out. `fingerprint` is a digest of file
+    sizes, labels and class names: the same wherever the data set lies.
     """
 
     label_names: list[str]
@@ -32,6 +32,7 @@ class ImageData(torch.utils.data.Dataset):
     images: Tensor | None = field(repr=False, default=None)  # uint8 (N, 3, S, S)
     read: Callable[[int], Tensor] | None = field(repr=False, default=None)  # index -> uint8 (3, S, S)
     skipped: int = 0
+    origin: str = ""
     fingerprint: str = ""
     notes: list[str] = field(repr=False, default_factory=list)
 

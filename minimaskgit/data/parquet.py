@@ -30,7 +30,7 @@ def open_parquet(names: dict[str, str], source: str) -> Found:
         reason = first_line(error.__cause__ or error)
         raise UserError(f"{source}: not readable as parquet files of one schema ({reason})") from error
     chosen = chosen_splits(tables, source)
-    return Found({split: tables[name] for split, name in chosen.items()}, english_names(source))
+    return Found({split: tables[name] for split, name in chosen.items()}, names=english_names(source))
 
 
 def open_hub(source: str) -> Found:

@@ -10,6 +10,8 @@ Every lesson takes its images from here; lesson 9 uses real photographs (the pap
 """
 
 import glob
+import hashlib
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -18,6 +20,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow.compute as pc
 import torch
 
 from minimaskgit.common.errors import UserError
@@ -66,7 +69,7 @@ def load_data(
         return _draw(split, image_size, num_images, classes, seed)
 
     found = _open(source)
-    table, rows = _rows_of(split, found.tables)
+    table, rows, origin = _rows_of(split, found)
     for column in (image_column, label_column):
         if column not in table.column_names:
             raise UserError(f"{source}: no column {column!r}; it has {', '.join(table.column_names)}")
@@ -78,8 +81,11 @@ def load_data(
     if len(rows) == 0:
         raise UserError(f"{source}: the {split} split has no images of {', '.join(classes) or 'any class'}")
 
-    read = partial(read_image, encoded_images(table, image_column, source), rows, image_size, source)
+    images = encoded_images(table, image_column, source)
+    read = partial(read_image, images, rows, image_size, source)
     data = ImageData([names[i] for i in chosen], image_size, torch.from_numpy(labels[rows]), read=read)
+    data.origin, data.notes = origin, found.notes
+    data.fingerprint = _digest(data.label_names, labels[rows], _file_sizes(images, rows))
     return data if len(data) * 3 * image_size**2 > memory_limit else decode_all(data)
 
 
@@ -104,7 +110,9 @@ def _draw(split: str, size: int, num_images: int | None, classes: Sequence[str],
         labels = renumbering[labels]
         keep = (labels >= 0).nonzero()[:count, 0]
         if len(keep) == count:
-            return ImageData([GLYPH_NAMES[i] for i in chosen], size, labels[keep], images[keep])
+            names = [GLYPH_NAMES[i] for i in chosen]
+            digest = _digest(names, labels[keep].numpy())
+            return ImageData(names, size, labels[keep], images[keep], origin="drawn", fingerprint=digest)
         drawn = max(drawn + 100, int(1.05 * drawn * count / max(1, len(keep))))
 
 
@@ -129,14 +137,18 @@ def _open(source: str) -> Found:
 # ---- Choosing rows ----
 
 
-def _rows_of(split: str, tables: dict[str, datasets.Dataset]) -> tuple[datasets.Dataset, np.ndarray]:
-    """The table that contains a split, and the numbers of the rows that belong to the split, int64 (N,)."""
-    if "valid" in tables:
-        return tables[split], np.arange(len(tables[split]))
-    (table,) = tables.values()
+def _rows_of(split: str, found: Found) -> tuple[datasets.Dataset, np.ndarray, str]:
+    """The table that contains a split, the numbers of the split's rows, int64 (N,), and where they are from."""
+    if "valid" in found.tables:
+        table = found.tables[split]
+        return table, np.arange(len(table)), found.folders.get(split, split)
+    ((name, table),) = found.tables.items()
+    place = found.folders.get(name, "the data")
     shuffled = np.random.default_rng(0).permutation(len(table))  # the same rows are held out for every seed
     held_out = max(1, len(table) // 10)
-    return table, shuffled[held_out:] if split == "train" else shuffled[:held_out]
+    if split == "train":
+        return table, shuffled[held_out:], f"{place}, without a tenth for validation"
+    return table, shuffled[:held_out], f"a tenth of {place}: there is no validation split"
 
 
 def balanced_shuffle(rows: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
@@ -147,3 +159,48 @@ def balanced_shuffle(rows: np.ndarray, labels: np.ndarray, seed: int) -> np.ndar
     rank = np.empty_like(rows)  # of each row among the rows of its class
     rank[by_class] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     return rows[np.argsort(rank, kind="stable")]
+
+
+# ---- Which data it is ----
+
+
+def _file_sizes(images: datasets.Dataset, rows: np.ndarray) -> np.ndarray:
+    """Bytes of each encoded image of `rows`, int64 (N,); -1 if its file is missing."""
+    column = images.data.column(0)  # not combined into one array, which would copy the images
+    lengths, paths = pc.binary_length(pc.struct_field(column, "bytes")), pc.struct_field(column, "path")
+    sizes = lengths.fill_null(-1).to_numpy()[rows]
+    for i in np.flatnonzero(sizes < 0):
+        sizes[i] = _file_size(paths[int(rows[i])].as_py())
+    return sizes.astype(np.int64)
+
+
+def _file_size(path: str | None) -> int:
+    try:
+        return os.stat(path).st_size if path else -1
+    except OSError:
+        return -1
+
+
+def _digest(names: Sequence[str], labels: np.ndarray, sizes: Sequence[int] | np.ndarray = ()) -> str:
+    digest = hashlib.sha256(json.dumps(names).encode())
+    for numbers in (labels, sizes):
+        digest.update(np.asarray(numbers, dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+def summary(source: str, train: ImageData, valid: ImageData) -> str:
+    """What was found in a data set, in a few lines to print before training."""
+    lines = [f"data: {source}"]
+    for name, data in (("training", train), ("validation", valid)):
+        classes = "1 class" if data.num_classes == 1 else f"{data.num_classes} classes"
+        lines.append(f"  {name}: {len(data)} images of {classes} ({data.origin})")
+        lines.append(f"    {_counts(data)}")
+    notes = dict.fromkeys(train.notes + valid.notes)  # most are in both
+    return "\n".join([*lines, *(f"  {note}" for note in notes)])
+
+
+def _counts(data: ImageData, shown: int = 8) -> str:
+    """The number of images of each class; of many classes the first few, and the smallest and largest number."""
+    counts = torch.bincount(data.labels, minlength=data.num_classes).tolist()
+    text = ", ".join(f"{name} {count}" for name, count in list(zip(data.label_names, counts))[:shown])
+    return text if len(counts) <= shown else f"{text}, ... ({min(counts)} to {max(counts)} images each)"

@@ -20,11 +20,12 @@ NO_SPLIT = "other"  # what `split_name` calls files that name no split
 class Found:
     """The tables of a data set, with images still encoded: "train" and perhaps "valid", or "all" without splits.
 
-    names: English class names by class id, where they are known. notes: a line for each thing that was decided or
-    left out, to print before training.
+    folders: where each table was found, as the user knows it, such as "val/". names: English class names by class id,
+    where they are known. notes: a line for each thing that was decided or left out, to print before training.
     """
 
     tables: dict[str, datasets.Dataset]
+    folders: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
