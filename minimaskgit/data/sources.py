@@ -26,7 +26,7 @@ from minimaskgit.data.glyphs import GLYPH_NAMES, glyphs
 from minimaskgit.data.images import ImageData
 from minimaskgit.data.labels import find_classes, read_labels
 from minimaskgit.data.parquet import open_hub, open_parquet
-from minimaskgit.data.reading import decode_all, encoded_images, read_image
+from minimaskgit.data.reading import decode_all, encoded_images, find_white, read_image
 from minimaskgit.data.splits import Found
 
 MEMORY_LIMIT = 4 * 2**30  # bytes of decoded pixels
@@ -78,8 +78,13 @@ def load_data(
     if len(rows) == 0:
         raise UserError(f"{source}: the {split} split has no images of {', '.join(classes) or 'any class'}")
 
-    read = partial(read_image, encoded_images(table, image_column, source), rows, image_size, source)
-    data = ImageData([names[i] for i in chosen], image_size, torch.from_numpy(labels[rows]), read=read)
+    images = encoded_images(table, image_column, source)
+    # White is the training table's, whatever part of it is chosen and for the validation split too.
+    white, notes = find_white(encoded_images(found.tables.get("train", table), image_column, source))
+    read = partial(read_image, images, rows, image_size, source, white)
+    data = ImageData(
+        [names[i] for i in chosen], image_size, torch.from_numpy(labels[rows]), read=read, notes=found.notes + notes
+    )
     return data if len(data) * 3 * image_size**2 > memory_limit else decode_all(data)
 
 
