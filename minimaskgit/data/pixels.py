@@ -31,8 +31,9 @@ WHITES = (255, 1023, 4095, 16383, 65535)
 DARKEST = 16  # floats up to here are meant as 0..1
 STRAY = 0.01  # of white; how far floats may exceed the range
 INTEGERS, FLOATS, DECLARED = "integers", "floats", "declared"  # kinds of deep samples; the last has a known maximum
+WHAT = {INTEGERS: "more than 8 bits", FLOATS: "floating-point values"}
 OPAQUE = 65535  # of 16 bits
-PHOTOMETRIC, PLANES, SAMPLE_FORMAT = 262, 284, 339  # tags of TIFF
+BITS, PHOTOMETRIC, PLANES, SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF
 
 
 class Peak(NamedTuple):
@@ -62,7 +63,7 @@ def white_of(peaks: Iterable[Peak | None]) -> White:
 def white_notes(peaks: Sequence[Peak | None], white: White) -> list[str]:
     """A line for each kind of deep picture: how many there are, and as which range they are read."""
     lines = []
-    for kind, what in ((INTEGERS, "more than 8 bits"), (FLOATS, "floating-point values")):
+    for kind, what in WHAT.items():
         if values := [peak.value for peak in peaks if peak and peak.kind == kind]:
             who = "1 picture has" if len(values) == 1 else f"{len(values)} pictures have"
             lines.append(f"{who} {what} (up to {max(values):.6g}): read as 0..{getattr(white, kind)}")
@@ -78,12 +79,15 @@ def _white(kind: str, largest: float) -> int:
 
 def depth(image: Image.Image) -> str | None:
     """The kind of samples of a picture that is not yet decoded, by its header; None if they have 8 bits or fewer."""
+    tiles = _tiles(image)
     if image.mode == "F":
         return FLOATS
-    tiles, signed = _tiles(image), image.format == "TIFF" and image.tag_v2.get(SAMPLE_FORMAT) == (2,)
-    if image.mode.startswith("I") and tiles and tiles[0][0].startswith("ppm") and tiles[0][3][-1] < 65535:
-        return DECLARED
-    return INTEGERS if image.mode.startswith("I") or signed or ";16" in _rawmode(tiles) else None
+    if image.mode.startswith("I"):
+        declared = tiles and tiles[0][0].startswith("ppm") and tiles[0][3][-1] < 65535
+        return DECLARED if declared else INTEGERS
+    tags = image.tag_v2 if image.format == "TIFF" else {}
+    odd = set(tags.get(SAMPLE_FORMAT, ())) == {2} or (tags.get(PLANES) == 2 and max(tags.get(BITS, ())) > 8)
+    return INTEGERS if odd or (image.format in ("PNG", "TIFF", "PPM") and ";16" in _rawmode(tiles)) else None
 
 
 def peak(image: Image.Image) -> Peak | None:
@@ -126,7 +130,7 @@ def _eight_bits(image: Image.Image, white: White) -> Image.Image:
     top = getattr(white, kind)
     _check(samples, mode, top or _white(kind, _colours(samples, mode).max()))
     if top is None:
-        raise ValueError(f"its samples are {kind} of more than 8 bits; the training images examined have none")
+        raise ValueError(f"it has {WHAT[kind]}, and none of the training images examined has")
     tops = np.array([OPAQUE if band in "Aa" else top for band in mode])
     levels = np.clip(samples * (255 / tops) + 0.5, 0, 255).astype(np.uint8)  # (H, W, C)
     if image.mode != "L" and mode == "L" and image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0:
@@ -136,11 +140,11 @@ def _eight_bits(image: Image.Image, white: White) -> Image.Image:
 
 def _samples(image: Image.Image) -> tuple[np.ndarray, str]:
     """A deep picture's samples upright, (H, W, C), and the mode with these channels at 8 bits."""
-    if ";16" in _rawmode(_tiles(image)) and not image.mode.startswith("I"):
-        samples, mode = _colour(image)
-    else:
+    if image.mode[0] in "LIF":
         samples, mode = np.asarray(ImageOps.exif_transpose(image))[..., None], "L"
-        samples = samples.view(np.int8) if samples.dtype == np.uint8 else samples
+        samples = samples.view(np.int8) if samples.dtype == np.uint8 else samples  # with a sign, or it were not deep
+    else:
+        samples, mode = _colour(image)
     key = image.info.get("transparency")  # the colour that is transparent
     if key is not None and mode in ("L", "RGB"):
         opacity = np.where((samples == np.asarray(key)).all(-1, keepdims=True), 0, OPAQUE)
@@ -161,8 +165,8 @@ def _colour(image: Image.Image) -> tuple[np.ndarray, str]:
     def decoded(rawmode: str) -> np.ndarray:
         half = Image.open(BytesIO(file))
         half.tile = [
-            (codec, box, offset, rawmode if isinstance(args, str) else (rawmode, *args[1:]))
-            for codec, box, offset, args in _tiles(half)
+            tile._replace(args=rawmode if isinstance(tile.args, str) else (rawmode, *tile.args[1:]))
+            for tile in _tiles(half)
         ]
         return np.asarray(ImageOps.exif_transpose(half)).astype(np.uint16)
 
@@ -193,7 +197,7 @@ def _tiles(image: Image.Image) -> list[tuple]:
     """What Pillow will decode, as (codec, box, offset, arguments); PPM colour of 16 bits is taken as it is."""
     tiles = getattr(image, "tile", [])
     if image.mode == "RGB" and tiles and tiles[0][0] == "ppm" and tiles[0][3][-1] == 65535:
-        return [("raw", *tiles[0][1:3], ("RGB;16B", 0, 1))]
+        return [tiles[0]._replace(codec_name="raw", args=("RGB;16B", 0, 1))]
     return tiles
 
 

@@ -37,9 +37,7 @@ def encoded_images(table: datasets.Dataset, column: str, source: str) -> dataset
         raise UserError(f"{source}: column {column!r} holds {table.features[column]}, not images") from error
 
 
-def read_image(
-    images: datasets.Dataset, rows: np.ndarray, size: int, source: str, white: White, index: int
-) -> Tensor:
+def read_image(images: datasets.Dataset, rows: np.ndarray, size: int, source: str, white: White, index: int) -> Tensor:
     """Image number `index` of the chosen rows, uint8 (3, S, S); UserError if it is broken or does not fit `white`."""
     (record,) = images[int(rows[index])].values()
     try:
