@@ -13,14 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps
 from torch import Tensor
 
 from minimaskgit import figures
 from minimaskgit.common import cli
-from minimaskgit.common.errors import UserError
+from minimaskgit.common.errors import UserError, first_line
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.data.images import square, to_float
+from minimaskgit.data.pixels import peak, to_rgb, white_notes, white_of
 from minimaskgit.data.sources import find_classes, load_data
 from minimaskgit.editing import DILATE, START_STEP, STEPS, Box, Edit, autoregressive_edit, box_to_mask, composite, edit
 from minimaskgit.figures.edits import Job, View, before_after, frames
@@ -161,16 +162,23 @@ def prepare(run: Run, options: Options) -> Job:
     return Job(to_float(torch.from_numpy(square(picture, size))), mask, margins, label, heading)
 
 
-def read_picture(path: Path) -> Image.Image:
-    """Read a picture from a file and turn it upright; UserError if that fails."""
+def read_picture(path: Path, paper: str = "white", note: bool = True) -> Image.Image:
+    """Read a picture from a file, upright and in RGB, transparent parts on `paper`; UserError if that fails."""
     try:
         with Image.open(path) as image:
-            return ImageOps.exif_transpose(image)
+            peaks = [peak(image)]
+            white = white_of(peaks)
+            picture = to_rgb(image, white, paper)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; expected a picture") from None
+    except ValueError as error:  # of values outside every range
+        raise UserError(f"{path}: {first_line(error)}") from None
     except Exception as error:  # Pillow raises a dozen kinds on broken files
         reason = type(error).__name__
         raise UserError(f"{path} cannot be read as a picture ({reason}); expected an image file") from None
+    for line in white_notes(peaks, white) if note else ():
+        print(f"{path}: {line}")
+    return picture
 
 
 def validation_picture(run: Run, number: int) -> tuple[Image.Image, int]:
@@ -197,16 +205,29 @@ def region_of(picture: Image.Image, options: Options) -> Image.Image:
     if options.box is not None:
         box = parse_box(options.box, picture.size)
         return Image.fromarray(box_to_mask(box, picture.height, picture.width).byte().mul(255).numpy())
-    mask = read_picture(options.mask)
+    mask = read_picture(options.mask, paper="black")
     if mask.size != picture.size:
         expected = f"{picture.width}x{picture.height}, the picture's size"
         raise UserError(f"{options.mask} is {mask.width}x{mask.height}; expected {expected}")
-    if mask.has_transparency_data:  # transparent pixels are not painted
-        mask = Image.alpha_composite(Image.new("RGBA", mask.size, "black"), mask.convert("RGBA"))
-    mask = mask.convert("L").point(lambda level: 255 if level >= 128 else 0)
-    if mask.getbbox() is None:
-        raise UserError(f"{options.mask} is all black, so the region is empty; expected white where to paint")
-    return mask
+    transparent = ImageChops.difference(mask, read_picture(options.mask, note=False)).getbbox() is not None
+    levels = mask.convert("L")
+    region = levels.point(lambda level: 255 if level >= 128 else 0)
+    if region.getbbox() is None:
+        cure = _cure(levels, transparent)
+        raise UserError(f"{options.mask} is all black, so the region is empty; expected white where to paint{cure}")
+    if transparent:
+        print(f"{options.mask}: its transparent part is not painted")
+    return region
+
+
+def _cure(levels: Image.Image, transparent: bool) -> str:
+    """What to do about a mask whose grey levels are all below half."""
+    if transparent:
+        return ": its transparent part is not painted; save it without transparency"
+    *others, (_, largest) = sorted(levels.getcolors(), key=lambda counted: counted[1])
+    if len(others) == 1 and largest:
+        return f": its values are {others[0][1]} and {largest}; multiply them by {255 // largest}"
+    return f": its values are 0 to {largest}; make those to paint 255" if largest else ""
 
 
 def parse_box(text: str, size: tuple[int, int]) -> Box:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from minimaskgit import edit
 from minimaskgit.classifier import Classifier
+from minimaskgit.common.errors import UserError
 from minimaskgit.data.images import square
 from minimaskgit.measuring import class_edits
 from minimaskgit.runs.models import load_model
@@ -151,6 +152,73 @@ def test_an_invalid_mask_is_refused_in_one_line(run_folder, tmp_path, capsys, si
     Image.new("L", size, colour).save(tmp_path / "mask.png")
     arguments = ["--run", str(run_folder), "--mask", str(tmp_path / "mask.png"), "--label", "star"]
     assert complaint in error_line(capsys, edit, *arguments)
+
+
+def saved_mask(values: np.ndarray, path: Path, opacity: np.ndarray | None = None) -> Path:
+    mask = Image.fromarray(values)
+    if opacity is not None:
+        mask.putalpha(Image.fromarray(opacity))
+    mask.save(path)
+    return path
+
+
+BLOCK = np.kron(np.array([[0, 0], [0, 1]], np.uint8), np.ones((30, 45), np.uint8))  # 1 in the lower right quarter
+
+
+@pytest.mark.parametrize(
+    ("values", "suffix", "note"),
+    [
+        (BLOCK.astype(bool), "png", ""),
+        (BLOCK.astype(np.uint16) * 65535, "png", "1 picture has more than 8 bits (up to 65535): read as 0..65535"),
+        (BLOCK.astype(np.uint16) * 65000 + 500, "png", "read as 0..65535"),
+        (BLOCK.astype(np.uint16) * 4000, "tif", "read as 0..4095"),
+        (BLOCK.astype(np.int32) * 255, "tif", "read as 0..255"),
+        (BLOCK.astype(np.float32), "tif", "1 picture has floating-point values (up to 1): read as 0..1"),
+    ],
+)
+def test_a_mask_of_any_depth_marks_the_same_region(photograph, tmp_path, capsys, values, suffix, note):
+    mask = saved_mask(values, tmp_path / f"mask.{suffix}")
+    region = edit.region_of(Image.open(photograph), edit.Options(mask=mask))
+    assert (np.asarray(region) == 255 * BLOCK).all()
+    assert note in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("values", "opacity", "suffix", "cure"),
+    [
+        (BLOCK, None, "png", ": its values are 0 and 1; multiply them by 255"),
+        (BLOCK.astype(np.int32), None, "tif", ": its values are 0 and 1; multiply them by 255"),
+        (BLOCK + BLOCK[::-1] * 2, None, "png", ": its values are 0 to 2; make those to paint 255"),
+        (np.zeros_like(BLOCK), 255 - 255 * BLOCK, "png", ": its transparent part is not painted"),
+        (BLOCK * 255, 255 - 255 * BLOCK, "png", ": its transparent part is not painted; save it without transparency"),
+        (BLOCK.astype(np.int32) - 5, None, "tif", "its values are -5 to -4; expected 0 to 255"),
+    ],
+)
+def test_a_mask_that_marks_nothing_is_refused_with_the_cure(photograph, tmp_path, values, opacity, suffix, cure):
+    mask = saved_mask(values, tmp_path / f"mask.{suffix}", opacity)
+    with pytest.raises(UserError) as error:
+        edit.region_of(Image.open(photograph), edit.Options(mask=mask))
+    assert cure in str(error.value) and str(mask) in str(error.value)
+
+
+def test_a_transparent_part_of_a_mask_is_not_painted_and_that_is_said(photograph, tmp_path, capsys):
+    mask = saved_mask(np.full_like(BLOCK, 255), tmp_path / "mask.png", 255 * BLOCK)
+    region = edit.region_of(Image.open(photograph), edit.Options(mask=mask))
+    assert (np.asarray(region) == 255 * BLOCK).all()
+    assert f"{mask}: its transparent part is not painted" in capsys.readouterr().out
+
+
+def test_a_deep_picture_is_edited_as_what_it_shows(edit_here, tmp_path):
+    ramp = np.tile(np.linspace(0, 1, 32, dtype=np.float32), (32, 1))
+    for name, values in {"8.png": np.uint8(255 * ramp + 0.5), "12.png": np.uint16(4095 * ramp), "1.tif": ramp}.items():
+        Image.fromarray(values).save(tmp_path / name)
+    pictures = {
+        name: edit_here("--image", str(tmp_path / name), "--box", "8,8,20,20", "--label", "sun", "--count", "1")
+        for name in ("8.png", "12.png", "1.tif")
+    }
+    before = {name: np.asarray(picture, int)[40:140, 20:140] for name, (picture, _) in pictures.items()}
+    assert abs(before["12.png"] - before["8.png"]).max() <= 1 and abs(before["1.tif"] - before["8.png"]).max() <= 1
+    assert "12.png: 1 picture has more than 8 bits (up to 4095): read as 0..4095" in pictures["12.png"][1]
 
 
 def test_a_region_outside_the_crop_is_refused_in_one_line(run_folder, photograph, capsys):

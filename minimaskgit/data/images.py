@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from minimaskgit.data.pixels import White, to_rgb
+
 
 @dataclass(eq=False)
 class ImageData(torch.utils.data.Dataset):
@@ -83,13 +85,11 @@ def shift(images: Tensor, moves: Tensor, most: int) -> Tensor:
     return padded.movedim(1, -1)[batch, rows[:, :, None], columns[:, None]].movedim(-1, 1)
 
 
-def square(image: Image.Image, size: int) -> np.ndarray:
-    """Turn any picture upright, resize its shorter side to `size` and crop the centre: uint8 RGB (3, S, S)."""
+def square(image: Image.Image, size: int, white: White | None = None) -> np.ndarray:
+    """Turn any picture upright, resize its shorter side to `size` and crop the centre: uint8 RGB (3, S, S).
+
+    white: the data set's, for deep pictures (see `pixels`); without it, this picture's own. ValueError if it cannot be.
+    """
     image.draft(None, (2 * size, 2 * size))  # decodes a large JPEG at 1/2, 1/4 or 1/8 scale, never below this size
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits; convert("RGB") would clip at 255
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
-    if image.has_transparency_data:  # onto white, because transparent pixels may have any colour
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    image = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
+    image = ImageOps.fit(to_rgb(image, white), (size, size), Image.Resampling.BICUBIC)
     return np.array(image).transpose(2, 0, 1)  # (H, W, 3) -> (3, H, W)

@@ -29,7 +29,7 @@ from minimaskgit.data.glyphs import GLYPH_NAMES, glyphs
 from minimaskgit.data.images import ImageData
 from minimaskgit.data.labels import find_classes, read_labels
 from minimaskgit.data.parquet import open_hub, open_parquet
-from minimaskgit.data.reading import decode_all, encoded_images, read_image
+from minimaskgit.data.reading import decode_all, encoded_images, find_white, read_image
 from minimaskgit.data.splits import Found
 
 MEMORY_LIMIT = 4 * 2**30  # bytes of decoded pixels
@@ -82,9 +82,11 @@ def load_data(
         raise UserError(f"{source}: the {split} split has no images of {', '.join(classes) or 'any class'}")
 
     images = encoded_images(table, image_column, source)
-    read = partial(read_image, images, rows, image_size, source)
+    # White is the training table's, whatever part of it is chosen and for the validation split too.
+    white, notes = find_white(encoded_images(found.tables.get("train", table), image_column, source))
+    read = partial(read_image, images, rows, image_size, source, white)
     data = ImageData([names[i] for i in chosen], image_size, torch.from_numpy(labels[rows]), read=read)
-    data.origin, data.notes = origin, found.notes
+    data.origin, data.notes = origin, found.notes + notes
     data.fingerprint = _digest(data.label_names, labels[rows], _file_sizes(images, rows))
     return data if len(data) * 3 * image_size**2 > memory_limit else decode_all(data)
 
