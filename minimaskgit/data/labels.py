@@ -94,7 +94,7 @@ def has_labels(values: pa.ChunkedArray) -> bool:
 
 
 def _labels_of(table: datasets.Dataset, column: str, source: str) -> list[str | int | None]:
-    """The label of each row: a name if `column` is a ClassLabel, otherwise a number or tidied name; None if unlabelled."""
+    """The label of each row: the name in a ClassLabel, otherwise a number or a tidied name; None if unlabelled."""
     values = table.with_format("arrow").select_columns(column)[:].column(0)
     names = getattr(table.features[column], "names", None)  # of a ClassLabel
     label = {}
@@ -104,10 +104,9 @@ def _labels_of(table: datasets.Dataset, column: str, source: str) -> list[str | 
             if names and label[value] is not None:
                 label[value] = names[label[value]]
         except (ValueError, IndexError, OverflowError) as error:
-            limit = f", from 0 to {len(names) - 1}" if names else ""
-            raise UserError(
-                f"{source}: column {column!r} holds {reprlib.repr(value)} ({type_name(values.type)}); {LABELS}{limit}"
-            ) from error
+            expected = f"expected class numbers from 0 to {len(names) - 1}" if names else LABELS
+            held = f"{reprlib.repr(value)} ({type_name(values.type)})"
+            raise UserError(f"{source}: column {column!r} holds {held}; {expected}") from error
     return [label[value] for value in _plain(values).to_pylist()]
 
 
