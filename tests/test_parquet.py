@@ -341,7 +341,8 @@ def test_features_of_datasets_that_hold_pixels_are_refused(tmp_path):
     features = datasets.Features(image=datasets.Array3D((4, 4, 3), "uint8"), label=datasets.Value("int64"))
     table = datasets.Dataset.from_dict({"image": PIXELS, "label": [0, 1]}, features)
     table.to_parquet(tmp_path / "train.parquet")
-    assert "holds list<list<list<uint8>>>, not images" in refusal(tmp_path)
+    message = refusal(tmp_path)
+    assert "holds list<list<list<uint8>>>, not images" in message and "save these pixels as PNG" in message
 
 
 RECORDS = [{"path": "x.png", "bytes": image} for image in numbered(20)]

@@ -52,7 +52,7 @@ def load_data(
     `source` is "glyphs", a folder or glob of parquet files, a folder of images as CLASS/x.png (optionally inside
     train/ and valid/), or the id of a data set on the hub. The split of a parquet file is read from its name, as in
     train-0.parquet or valid/0.parquet; files that name no split are used only if no file names one. If there is no
-    validation split, a tenth of the rows is held out for it. If the data has a file classes.json beside it, as Tiny
+    validation split, or only a test split without labels, a tenth of the rows is held out for it. If the data has a file classes.json beside it, as Tiny
     ImageNet does, WordNet ids are replaced by their English names.
 
     `classes` are names, ids or numbers, which become labels 0, 1, ... in that order; () means all. At most
