@@ -419,7 +419,7 @@ def test_the_error_for_a_missing_column_names_the_existing_ones(tmp_path, column
     source = write_parquet(tmp_path / "train.parquet", numbered(3), [0, 1, 1])
     with pytest.raises(UserError) as error:
         load_data(source, **{column: "fine_label"})
-    assert "'fine_label'" in one_line(error) and "image, label" in one_line(error)
+    assert "'fine_label'" in one_line(error) and "image ({bytes, path}), label (int64)" in one_line(error)
 
 
 @pytest.mark.parametrize("labels", [[0, None, 1], [None, None, None], ["a", None, "b"]])
@@ -432,9 +432,9 @@ def test_a_label_column_with_gaps_is_an_error(tmp_path, labels):
         load_data(str(tmp_path), "valid")
 
 
-def test_an_unlabelled_split_of_the_hub_is_an_error(tmp_path):
+def test_an_unlabelled_validation_split_of_the_hub_is_an_error(tmp_path):
     write_parquet(tmp_path / "train.parquet", numbered(2), [0, 1], names=["a", "b"])
-    write_parquet(tmp_path / "test.parquet", numbered(2), [-1, -1], names=["a", "b"])
+    write_parquet(tmp_path / "validation.parquet", numbered(2), [-1, -1], names=["a", "b"])
     with pytest.raises(UserError, match="without a label"):
         load_data(str(tmp_path), "valid")
 

@@ -1,52 +1,134 @@
 """Class labels: reading them from a column, and finding classes by what a user calls them."""
 
 import difflib
-import re
+import reprlib
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from minimaskgit.common.errors import UserError
+from minimaskgit.data.columns import LABELS, label_dtype, type_name
+
+MANY = 100  # classes; more than that, and most with a single image, are hardly classes
 
 
 def find_classes(wanted: Sequence[str], names: Sequence[str], ids: Sequence[str] = ()) -> list[int]:
-    """Numbers of the `wanted` classes, given by name, id or number, in upper or lower case; () means all classes.
+    """Numbers of the `wanted` classes, given by name, id or number; () means all classes.
 
-    UserError for an unknown class, with similar names.
+    Spaces around a name, upper or lower case and the form of accents matter only where classes differ in nothing
+    else. UserError for an unknown class, with similar names.
     """
-    numbers: dict[str, int] = {}  # a name wins over an id, an id over a number
-    for keys in (names, ids, map(str, range(len(names)))):
-        for number, key in enumerate(keys):
-            numbers.setdefault(key, number)
-    folded = {key.casefold(): number for key, number in reversed(numbers.items())}  # the first wins
+    tables = []  # of numbers by key; keys as they are, then tidied, then in lower case
+    for form in (str, tidied, _folded):
+        tables.append({})
+        for keys in (names, ids, map(str, range(len(names)))):  # a name wins over an id, an id over a number
+            for number, key in enumerate(keys):
+                tables[-1].setdefault(form(key), number)
+    folded, found = tables[-1], []
     for given in wanted:
-        key = given.casefold()
-        if key not in folded:
-            near = [other for other in folded if key in other] + difflib.get_close_matches(key, folded, n=5)
+        forms = (given, tidied(given), _folded(given))
+        number = next((table[form] for table, form in zip(tables, forms) if form in table), None)
+        if number is None:
+            key = forms[-1]
+            near = [other for other in folded if key and key in other] + difflib.get_close_matches(key, folded, n=5)
             near = list(dict.fromkeys(names[folded[other]] for other in near))
             hint = f"did you mean {', '.join(near[:5])}?" if near else f"they are {', '.join(names[:10])}"
             more = ", ..." if not near and len(names) > 10 else ""
             raise UserError(f"no class {given!r} among the {len(names)}; {hint}{more}")
-    found = [numbers.get(given, folded[given.casefold()]) for given in wanted]
+        found.append(number)
     return list(dict.fromkeys(found)) or list(range(len(names)))
+
+
+def tidied(name: str) -> str:
+    """A name without spaces around it, its accents as Unicode's NFC: files from a Mac have them as NFD."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _folded(name: str) -> str:
+    return tidied(tidied(name).casefold())
 
 
 def read_labels(
     table: datasets.Dataset, train: datasets.Dataset, column: str, source: str
 ) -> tuple[np.ndarray, list[str]]:
     """Class numbers of all rows of `table`, int64 (N,), and the class names of `train`."""
+    trained = _labels_of(train, column, source)
+    present = trained if table is train else _labels_of(table, column, source)
+    for split, labels in (("training", trained), ("validation", present)):
+        if None in labels:
+            where = "" if table is train else f" in the {split} split"
+            raise UserError(
+                f"{source}: column {column!r} has rows without a label{where}: {labels.count(None)} of {len(labels)} "
+                "are null, NaN, -1 or empty, which mean no label; expected one in every row; remove these rows"
+            )
+    feature = train.features[column]
+    if isinstance(feature, datasets.ClassLabel):
+        names = feature.names
+        number = {i: i for i in range(len(names))} | {tidied(name): i for i, name in enumerate(names)}
+        number |= {name: i for i, name in enumerate(names)}
+    else:
+        number = {label: i for i, label in enumerate(sorted(set(trained)))}
+        names = [str(label) for label in number]
+        if len(names) > max(MANY, len(trained) / 2):
+            raise UserError(
+                f"{source}: {len(names)} classes of {len(trained)} images: is {column!r} the label column? "
+                "choose another with --images.label-column NAME"
+            )
+    if unknown := Counter(label for label in present if label not in number):
+        some = ", ".join(f"{label} ({count} of {len(present)} rows)" for label, count in unknown.most_common(5))
+        raise UserError(
+            f"{source}: the validation split has classes that the training split lacks: {some}"
+            f"{', ...' if len(unknown) > 5 else ''}; remove these rows, or add training images of these classes"
+        )
+    return np.array([number[label] for label in present], dtype=np.int64), names
+
+
+def has_labels(values: pa.ChunkedArray) -> bool:
+    """Whether any row has a label; test splits often have none, or -1."""
+    return label_dtype(values.type) is None or any(_label(value) is not None for value in _distinct(values))
+
+
+def _labels_of(table: datasets.Dataset, column: str, source: str) -> list[str | int | None]:
+    """The label of each row: the name in a ClassLabel, otherwise a number or a tidied name; None if unlabelled."""
     values = table.with_format("arrow").select_columns(column)[:].column(0)
-    present, trained = set(values.unique().to_pylist()), set(train.unique(column))
-    feature = table.features[column]
-    is_number = isinstance(feature, datasets.ClassLabel)
-    if None in present | trained or (is_number and -1 in present):  # unlabelled splits on the hub have -1
-        raise UserError(f"{source}: column {column!r} has rows without a label; expected one in every row")
-    if is_number:
-        return values.to_numpy().astype(np.int64), feature.names
-    if not re.match("u?int|string|large_string|bool", getattr(feature, "dtype", "")):
-        raise UserError(f"{source}: column {column!r} holds {feature}; expected class numbers or names")
-    number = {value: i for i, value in enumerate(sorted(trained))}
-    if unknown := present - trained:
-        raise UserError(f"{source}: the validation split has a class {unknown.pop()} that the training split lacks")
-    return np.array([number[value] for value in values.to_pylist()]), [str(value) for value in number]
+    names = getattr(table.features[column], "names", None)  # of a ClassLabel
+    label = {}
+    for value in _distinct(values):
+        try:
+            label[value] = _label(value)
+            if names and label[value] is not None:
+                label[value] = names[label[value]]
+        except (ValueError, IndexError, OverflowError) as error:
+            expected = f"expected class numbers from 0 to {len(names) - 1}" if names else LABELS
+            held = f"{reprlib.repr(value)} ({type_name(values.type)})"
+            raise UserError(f"{source}: column {column!r} holds {held}; {expected}") from error
+    return [label[value] for value in _plain(values).to_pylist()]
+
+
+def _label(value: bool | int | float | str | bytes | None) -> str | int | None:
+    """What a value says of the class; None if nothing. ValueError for 0.5 and for bytes that are no text."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8")
+    if isinstance(value, str):
+        return tidied(value) or None
+    if value is None or value == -1:  # the hub has -1 for a class that is kept secret
+        return None
+    if int(value) != value:
+        raise ValueError(f"{value} is not a whole number")
+    return value if isinstance(value, bool) else int(value)
+
+
+def _distinct(values: pa.ChunkedArray) -> list:
+    return _plain(values).unique().to_pylist()
+
+
+def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Values instead of categories, and null instead of NaN, which pandas has for a missing number."""
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    return pc.if_else(pc.is_nan(values), None, values) if pa.types.is_floating(values.type) else values

@@ -24,11 +24,12 @@ import pyarrow.compute as pc
 import torch
 
 from minimaskgit.common.errors import UserError
+from minimaskgit.data.columns import check_columns
 from minimaskgit.data.folders import open_folder
 from minimaskgit.data.glyphs import GLYPH_NAMES, glyphs
 from minimaskgit.data.images import ImageData
 from minimaskgit.data.labels import find_classes, read_labels
-from minimaskgit.data.parquet import open_hub, open_parquet
+from minimaskgit.data.parquet import open_hub, open_parquet, parquet_files
 from minimaskgit.data.reading import decode_all, encoded_images, find_white, read_image
 from minimaskgit.data.splits import Found
 
@@ -51,7 +52,7 @@ def load_data(
     `source` is "glyphs", a folder or glob of parquet files, a folder of images as CLASS/x.png (optionally inside
     train/ and valid/), or the id of a data set on the hub. The split of a parquet file is read from its name, as in
     train-0.parquet or valid/0.parquet; files that name no split are used only if no file names one. If there is no
-    validation split, a tenth of the rows is held out for it. If the data has a file classes.json beside it, as Tiny
+    validation split, or only a test split without labels, a tenth of the rows is held out for it. If the data has a file classes.json beside it, as Tiny
     ImageNet does, WordNet ids are replaced by their English names.
 
     `classes` are names, ids or numbers, which become labels 0, 1, ... in that order; () means all. At most
@@ -68,11 +69,10 @@ def load_data(
     if source == "glyphs":
         return _draw(split, image_size, num_images, classes, seed)
 
-    found = _open(source)
+    found = _open(source, image_column, label_column)
     table, rows, origin = _rows_of(split, found)
-    for column in (image_column, label_column):
-        if column not in table.column_names:
-            raise UserError(f"{source}: no column {column!r}; it has {', '.join(table.column_names)}")
+    for each in found.tables.values():
+        check_columns(each.features.arrow_schema, image_column, label_column, source)
     labels, ids = read_labels(table, found.tables.get("train", table), label_column, source)
     names = [found.names.get(id, id) for id in ids]
     chosen = find_classes(classes, names, ids)
@@ -121,19 +121,19 @@ def _draw(split: str, size: int, num_images: int | None, classes: Sequence[str],
 # ---- Opening a source: every kind becomes tables (datasets.Dataset) by split ----
 
 
-def _open(source: str) -> Found:
+def _open(source: str, image: str, label: str) -> Found:
     path = Path(source).expanduser()
     if path.is_dir() and source:  # Path("") is the current folder, which was hardly meant
-        names = {str(file): str(file.relative_to(path)) for file in sorted(path.rglob("*.parquet"))}
-        return open_parquet(names, source) if names else open_folder(path, source)
+        names = parquet_files(path)
+        return open_parquet(names, source, image, label) if names else open_folder(path, source)
     files = [str(path)] if path.is_file() else sorted(glob.glob(os.path.expanduser(source), recursive=True))
-    if files and all(file.endswith(".parquet") for file in files):
-        return open_parquet({file: Path(file).name for file in files}, source)
+    if files and all(file.lower().endswith(".parquet") for file in files):
+        return open_parquet({file: Path(file).name for file in files}, source, image, label)
     if files:
         raise UserError(f"{source}: expected a folder, .parquet files or a hub id, found {files[0]}")
     if source.endswith(".parquet") or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", source):
         raise UserError(f"{source!r}: no such file or folder")
-    return open_hub(source)
+    return open_hub(source, label)
 
 
 # ---- Choosing rows ----
