@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from minimaskgit.common.errors import UserError, first_line
 from minimaskgit.data.images import ImageData, square
+from minimaskgit.data.tree import as_path
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def read_image(images: datasets.Dataset, rows: np.ndarray, size: int, source: st
     """Image number `index` of the chosen rows, uint8 (3, S, S); UserError if it is broken."""
     (record,) = images[int(rows[index])].values()
     try:
-        with Image.open(BytesIO(record["bytes"]) if record["bytes"] else record["path"]) as image:
+        with Image.open(BytesIO(record["bytes"]) if record["bytes"] else as_path(record["path"])) as image:
             return torch.from_numpy(square(image, size))
     except Exception as error:  # Pillow raises a dozen kinds of errors for broken files
         path = f" ({record['path']})" if record and record["path"] else ""

@@ -15,6 +15,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,13 +25,14 @@ import pyarrow.compute as pc
 import torch
 
 from minimaskgit.common.errors import UserError
-from minimaskgit.data.folders import open_folder
+from minimaskgit.data.folders import ARCHIVES, open_folder, prefers_parquet
 from minimaskgit.data.glyphs import GLYPH_NAMES, glyphs
 from minimaskgit.data.images import ImageData
 from minimaskgit.data.labels import find_classes, read_labels
 from minimaskgit.data.parquet import open_hub, open_parquet
 from minimaskgit.data.reading import decode_all, encoded_images, read_image
 from minimaskgit.data.splits import Found
+from minimaskgit.data.tree import as_path, survey
 
 MEMORY_LIMIT = 4 * 2**30  # bytes of decoded pixels
 
@@ -123,10 +125,17 @@ def _open(source: str) -> Found:
     path = Path(source).expanduser()
     if path.is_dir() and source:  # Path("") is the current folder, which was hardly meant
         names = {str(file): str(file.relative_to(path)) for file in sorted(path.rglob("*.parquet"))}
-        return open_parquet(names, source) if names else open_folder(path, source)
+        tree, left_out = survey(path)
+        if names and prefers_parquet(tree, names):
+            beside = [f"not used: {tree.count} images beside the parquet files"] if tree.count else []
+            found = open_parquet(names, source)
+            return replace(found, notes=found.notes + beside)
+        return open_folder(tree, left_out)
     files = [str(path)] if path.is_file() else sorted(glob.glob(os.path.expanduser(source), recursive=True))
     if files and all(file.endswith(".parquet") for file in files):
         return open_parquet({file: Path(file).name for file in files}, source)
+    if files and files[0].lower().endswith(ARCHIVES):
+        raise UserError(f"{source}: an archive; unpack it, and pass the folder that comes out")
     if files:
         raise UserError(f"{source}: expected a folder, .parquet files or a hub id, found {files[0]}")
     if source.endswith(".parquet") or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", source):
@@ -176,7 +185,7 @@ def _file_sizes(images: datasets.Dataset, rows: np.ndarray) -> np.ndarray:
 
 def _file_size(path: str | None) -> int:
     try:
-        return os.stat(path).st_size if path else -1
+        return os.stat(as_path(path)).st_size if path else -1
     except OSError:
         return -1
 
