@@ -25,10 +25,11 @@ import pyarrow.compute as pc
 import torch
 
 from minimaskgit.common.errors import UserError
-from minimaskgit.data.folders import ARCHIVES, open_folder, prefers_parquet
+from minimaskgit.data.folders import open_folder, prefers_parquet
 from minimaskgit.data.glyphs import GLYPH_NAMES, glyphs
 from minimaskgit.data.images import ImageData
 from minimaskgit.data.labels import find_classes, read_labels
+from minimaskgit.data.layout import ARCHIVES
 from minimaskgit.data.parquet import open_hub, open_parquet
 from minimaskgit.data.reading import decode_all, encoded_images, read_image
 from minimaskgit.data.splits import Found
@@ -51,10 +52,10 @@ def load_data(
     """Load the "train" or "valid" split of `source`, shuffled by `seed`; UserError if it cannot be loaded.
 
     `source` is "glyphs", a folder or glob of parquet files, a folder of images as CLASS/x.png (optionally inside
-    train/ and valid/), or the id of a data set on the hub. The split of a parquet file is read from its name, as in
-    train-0.parquet or valid/0.parquet; files that name no split are used only if no file names one. If there is no
-    validation split, a tenth of the rows is held out for it. If the data has a file classes.json beside it, as Tiny
-    ImageNet does, WordNet ids are replaced by their English names.
+    train/ and valid/, or as in layout.py), or the id of a data set on the hub. The split of a parquet file is read
+    from its name, as in train-0.parquet or valid/0.parquet; files that name no split are used only if no file names
+    one. If there is no validation split, a tenth of the rows is held out for it. If the data has a file classes.json
+    or words.txt beside it, as Tiny ImageNet does, WordNet ids are replaced by their English names.
 
     `classes` are names, ids or numbers, which become labels 0, 1, ... in that order; () means all. At most
     `num_images` are loaded, balanced between the classes; a smaller number loads the first ones of a larger. Images

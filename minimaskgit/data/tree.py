@@ -7,7 +7,7 @@ import mimetypes
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -49,6 +49,11 @@ class Folder:
     @property
     def name(self) -> str:
         return self.parts[-1]
+
+    @property
+    def place(self) -> str:
+        """Where it is, as the user knows it: "train/cat/"; "the data" is the root."""
+        return shown("/".join(self.parts) + "/") if self.parts else "the data"
 
     @cached_property
     def folders(self) -> list["Folder"]:
@@ -102,27 +107,26 @@ def survey(root: Path) -> tuple[Folder, LeftOut]:
             left_out.unreadable.append(place)
             continue
         for entry in entries:
-            inner = os.path.join(place, entry.name)
-            try:
-                is_folder, is_file = entry.is_dir(), entry.is_file()
-            except OSError:  # a link to itself
-                is_folder = is_file = False
+            inner, is_folder = os.path.join(place, entry.name), _is(entry.is_dir)
             if _is_hidden(entry.name, is_folder):
                 left_out.hidden += [inner] * is_folder
-            elif is_folder:
-                identity = _identity(entry.path)
-                if identity not in listings and identity not in above:
+            elif is_folder and (identity := _identity(entry.path)) not in above:
+                if identity not in listings:
                     listings[identity] = Listing()
                     pending.append((inner, listings[identity]))
-                if identity in listings:
-                    listing.folders[entry.name] = listings[identity]
-                else:
-                    left_out.links.append(inner)
-            elif is_file:
+                listing.folders[entry.name] = listings[identity]
+            elif _is(entry.is_file):
                 (listing.images if _is_image(entry) else listing.others).append(entry.name)
             elif entry.is_symlink():
                 left_out.links.append(inner)
     return Folder(os.fspath(root), (), top), left_out
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    try:
+        return kind()
+    except OSError:  # a link to itself
+        return False
 
 
 def nfc(name: str) -> str:
@@ -131,23 +135,28 @@ def nfc(name: str) -> str:
 
 
 def as_label(name: str) -> str:
-    """A file name as a class name: in normal form; bytes that are no characters are written \\xe9."""
-    return nfc(name if _is_text(name) else os.fsencode(name).decode("utf-8", "backslashreplace"))
+    """A folder's name as a class name: without spaces around it; bytes that are no characters are written \\xe9."""
+    return nfc(_readable(name)).strip()
 
 
 def shown(name: str) -> str:
     """A file name for one line of text, without line breaks."""
-    return re.sub("[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], as_label(name))
+    return re.sub("[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], _readable(name))
 
 
 def as_text(path: str) -> str:
     """A path as text that Arrow can store: a name may have bytes that are no characters."""
-    return path if _is_text(path) else "file:" + quote(os.fsencode(path))
+    plain = _is_text(path) and not path.startswith("file:")
+    return path if plain else "file:" + quote(os.fsencode(path))
 
 
 def as_path(text: str) -> str:
     """The path that `as_text` stored."""
     return os.fsdecode(unquote_to_bytes(text[5:])) if text.startswith("file:") else text
+
+
+def _readable(name: str) -> str:
+    return name if _is_text(name) else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _is_text(path: str) -> bool:
