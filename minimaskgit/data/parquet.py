@@ -259,8 +259,7 @@ def _unreachable(source: str) -> Exception | None:
 def _hub_error(source: str, error: Exception) -> UserError:
     """Why a data set that the hub has cannot be loaded, and what to do."""
     if any(isinstance(cause, GatedRepoError) or "gated dataset" in str(cause) for cause in _causes(error)):
-        page = f"https://huggingface.co/datasets/{source}"
-        return UserError(f"{source!r}: needs its owner's consent; ask for it on {page}, then run `hf auth login`")
+        return UserError(f"{source!r}: needs its owner's consent; ask for it on its page, then run `hf auth login`")
     system = [cause for cause in _causes(error) if isinstance(cause, OSError) and cause.errno in NO_CACHE]
     if system:
         return _cache_error(source, system[0])

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from minimaskgit.common.errors import UserError, first_line
 from minimaskgit.data.images import ImageData, square
 from minimaskgit.data.pixels import Peak, White, peak, white_notes, white_of
+from minimaskgit.data.tree import as_path
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def read_image(images: datasets.Dataset, rows: np.ndarray, size: int, source: st
 
 
 def _opened(record: dict) -> Image.Image:
-    return Image.open(BytesIO(record["bytes"]) if record["bytes"] else record["path"])
+    return Image.open(BytesIO(record["bytes"]) if record["bytes"] else as_path(record["path"]))
 
 
 def find_white(images: datasets.Dataset) -> tuple[White, list[str]]:
@@ -95,7 +96,7 @@ def _start(content: bytes | None, path: str | None) -> bytes:
     if content or path is None:
         return content or b""
     try:
-        with open(path, "rb") as file:
+        with open(as_path(path), "rb") as file:
             return file.read(26)
     except OSError:
         return b""

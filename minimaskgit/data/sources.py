@@ -15,6 +15,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +26,15 @@ import torch
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.data.columns import check_columns
-from minimaskgit.data.folders import open_folder
+from minimaskgit.data.folders import open_folder, prefers_parquet
 from minimaskgit.data.glyphs import GLYPH_NAMES, glyphs
 from minimaskgit.data.images import ImageData
 from minimaskgit.data.labels import find_classes, read_labels
+from minimaskgit.data.layout import ARCHIVES
 from minimaskgit.data.parquet import open_hub, open_parquet, parquet_files
 from minimaskgit.data.reading import decode_all, encoded_images, find_white, read_image
 from minimaskgit.data.splits import Found
+from minimaskgit.data.tree import as_path, survey
 
 MEMORY_LIMIT = 4 * 2**30  # bytes of decoded pixels
 
@@ -50,10 +53,11 @@ def load_data(
     """Load the "train" or "valid" split of `source`, shuffled by `seed`; UserError if it cannot be loaded.
 
     `source` is "glyphs", a folder or glob of parquet files, a folder of images as CLASS/x.png (optionally inside
-    train/ and valid/), or the id of a data set on the hub. The split of a parquet file is read from its name, as in
-    train-0.parquet or valid/0.parquet; files that name no split are used only if no file names one. If there is no
-    validation split, or only a test split without labels, a tenth of the rows is held out for it. If the data has a file classes.json beside it, as Tiny
-    ImageNet does, WordNet ids are replaced by their English names.
+    train/ and valid/, or as in layout.py), or the id of a data set on the hub. The split of a parquet file is read
+    from its name, as in train-0.parquet or valid/0.parquet; files that name no split are used only if no file names
+    one. If there is no validation split, or only a test split without labels, a tenth of the rows is held out for it.
+    If the data has a file classes.json or words.txt beside it, as Tiny ImageNet does, WordNet ids are replaced by
+    their English names.
 
     `classes` are names, ids or numbers, which become labels 0, 1, ... in that order; () means all. At most
     `num_images` are loaded, balanced between the classes; a smaller number loads the first ones of a larger. Images
@@ -125,10 +129,17 @@ def _open(source: str, image: str, label: str) -> Found:
     path = Path(source).expanduser()
     if path.is_dir() and source:  # Path("") is the current folder, which was hardly meant
         names = parquet_files(path)
-        return open_parquet(names, source, image, label) if names else open_folder(path, source)
+        tree, left_out = survey(path)
+        if names and prefers_parquet(tree, names):
+            beside = [f"not used: {tree.count} images beside the parquet files"] if tree.count else []
+            found = open_parquet(names, source, image, label)
+            return replace(found, notes=found.notes + beside)
+        return open_folder(tree, left_out)
     files = [str(path)] if path.is_file() else sorted(glob.glob(os.path.expanduser(source), recursive=True))
     if files and all(file.lower().endswith(".parquet") for file in files):
         return open_parquet({file: Path(file).name for file in files}, source, image, label)
+    if files and files[0].lower().endswith(ARCHIVES):
+        raise UserError(f"{source}: an archive; unpack it, and pass the folder that comes out")
     if files:
         raise UserError(f"{source}: expected a folder, .parquet files or a hub id, found {files[0]}")
     if source.endswith(".parquet") or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", source):
@@ -178,7 +189,7 @@ def _file_sizes(images: datasets.Dataset, rows: np.ndarray) -> np.ndarray:
 
 def _file_size(path: str | None) -> int:
     try:
-        return os.stat(path).st_size if path else -1
+        return os.stat(as_path(path)).st_size if path else -1
     except OSError:
         return -1
 

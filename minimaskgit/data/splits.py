@@ -11,9 +11,23 @@ import datasets
 
 from minimaskgit.common.errors import UserError
 
-VALID_NAMES = ("valid", "validation", "val", "test")  # names of validation splits, preferred first
-SPLIT_NAMES = ("train", *VALID_NAMES)
+# The forms of each split's name; validation splits preferred first.
+FORMS = {
+    "train": "train|training",
+    "valid": "valid|validate",
+    "validation": "validation",
+    "val": "val",
+    "dev": "dev|devel|development",
+    "eval": "eval|evaluation",
+    "holdout": "hold[ _-]?out|held[ _-]?out",
+    "test": "test|testing",
+}
+VALID_NAMES = tuple(FORMS)[1:]
+SPLIT_NAMES = tuple(FORMS)
 NO_SPLIT = "other"  # what `split_name` calls files that name no split
+FILLER = "set|data|dataset|split|images?|imgs?|pictures|photos"  # as in train_set, TrainingImages, testset
+_FORMS = "|".join(f"(?P<{name}>{forms})" for name, forms in FORMS.items())
+WORD = re.compile(rf"(?<![a-z])(?:{_FORMS})(?:{FILLER})?(?![a-z])")
 
 
 @dataclass(frozen=True)
@@ -31,16 +45,33 @@ class Found:
 
 
 def split_name(name: str) -> str:
-    """The first word in the name of a file or folder that stands for a split, in lower case, or NO_SPLIT."""
-    found = re.search(rf"(?<![a-z])({'|'.join(SPLIT_NAMES)})(?![a-z])", name.lower())
-    return found[1] if found else NO_SPLIT
+    """The split that a file or folder is named for, by the first such word in any case and form, or NO_SPLIT."""
+    found = WORD.search(_words(name))
+    return found.lastgroup if found else NO_SPLIT
+
+
+def rest_of_name(name: str) -> str:
+    """The letters of a name that do not say which split it is: "" in train and Test_Images, "seg" in seg_train."""
+    return re.sub(rf"{FILLER}|[\W\d_]", "", WORD.sub("", _words(name), count=1))
+
+
+def by_preference(names: Collection[str]) -> tuple[list[str], list[str]]:
+    """Those of the `names` that stand for training, and those for validation; in each list the preferred first."""
+    ranked = sorted(names, key=lambda name: (name not in SPLIT_NAMES, rest_of_name(name) != "", len(name), name))
+    training = [name for name in ranked if split_name(name) == "train"]
+    return training, [name for split in VALID_NAMES for name in ranked if split_name(name) == split]
 
 
 def chosen_splits(found: Collection[str], source: str) -> dict[str, str]:
     """Which of the `found` split names serve as "train" and "valid", or as "all"; UserError if none is for training."""
-    if "train" in found:
-        valid = next((name for name in VALID_NAMES if name in found), None)
-        return {"train": "train"} | ({"valid": valid} if valid else {})
+    training, validation = by_preference(found)
+    if training:
+        return {"train": training[0]} | ({"valid": validation[0]} if validation else {})
     if len(found) > 1:
         raise UserError(f"{source}: expected a split 'train', found {', '.join(found)}")
     return {"all": next(iter(found))}
+
+
+def _words(name: str) -> str:
+    """A name in lower case, with its words apart: TrainImages becomes train_images."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
