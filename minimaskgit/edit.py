@@ -156,9 +156,10 @@ def prepare(run: Run, options: Options) -> Job:
         mask = torch.zeros(size, size, dtype=torch.bool)
     else:
         mask = resized_mask(region_of(picture, options), size)
-    before = "" if own is None else f"{names[own]} "
+    titles = [*figures.class_titles(names), "no class"]
+    before = "" if own is None else f"{titles[own]} "
     what = "outpainted as" if margins else "inpainted as" if label in (own, len(names)) or options.inpaint else "to"
-    heading = f"{before}{what} {[*names, 'no class'][label]}".capitalize()
+    heading = f"{before}{what} {titles[label]}".capitalize()
     return Job(to_float(torch.from_numpy(square(picture, size))), mask, margins, label, heading)
 
 

@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     start = time.perf_counter()
     steps, images = generate(run, tokenizer, model, labels, settings, options.seed)
     seconds = time.perf_counter() - start
-    titles = [run.label_names[label] for label in labels.tolist()]
+    names = figures.class_titles(run.label_names)
+    titles = [names[label] for label in labels.tolist()]
     print(f"{options.count} images in {settings.steps} steps, {seconds:.2f} s")
     print(figures.save_png(figures.grid(images, titles=titles), options.out))
     if options.gif:

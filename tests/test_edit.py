@@ -1,5 +1,7 @@
 """The edit command end to end on a tiny run, and its errors for invalid input."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import torch
 from command_line import error_line
 from PIL import Image
 
-from minimaskgit import edit
+from minimaskgit import edit, figures, generate
 from minimaskgit.classifier import Classifier
 from minimaskgit.common.errors import UserError
 from minimaskgit.data.images import square
@@ -99,6 +101,18 @@ def test_notes_are_printed_for_a_region_that_covers_everything_and_for_a_model_w
     assert "covers all 64 tokens" in printed and "a smaller --dilate shrinks it" in printed
     _, printed = edit_here("--image", str(photograph), "--box", "0,0,30,30", "--inpaint", "--count", "1")
     assert "always trained with a class" not in printed  # the tiny run has class dropout
+
+
+def test_pictures_show_the_number_of_a_class_whose_name_no_font_can_draw(run_folder, tmp_path, monkeypatch):
+    folder, drawn = shutil.copytree(run_folder, tmp_path / "run"), []
+    names = json.loads((folder / "labels.json").read_text("utf-8"))
+    (folder / "labels.json").write_text(json.dumps([names[0], "\ue0ff\ue0fe", *names[2:]]), "utf-8")
+    grid = figures.grid
+    monkeypatch.setattr(figures, "grid", lambda *args, **kwargs: drawn.append(kwargs) or grid(*args, **kwargs))
+    common = ["--run", str(folder), "--out", str(tmp_path / "x.png"), "--label", "\ue0ff\ue0fe", "--count", "1"]
+    generate.main(common)
+    edit.main([*common, "--box", "8,8,20,20"])
+    assert drawn[0]["titles"] == ["class 1"] and drawn[1]["heading"].endswith("to class 1")
 
 
 # --- Invalid input ---

@@ -1,12 +1,16 @@
 """Figures: every pixel has the right place and value, and files are complete or absent."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image, ImageColor, ImageSequence
 
 from minimaskgit import figures
-from minimaskgit.figures import sheets, style
+from minimaskgit.figures import fonts, sheets, style
 from minimaskgit.figures.sheets import CELL, GAP, MARGIN
 from minimaskgit.figures.style import MASKED
 from minimaskgit.schedules import cosine, linear
@@ -84,6 +88,82 @@ def test_titles_and_heading_add_space_and_long_titles_stay_in_their_column():
     assert titled.width - 2 * MARGIN <= max(plain.width - 2 * MARGIN, 4 * CELL)
     with pytest.raises(ValueError, match="3 titles for 4 images"):
         figures.grid(images, titles=["a", "b", "c"])
+
+
+# --- Fonts ---
+
+
+@pytest.fixture
+def fonts_here(monkeypatch, tmp_path):
+    """Set the characters that the system's only font can draw, as black squares."""
+
+    def install(characters: str) -> Path:
+        pen = TTGlyphPen(None)
+        for point, draw in zip([(0, 0), (0, 700), (700, 700), (700, 0)], [pen.moveTo, *[pen.lineTo] * 3]):
+            draw(point)
+        pen.closePath()
+        names = {ord(character): f"u{ord(character):X}" for character in characters}
+        font = FontBuilder(1000, isTTF=True)
+        font.setupGlyphOrder([".notdef", *names.values()])
+        font.setupCharacterMap(names)
+        font.setupGlyf(dict.fromkeys([".notdef", *names.values()], pen.glyph()))
+        font.setupHorizontalMetrics(dict.fromkeys([".notdef", *names.values()], (800, 0)))
+        font.setupHorizontalHeader(ascent=800, descent=-200)
+        font.setupNameTable({"familyName": "Squares", "styleName": "Regular"})
+        font.setupOS2()
+        font.setupPost()
+        font.save(tmp_path / "squares.ttf")
+        monkeypatch.setattr(fonts, "system_fonts", lambda: [tmp_path / "gone.ttf", tmp_path / "squares.ttf"])
+        fonts.font_for.cache_clear()
+        return tmp_path / "squares.ttf"
+
+    yield install
+    fonts.font_for.cache_clear()
+
+
+def test_a_class_is_named_if_a_font_has_its_glyphs_and_numbered_otherwise(fonts_here):
+    fonts_here("日本 猫")
+    names = ["star", "café", "cafe\u0301", "日本 猫", "日本 cat", "犬", "Ωμέγα", "broken \udcff"]
+    expected = ["star", "café", "cafe\u0301", "日本 猫", "class 4", "class 5", "Ωμέγα", "class 7"]
+    assert figures.class_titles(names) == expected
+
+
+def test_a_text_is_drawn_in_the_font_that_has_its_glyphs(fonts_here):
+    squares = fonts_here("日本 猫…")
+    assert fonts.font_for("star") == fonts.font_for("café") == fonts.REGULAR
+    assert fonts.font_for("日本 猫") == squares
+    drawn = np.asarray(sheets.draw_text("日本", size=20).convert("L"))
+    black = drawn[:, 2:10]  # inside the first square
+    assert (black.min(1) == black.max(1)).all() and drawn.min() < 60
+
+
+def test_a_text_without_a_font_is_spelled_in_sheets_and_plots_and_warns_of_nothing(fonts_here, recwarn):
+    fonts_here("日")
+    assert fonts.spelled("猫 é") == "\\u732b é" and fonts.spelled("日") == "日"
+    for text, drawn in {"猫": "\\u732b", "e\u0301": "é"}.items():
+        assert sheets.draw_text(text).tobytes() == sheets.draw_text(drawn).tobytes()
+        plots = [figures.curves({label: [(0, 1), (1, 2)]}, label, "日", heading=label) for label in (text, drawn)]
+        assert plots[0].tobytes() == plots[1].tobytes()
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+def test_latin_names_never_look_at_the_system_s_fonts(monkeypatch):
+    monkeypatch.setattr(fonts, "system_fonts", lambda: pytest.fail("looked at"))
+    fonts.font_for.cache_clear()
+    assert figures.class_titles(["golden retriever", "naïve façade", "Łódź", "кошка"])[3] == "кошка"
+
+
+def test_without_a_shaping_library_letters_that_join_are_not_drawn(monkeypatch):
+    monkeypatch.setattr(fonts.features, "check", lambda name: False)
+    fonts.font_for.cache_clear()
+    assert (
+        figures.class_titles(["قطة", "cat", "é"]) == ["class 0", "cat", "é"] and fonts.spelled("قط") == "\\u0642\\u0637"
+    )
+    fonts.font_for.cache_clear()
+
+
+def test_the_system_s_fonts_do_not_include_the_one_that_draws_a_box_for_everything():
+    assert not [font for font in fonts.system_fonts() if "LastResort" in font.name or font.parent == fonts.OWN]
 
 
 # --- Masked canvases and strips ---

@@ -3,7 +3,8 @@
 A picture is deep if its samples take more than 8 bits. Its file does not say which value is white: 12-bit cameras write
 16-bit files, and floats are in 0..1 or in 0..255. So white is decided for a whole data set, never picture by picture:
 
-    integers   white is the smallest of 255, 1023, 4095, 16383 and 65535 that no deep picture of the data set exceeds
+    integers   white is the smallest of 255, 1023, 4095, 16383 and 65535 that no deep picture of the data set exceeds;
+               those of 16 and of 32 bits have a white each
     floats     likewise, or 1 if none is above 16: no picture of 0..255 is that dark
     PGM, PPM   white is the maximum in the header, unless that is 65535, the most that fits
 
@@ -30,8 +31,9 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 WHITES = (255, 1023, 4095, 16383, 65535)
 DARKEST = 16  # floats up to here are meant as 0..1
 STRAY = 0.01  # of white; how far floats may exceed the range
-INTEGERS, FLOATS, DECLARED = "integers", "floats", "declared"  # kinds of deep samples; the last has a known maximum
-WHAT = {INTEGERS: "more than 8 bits", FLOATS: "floating-point values"}
+# Kinds of deep samples: integers of 16 and of 32 bits, floats, and integers whose maximum the file declares.
+SHORTS, LONGS, FLOATS, DECLARED = "shorts", "longs", "floats", "declared"
+WHAT = {SHORTS: "more than 8 bits", LONGS: "32-bit integers", FLOATS: "floating-point values"}
 OPAQUE = 65535  # of 16 bits
 BITS, PHOTOMETRIC, PLANES, SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF
 
@@ -47,7 +49,8 @@ class Peak(NamedTuple):
 class White:
     """The value that is white in a data set's deep pictures; None if it has no picture of that kind."""
 
-    integers: int | None = None
+    shorts: int | None = None
+    longs: int | None = None
     floats: int | None = None
     declared: int = 65535  # Pillow scales these itself
 
@@ -84,10 +87,10 @@ def depth(image: Image.Image) -> str | None:
         return FLOATS
     if image.mode.startswith("I"):
         declared = tiles and tiles[0][0].startswith("ppm") and tiles[0][3][-1] < 65535
-        return DECLARED if declared else INTEGERS
+        return DECLARED if declared else LONGS if image.mode == "I" else SHORTS
     tags = image.tag_v2 if image.format == "TIFF" else {}
     odd = set(tags.get(SAMPLE_FORMAT, ())) == {2} or (tags.get(PLANES) == 2 and max(tags.get(BITS, ())) > 8)
-    return INTEGERS if odd or (image.format in ("PNG", "TIFF", "PPM") and ";16" in _rawmode(tiles)) else None
+    return SHORTS if odd or (image.format in ("PNG", "TIFF", "PPM") and ";16" in _rawmode(tiles)) else None
 
 
 def peak(image: Image.Image) -> Peak | None:

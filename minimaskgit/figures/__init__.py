@@ -4,6 +4,7 @@ images in [0, 1], tokens, numbers ──sheets, animations, plots──> PIL ima
 """
 
 from minimaskgit.figures.animations import animation, race, race_frame
+from minimaskgit.figures.fonts import class_titles, drawable
 from minimaskgit.figures.plots import clouds, curves, planes, rendered, scatter, schedule_plot
 from minimaskgit.figures.sheets import (
     comparison,
@@ -26,10 +27,12 @@ __all__ = [
     "MUTED",
     "PAPER",
     "animation",
+    "class_titles",
     "clouds",
     "comparison",
     "curves",
     "decoding_strip",
+    "drawable",
     "grid",
     "labelled_rows",
     "masked_canvas",

@@ -8,10 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor
 
 from minimaskgit.decoding import mask_plan
+from minimaskgit.figures.fonts import REGULAR, font_for, spelled
 from minimaskgit.figures.style import AUTOREGRESSIVE, INK, MASKGIT, OTHERS, PAPER, TRACK, colours_of, family_of
 from minimaskgit.schedules import Schedule
 
@@ -109,7 +111,14 @@ def _figure(panels: int, heading: str | None = None) -> tuple[Figure, list[Axes]
 
 
 def rendered(figure: Figure) -> Image.Image:
-    """Render a matplotlib figure to a PIL image."""
+    """Render a matplotlib figure to a PIL image, each text in a font that has its glyphs."""
+    for text in figure.findobj(Text):
+        text.set_text(spelled(text.get_text()))
+        font = font_for(text.get_text())
+        if font not in (None, REGULAR):
+            properties = text.get_fontproperties().copy()
+            properties.set_file(font)
+            text.set_fontproperties(properties)
     figure.canvas.draw()
     return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
 

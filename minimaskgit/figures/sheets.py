@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from minimaskgit.common.files import atomic_write
+from minimaskgit.figures.fonts import REGULAR, font_for, spelled
 from minimaskgit.figures.style import INK, MASKED, MASKED_EDGE, MUTED, PAPER, colours_of
 
 MARGIN, GAP, CELL = 16, 6, 96  # pixels; the shorter side of an image takes at least CELL on the sheet
@@ -114,9 +114,8 @@ def blank_sheet(body: Image.Image, heading: str | None = None) -> Image.Image:
 
 
 @cache
-def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", name), size)
+def _font(path: Path, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size)
 
 
 def draw_text(
@@ -127,8 +126,9 @@ def draw_text(
     colour: str = INK,
     align: float = 0.0,
 ) -> Image.Image:
-    """Draw `text`, wrapped to `width` pixels, as a box."""
-    font = _font(size, bold)
+    """Draw `text`, wrapped to `width` pixels, as a box, in a font that has its glyphs (see `fonts`)."""
+    text = spelled(text)
+    font = _font(font_for(text, bold) or REGULAR, size)
     lines, line_height = _wrap(text, font, width), sum(font.getmetrics())
     widths = [math.ceil(font.getlength(line)) for line in lines]
     box = Image.new("RGB", (max(1, *widths), line_height * len(lines)), PAPER)
