@@ -60,19 +60,19 @@ def open_parquet(names: dict[str, str], source: str, image: str, label: str) -> 
         notes.append(f"{places.pop('test')} is not used: it has no labels")
     for split in places.keys() - set(chosen.values()):
         notes.append(f"{places[split]} is not used{': no split in its name' if split == NO_SPLIT else ''}")
-    tables = {split: _copied(by_split[name], source, image, label) for split, name in chosen.items()}
+    tables = {split: _copied(name, by_split[name], source, image, label) for split, name in chosen.items()}
     folders = {split: places[name] for split, name in chosen.items()}
     return Found(tables, folders, english_names(source), sorted(notes))
 
 
-def _copied(files: dict[str, str], source: str, image: str, label: str) -> datasets.Dataset:
+def _copied(split: str, files: dict[str, str], source: str, image: str, label: str) -> datasets.Dataset:
     """The two columns of a split's files as one table, which lies in the cache of `datasets`."""
     features = _features(files, source, image, label)
     try:
         return datasets.load_dataset(
             "parquet",
-            data_files={"train": [glob.escape(path) for path in files]},
-            split="train",
+            data_files={split: [glob.escape(path) for path in files]},
+            split=split,
             columns=list(features),
             features=features,
             batch_size=BATCH,
