@@ -16,6 +16,7 @@ from minimaskgit.figures import ablation
 from minimaskgit.measuring.ablation import ablate
 from minimaskgit.measuring.findings import table
 from minimaskgit.measuring.yardstick import PAPER, QUICK_SAMPLES, QUICK_STEPS, QUICK_TRAINING, SAMPLES, STEPS, Options
+from minimaskgit.runs.checks import check_output_folder, checked
 from minimaskgit.runs.choices import check_steps
 from minimaskgit.runs.run import Run, check_outside_of_package, open_run
 
@@ -23,7 +24,7 @@ from minimaskgit.runs.run import Run, check_outside_of_package, open_run
 def main(argv: Sequence[str] | None = None) -> None:
     """Train what is missing, measure, print the table, and write ablation.json and ablation.png."""
     description = "Compare mask schedules: each trains a transformer and decodes with it (table 3)."
-    options = cli.parse(Options, description, argv=argv)
+    options = checked(cli.parse(Options, description, argv=argv))
     check_outside_of_package("--run", options.run, "copy the folder")  # the judge and its reference are kept there
     run = open_run(options.run, options.device, options.precision)
     options = resolve(run, options)
@@ -59,17 +60,11 @@ def check_options(options: Options, num_tokens: int, num_classes: int) -> None:
             raise UserError(f"--schedules {name}: expected one or more of {', '.join(PAPER)}")
     for steps in options.steps:
         check_steps(steps, num_tokens)
-    if options.train_steps < 1:
-        raise UserError(f"--train-steps {options.train_steps}: expected 1 or more")
     if options.samples < 2 * num_classes:
         raise UserError(
             f"--samples {options.samples}: expected {2 * num_classes} or more, two for each of {num_classes} classes"
         )
-    if options.reference < 2:
-        raise UserError(f"--reference {options.reference}: expected 2 or more")
-    if options.out.exists() and not options.out.is_dir():
-        raise UserError(f"--out {options.out} is a file; expected a folder, or a name that does not exist yet")
-    check_outside_of_package("--out", options.out)
+    check_output_folder("--out", options.out)
 
 
 if __name__ == "__main__":

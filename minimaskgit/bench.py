@@ -26,7 +26,8 @@ from minimaskgit.common.timing import interleaved
 from minimaskgit.decoding import decode
 from minimaskgit.masking import draw_masks, mvtm_loss
 from minimaskgit.measuring.graphed import GraphedDecoder
-from minimaskgit.runs.config import Config, TransformerConfig
+from minimaskgit.runs.checks import check_outputs, checked
+from minimaskgit.runs.config import Batch, Config, Positive, TransformerConfig, between
 from minimaskgit.runs.presets import demo, full, tiny_imagenet
 from minimaskgit.schedules import cosine
 from minimaskgit.tokenizer import Tokenizer
@@ -59,28 +60,27 @@ class Options:
     """What to measure."""
 
     out: Path | None = None  # file for the results; default runs/bench/MACHINE.json
-    batches: tuple[int, ...] = (1, 16)  # batch sizes: images generated at once
-    train_batch: int = 32  # images per training step
-    steps: int = 8  # decoding steps T
-    repeats: int = 5  # timings of each measurement, interleaved; the median counts
+    batches: tuple[Batch, ...] = (1, 16)  # batch sizes: images generated at once
+    train_batch: Batch = 32  # images per training step
+    steps: between(1, 64) = 8  # decoding steps T
+    repeats: Positive = 5  # timings of each measurement, interleaved; the median counts
     precisions: tuple[Precision, ...] = ()  # precisions of matrix products; default fp32, and bf16 if it is fast here
     device: str = "auto"  # auto, cpu, cuda or mps
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and save."""
-    options = cli.parse(Options, "Measure decoding and training speed.", argv=argv)
-    for name in ("train_batch", "steps", "repeats"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected 1 or more")
-    if not options.batches or not all(1 <= batch <= CLASSES for batch in options.batches):
-        raise UserError(f"--batches {options.batches}: expected numbers from 1 to {CLASSES}")
+    options = checked(cli.parse(Options, "Measure decoding and training speed.", argv=argv))
+    if not options.batches:
+        raise UserError("--batches: expected one or more numbers of images")
+    check_outputs({"--out": options.out})
     device = pick_device(options.device)
     for precision in options.precisions:
         choose(precision, device)  # warns if it is slow here
     options = replace(options, precisions=options.precisions or tuple(dict.fromkeys((fast_precision(device), "fp32"))))
     found = machine(device)
     out = options.out or Path("runs/bench") / f"{file_name(found)}.json"
+    check_outputs({"--out": out})
     result = {"options": asdict(options) | {"out": str(out)}, "machine": found}
     print(first_line(result))
     print(f"timing {rehearsal.STEPS} steps of each of the demo's stages")

@@ -9,21 +9,18 @@ from collections.abc import Sequence
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.measuring import showdown
-from minimaskgit.measuring.race import Options, compare
-from minimaskgit.runs.run import check_outside_of_package, chosen_work_folder, open_run
+from minimaskgit.measuring.race import Options, compare, folder_of
+from minimaskgit.runs.checks import check_output_folder, checked
+from minimaskgit.runs.run import chosen_work_folder, open_run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Time both decoders, print the table, and write compare.json and the pictures."""
-    options = cli.parse(Options, "Compare parallel decoding with autoregressive decoding.", argv=argv)
-    for name in ("repeats", "shown"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} {getattr(options, name)}: expected 1 or more")
-    if not options.batches or min(options.batches) < 1:
-        raise UserError(f"--batches {options.batches}: expected one or more positive numbers")
-    if options.out:
-        check_outside_of_package("--out", options.out)
+    options = checked(cli.parse(Options, "Compare parallel decoding with autoregressive decoding.", argv=argv))
+    if not options.batches:
+        raise UserError("--batches: expected one or more numbers of images")
     folder = chosen_work_folder(options.run, options.pretrained)
+    check_output_folder("--out", folder_of(folder, options))
     if options.showdown:
         showdown.check(options.samples, folder)
         showdown.train_missing(folder, options.device)

@@ -23,7 +23,7 @@ from minimaskgit.common.machine import described, machine
 from minimaskgit.data.glyphs import palette_of
 from minimaskgit.measuring import race
 from minimaskgit.measuring.samplers import generate
-from minimaskgit.runs.checks import check
+from minimaskgit.runs.checks import check, check_output_folder, checked
 from minimaskgit.runs.choices import choose_labels
 from minimaskgit.runs.config import Config, first_difference, load_config
 from minimaskgit.runs.presets import PresetName, starting_point
@@ -50,7 +50,8 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the demo; finished models of an earlier demo with the same settings are kept, and training is resumed."""
     preset, out, config = starting_point(argv)
-    options = cli.parse(Options, "Train, compare and judge.", Options(preset, out, config=config), argv)
+    options = checked(cli.parse(Options, "Train, compare and judge.", Options(preset, out, config=config), argv))
+    check_output_folder("--out", out)
     saved = out / "config.json"
     earlier = load_config(saved) if saved.exists() else None
     same = earlier is not None and first_difference(earlier, options.config) is None
@@ -76,12 +77,12 @@ def make_report(run: Run) -> dict:
     masked, causal = run.transformer(), run.autoregressive()
     settings = run.config.decoding
     parts = labels.split(BATCH)
-    samples = torch.cat([generate(run, tokenizer, masked, part, settings, seed)[1] for seed, part in enumerate(parts)])
-    rivals = []
+    seeded = lambda seed: torch.Generator(run.device).manual_seed(seed)
+    samples = [generate(run, tokenizer, masked, part, settings, seeded(i))[1] for i, part in enumerate(parts)]
+    samples, rivals = torch.cat(samples), []
     with run.autocast(), torch.no_grad():
-        for seed, part in enumerate(parts):
-            generator = torch.Generator(run.device).manual_seed(seed)
-            rivals.append(tokenizer.decode(autoregressive.generate(causal, part, generator=generator)))
+        for i, part in enumerate(parts):
+            rivals.append(tokenizer.decode(autoregressive.generate(causal, part, generator=seeded(i))))
     seconds = {
         stage: json.loads((run.folder / stage / "evaluation.json").read_text("utf-8"))["seconds"]
         for stage in ("classifier", "tokenizer", "transformer", "autoregressive")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageChops, ImageOps
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from minimaskgit import figures
 from minimaskgit.common import cli
@@ -25,13 +26,18 @@ from minimaskgit.data.pixels import peak, to_rgb, white_notes, white_of
 from minimaskgit.data.sources import find_classes, load_data
 from minimaskgit.editing import DILATE, START_STEP, STEPS, Box, Edit, autoregressive_edit, box_to_mask, composite, edit
 from minimaskgit.figures.edits import Job, View, before_after, frames
-from minimaskgit.outpainting import outpaint_steps
+from minimaskgit.outpainting import outpaint_steps, windows
+from minimaskgit.runs.checks import check_outputs, checked
 from minimaskgit.runs.choices import check_steps, decoding_options, decoding_settings
-from minimaskgit.runs.config import ScheduleName
+from minimaskgit.runs.config import Count, Positive, ScheduleName, Seed, Strength, between
 from minimaskgit.runs.run import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
 
 MARGIN_LIMIT = 4096  # pixels that outpainting may add on each side
+CANVAS_LIMIT = 2**24  # pixels of all outpainted canvases together: they are drawn enlarged, in some GB of memory
+FRAME_LIMIT = 500  # of an animation
+
+Stage = tuple[Tensor, Tensor]  # a canvas, and the tokens that are still masked
 
 
 @dataclass(frozen=True)
@@ -41,22 +47,22 @@ class Options:
     run: Path | None = None  # run folder, made by python -m minimaskgit.train
     pretrained: str | None = None  # instead of --run: the name of weights that come with the package, such as glyphs
     image: Path | None = None  # picture to edit; resized and centre-cropped to the run's size
-    sample: int = 0  # without --image: the number of the validation picture to edit
+    sample: between(0, 99_999) = 0  # without --image: the number of the validation picture to edit
     box: str | None = None  # region as x0,y0,x1,y1 in pixels of the picture, half-open
     mask: Path | None = None  # region as a picture of the same size, white where to paint; any shape
     outpaint: str | None = None  # extend by left,top,right,bottom pixels, counted after resizing
     label: str | None = None  # class to paint, by name or number
     inpaint: bool = False  # paint the picture's own class, or no class if it is unknown
-    count: int = 4  # number of edits
-    steps: int = STEPS  # decoding steps T
-    start_step: int = START_STEP  # decoding step to start at
-    dilate: int = DILATE  # tokens by which the region grows on each side
-    stride: int | None = None  # tokens from one window to the next when outpainting; default half a window
+    count: between(1, 64) = 4  # number of edits, which are drawn side by side
+    steps: Positive = STEPS  # decoding steps T
+    start_step: Count = START_STEP  # decoding step to start at
+    dilate: between(0, 256) = DILATE  # tokens by which the region grows on each side
+    stride: Positive | None = None  # tokens from one window to the next when outpainting; default half a window
     schedule: ScheduleName | None = None  # mask schedule
-    temperature: float | None = None  # of the choice noise at the first step; 0: always keep the most confident tokens
-    guidance: float | None = None  # classifier-free guidance weight; 0: none
+    temperature: Strength | None = None  # of the choice noise at the first step; 0: always keep the surest tokens
+    guidance: Strength | None = None  # classifier-free guidance weight; 0: none
     rival: bool = False  # also show the autoregressive twin's edits of the same region
-    seed: int = 0  # the same seed makes the same edits
+    seed: Seed = 0  # the same seed makes the same edits
     out: Path = Path("edit.png")  # before/after picture to write
     gif: Path | None = None  # animation of the decoding to write
     device: str = "auto"  # auto, cpu, cuda or mps
@@ -65,7 +71,7 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Edit a picture; write a before/after picture, and an animation with --gif."""
-    options = cli.parse(Options, "Edit a picture with a trained run.", argv=argv)
+    options = checked(cli.parse(Options, "Edit a picture with a trained run.", argv=argv))
     check(options)
     run = chosen_run(options.run, options.pretrained, options.device, options.precision)
     settings = decoding_settings(run.config.decoding, options)
@@ -80,8 +86,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     with run.autocast(), torch.no_grad():
         if job.margins:
             how["stride"] = options.stride
-            canvases = list(outpaint_steps(tokenizer, model, images, view.rounded, labels, **how))
-            stages = [(canvas.images, canvas.tokens == model.mask_id) for canvas in canvases]
+            count = outpainting_steps(tokenizer, view.rounded, options)
+            canvases = outpaint_steps(tokenizer, model, images, view.rounded, labels, **how)
+            canvases = tqdm(canvases, "outpainting", count, unit="step", dynamic_ncols=True, delay=2, leave=False)
+            stages = ((canvas.images, canvas.tokens == model.mask_id) for canvas in canvases)
+            stages = list(stages) if options.gif else first_and_last(stages)
         else:
             result = edit(tokenizer, model, images, job.mask, labels, **how)
             stages = [(images, result.region), *edit_stages(tokenizer, images, result)]
@@ -92,9 +101,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     if stages[0][1].all():
         hint = "; a smaller --dilate shrinks it" if options.dilate else ""
         print(f"note: the region covers all {model.num_tokens} tokens, so nothing of the picture is kept{hint}")
-    print(figures.save_png(before_after(view.before(job), rows, job.heading), options.out))
+    print(figures.save_picture(before_after(view.before(job), rows, job.heading), options.out))
     if options.gif:
         print(figures.animation(frames(view, job, stages), options.gif, seconds_per_frame=0.3))
+
+
+def outpainting_steps(tokenizer: Tokenizer, margins: Box, options: Options) -> int:
+    """How many steps outpainting by whole tokens takes at most; UserError if it would exhaust the memory."""
+    f, grid = tokenizer.downsampling, tokenizer.grid
+    left, top, right, bottom = (margin // f for margin in margins)
+    rows, columns = canvas = top + grid + bottom, left + grid + right
+    if options.count * rows * columns * f * f > CANVAS_LIMIT:
+        size = f"{options.count} canvases of {columns * f}x{rows * f} pixels"
+        raise UserError(f"--outpaint {options.outpaint}: {size}; expected {CANVAS_LIMIT} pixels or fewer in all")
+    stride = options.stride or max(1, grid // 2)
+    if stride > grid:
+        raise UserError(f"--stride {stride}: expected 1 to {grid} tokens, or windows would leave gaps")
+    steps = len(windows((top, left), canvas, grid, stride)) * (options.steps - options.start_step)
+    if options.gif and steps > FRAME_LIMIT:
+        raise UserError(f"--gif: {steps} steps of outpainting; expected {FRAME_LIMIT} or fewer: leave it out")
+    return 1 + steps
+
+
+def first_and_last(stages: Iterator[Stage]) -> list[Stage]:
+    """The canvas before and after the edit; those between take too much memory."""
+    first = last = next(stages)
+    for last in stages:  # noqa: B007
+        pass
+    return [first, last]
 
 
 def edit_stages(tokenizer: Tokenizer, images: Tensor, result: Edit) -> Iterator[tuple[Tensor, Tensor]]:
@@ -122,15 +156,12 @@ def check(options: Options) -> None:
         raise UserError("expected --label NAME, the class to paint, or --inpaint, to paint without one")
     if options.label is None and not options.inpaint and not options.outpaint:
         raise UserError("expected --label NAME, the class to paint, or --inpaint, to keep the picture's own class")
-    for name, least in (("count", 1), ("steps", 1), ("start_step", 0), ("dilate", 0), ("sample", 0), ("seed", 0)):
-        if getattr(options, name) < least:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected {least} or more")
     if options.start_step >= options.steps:
         raise UserError(f"--start-step {options.start_step}: expected less than --steps {options.steps}")
-    if options.stride is not None and options.stride < 1:
-        raise UserError(f"--stride {options.stride}: expected 1 or more tokens")
     if options.rival and options.outpaint:
         raise UserError("--rival: the autoregressive twin cannot paint to the left or above; leave out --outpaint")
+    figures.check_formats({"--out": options.out}, {"--gif": options.gif})
+    check_outputs({"--out": options.out, "--gif": options.gif}, {"--image": options.image, "--mask": options.mask})
 
 
 # --- Reading the user's picture, region and class ---

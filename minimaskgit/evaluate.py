@@ -8,21 +8,20 @@ measuring/evaluation.py measures the run and explains the numbers.
 from collections.abc import Sequence
 
 from minimaskgit.common import cli
-from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
 from minimaskgit.measuring.evaluation import Options, evaluate, table
-from minimaskgit.runs.run import check_outside_of_package, chosen_work_folder, open_run
+from minimaskgit.runs.checks import check_outputs, checked
+from minimaskgit.runs.run import chosen_work_folder, open_run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print the table, and write the JSON file."""
-    options = cli.parse(Options, "Measure the quality of a trained run.", argv=argv)
-    if options.json:
-        check_outside_of_package("--json", options.json)
+    options = checked(cli.parse(Options, "Measure the quality of a trained run.", argv=argv))
+    check_outputs({"--json": options.json})
     run = open_run(chosen_work_folder(options.run, options.pretrained), options.device, options.precision)
     path = options.json or run.folder / "evaluation" / f"{options.decoder}.json"
-    if path.is_dir():
-        raise UserError(f"--json {path} is a folder; expected a file to write")
+    settings = [*run.folder.rglob("config.json"), run.folder / "labels.json"]
+    check_outputs({"--json": path}, {f"the run's {file.relative_to(run.folder)}": file for file in settings})
     result = evaluate(run, options)
     print(table(result))
     write_json(path, result)

@@ -15,10 +15,11 @@ import torch
 from minimaskgit.classifier import Classifier
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
-from minimaskgit.common.files import write_json
+from minimaskgit.common.files import check_output_folder, write_json, write_text
 from minimaskgit.measuring.evaluation import Options as EvaluateOptions
 from minimaskgit.measuring.evaluation import evaluate, table
-from minimaskgit.runs.config import Config, first_difference
+from minimaskgit.runs.checks import checked
+from minimaskgit.runs.config import Config, Samples, first_difference
 from minimaskgit.runs.models import load_model, save_model
 from minimaskgit.runs.presets import PRESETS
 from minimaskgit.runs.run import open_run
@@ -41,13 +42,14 @@ class Options:
 
     run: Path  # run folder with all stages trained
     out: Path  # folder to write; it must not exist yet
-    samples: int = 2000  # images generated to measure its quality
+    samples: Samples = 2000  # images generated to measure its quality
     device: str = "auto"  # auto, cpu, cuda or mps
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Export a run, measure what was exported, and write its card."""
-    options = cli.parse(Options, "Export a run's weights in bfloat16, with a model card.", argv=argv)
+    options = checked(cli.parse(Options, "Export a run's weights in bfloat16, with a model card.", argv=argv))
+    check_output_folder("--out", options.out)
     if options.out.exists():
         raise UserError(f"--out {options.out} already exists; remove it, or choose another name")
     run = open_run(options.run, options.device)
@@ -65,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     shutil.rmtree(options.out / "evaluation")  # the cached reference
     write_json(options.out / "evaluation.json", results)
-    (options.out / "README.md").write_text(card(options, run.config, results), "utf-8")
+    write_text(options.out / "README.md", card(options, run.config, results))
     size = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())
     print(f"{options.out}: {size / 1e6:.1f} MB; look at {options.out / 'README.md'}")
 

@@ -6,17 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from tqdm.auto import tqdm
 
 from minimaskgit import figures
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.decoding import Step
+from minimaskgit.measuring.pictures import BATCH, to_bytes
 from minimaskgit.measuring.samplers import generate
+from minimaskgit.runs.checks import check_outputs, checked
 from minimaskgit.runs.choices import check_steps, choose_labels, decoding_settings
-from minimaskgit.runs.config import ScheduleName
+from minimaskgit.runs.config import ScheduleName, Seed, Strength, between
 from minimaskgit.runs.run import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
+
+LARGEST = 3600  # images of a grid, 60 x 60, which takes half a GB of memory when they have 32 x 32 pixels
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,12 @@ class Options:
     run: Path | None = None  # run folder, made by python -m minimaskgit.train
     pretrained: str | None = None  # instead of --run: the name of weights that come with the package, such as glyphs
     label: str | None = None  # class by name or number; default: one class after another
-    count: int = 16  # number of images
+    count: between(1, LARGEST) = 16  # number of images
     steps: int | None = None  # decoding steps T, 1 to the number of tokens
     schedule: ScheduleName | None = None  # mask schedule
-    temperature: float | None = None  # of the choice noise at the first step; 0: always keep the most confident tokens
-    guidance: float | None = None  # classifier-free guidance weight; 0: none
-    seed: int = 0  # the same seed makes the same images
+    temperature: Strength | None = None  # of the choice noise at the first step; 0: always keep the surest tokens
+    guidance: Strength | None = None  # classifier-free guidance weight; 0: none
+    seed: Seed = 0  # the same seed makes the same images
     out: Path = Path("generated.png")  # picture to write
     gif: Path | None = None  # animation of the decoding to write
     device: str = "auto"  # auto, cpu, cuda or mps
@@ -40,22 +45,29 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Generate a grid of images, and an animation with --gif."""
-    options = cli.parse(Options, "Generate images with a trained run.", argv=argv)
+    options = checked(cli.parse(Options, "Generate images with a trained run.", argv=argv))
+    figures.check_formats({"--out": options.out}, {"--gif": options.gif})
+    check_outputs({"--out": options.out, "--gif": options.gif})
+    if options.gif and options.count > BATCH:
+        raise UserError(f"--gif shows every image in every frame: expected --count {BATCH} or less")
     run = chosen_run(options.run, options.pretrained, options.device, options.precision)
     settings = decoding_settings(run.config.decoding, options)
-    if options.count < 1:
-        raise UserError(f"--count {options.count}: expected 1 or more images")
     labels = choose_labels(run, options.label, options.count)
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(settings.steps, model.num_tokens)
-    start = time.perf_counter()
-    steps, images = generate(run, tokenizer, model, labels, settings, options.seed)
+    start, images = time.perf_counter(), []
+    generator = torch.Generator(run.device).manual_seed(options.seed)
+    with tqdm(total=options.count, desc="generating", unit="image", dynamic_ncols=True, delay=2, leave=False) as bar:
+        for part in labels.split(BATCH):
+            steps, made = generate(run, tokenizer, model, part, settings, generator)
+            images.append(to_bytes(made))
+            bar.update(len(part))
     seconds = time.perf_counter() - start
     names = figures.class_titles(run.label_names)
     titles = [names[label] for label in labels.tolist()]
     print(f"{options.count} images in {settings.steps} steps, {seconds:.2f} s")
-    print(figures.save_png(figures.grid(images, titles=titles), options.out))
-    if options.gif:
+    print(figures.save_picture(figures.grid(torch.cat(images), titles=titles), options.out))
+    if options.gif:  # then there was one batch
         print(figures.animation(decoding_frames(run, tokenizer, steps), options.gif, seconds_per_frame=0.4))
 
 

@@ -9,7 +9,6 @@ import ast
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import subprocess
 import sys
@@ -24,21 +23,26 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from pydantic import Field
 
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
-from minimaskgit.common.files import write_json, write_text
+from minimaskgit.common.files import check_output_folder, check_outputs, write_json, write_text
 from minimaskgit.grading import lent, report
 from minimaskgit.grading.confinement import Limits
 from minimaskgit.grading.report import Result
 from minimaskgit.grading.sandbox import STARTING, Answers, JudgeError, Sandbox, StudentError
 from minimaskgit.grading.submissions import Submission, collect
+from minimaskgit.runs.checks import checked
+from minimaskgit.runs.config import between
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "lessons" / "weights.toml"
 
 # An honest file, to try the sandbox with.
 HONEST = "import numpy.random, torch\ndef one():\n    return torch.rand(9, 9).softmax(-1).sum() / 9\n"
+# More than a day overflows the system's clocks.
+Seconds = Annotated[float, Field(gt=0, le=86_400), tyro.conf.arg(metavar="0<FLOAT<=86400")]
 PATIENCE = 12  # a judge that takes this many times the timeout counts as dead
 
 
@@ -54,20 +58,21 @@ class Options:
     feedback: Path | None = None  # folder for one Markdown page per student
     work: Path = Path("runs/grades")  # folder for finished results, which --resume reuses
     resume: bool = False  # reuse results that an earlier run has finished with the same files and options
-    jobs: int = 1  # students to grade in parallel
-    timeout: float = 60.0  # seconds for all exercises of one student; each exercise is guaranteed an equal share
-    call_timeout: float = 5.0  # seconds for one call of a function
-    memory: int = 1024  # MB for a student's functions, in addition to Python and torch
-    seed: int = 0  # seed of the examples and random numbers, the same for all students
+    jobs: between(1, 1000) = 1  # students to grade in parallel
+    timeout: Seconds = 60.0  # seconds for all exercises of one student; each exercise is guaranteed an equal share
+    call_timeout: Seconds = 5.0  # seconds for one call of a function
+    memory: between(1, 2**20) = 1024  # MB for a student's functions, in addition to Python and torch
+    seed: between(0, 2**32 - 1) = 0  # seed of the examples and random numbers, the same for all students
     lend_everything: bool = False  # let files import the whole package, answers too; only to grade the grader
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Grade and report; exit code 3 if a student could not be graded, 1 if a single file lacks points."""
-    options = cli.parse(Options, "Grade a class: check each student's file against the laws of a lesson.", argv=argv)
+    description = "Grade a class: check each student's file against the laws of a lesson."
+    options = checked(cli.parse(Options, description, argv=argv))
     weights = exercise_weights(options.lesson)
-    found = collect(options.submissions, options.lesson)
     check(options)
+    found = collect(options.submissions, options.lesson)
     results = grade_all(found, list(weights), options)
     print("\n".join(report.table(results, weights)))
     store(results, weights, options)
@@ -78,13 +83,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def check(options: Options) -> None:
-    """Raise UserError for numbers with which all students would get 0 points or the grader would fail."""
-    for name in ("jobs", "timeout", "call_timeout", "memory"):
-        value = getattr(options, name)
-        if not 0 < value < math.inf:
-            raise UserError(f"--{name.replace('_', '-')} {value}: expected a positive and finite number")
-    if not 0 <= options.seed < 2**32:
-        raise UserError(f"--seed {options.seed}: expected 0 to {2**32 - 1}")
+    """Before anything is graded, UserError for a file or folder that cannot be written."""
+    submissions = {"the submissions": options.submissions}
+    check_outputs({"--csv": options.csv, "--json": options.json}, submissions)
+    for name in ("junit", "feedback", "work"):
+        if (folder := getattr(options, name)) is not None:
+            check_output_folder(f"--{name}", folder)
 
 
 def exercise_weights(lesson: int) -> dict[str, float]:

@@ -16,7 +16,8 @@ from accelerate.state import PartialState
 
 from minimaskgit.common import cli
 from minimaskgit.common.timing import duration
-from minimaskgit.runs.config import Config
+from minimaskgit.runs.checks import check_output_folder, checked
+from minimaskgit.runs.config import Config, Positive
 from minimaskgit.runs.presets import PresetName, starting_point
 from minimaskgit.training.stages import SETTINGS, STAGES, Stage, limit_steps, train
 
@@ -34,7 +35,7 @@ class Options:
     resume: bool = False  # continue the run in that folder with its settings; more steps extend unfinished stages
     # A probe: train each stage for at most so many steps, by default in runs/PRESET-N-steps.
     # With --resume: save and stop each stage after so many steps.
-    max_steps: int | None = None
+    max_steps: Positive | None = None
     device: str = "auto"  # auto, cpu, cuda or mps
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
@@ -46,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read the options and train."""
     preset, out, config = starting_point(argv)
     default = Options(preset=preset, out=out, config=config)
-    options = cli.parse(Options, "Train a tokenizer and transformers.", default, argv)
+    options = checked(cli.parse(Options, "Train a tokenizer and transformers.", default, argv))
+    check_output_folder("--out", out)
     stages = STAGES if options.stage == "all" else (options.stage,)
     limited = options.config if options.max_steps is None else limit_steps(options.config, options.max_steps)
     if options.resume:

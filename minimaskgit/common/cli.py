@@ -4,6 +4,7 @@ command line ──parse──> dataclass of options ──run(main)──> exit
 """
 
 import ctypes
+import errno
 import io
 import os
 import platform
@@ -19,6 +20,7 @@ import tyro
 from minimaskgit.common.errors import UserError
 
 Options = TypeVar("Options")
+UNPRINTABLE = (errno.EPIPE, errno.ENOSPC, errno.EBADF)  # errors of printing: to no reader, a full disk, nowhere
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from malloc.h
 
 
@@ -36,10 +38,11 @@ def parse(
 def run(main: Callable[[], None]) -> None:
     """Run a command: a UserError is printed as one line and exits with code 2, Ctrl-C exits with 130."""
     keep_freed_memory()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # print "?" where the terminal or pipe cannot encode γ
-        sys.stdout.reconfigure(errors="replace")
+    prepare_streams()
     code = 0
     try:
+        if sys.stdout is None:
+            raise UserError("stdout is closed; send it to a file or to /dev/null")
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -47,16 +50,47 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt as stop:
         print(f"\nstopped{f': {stop}' if str(stop) else ''}", file=sys.stderr)
         code = 130
-    except BrokenPipeError:  # the reader of our output, such as `head`, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
+    except SystemExit as stop:  # --help, a wrong option, or a grade
+        code = stop.code or 0
+    except OSError as error:
+        if error.errno not in UNPRINTABLE:
+            raise
+        code = unprintable(error)
+    code = flush() or code
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         # Communication threads may still free tensors, and would crash while Python is shutting down.
-        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     if code:
         sys.exit(code)
+
+
+def prepare_streams() -> None:
+    """Print "?" where a terminal or pipe cannot encode γ, and nothing to a closed stderr."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, until the process ends
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def flush() -> int:
+    """Print what is still in stdout's buffer; 0, or the exit code if that fails."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        return unprintable(error)
+    return 0
+
+
+def unprintable(error: OSError) -> int:
+    """Report that stdout cannot be written, and drop its buffer; returns the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):  # the reader of our output, such as `head`, has closed the pipe
+        return 141
+    print(f"error: the output cannot be printed ({error.strerror})", file=sys.stderr)
+    return 2
 
 
 def keep_freed_memory() -> None:

@@ -1,10 +1,11 @@
 """All figures that the project draws, from a sheet of samples to the animated race.
 
-images in [0, 1], tokens, numbers ──sheets, animations, plots──> PIL images ──save_png──> files
+images in [0, 1], tokens, numbers ──sheets, animations, plots──> PIL images ──formats──> files
 """
 
 from minimaskgit.figures.animations import animation, race, race_frame
 from minimaskgit.figures.fonts import class_titles, drawable
+from minimaskgit.figures.formats import check_formats, save_picture, save_png
 from minimaskgit.figures.plots import clouds, curves, planes, rendered, scatter, schedule_plot
 from minimaskgit.figures.sheets import (
     comparison,
@@ -13,7 +14,6 @@ from minimaskgit.figures.sheets import (
     labelled_rows,
     masked_canvas,
     reconstructions,
-    save_png,
     to_uint8,
 )
 from minimaskgit.figures.style import AUTOREGRESSIVE, INK, MASKED, MASKED_EDGE, MASKGIT, MUTED, PAPER
@@ -27,6 +27,7 @@ __all__ = [
     "MUTED",
     "PAPER",
     "animation",
+    "check_formats",
     "class_titles",
     "clouds",
     "comparison",
@@ -41,6 +42,7 @@ __all__ = [
     "race_frame",
     "reconstructions",
     "rendered",
+    "save_picture",
     "save_png",
     "scatter",
     "schedule_plot",

@@ -1,4 +1,4 @@
-"""Animations: the race between the decoders, and any list of frames as a GIF."""
+"""Animations: the race between the decoders, and any list of frames as a GIF, WebP or PNG."""
 
 import math
 import os
@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageColor
 from torch import Tensor
 
-from minimaskgit.common.files import atomic_write
+from minimaskgit.figures.formats import MOVING, format_of, save
 from minimaskgit.figures.sheets import (
     CELL,
     LARGE,
@@ -73,20 +73,21 @@ def animation(
     seconds_per_frame: float = 0.25,
     hold_last: float = 1.5,
 ) -> Path:
-    """Write frames as a GIF that loops forever and holds the last frame for `hold_last` seconds; return its path.
+    """Write frames as an animation that loops forever and holds the last frame for `hold_last` seconds.
 
-    Missing folders are created, and the file appears only once it is complete. Raises ValueError if there are no
-    frames or their sizes differ.
+    Returns the path. The format is that of its suffix, by default GIF. Missing folders are created, and the file
+    appears only once it is complete. Raises ValueError if there are no frames or their sizes differ.
     """
     sizes = {frame.size for frame in frames}
     if len(sizes) != 1:
         raise ValueError(f"frames of sizes {sorted(sizes)}; expected at least one frame, and all of the same size")
+    form = format_of(Path(path), MOVING, "GIF")
     frames = [frame.convert("RGB") for frame in frames]
-    palette = _shared_palette(frames)
-    first, *others = [_indexed(frame, palette) for frame in frames]
-    milliseconds = [round(1000 * seconds_per_frame)] * len(others) + [round(1000 * hold_last)]
-    with atomic_write(Path(path)) as temporary:
-        first.save(temporary, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
+    if form == "GIF":
+        palette = _shared_palette(frames)
+        frames = [_indexed(frame, palette) for frame in frames]
+    milliseconds = [round(1000 * seconds_per_frame)] * (len(frames) - 1) + [round(1000 * hold_last)]
+    save(frames[0], Path(path), form, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
     return Path(path)
 
 

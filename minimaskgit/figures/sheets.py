@@ -2,13 +2,12 @@
 
     images (B, 3, H, W) ──> cells, each enlarged by a whole number ──> rows ──> sheet with heading and margin
 
-The drawing functions take tensors and return a new `PIL.Image`; only `save_png` touches the disk. A
-sheet is built from boxes (an enlarged image, some text) placed side by side or below one another. Images are floats
-in [0, 1] or uint8. Token masks are boolean, N = grid_size² in raster order, True = still masked.
+The drawing functions take tensors and return a new `PIL.Image`, which formats.py saves. A sheet is built from boxes (an
+enlarged image, some text) placed side by side or below one another. Images are floats in [0, 1] or uint8. Token masks
+are boolean, N = grid_size² in raster order, True = still masked.
 """
 
 import math
-import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -18,7 +17,6 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
-from minimaskgit.common.files import atomic_write
 from minimaskgit.figures.fonts import REGULAR, font_for, spelled
 from minimaskgit.figures.style import INK, MASKED, MASKED_EDGE, MUTED, PAPER, colours_of
 
@@ -297,13 +295,3 @@ def _step_captions(step_masks: Tensor) -> list[str]:
     tokens, kept = step_masks.shape[-1], (~step_masks.bool()).sum(-1)  # (S, T)
     same = bool((kept == kept[:1]).all())
     return [f"step {t + 1}" + (f"\n{n} of {tokens}" if same else "") for t, n in enumerate(kept[0].tolist())]
-
-
-def save_png(image: Image.Image, path: str | os.PathLike) -> Path:
-    """Write an image as PNG and return its path.
-
-    Missing folders are created, and the file appears only once it is complete.
-    """
-    with atomic_write(Path(path)) as temporary:
-        image.save(temporary, "PNG", optimize=True)
-    return Path(path)

@@ -38,7 +38,7 @@ from minimaskgit.measuring.scores import (
     tokenizer_scores,
 )
 from minimaskgit.runs.choices import choose_labels, decoding_settings
-from minimaskgit.runs.config import ScheduleName
+from minimaskgit.runs.config import Samples, ScheduleName, Seed, Strength
 from minimaskgit.runs.run import Run
 from minimaskgit.training.judge import load_judge
 
@@ -70,16 +70,16 @@ class Options:
     run: Path | None = None  # run folder, as made by python -m minimaskgit.train
     pretrained: str | None = None  # in place of --run: name of packaged weights; results go to runs/pretrained/NAME
     metrics: tuple[str, ...] = ()  # fd is precision-recall density-coverage cas class palette tokenizer; default all
-    samples: int = 2000  # number of generated images, the classes in turn
-    reference: int = 10_000  # held-out real images to compare with, at most half of all held-out images
+    samples: Samples = 2000  # number of generated images, the classes in turn
+    reference: Samples = 10_000  # held-out real images to compare with, at most half of all held-out images
     decoder: Literal["maskgit", "autoregressive", "gan", "diffusion"] = "maskgit"  # which model generates
     features: Literal["classifier", "inception"] = "classifier"  # network for FD, IS, precision, recall, ...
     k: int | None = None  # neighbours; default as published: 3 for precision and recall, 5 for density and coverage
     steps: int | None = None  # decoding steps T of MaskGIT, or steps of diffusion
     schedule: ScheduleName | None = None  # MaskGIT's mask schedule
-    temperature: float | None = None  # of MaskGIT's choice noise at the first step
-    guidance: float | None = None  # MaskGIT's classifier-free guidance weight
-    seed: int = 0  # of the generated images, and of the classifier that CAS trains
+    temperature: Strength | None = None  # of MaskGIT's choice noise at the first step
+    guidance: Strength | None = None  # MaskGIT's classifier-free guidance weight
+    seed: Seed = 0  # of the generated images, and of the classifier that CAS trains
     json: Path | None = None  # file to write; default RUN/evaluation/DECODER.json
     device: str = "auto"  # auto, cpu, cuda or mps
     precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device

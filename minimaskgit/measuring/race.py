@@ -25,7 +25,7 @@ from minimaskgit.decoding import decode
 from minimaskgit.measuring import showdown
 from minimaskgit.measuring.samplers import generate
 from minimaskgit.runs.choices import check_steps, choose_labels
-from minimaskgit.runs.config import DecodingConfig, decoding_arguments
+from minimaskgit.runs.config import Batch, DecodingConfig, Positive, Samples, Seed, between, decoding_arguments
 from minimaskgit.runs.run import Run
 from minimaskgit.training.estimate import parameters
 from minimaskgit.transformer import Transformer
@@ -38,15 +38,20 @@ class Options:
     run: Path | None = None  # run folder with a masked and a causal transformer
     pretrained: str | None = None  # in place of --run: name of packaged weights; results go to runs/pretrained/NAME
     steps: int | None = None  # decoding steps of MaskGIT; default those of the run's configuration
-    batches: tuple[int, ...] = (1, 16)  # numbers of images generated at once
-    repeats: int = 3  # timings of each, interleaved; the median counts
-    shown: int = 8  # images in the picture and in the animation
+    batches: tuple[Batch, ...] = (1, 16)  # numbers of images generated at once
+    repeats: Positive = 3  # timings of each, interleaved; the median counts
+    shown: between(1, 64) = 8  # images in the picture and in the animation
     showdown: bool = False  # also compare with a GAN and a diffusion model, and measure quality; trains missing models
-    samples: int = 2000  # images per model that the showdown scores
-    seed: int = 0  # of the samples shown
+    samples: Samples = 2000  # images per model that the showdown scores
+    seed: Seed = 0  # of the samples shown
     out: Path | None = None  # folder for compare.json and the pictures; default RUN/compare, or RUN/showdown
     device: str = "auto"  # auto, cpu, cuda or mps
     precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
+
+
+def folder_of(run_folder: Path, options: Options) -> Path:
+    """Where the results go."""
+    return options.out or run_folder / ("showdown" if options.showdown else "compare")
 
 
 def compare(run: Run, options: Options) -> dict:
@@ -56,7 +61,7 @@ def compare(run: Run, options: Options) -> dict:
     steps = options.steps if options.steps is not None else settings.steps
     check_steps(steps, masked.num_tokens)
     settings = DecodingConfig(steps, settings.schedule, settings.temperature, settings.guidance)
-    folder = options.out or run.folder / ("showdown" if options.showdown else "compare")
+    folder = folder_of(run.folder, options)
 
     rows = measure(run, contestants(run, masked, causal, settings), options.batches, options.repeats)
     result = {
@@ -139,10 +144,10 @@ def draw(
 ) -> list[Path]:
     """Write the still picture, the decoding strip and the animation of the race."""
     tokenizer, labels = run.tokenizer(), choose_labels(run, None, options.shown)
-    steps, images = generate(run, tokenizer, masked, labels, settings, options.seed)
-    generator = torch.Generator(run.device).manual_seed(options.seed)
+    seeded = lambda: torch.Generator(run.device).manual_seed(options.seed)
+    steps, images = generate(run, tokenizer, masked, labels, settings, seeded())
     with run.autocast():
-        prefixes = list(autoregressive.raster_steps(causal, labels, generator=generator))
+        prefixes = list(autoregressive.raster_steps(causal, labels, generator=seeded()))
         final = prefixes[-1]  # (B, N); the canvas after pass k shows the first k tokens
         raster_images = tokenizer.decode(final)
         step_images = torch.stack([tokenizer.decode(step.sampled) for step in steps])  # (T, B, 3, H, W)

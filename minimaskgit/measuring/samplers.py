@@ -28,10 +28,14 @@ from minimaskgit.transformer import Transformer
 
 @torch.no_grad()
 def generate(
-    run: Run, tokenizer: Tokenizer, model: Transformer, labels: Tensor, settings: DecodingConfig, seed: int
+    run: Run,
+    tokenizer: Tokenizer,
+    model: Transformer,
+    labels: Tensor,
+    settings: DecodingConfig,
+    generator: torch.Generator,
 ) -> tuple[list[Step], Tensor]:
     """Generate images with MaskGIT; return all decoding steps and the final images (B, 3, H, W)."""
-    generator = torch.Generator(run.device).manual_seed(seed)
     with run.autocast():
         steps = list(decode_steps(model, labels, **decoding_arguments(settings), generator=generator))
         return steps, tokenizer.decode(steps[-1].tokens)

@@ -11,6 +11,7 @@ from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.measuring.networks import Seen, cached_reference, judge_network, look
 from minimaskgit.measuring.pictures import held_out, through_tokenizer
 from minimaskgit.measuring.scores import fd
+from minimaskgit.runs.config import Positive, Samples, Seed
 from minimaskgit.runs.run import Run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.judge import load_judge
@@ -40,11 +41,11 @@ class Options:
     run: Path  # run folder with a tokenizer; its own transformers are not used
     schedules: tuple[str, ...] = ()  # default all: the paper's seven, and bert, the constant 15 percent
     quick: bool = False  # fewer training steps, samples and values of T (RUN/ablation-quick)
-    train_steps: int | None = None  # training steps of each transformer; default as in the run; quick: at most 600
+    train_steps: Positive | None = None  # training steps of each transformer; default as in the run; quick: at most 600
     steps: tuple[int, ...] = ()  # decoding steps T to try; default 1 2 4 6 8 12 16 24 32 64; quick: without 6 12 24
-    samples: int | None = None  # images generated for each schedule and T; default 2000; quick: 500
-    reference: int = 10_000  # held-out real images to compare with, at most half of all held-out images
-    seed: int = 0  # of the generated images and of the masks on held-out tokens
+    samples: Samples | None = None  # images generated for each schedule and T; default 2000; quick: 500
+    reference: Samples = 10_000  # held-out real images to compare with, at most half of all held-out images
+    seed: Seed = 0  # of the generated images and of the masks on held-out tokens
     out: Path | None = None  # folder for the results and the transformers; default RUN/ablation, or RUN/ablation-quick
     device: str = "auto"  # auto, cpu, cuda or mps
     precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device

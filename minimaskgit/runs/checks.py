@@ -1,12 +1,48 @@
-"""Check the settings of a run; an impossible one is reported in one line that names the option."""
+"""Check a command's options and the settings of a run; an impossible one is reported in one line that names it."""
 
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from minimaskgit.common import files
 from minimaskgit.common.errors import UserError
 from minimaskgit.runs.config import Config, problem
+from minimaskgit.runs.run import check_outside_of_package
+
+Options = TypeVar("Options")
+
+
+def checked(options: Options) -> Options:
+    """A command's options, with ~ in paths expanded; UserError for one outside of the limits beside it."""
+    given = {name: home(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+    try:
+        return TypeAdapter(type(options)).validate_python(given)
+    except ValidationError as error:
+        raise _refused(error) from None
+
+
+def home(path: str | Path) -> Path:
+    """The path with ~ expanded, which a shell leaves as it is in --out=~/picture.png."""
+    return Path(os.path.expanduser(path))
+
+
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None] | None = None) -> None:
+    """Before any work, UserError for a file that cannot be written or that is an input or another output."""
+    for option, path in outputs.items():
+        if path is not None:
+            check_outside_of_package(option, path)
+    files.check_outputs(outputs, inputs or {})
+
+
+def check_output_folder(option: str, path: Path) -> None:
+    """Before any work, UserError for a folder in which nothing can be written."""
+    check_outside_of_package(option, path)
+    files.check_output_folder(option, path)
 
 
 def check(config: Config) -> None:
@@ -38,5 +74,9 @@ def _check_limits(config: Config) -> None:
     try:
         TypeAdapter(Config).validate_json(json.dumps(asdict(config)))
     except ValidationError as error:
-        path, complaint = problem(error)
-        raise UserError("--" + complaint.replace(".".join(path), ".".join(path).replace("_", "-"), 1)) from None
+        raise _refused(error) from None
+
+
+def _refused(error: ValidationError) -> UserError:
+    path, complaint = problem(error)
+    return UserError("--" + complaint.replace(".".join(path), ".".join(path).replace("_", "-"), 1))

@@ -17,12 +17,9 @@ def decoding_options(run: Run, settings: DecodingConfig, seed: int) -> dict:
 
 
 def decoding_settings(default: DecodingConfig, options: object) -> DecodingConfig:
-    """The run's decoding settings with those of a command's `options` that are not None; UserError if impossible."""
+    """The run's decoding settings, with those of a command's `options` that are not None."""
     names = ("steps", "schedule", "temperature", "guidance")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    for name in ("temperature", "guidance"):
-        if given.get(name, 0) < 0:
-            raise UserError(f"--{name} {given[name]}: expected 0 or more")
     return replace(default, **given)
 
 

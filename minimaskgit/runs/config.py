@@ -28,6 +28,18 @@ Count = Annotated[int, Field(ge=0), tyro.conf.arg(metavar="INT>=0")]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False), tyro.conf.arg(metavar="FLOAT>0")]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False), tyro.conf.arg(metavar="FLOAT>=0")]
 Fraction = Annotated[float, Field(ge=0, le=1), tyro.conf.arg(metavar="0..1")]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1), tyro.conf.arg(metavar="0..2^63-1")]  # what torch and numpy both take
+# More than that can overflow the logits.
+Strength = Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False), tyro.conf.arg(metavar="0..10000")]
+
+
+def between(low: int, high: int) -> type:
+    """The type of whole numbers from `low` to `high`."""
+    return Annotated[int, Field(ge=low, le=high), tyro.conf.arg(metavar=f"{low}..{high}")]
+
+
+Batch = between(1, 1000)  # images generated at once: each takes memory for its keys and values
+Samples = between(2, 100_000)  # images kept in memory, with their features
 
 
 class Settings:
@@ -184,8 +196,8 @@ class DecodingConfig(Settings):
 
     steps: Positive = 8  # decoding steps T
     schedule: ScheduleName = "cosine"  # mask schedule
-    temperature: Weight = 4.5  # temperature of the choice noise, annealed to zero
-    guidance: Weight = 0.0  # classifier-free guidance weight; 0 in the paper
+    temperature: Strength = 4.5  # temperature of the choice noise, annealed to zero
+    guidance: Strength = 0.0  # classifier-free guidance weight; 0 in the paper
 
 
 def decoding_arguments(settings: DecodingConfig) -> dict[str, Any]:
@@ -198,7 +210,7 @@ class Config(Settings):
     """All settings of a run."""
 
     data: str = "glyphs"  # 'glyphs', a hub id, a folder or glob of parquet files, or a folder of images
-    seed: Count = 0  # seed of all random numbers
+    seed: Seed = 0  # seed of all random numbers
     precision: AnyPrecision = "auto"  # precision of matrix products in training; auto: the faster one on this machine
     report_every: Positive = 50  # steps between two lines of metrics
     picture_every: Positive = 500  # steps between two sample pictures
@@ -258,8 +270,8 @@ def first_difference(a: Any, b: Any, prefix: str = "") -> str | None:
 EXPECTED = {
     "greater_than": "more than {gt}",
     "greater_than_equal": "{ge} or more",
-    "less_than_equal": "a fraction, from 0 to 1",
-    "finite_number": "a number",
+    "less_than_equal": "at most {le}",
+    "finite_number": "a finite number",
     "int_type": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
@@ -275,5 +287,6 @@ def problem(error: ValidationError) -> tuple[tuple[str, ...], str]:
     if kind == "unexpected_keyword_argument":
         return path, f"unknown setting {name!r}"
     if kind in EXPECTED:
-        return path, f"{name} {first['input']}: expected {EXPECTED[kind].format(**first.get('ctx', {}))}"
+        limits = {key: int(value) if value == int(value) else value for key, value in first.get("ctx", {}).items()}
+        return path, f"{name} {first['input']}: expected {EXPECTED[kind].format(**limits)}"
     return path, f"{name + ': ' if name else ''}{first['msg']}"

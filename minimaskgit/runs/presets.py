@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from minimaskgit.runs.checks import home
 from minimaskgit.runs.config import (
     ClassifierConfig,
     Config,
@@ -148,7 +149,7 @@ def starting_point(argv: Sequence[str] | None) -> tuple[str, Path, Config]:
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--preset", choices=tuple(PRESETS), default="demo")
     early.add_argument("--full", dest="preset", action="store_const", const="full")
-    early.add_argument("--out", type=Path)
+    early.add_argument("--out", type=home)
     early.add_argument("--resume", action="store_true")
     early.add_argument("--max-steps", "--max_steps")
     known, _ = early.parse_known_args(argv)

@@ -61,7 +61,7 @@ def save_checkpoint(
     facts = {"step": str(step), "seconds": str(seconds)}
     with atomic_write(folder / f"checkpoint-{step:08d}.safetensors") as temporary:
         save_file(tensors, temporary, metadata=facts | {"digest": _digest(tensors, facts)})
-    for path in checkpoints(folder)[:-keep]:
+    for path in (*checkpoints(folder)[:-keep], *folder.glob("checkpoint-*.partial")):  # the latter after a kill
         path.unlink()
 
 
