@@ -21,6 +21,7 @@ class ImageData(torch.utils.data.Dataset):
 
     `images` holds them decoded. If they do not fit in memory, `read` decodes one at a time instead, and raises a
     UserError that names a broken one. `skipped` counts the broken images left out of `images`.
+    `fingerprint` is a digest of the files' sizes, the labels and the class names, wherever the files are, or "".
     """
 
     label_names: list[str]
@@ -29,6 +30,7 @@ class ImageData(torch.utils.data.Dataset):
     images: Tensor | None = field(repr=False, default=None)  # uint8 (N, 3, S, S)
     read: Callable[[int], Tensor] | None = field(repr=False, default=None)  # index -> uint8 (3, S, S)
     skipped: int = 0
+    fingerprint: str = ""
 
     @property
     def num_classes(self) -> int:
