@@ -71,9 +71,9 @@ def locate(data: str, folder: Path) -> Place:
     else:
         beside = [folder.resolve() / origin.from_run] if origin.from_run else []
         bases = [Path(origin.typed_in), here, folder.resolve(), *beside]
-    for base in bases:
+    for base in map(Path, map(os.path.normpath, bases)):
         if source := _found(data, base):
-            return Place(data if source == _found(data, here) else source, Path(os.path.normpath(base)))
+            return Place(data if source == _found(data, here) else source, base)
     if origin and origin.data == data:
         raise UserError(
             f"{data!r}, the data of {folder}, was typed in {origin.typed_in} and is neither there nor here nor beside"

@@ -42,27 +42,22 @@ def locked(folder: Path, accelerator: Accelerator) -> Iterator[None]:
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    path, owner = folder / "lock", folder / "lock.json"
+    owner, lock = folder / "lock.json", FileLock(folder / "lock", timeout=0)
     created = [place for place in (folder, *folder.parents) if not place.exists()]
-    lock = FileLock(path, timeout=0)
     try:
-        with writing(path):
+        with writing(folder / "lock"):
             folder.mkdir(parents=True, exist_ok=True)
             _acquire(lock, owner)
-        _replace_owner(owner)
         try:
-            yield
+            _replace_owner(owner, sure=lock.is_locked)
+            try:
+                yield
+            finally:
+                owner.unlink(missing_ok=True)
         finally:
-            owner.unlink(missing_ok=True)
-            if os.name == "posix":  # while it is held; Windows does not delete an open file
-                path.unlink(missing_ok=True)
+            _release(lock)
     finally:
-        if lock.is_locked:
-            lock.release()
-            if os.name != "posix":
-                with contextlib.suppress(OSError):
-                    path.unlink(missing_ok=True)
-        for place in created:  # of a training that was refused, and so left nothing
+        for place in created:  # by a training that was refused, and so left nothing
             with contextlib.suppress(OSError):
                 place.rmdir()
 
@@ -76,10 +71,17 @@ def _acquire(lock: FileLock, owner: Path) -> None:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-        print(
-            f"warning: {owner.parent} cannot be locked ({error.strerror}): start no second training there",
-            file=sys.stderr,
-        )
+        print(f"note: the file system cannot lock {owner.parent} ({error.strerror})", file=sys.stderr)
+
+
+def _release(lock: FileLock) -> None:
+    path = Path(lock.lock_file)
+    if os.name == "posix":  # while it is held, so that nobody else's is deleted
+        path.unlink(missing_ok=True)
+    lock.release()
+    if os.name != "posix":  # Windows deletes no open file, and so nobody else's
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _found(owner: Path) -> str:
@@ -91,12 +93,12 @@ def _found(owner: Path) -> str:
     return "another process"
 
 
-def _replace_owner(owner: Path) -> None:
-    """Write who holds the lock; UserError if the files are those of another host."""
+def _replace_owner(owner: Path, sure: bool) -> None:
+    """Write who trains here; UserError if somebody else may: one on another host, or any if the lock is not sure."""
     host, before = platform.node(), _read(owner)
-    if before and before["host"] != host:
+    if before and (before["host"] != host or not sure):
         raise UserError(
-            f"{owner.parent} is being trained by {_described(before)}, which cannot be seen from {host};"
+            f"{owner.parent} is being trained by {_described(before)}, which cannot be seen from here ({host});"
             f" if it has ended, delete {owner} and start again"
         )
     if before:

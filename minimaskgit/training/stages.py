@@ -4,8 +4,9 @@ classifier ──perceptual loss──> tokenizer ──tokens──> masked tra
                                                 └───> causal transformer (the baseline)
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +52,7 @@ def train(
     accelerator = connect(device)
     with locked(folder, accelerator):
         main_decides(accelerator, lambda: check_folder(config, folder, stages, resume))
+        main_decides(accelerator, lambda: check_shapes(config, folder))
         return train_stages(config, folder, stages, resume, device, estimate, stop_at)
 
 
@@ -116,6 +118,23 @@ def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: 
     for stage in stages:
         if (folder / stage / "model.safetensors").exists() or checkpoints(folder / stage):
             raise UserError(f"{folder / stage} already exists; --resume continues it, or choose another --out")
+
+
+def check_shapes(config: Config, folder: Path) -> None:
+    """UserError if finished models have other shapes than the settings, which are then those of another run."""
+    shapes = {"tokenizer": asdict(config.tokenizer) | {"image_size": config.images.size}}
+    shapes |= dict.fromkeys(("transformer", "autoregressive"), asdict(config.transformer))
+    for stage, shape in shapes.items():
+        try:
+            trained = json.loads((folder / stage / "config.json").read_text("utf-8"))
+        except (OSError, ValueError):  # not trained yet; or damaged, as loading it will say
+            continue
+        for name, value in json.loads(json.dumps(shape)).items():
+            if trained.get(name, value) != value:
+                raise UserError(
+                    f"{folder / stage} was trained with {name} {trained[name]}, but the settings say {value}: {folder}"
+                    " holds another run, or another run's config.json; choose another --out, or bring its own back"
+                )
 
 
 def check_resumed(config: Config, folder: Path) -> None:

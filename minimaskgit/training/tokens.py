@@ -10,11 +10,28 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import atomic_write
 from minimaskgit.data.images import to_float
-from minimaskgit.runs.models import digest, load_cache
+from minimaskgit.runs.models import digest, load_cache, other_tokenizer, record_tokenizer
 from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.training.checkpoint import checkpoints
+from minimaskgit.training.processes import main_decides
 from minimaskgit.training.session import Session
+
+
+def check_tokenizer(session: Session, folder: Path) -> None:
+    """Record in a transformer's folder whose tokens it learns; UserError if it has learned another tokenizer's."""
+    tokenizer = session.folder / "tokenizer"
+
+    def check_and_record() -> None:
+        done, begun = (folder / "model.safetensors").exists(), bool(checkpoints(folder))
+        if (done or begun) and (complaint := other_tokenizer(folder, tokenizer)):
+            raise UserError(f"{complaint}; bring that one back, or delete {folder} to train it again")
+        if not done and (tokenizer / "model.safetensors").exists():
+            record_tokenizer(folder, tokenizer)
+
+    main_decides(session.accelerator, check_and_record)
 
 
 @torch.no_grad()

@@ -12,22 +12,20 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from minimaskgit import autoregressive
-from minimaskgit.common.errors import UserError
 from minimaskgit.decoding import decode
 from minimaskgit.masking import draw_masks, mvtm_loss
 from minimaskgit.runs.config import DecodingConfig, decoding_arguments
-from minimaskgit.runs.models import load_model, other_tokenizer, record_tokenizer
+from minimaskgit.runs.models import load_model
 from minimaskgit.schedules import SCHEDULES
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.batches import micro_batches
-from minimaskgit.training.checkpoint import checkpoints
 from minimaskgit.training.estimate import transformer_flops
 from minimaskgit.training.log import mean_metrics
 from minimaskgit.training.optimizers import gradient_norm, make_optimizers, set_learning_rate, trapezoid
 from minimaskgit.training.session import Session, finish, finished
 from minimaskgit.training.sharding import split, whole_model
 from minimaskgit.training.sheet import sample_sheet
-from minimaskgit.training.tokens import all_tokens
+from minimaskgit.training.tokens import all_tokens, check_tokenizer
 from minimaskgit.transformer import Transformer
 
 
@@ -38,15 +36,11 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
     """
     folder = folder or session.folder / ("autoregressive" if causal else "transformer")
     settings, seed = session.config.transformer_training, session.config.seed
-    complaint = other_tokenizer(folder, session.folder / "tokenizer")
-    if complaint and ((folder / "model.safetensors").exists() or checkpoints(folder)):
-        raise UserError(f"{complaint}; bring that one back, or delete {folder} to train it again")
+    check_tokenizer(session, folder)
     if finished(session, folder):
         return load_model(Transformer, folder).to(session.device)
     tokenizer = load_model(Tokenizer, session.folder / "tokenizer").to(session.device)
     tokens, labels = (x.to(session.device) for x in all_tokens(session, tokenizer))  # small enough to stay there
-    if session.accelerator.is_main_process:
-        record_tokenizer(folder, session.folder / "tokenizer")
     torch.manual_seed(seed)
     num_classes = session.train.num_classes
     shape = asdict(session.config.transformer)
