@@ -23,13 +23,14 @@ from minimaskgit.common.errors import UserError, first_line
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.data.images import square, to_float
 from minimaskgit.data.pixels import peak, to_rgb, white_notes, white_of
-from minimaskgit.data.sources import find_classes, load_data
+from minimaskgit.data.sources import find_classes
 from minimaskgit.editing import DILATE, START_STEP, STEPS, Box, Edit, autoregressive_edit, box_to_mask, composite, edit
 from minimaskgit.figures.edits import Job, View, before_after, frames
 from minimaskgit.outpainting import outpaint_steps, windows
 from minimaskgit.runs.checks import check_outputs, checked
 from minimaskgit.runs.choices import check_steps, decoding_options, decoding_settings
 from minimaskgit.runs.config import Count, Positive, ScheduleName, Seed, Strength, between
+from minimaskgit.runs.origin import run_data
 from minimaskgit.runs.run import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
 
@@ -215,17 +216,7 @@ def read_picture(path: Path, paper: str = "white", note: bool = True) -> Image.I
 
 def validation_picture(run: Run, number: int) -> tuple[Image.Image, int]:
     """Load a picture from the run's validation set, and its class."""
-    images = run.config.images
-    data = load_data(
-        run.config.data,
-        "valid",
-        images.size,
-        number + 1,
-        images.classes,
-        images.image_column,
-        images.label_column,
-        run.config.seed,
-    )
+    data = run_data(run, "valid", number + 1)
     if number >= len(data):
         raise UserError(f"--sample {number}: the validation set has pictures 0 to {len(data) - 1}")
     pixels, label = data[number]

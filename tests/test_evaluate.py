@@ -21,6 +21,7 @@ from minimaskgit.measuring.evaluation import check_neighbours
 from minimaskgit.measuring.networks import Seen, look
 from minimaskgit.measuring.pictures import Pictures, held_out, sample
 from minimaskgit.measuring.scores import feature_scores
+from minimaskgit.runs import origin
 from minimaskgit.runs.config import (
     ClassifierConfig,
     Config,
@@ -130,7 +131,7 @@ def test_reference_features_are_cached_until_the_network_or_data_change(run_fold
         patch.setattr(networks, "look", None)  # not called
         again = networks.cached_reference(run, network, "classifier", reference)
     assert all(torch.equal(a, b) for a, b in zip(first, again))
-    networks.cached_reference(replace(run, config=replace(CONFIG, seed=3)), network, "classifier", reference)
+    networks.cached_reference(run, network, "classifier", Pictures(255 - reference.images, reference.labels))
     networks.cached_reference(run, network, "classifier", Pictures(reference.images[:9], reference.labels[:9]))
     networks.cached_reference(run, network, "inception", reference)
     save_model(Classifier(len(GLYPH_NAMES), width=8), folder / "judge/classifier")
@@ -159,8 +160,8 @@ def test_the_reference_and_the_second_sample_have_no_picture_in_common(run_folde
 
 @pytest.mark.parametrize("available", [4, 7, 40, 53])
 def test_too_few_held_out_images_are_shared_between_both(run_folder, monkeypatch, available):
-    real = pictures.load_data
-    monkeypatch.setattr(pictures, "load_data", lambda *a, **k: real("glyphs", "valid", 32, available))
+    real = origin.load_data
+    monkeypatch.setattr(origin, "load_data", lambda *a, **k: real("glyphs", "valid", 32, available))
     reference, second = held_out(open_run(run_folder), 30, 24)
     assert len(reference.labels) == min(30, available // 2)
     assert len(second.labels) == min(24, available - len(reference.labels))
@@ -291,9 +292,9 @@ def test_pretrained_weights_are_measured_in_a_folder_outside_of_the_package(pack
         own.glob("evaluation/reference-*.safetensors")
     )
     assert contents(packaged) == before
-    (packaged / "labels.json").write_text(json.dumps(GLYPH_NAMES[::-1]), "utf-8")  # another version of the package
+    (packaged / "labels.json").write_text(json.dumps(GLYPH_NAMES, indent=4), "utf-8")  # another version of the package
     evaluate.main(["--pretrained", "tiny", *FEW, "--metrics", "class"])
-    assert open_run(own).label_names == list(GLYPH_NAMES[::-1])
+    assert (own / "labels.json").read_bytes() == (packaged / "labels.json").read_bytes()
 
 
 def test_nothing_is_written_into_the_package(packaged, run_folder, capsys):

@@ -28,7 +28,9 @@ from minimaskgit.runs.run import open_run
 from minimaskgit.training import judge, stages, tokenizer, transformer
 from minimaskgit.training.batches import batch_indices, micro_batches
 from minimaskgit.training.checkpoint import checkpoints
+from minimaskgit.training.lock import locked
 from minimaskgit.training.log import Means
+from minimaskgit.training.processes import connect
 from minimaskgit.training.session import check_shares
 
 # --- Sharing a batch among processes ---
@@ -273,6 +275,17 @@ def test_if_one_process_dies_all_end_with_a_clear_message_and_a_single_process_c
     AcceleratorState._reset_state(reset_partial_state=True)
     train.main(["--out", str(folder), "--stage", "tokenizer", "--resume", "--device", "cpu"])
     assert_same_course(one_process / "tokenizer", folder / "tokenizer")
+
+
+@pytest.mark.slow
+def test_all_processes_end_in_one_line_if_another_training_holds_the_folder(posix, tmp_path):
+    folder = tmp_path / "two"
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with locked(folder, connect("cpu")):
+        ended = two_processes(tmp_path, "--out", str(folder), "--stage", "tokenizer", *SETTINGS)
+    lines = [line for line in ended.stderr.splitlines() if f"is being trained by process {os.getpid()} on" in line]
+    assert ended.returncode != 0 and 1 <= len(lines) <= 2  # torchrun ends the second as soon as the first has ended
+    assert not folder.exists()
 
 
 @pytest.mark.slow

@@ -10,7 +10,6 @@ everything. Its transformer decodes with the cosine, and does badly: it only saw
 starts from a blank one.
 """
 
-import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -33,9 +32,11 @@ from minimaskgit.measuring.scores import fd
 from minimaskgit.measuring.yardstick import COMMON_STEPS, PAPER, Options, Yardstick, make_yardstick
 from minimaskgit.runs.choices import choose_labels
 from minimaskgit.runs.config import Config, decoding_arguments
-from minimaskgit.runs.models import load_model
+from minimaskgit.runs.models import digest, load_model
 from minimaskgit.runs.run import Run
 from minimaskgit.schedules import SCHEDULES, Schedule, cosine
+from minimaskgit.training.lock import locked
+from minimaskgit.training.processes import connect
 from minimaskgit.training.session import finished, start_session
 from minimaskgit.training.transformer import train_transformer
 from minimaskgit.transformer import Transformer
@@ -89,7 +90,7 @@ def record_training(run: Run, name: str, options: Options) -> None:
     facts = asdict(config.transformer_training) | {
         "seed": config.seed,
         "shape": asdict(config.transformer),
-        "tokenizer": fingerprint(run.folder / "tokenizer"),
+        "tokenizer": digest(run.folder / "tokenizer"),
     }
     facts, recorded = json.loads(json.dumps(facts)), _read(folder / "training.json")
     for key in facts if recorded else ():
@@ -103,14 +104,15 @@ def record_training(run: Run, name: str, options: Options) -> None:
 
 def train_all(run: Run, options: Options) -> None:
     """Train a transformer with each schedule; finished transformers are kept, and unfinished ones are resumed."""
-    for name in options.schedules:
-        record_training(run, name, options)
-    session = start_session(replace(run.config, precision=run.precision), run.folder, run.device.type)
-    for number, name in enumerate(options.schedules, 1):
-        print(f"transformer {number} of {len(options.schedules)}, {options.train_steps} steps with {name}")
-        folder, config = options.out / name, settings_of(session.config, name, options.train_steps)
-        if not finished(session, folder):
-            train_transformer(replace(session, config=config), causal=False, folder=folder)
+    with locked(options.out, connect(run.device.type)):
+        for name in options.schedules:
+            record_training(run, name, options)
+        session = start_session(replace(run.config, precision=run.precision), run.folder, run.device.type)
+        for number, name in enumerate(options.schedules, 1):
+            print(f"transformer {number} of {len(options.schedules)}, {options.train_steps} steps with {name}")
+            folder, config = options.out / name, settings_of(session.config, name, options.train_steps)
+            if not finished(session, folder):
+                train_transformer(replace(session, config=config), causal=False, folder=folder)
 
 
 def measure_all(run: Run, options: Options, yardstick: Yardstick) -> list[dict]:
@@ -137,7 +139,7 @@ def measure(run: Run, name: str, options: Options, yardstick: Yardstick, bar: tq
         "seed": options.seed,
         "temperature": decoding.temperature,
         "guidance": decoding.guidance,
-        "models": [fingerprint(path) for path in (folder, run.folder / "tokenizer", run.folder / "judge/classifier")],
+        "models": [digest(path) for path in (folder, run.folder / "tokenizer", run.folder / "judge/classifier")],
     }
     kept = _read(folder / "points.json")
     if kept.get("measured_with") != facts:
@@ -223,11 +225,6 @@ def nll(run: Run, model: Transformer, yardstick: Yardstick, masks: Tensor) -> fl
 
 
 # --- Files ---
-
-
-def fingerprint(folder: Path) -> str:
-    """A short hash of a finished model's weights."""
-    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
 
 
 def _read(path: Path) -> dict:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 from tqdm.auto import tqdm
@@ -15,6 +15,7 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import atomic_write
 from minimaskgit.data.images import to_float
 from minimaskgit.measuring.pictures import BATCH, Pictures
+from minimaskgit.runs.models import digest, load_cache
 from minimaskgit.runs.run import Run
 
 
@@ -77,14 +78,11 @@ def look(run: Run, network: Network, images: Tensor) -> Seen:
 
 def cached_reference(run: Run, network: Network, features: str, reference: Pictures) -> Seen:
     """Features and logits of the reference, cached in the run folder under a hash of everything they depend on."""
-    weights = b"inception"
-    if features == "classifier":
-        weights = (run.folder / "judge" / "classifier" / "model.safetensors").read_bytes()
-    data = repr((run.config.data, run.config.images, run.config.seed, len(reference.labels)))
-    name = hashlib.sha256(weights + data.encode()).hexdigest()[:16]
+    weights = digest(run.folder / "judge" / "classifier") if features == "classifier" else "inception"
+    name = hashlib.sha256(weights.encode() + reference.images.numpy().tobytes()).hexdigest()[:16]
     path = run.folder / "evaluation" / f"reference-{name}.safetensors"
-    if path.exists():
-        return Seen(**load_file(path))
+    if (cached := load_cache(path)) is not None:
+        return Seen(**cached)
     seen = look(run, network, reference.images)
     with atomic_write(path) as temporary:
         save_file(seen._asdict(), temporary)

@@ -10,9 +10,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from minimaskgit.common.errors import UserError
-from minimaskgit.data.images import ImageData, to_float
-from minimaskgit.data.sources import load_data
+from minimaskgit.data.images import to_float
 from minimaskgit.measuring.samplers import Draw
+from minimaskgit.runs.origin import run_data
 from minimaskgit.runs.run import Run
 
 BATCH = 100  # images decoded, or passed through a network, at once
@@ -23,19 +23,12 @@ class Pictures(NamedTuple):
     labels: Tensor  # int64 (B,), the requested class, or the true one
 
 
-def real_images(run: Run, split: str, count: int) -> ImageData:
-    """Load at most `count` images of one split of the run's data."""
-    settings = run.config.images
-    columns = {"image_column": settings.image_column, "label_column": settings.label_column}
-    return load_data(run.config.data, split, settings.size, count, settings.classes, seed=run.config.seed, **columns)
-
-
 def held_out(run: Run, reference: int, samples: int) -> tuple[Pictures, Pictures]:
     """Validation images, on which nothing was trained, in two parts: the reference and a second sample.
 
     If there are too few images, the reference is at most half of them and the second sample at most the rest.
     """
-    data = real_images(run, "valid", reference + samples)
+    data = run_data(run, "valid", reference + samples)
     if len(data) < 4:
         raise UserError(f"{run.config.data} has {len(data)} validation images; expected 4 or more to compare with")
     everything = torch.arange(len(data))
@@ -45,7 +38,7 @@ def held_out(run: Run, reference: int, samples: int) -> tuple[Pictures, Pictures
 
 def training_pictures(run: Run, count: int) -> Pictures:
     """`count` of the run's training images, or all of them if there are fewer."""
-    data = real_images(run, "train", min(count, run.config.images.count or count))
+    data = run_data(run, "train", min(count, run.config.images.count or count))
     return Pictures(*data.batch(torch.arange(len(data))))
 
 

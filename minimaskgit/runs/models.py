@@ -1,14 +1,17 @@
 """A trained model on disk: weights as safetensors, and the arguments that build the model as JSON."""
 
 import contextlib
+import hashlib
 import io
+import json
 from pathlib import Path
 
 from safetensors import SafetensorError
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from minimaskgit.common.errors import UserError
-from minimaskgit.common.files import atomic_write, writing
+from minimaskgit.common.files import atomic_write, write_json, writing
 
 
 def save_model(model: nn.Module, folder: Path) -> None:
@@ -33,4 +36,57 @@ def load_model(kind: type[nn.Module], folder: Path) -> nn.Module:
         with contextlib.redirect_stdout(io.StringIO()):  # the mixin prints where it loads from
             return kind.from_pretrained(folder, strict=True).eval()
     except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"the weights in {folder} are damaged: {str(error).strip().splitlines()[0]}") from None
+        reason = foreign(folder / "model.safetensors") or str(error).strip().splitlines()[0]
+        raise UserError(f"the weights in {folder} are damaged: {reason}") from None
+
+
+def foreign(path: Path) -> str | None:
+    """What a file is instead of safetensors, and what to do, as one line; None if it may be safetensors."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(1000).lstrip().lower()
+    except OSError:
+        return None
+    if start.startswith(b"version https://git-lfs.github.com/"):
+        problem = "a Git LFS pointer, in place of the file itself: run git lfs pull"
+    elif start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        problem = "a web page: download the file itself"
+    elif not path.stat().st_size:
+        problem = "empty: copy or download it again"
+    else:
+        return None
+    return f"{path.name} is not a safetensors file: it is {problem}"
+
+
+def load_cache(path: Path) -> dict[str, Tensor] | None:
+    """The tensors of a file that can be computed again; None if it is absent or damaged."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError):
+        return None
+
+
+# --- Which tokenizer's tokens a transformer knows: TRANSFORMER/trained_on.json ---
+
+
+def digest(folder: Path) -> str:
+    """A short hash of a finished model's weights."""
+    with (folder / "model.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def record_tokenizer(folder: Path, tokenizer: Path) -> None:
+    """Write into a transformer's folder which weights made the tokens that it is trained on."""
+    write_json(folder / "trained_on.json", {"tokenizer": digest(tokenizer)})
+
+
+def other_tokenizer(folder: Path, tokenizer: Path) -> str | None:
+    """One line if the transformer in `folder` was trained on another tokenizer's tokens; None if not, or unknown."""
+    if foreign(tokenizer / "model.safetensors"):
+        return None  # reading it will say so
+    try:
+        recorded = json.loads((folder / "trained_on.json").read_text("utf-8"))["tokenizer"]
+        same = recorded == digest(tokenizer)
+    except (OSError, ValueError, LookupError, TypeError):  # of an earlier version, or without a tokenizer
+        return None
+    return None if same else f"{folder} was trained on the tokens of another tokenizer than {tokenizer} is now"

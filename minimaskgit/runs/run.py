@@ -1,14 +1,17 @@
 """A run folder: what training writes and all other commands read.
 
-runs/demo/  config.json  labels.json
+runs/demo/  config.json  labels.json  data.json (what it learned from: origin.py)
     classifier/  tokenizer/  transformer/  autoregressive/  gan/  diffusion/
         model.safetensors + config.json (once finished), checkpoint-STEP.safetensors (until then),
         metrics.jsonl, tensorboard/, evaluation.json, pictures
+    lock  lock.json (while training)
 """
 
 import json
 import shutil
+import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -20,7 +23,7 @@ from minimaskgit.common.precision import AnyPrecision, Precision, autocast, choo
 from minimaskgit.rivals.diffusion import UNet
 from minimaskgit.rivals.gan import Generator
 from minimaskgit.runs.config import Config, load_config
-from minimaskgit.runs.models import load_model
+from minimaskgit.runs.models import load_model, other_tokenizer
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
 
@@ -39,10 +42,10 @@ class Run:
         return load_model(Tokenizer, self.folder / "tokenizer").to(self.device)
 
     def transformer(self) -> Transformer:
-        return load_model(Transformer, self.folder / "transformer").to(self.device)
+        return self._of_tokens("transformer")
 
     def autoregressive(self) -> Transformer:
-        return load_model(Transformer, self.folder / "autoregressive").to(self.device)
+        return self._of_tokens("autoregressive")
 
     def gan(self) -> Generator:
         return load_model(Generator, self.folder / "gan").to(self.device)
@@ -50,9 +53,19 @@ class Run:
     def diffusion(self) -> UNet:
         return load_model(UNet, self.folder / "diffusion").to(self.device)
 
+    def _of_tokens(self, stage: str) -> Transformer:
+        if complaint := other_tokenizer(self.folder / stage, self.folder / "tokenizer"):
+            _warn(f"{complaint}: its pictures will make no sense")
+        return load_model(Transformer, self.folder / stage).to(self.device)
+
     def autocast(self) -> torch.autocast:
         """A context in which the models compute in the run's precision."""
         return autocast(self.device, self.precision)
+
+
+@cache
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)  # once, however often the model is loaded
 
 
 def open_run(folder: Path, device: str = "auto", precision: AnyPrecision = "auto") -> Run:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import atomic_write
+from minimaskgit.runs.models import foreign
 from minimaskgit.training.sharding import share_of, whole
 
 
@@ -76,7 +77,9 @@ def load_checkpoint(folder: Path, parts: Mapping[str, Stateful]) -> tuple[int, f
         try:
             return _load(path, parts)
         except DAMAGE as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = foreign(path) or str(error).strip().splitlines()[0]
+            if "Git LFS" in reason:
+                raise UserError(f"{path.parent}: {reason}") from None
             complaint = f"{path} is damaged or not from this run ({reason})"
         # Outside `except`, where the error and its tensors are freed: Windows cannot rename a file that they still map.
         print(f"warning: {complaint}; renamed to .refused", file=sys.stderr)

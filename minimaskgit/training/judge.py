@@ -13,6 +13,8 @@ from minimaskgit.runs.config import ClassifierConfig, Config
 from minimaskgit.runs.models import load_model
 from minimaskgit.runs.run import Run
 from minimaskgit.training.classifier import train_classifier
+from minimaskgit.training.lock import locked
+from minimaskgit.training.processes import connect
 from minimaskgit.training.session import start_session
 
 
@@ -34,7 +36,8 @@ def load_judge(run: Run) -> Classifier:
         # The run's number of parts may be chosen for its transformer and not divide the classifier's batch.
         accumulate=math.gcd(config.accumulate, classifier.batch_size),
     )
-    return train_classifier(start_session(other, run.folder / "judge", run.device.type, ["classifier"]))
+    with locked(folder.parent, connect(run.device.type)):
+        return train_classifier(start_session(other, folder.parent, run.device.type, ["classifier"], run.folder))
 
 
 def judge_settings(config: Config) -> ClassifierConfig:

@@ -8,34 +8,32 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import PartialState, is_initialized
-from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast_object_list
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
-from minimaskgit.common.machine import free_memory, peak_flops, peak_memory, pick_device
+from minimaskgit.common.machine import free_memory, peak_flops, peak_memory
 from minimaskgit.common.precision import Precision, autocast, choose
 from minimaskgit.data.images import ImageData, flip, mirror, shift, to_float
-from minimaskgit.data.sources import load_data
+from minimaskgit.data.sources import load_data, summary
 from minimaskgit.runs.config import Config, load_config, save_config
 from minimaskgit.runs.models import save_model
+from minimaskgit.runs.origin import check_names, check_unchanged, locate, origin_of, remember
 from minimaskgit.training.batches import Ahead, batch_indices, micro_batches
 from minimaskgit.training.checkpoint import delete_checkpoints
 from minimaskgit.training.estimate import Estimate, cuts_to_fit
 from minimaskgit.training.loop import fit
+from minimaskgit.training.processes import connect, main_decides
 
 ONE_PROCESS = ("gan", "diffusion")  # stages that one process trains, on whole batches
 COMPILERS = (os.environ.get("CXX", "c++"), "g++", "clang++")
 ROOM = 0.8  # fraction of the free memory that an estimate may take, because it counts only tensors
-COPIES = (DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)  # each process has all weights (DDP)
 
 
 @dataclass(frozen=True)
@@ -151,32 +149,25 @@ class Session:
         )
 
 
-def start_session(config: Config, folder: Path, device: str = "auto", stages: Sequence[str] = ()) -> Session:
-    """Connect the processes, load the data and, in a new run, write config.json and labels.json.
+def start_session(
+    config: Config, folder: Path, device: str = "auto", stages: Sequence[str] = (), home: Path | None = None
+) -> Session:
+    """Connect the processes, load the data and, in a new run, write config.json, labels.json and data.json.
 
-    stages: those whose batches must be shared evenly between the processes. UserError for settings that cannot work.
+    stages: those whose batches must be shared evenly between the processes.
+    home: the run that the folder is a part of, whose data this is.
+    UserError for settings that cannot work, and for data other than the run in the folder learned from.
     """
-    place = chosen_device(device)
-    accelerator = Accelerator(
-        cpu=place.type == "cpu",
-        mixed_precision="no",  # Session.autocast sets the precision
-        gradient_accumulation_steps=config.accumulate,
-        # The others wait while the main process encodes a large data set.
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=12))],
-    )
-    if accelerator.distributed_type not in (DistributedType.NO, *COPIES):
-        raise UserError(
-            f"{accelerator.distributed_type.value}: expected one copy of the model per process; use torchrun"
-        )
+    accelerator = connect(device, config.accumulate)
     check_shares(config, stages, accelerator)
     config = replace(config, precision=settled_precision(config, folder, accelerator))
     if config.compile and not any(map(shutil.which, COMPILERS)):
         raise UserError(f"--compile needs a C++ compiler, one of {', '.join(COMPILERS)}; install one, or leave it out")
-    images = config.images
+    images, place = config.images, locate(config.data, home or folder)
     columns = {"image_column": images.image_column, "label_column": images.label_column}
     train_data, valid_data = (
         load_data(
-            config.data,
+            place.source,
             split,
             image_size=images.size,
             num_images=count,
@@ -186,21 +177,16 @@ def start_session(config: Config, folder: Path, device: str = "auto", stages: Se
         )
         for split, count in (("train", images.count), ("valid", 2000))
     )
-    if accelerator.is_main_process:
-        if not (folder / "config.json").exists():  # written once: a resumed run keeps its own
-            save_config(config, folder / "config.json")
-        write_json(folder / "labels.json", train_data.label_names)
+    accelerator.print(summary(place.source, train_data, valid_data))
+    origin = origin_of(config.data, place, folder, train_data, valid_data)
+
+    def check_and_remember() -> None:
+        check_names(home or folder, train_data.label_names, place)
+        check_unchanged(folder, origin)
+        remember(folder, config, origin)
+
+    main_decides(accelerator, check_and_remember)
     return Session(config, folder, accelerator, train_data, valid_data)
-
-
-def chosen_device(name: str) -> torch.device:
-    """The device to train on; UserError if this process already trains on another: `accelerate` keeps the first."""
-    if not is_initialized():
-        return pick_device(name)
-    current = PartialState().device
-    if name != "auto" and pick_device(name).type != current.type:
-        raise UserError(f"--device {name}: this process already trains on {current.type}; start a new process for it")
-    return current
 
 
 def settled_precision(config: Config, folder: Path, accelerator: Accelerator) -> Precision:
@@ -208,12 +194,13 @@ def settled_precision(config: Config, folder: Path, accelerator: Accelerator) ->
 
     The main process chooses for all processes.
     """
-    chosen = [None]
-    if accelerator.is_main_process:
+
+    def settle() -> Precision:
         saved = folder / "config.json"
         asked = load_config(saved).precision if config.precision == "auto" and saved.exists() else config.precision
-        chosen = [choose(asked, accelerator.device)]
-    return broadcast_object_list(chosen)[0]
+        return choose(asked, accelerator.device)
+
+    return main_decides(accelerator, settle)
 
 
 def check_shares(config: Config, stages: Sequence[str], accelerator: Accelerator) -> None:

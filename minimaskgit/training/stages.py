@@ -4,8 +4,9 @@ classifier ──perceptual loss──> tokenizer ──tokens──> masked tra
                                                 └───> causal transformer (the baseline)
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,9 @@ from minimaskgit.runs.config import Config, first_difference, load_config, save_
 from minimaskgit.runs.run import check_outside_of_package
 from minimaskgit.training.checkpoint import checkpoints
 from minimaskgit.training.estimate import estimates, table
+from minimaskgit.training.lock import locked
 from minimaskgit.training.loop import StoppedEarly
+from minimaskgit.training.processes import connect, main_decides
 from minimaskgit.training.rivals import train_diffusion, train_gan
 from minimaskgit.training.session import Session, finish, finished, fit_into_memory, start_session
 from minimaskgit.training.tokenizer import train_tokenizer
@@ -46,7 +49,23 @@ def train(
     check(config)
     for stage in set(stages) & set(RIVALS):
         check_rival(config, stage)
-    check_folder(config, folder, stages, resume)
+    accelerator = connect(device)
+    with locked(folder, accelerator):
+        main_decides(accelerator, lambda: check_folder(config, folder, stages, resume))
+        main_decides(accelerator, lambda: check_shapes(config, folder))
+        return train_stages(config, folder, stages, resume, device, estimate, stop_at)
+
+
+def train_stages(
+    config: Config,
+    folder: Path,
+    stages: Sequence[Stage],
+    resume: bool,
+    device: str,
+    estimate: bool,
+    stop_at: int | None,
+) -> bool:
+    """As `train`, in a folder that is locked and checked."""
     untrained = [stage for stage in stages if not (folder / stage / "model.safetensors").exists()]
     session = replace(start_session(config, folder, device, untrained), stop_at=stop_at)
     if resume and session.accelerator.is_main_process:
@@ -101,13 +120,32 @@ def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: 
             raise UserError(f"{folder / stage} already exists; --resume continues it, or choose another --out")
 
 
+def check_shapes(config: Config, folder: Path) -> None:
+    """UserError if finished models have other shapes than the settings, which are then those of another run."""
+    shapes = {"tokenizer": asdict(config.tokenizer) | {"image_size": config.images.size}}
+    shapes |= dict.fromkeys(("transformer", "autoregressive"), asdict(config.transformer))
+    for stage, shape in shapes.items():
+        try:
+            trained = json.loads((folder / stage / "config.json").read_text("utf-8"))
+        except (OSError, ValueError):  # not trained yet; or damaged, as loading it will say
+            continue
+        for name, value in json.loads(json.dumps(shape)).items():
+            if trained.get(name, value) != value:
+                raise UserError(
+                    f"{folder / stage} was trained with {name} {trained[name]}, but the settings say {value}: {folder}"
+                    " holds another run, or another run's config.json; choose another --out, or bring its own back"
+                )
+
+
 def check_resumed(config: Config, folder: Path) -> None:
     """UserError for other settings than those of the run in the folder, except for more steps of unfinished stages.
 
-    The number of parts of a batch may differ: it may have been chosen to fit into memory.
+    The number of parts of a batch may differ: it may have been chosen to fit into memory. So may the place of the data:
+    `start_session` compares what is there.
     """
     saved = load_config(folder / "config.json")
-    if difference := first_difference(replace(with_steps_of(saved, config), accumulate=config.accumulate), config):
+    same = replace(with_steps_of(saved, config), accumulate=config.accumulate, data=config.data)
+    if difference := first_difference(same, config):
         raise UserError(
             f"--resume: {folder} holds another run ({difference}); leave that setting out, or choose another --out"
         )

@@ -4,18 +4,34 @@ images and their mirror images ──frozen tokenizer──> tokens int32 (M, N)
 """
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
+from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import atomic_write
 from minimaskgit.data.images import to_float
+from minimaskgit.runs.models import digest, load_cache, other_tokenizer, record_tokenizer
 from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.training.checkpoint import checkpoints
+from minimaskgit.training.processes import main_decides
 from minimaskgit.training.session import Session
+
+
+def check_tokenizer(session: Session, folder: Path) -> None:
+    """Record in a transformer's folder whose tokens it learns; UserError if it has learned another tokenizer's."""
+    tokenizer = session.folder / "tokenizer"
+
+    def check_and_record() -> None:
+        done, begun = (folder / "model.safetensors").exists(), bool(checkpoints(folder))
+        if (done or begun) and (complaint := other_tokenizer(folder, tokenizer)):
+            raise UserError(f"{complaint}; bring that one back, or delete {folder} to train it again")
+        if not done and (tokenizer / "model.safetensors").exists():
+            record_tokenizer(folder, tokenizer)
+
+    main_decides(session.accelerator, check_and_record)
 
 
 @torch.no_grad()
@@ -24,26 +40,38 @@ def all_tokens(session: Session, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
 
     Computed once per tokenizer and data set, and cached in the run folder.
     """
-    path = session.folder / "tokens.safetensors"
-    weights = (session.folder / "tokenizer" / "model.safetensors").read_bytes()
-    uncropped = replace(session.config.images, crop=0)  # cropping does not change the tokens
-    key = hashlib.sha256(weights + repr((session.config.data, uncropped)).encode()).hexdigest()
+    path, key = session.folder / "tokens.safetensors", key_of(session)
     with session.accelerator.main_process_first():  # the others then find its file
         cached = cached_tokens(path, key)
         if cached is None:
+            if path.exists():
+                print(f"note: {path} is not of these images and this tokenizer, or damaged: all are encoded again")
             cached = encode_all(session, tokenizer) | {"key": torch.tensor(list(key.encode()), dtype=torch.uint8)}
             with atomic_write(path) as temporary:
                 save_file(cached, temporary)
     return cached["tokens"], cached["labels"]
 
 
+def key_of(session: Session) -> str:
+    """A hash of all that the tokens depend on: the tokenizer's weights, the images, their labels and their order."""
+    data, config = session.train, session.config
+    facts = (
+        digest(session.folder / "tokenizer"),
+        data.fingerprint,
+        data.label_names,
+        (config.images.size, config.images.image_column, config.images.flip, config.seed, config.precision),
+    )
+    key = hashlib.sha256(repr(facts).encode())
+    key.update(data.labels.numpy())
+    if data.images is not None:  # in memory, where their pixels are read faster than encoded
+        key.update(data.images.numpy())
+    return key.hexdigest()
+
+
 def cached_tokens(path: Path, key: str) -> dict[str, Tensor] | None:
     """The tokens and labels that `all_tokens` cached under the same key; None if there are none."""
-    try:
-        cached = load_file(path)
-        return cached if bytes(cached["key"].tolist()).decode() == key else None
-    except (OSError, SafetensorError, KeyError, ValueError):  # missing or damaged
-        return None
+    cached = load_cache(path) or {}
+    return cached if "key" in cached and bytes(cached["key"].tolist()) == key.encode() else None
 
 
 @torch.no_grad()

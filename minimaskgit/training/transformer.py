@@ -25,7 +25,7 @@ from minimaskgit.training.optimizers import gradient_norm, make_optimizers, set_
 from minimaskgit.training.session import Session, finish, finished
 from minimaskgit.training.sharding import split, whole_model
 from minimaskgit.training.sheet import sample_sheet
-from minimaskgit.training.tokens import all_tokens
+from minimaskgit.training.tokens import all_tokens, check_tokenizer
 from minimaskgit.transformer import Transformer
 
 
@@ -36,6 +36,7 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
     """
     folder = folder or session.folder / ("autoregressive" if causal else "transformer")
     settings, seed = session.config.transformer_training, session.config.seed
+    check_tokenizer(session, folder)
     if finished(session, folder):
         return load_model(Transformer, folder).to(session.device)
     tokenizer = load_model(Tokenizer, session.folder / "tokenizer").to(session.device)
