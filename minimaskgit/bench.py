@@ -58,18 +58,18 @@ CLASSES = 1000  # at least the batch size, so that no two samples have the same 
 class Options:
     """What to measure."""
 
-    out: Path | None = None  # file for the results; default runs/bench/MACHINE.json
+    out: Path | None = None  # file for the results (default: runs/bench/MACHINE.json)
     batches: tuple[int, ...] = (1, 16)  # batch sizes: images generated at once
     train_batch: int = 32  # images per training step
     steps: int = 8  # decoding steps T
     repeats: int = 5  # timings of each measurement, interleaved; the median counts
-    precisions: tuple[Precision, ...] = ()  # precisions of matrix products; default fp32, and bf16 if it is fast here
-    device: str = "auto"  # auto, cpu, cuda or mps
+    precisions: tuple[Precision, ...] = ()  # precisions of matrix products (default: fp32, and bf16 if fast here)
+    device: str = "auto"  # device to run on: auto, cpu, cuda or mps
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and save."""
-    options = cli.parse(Options, "Measure decoding and training speed.", argv=argv)
+    options = cli.parse(Options, "bench", argv=argv)
     for name in ("train_batch", "steps", "repeats"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected 1 or more")

@@ -15,7 +15,7 @@ from minimaskgit.runs.run import check_outside_of_package, chosen_work_folder, o
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Time both decoders, print the table, and write compare.json and the pictures."""
-    options = cli.parse(Options, "Compare parallel decoding with autoregressive decoding.", argv=argv)
+    options = cli.parse(Options, "compare", argv=argv)
     for name in ("repeats", "shown"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name} {getattr(options, name)}: expected 1 or more")

@@ -16,7 +16,7 @@ from minimaskgit.runs.run import check_outside_of_package, chosen_work_folder, o
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print the table, and write the JSON file."""
-    options = cli.parse(Options, "Measure the quality of a trained run.", argv=argv)
+    options = cli.parse(Options, "evaluate", argv=argv)
     if options.json:
         check_outside_of_package("--json", options.json)
     run = open_run(chosen_work_folder(options.run, options.pretrained), options.device, options.precision)

@@ -23,24 +23,25 @@ from minimaskgit.tokenizer import Tokenizer
 class Options:
     """What to generate; decoding settings that are not given come from the run's configuration."""
 
-    run: Path | None = None  # run folder, made by python -m minimaskgit.train
-    pretrained: str | None = None  # instead of --run: the name of weights that come with the package, such as glyphs
-    label: str | None = None  # class by name or number; default: one class after another
+    run: Path | None = None  # run folder, made by python -m minimaskgit.train; or give --pretrained
+    pretrained: str | None = None  # instead of --run: weights that come with the package, such as glyphs
+    label: str | None = None  # class by name or number (default: one class after another)
     count: int = 16  # number of images
-    steps: int | None = None  # decoding steps T, 1 to the number of tokens
-    schedule: ScheduleName | None = None  # mask schedule
-    temperature: float | None = None  # of the choice noise at the first step; 0: always keep the most confident tokens
-    guidance: float | None = None  # classifier-free guidance weight; 0: none
-    seed: int = 0  # the same seed makes the same images
+    steps: int | None = None  # decoding steps T, 1 to the number of tokens (default: the run's)
+    schedule: ScheduleName | None = None  # mask schedule (default: the run's)
+    # temperature of the choice noise at the first step; 0: always keep the most confident tokens (default: the run's)
+    temperature: float | None = None
+    guidance: float | None = None  # classifier-free guidance weight; 0: none (default: the run's)
+    seed: int = 0  # seed of all random numbers; the same seed makes the same images
     out: Path = Path("generated.png")  # picture to write
-    gif: Path | None = None  # animation of the decoding to write
-    device: str = "auto"  # auto, cpu, cuda or mps
+    gif: Path | None = None  # animation of the decoding to write (default: none)
+    device: str = "auto"  # device to run on: auto, cpu, cuda or mps
     precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Generate a grid of images, and an animation with --gif."""
-    options = cli.parse(Options, "Generate images with a trained run.", argv=argv)
+    options = cli.parse(Options, "generate", argv=argv)
     run = chosen_run(options.run, options.pretrained, options.device, options.precision)
     settings = decoding_settings(run.config.decoding, options)
     if options.count < 1:
