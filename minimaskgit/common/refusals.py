@@ -66,4 +66,10 @@ def expected(action: Action) -> str:
     kind = next((words for name, words in kinds.items() if name in action.metavar), "number")
     if choices := choices_of(action):
         return f"one of {', '.join(choices)}"
-    return f"a {kind}" if action.nargs == 1 else f"{kind}s, separated by spaces" if action.nargs == "*" else f"{action.nargs} {kind}s"
+    return (
+        f"a {kind}"
+        if action.nargs == 1
+        else f"{kind}s, separated by spaces"
+        if action.nargs == "*"
+        else f"{action.nargs} {kind}s"
+    )
