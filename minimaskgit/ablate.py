@@ -23,8 +23,7 @@ from minimaskgit.runs.run import Run, check_outside_of_package, open_run
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train what is missing, measure, print the table, and write ablation.json and ablation.png."""
-    description = "Compare mask schedules: each trains a transformer and decodes with it (table 3)."
-    options = checked(cli.parse(Options, description, argv=argv))
+    options = checked(cli.parse(Options, "ablate", argv=argv))
     check_outside_of_package("--run", options.run, "copy the folder")  # the judge and its reference are kept there
     run = open_run(options.run, options.device, options.precision)
     options = resolve(run, options)

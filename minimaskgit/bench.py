@@ -59,18 +59,18 @@ CLASSES = 1000  # at least the batch size, so that no two samples have the same 
 class Options:
     """What to measure."""
 
-    out: Path | None = None  # file for the results; default runs/bench/MACHINE.json
+    out: Path | None = None  # JSON file for the results (default: runs/bench/MACHINE.json)
     batches: tuple[Batch, ...] = (1, 16)  # batch sizes: images generated at once
     train_batch: Batch = 32  # images per training step
     steps: between(1, 64) = 8  # decoding steps T
     repeats: Positive = 5  # timings of each measurement, interleaved; the median counts
-    precisions: tuple[Precision, ...] = ()  # precisions of matrix products; default fp32, and bf16 if it is fast here
-    device: str = "auto"  # auto, cpu, cuda or mps
+    precisions: tuple[Precision, ...] = ()  # precisions of matrix products (default: fp32, and bf16 if fast here)
+    device: str = "auto"  # device to run on: auto, cpu, cuda or mps
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and save."""
-    options = checked(cli.parse(Options, "Measure decoding and training speed.", argv=argv))
+    options = checked(cli.parse(Options, "bench", argv=argv))
     if not options.batches:
         raise UserError("--batches: expected one or more numbers of images")
     check_outputs({"--out": options.out})

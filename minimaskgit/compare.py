@@ -16,7 +16,7 @@ from minimaskgit.runs.run import chosen_work_folder, open_run
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Time both decoders, print the table, and write compare.json and the pictures."""
-    options = checked(cli.parse(Options, "Compare parallel decoding with autoregressive decoding.", argv=argv))
+    options = checked(cli.parse(Options, "compare", argv=argv))
     if not options.batches:
         raise UserError("--batches: expected one or more numbers of images")
     folder = chosen_work_folder(options.run, options.pretrained)

@@ -40,17 +40,16 @@ BATCH = 100  # samples decoded at once
 class Options:
     """The demo's settings and run folder; all training settings can be changed too."""
 
-    # Settings to start from; the options below change single ones.
-    preset: PresetName = "demo"
-    out: Path | None = None  # run folder; default runs/PRESET; an interrupted demo is resumed
-    device: str = "auto"  # auto, cpu, cuda or mps
+    preset: PresetName = "demo"  # settings to start from; other options change single ones
+    out: Path | None = None  # run folder; an interrupted demo is resumed
+    device: str = "auto"  # device to run on: auto, cpu, cuda or mps
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the demo; finished models of an earlier demo with the same settings are kept, and training is resumed."""
     preset, out, config = starting_point(argv)
-    options = checked(cli.parse(Options, "Train, compare and judge.", Options(preset, out, config=config), argv))
+    options = checked(cli.parse(Options, "demo", Options(preset, out, config=config), argv))
     check_output_folder("--out", out)
     saved = out / "config.json"
     earlier = load_config(saved) if saved.exists() else None

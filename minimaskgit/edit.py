@@ -45,34 +45,35 @@ Stage = tuple[Tensor, Tensor]  # a canvas, and the tokens that are still masked
 class Options:
     """What to edit; decoding settings that are not given come from the run's configuration."""
 
-    run: Path | None = None  # run folder, made by python -m minimaskgit.train
-    pretrained: str | None = None  # instead of --run: the name of weights that come with the package, such as glyphs
-    image: Path | None = None  # picture to edit; resized and centre-cropped to the run's size
-    sample: between(0, 99_999) = 0  # without --image: the number of the validation picture to edit
-    box: str | None = None  # region as x0,y0,x1,y1 in pixels of the picture, half-open
-    mask: Path | None = None  # region as a picture of the same size, white where to paint; any shape
-    outpaint: str | None = None  # extend by left,top,right,bottom pixels, counted after resizing
+    run: Path | None = None  # run folder, made by python -m minimaskgit.train; or give --pretrained
+    pretrained: str | None = None  # instead of --run: weights that come with the package, such as glyphs
+    image: Path | None = None  # picture to edit, resized and centre-cropped to the run's size (default: see --sample)
+    sample: between(0, 99_999) = 0  # number of the validation picture to edit if there is no --image
+    box: str | None = None  # region to paint as x0,y0,x1,y1 in pixels of the picture, x1 and y1 excluded
+    mask: Path | None = None  # region to paint as a picture of the same size, white where to paint
+    outpaint: str | None = None  # pixels to add at left,top,right,bottom, counted after resizing
     label: str | None = None  # class to paint, by name or number
     inpaint: bool = False  # paint the picture's own class, or no class if it is unknown
-    count: between(1, 64) = 4  # number of edits, which are drawn side by side
+    count: between(1, 64) = 4  # number of edits
     steps: Positive = STEPS  # decoding steps T
     start_step: Count = START_STEP  # decoding step to start at
     dilate: between(0, 256) = DILATE  # tokens by which the region grows on each side
-    stride: Positive | None = None  # tokens from one window to the next when outpainting; default half a window
-    schedule: ScheduleName | None = None  # mask schedule
-    temperature: Strength | None = None  # of the choice noise at the first step; 0: always keep the surest tokens
-    guidance: Strength | None = None  # classifier-free guidance weight; 0: none
+    stride: Positive | None = None  # tokens from one window to the next when outpainting (default: half a window)
+    schedule: ScheduleName | None = None  # mask schedule (default: the run's)
+    # temperature of the choice noise at the first step; 0: always keep the most confident tokens (default: the run's)
+    temperature: Strength | None = None
+    guidance: Strength | None = None  # classifier-free guidance weight; 0: none (default: the run's)
     rival: bool = False  # also show the autoregressive twin's edits of the same region
-    seed: Seed = 0  # the same seed makes the same edits
+    seed: Seed = 0  # seed of all random numbers; the same seed makes the same edits
     out: Path = Path("edit.png")  # before/after picture to write
-    gif: Path | None = None  # animation of the decoding to write
-    device: str = "auto"  # auto, cpu, cuda or mps
+    gif: Path | None = None  # animation of the decoding to write (default: none)
+    device: str = "auto"  # device to run on: auto, cpu, cuda or mps
     precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Edit a picture; write a before/after picture, and an animation with --gif."""
-    options = checked(cli.parse(Options, "Edit a picture with a trained run.", argv=argv))
+    options = checked(cli.parse(Options, "edit", argv=argv))
     check(options)
     run = chosen_run(options.run, options.pretrained, options.device, options.precision)
     settings = decoding_settings(run.config.decoding, options)

@@ -16,7 +16,7 @@ from minimaskgit.runs.run import chosen_work_folder, open_run
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print the table, and write the JSON file."""
-    options = checked(cli.parse(Options, "Measure the quality of a trained run.", argv=argv))
+    options = checked(cli.parse(Options, "evaluate", argv=argv))
     check_outputs({"--json": options.json})
     run = open_run(chosen_work_folder(options.run, options.pretrained), options.device, options.precision)
     path = options.json or run.folder / "evaluation" / f"{options.decoder}.json"

@@ -42,13 +42,13 @@ class Options:
 
     run: Path  # run folder with all stages trained
     out: Path  # folder to write; it must not exist yet
-    samples: Samples = 2000  # images generated to measure its quality
-    device: str = "auto"  # auto, cpu, cuda or mps
+    samples: Samples = 2000  # images generated to measure the quality
+    device: str = "auto"  # device to run on: auto, cpu, cuda or mps
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Export a run, measure what was exported, and write its card."""
-    options = checked(cli.parse(Options, "Export a run's weights in bfloat16, with a model card.", argv=argv))
+    options = checked(cli.parse(Options, "export", argv=argv))
     check_output_folder("--out", options.out)
     if options.out.exists():
         raise UserError(f"--out {options.out} already exists; remove it, or choose another name")

@@ -28,24 +28,25 @@ LARGEST = 3600  # images of a grid, 60 x 60, which takes half a GB of memory whe
 class Options:
     """What to generate; decoding settings that are not given come from the run's configuration."""
 
-    run: Path | None = None  # run folder, made by python -m minimaskgit.train
-    pretrained: str | None = None  # instead of --run: the name of weights that come with the package, such as glyphs
-    label: str | None = None  # class by name or number; default: one class after another
+    run: Path | None = None  # run folder, made by python -m minimaskgit.train; or give --pretrained
+    pretrained: str | None = None  # instead of --run: weights that come with the package, such as glyphs
+    label: str | None = None  # class by name or number (default: one class after another)
     count: between(1, LARGEST) = 16  # number of images
-    steps: int | None = None  # decoding steps T, 1 to the number of tokens
-    schedule: ScheduleName | None = None  # mask schedule
-    temperature: Strength | None = None  # of the choice noise at the first step; 0: always keep the surest tokens
-    guidance: Strength | None = None  # classifier-free guidance weight; 0: none
-    seed: Seed = 0  # the same seed makes the same images
+    steps: int | None = None  # decoding steps T, 1 to the number of tokens (default: the run's)
+    schedule: ScheduleName | None = None  # mask schedule (default: the run's)
+    # temperature of the choice noise at the first step; 0: always keep the most confident tokens (default: the run's)
+    temperature: Strength | None = None
+    guidance: Strength | None = None  # classifier-free guidance weight; 0: none (default: the run's)
+    seed: Seed = 0  # seed of all random numbers; the same seed makes the same images
     out: Path = Path("generated.png")  # picture to write
-    gif: Path | None = None  # animation of the decoding to write
-    device: str = "auto"  # auto, cpu, cuda or mps
+    gif: Path | None = None  # animation of the decoding to write (default: none)
+    device: str = "auto"  # device to run on: auto, cpu, cuda or mps
     precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Generate a grid of images, and an animation with --gif."""
-    options = checked(cli.parse(Options, "Generate images with a trained run.", argv=argv))
+    options = checked(cli.parse(Options, "generate", argv=argv))
     figures.check_formats({"--out": options.out}, {"--gif": options.gif})
     check_outputs({"--out": options.out, "--gif": options.gif})
     if options.gif and options.count > BATCH:

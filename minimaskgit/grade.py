@@ -52,10 +52,10 @@ class Options:
 
     submissions: Annotated[Path, tyro.conf.Positional]  # one file, or a folder or zip of files, folders or zips
     lesson: int  # number of the lesson
-    csv: Path | None = None  # file for a table with one line per student
-    json: Path | None = None  # file for all details
-    junit: Path | None = None  # folder for one JUnit report per student
-    feedback: Path | None = None  # folder for one Markdown page per student
+    csv: Path | None = None  # CSV file for a table with one line per student (default: none)
+    json: Path | None = None  # JSON file for all details (default: none)
+    junit: Path | None = None  # folder for one JUnit report per student (default: none)
+    feedback: Path | None = None  # folder for one Markdown page per student (default: none)
     work: Path = Path("runs/grades")  # folder for finished results, which --resume reuses
     resume: bool = False  # reuse results that an earlier run has finished with the same files and options
     jobs: between(1, 1000) = 1  # students to grade in parallel
@@ -68,8 +68,7 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Grade and report; exit code 3 if a student could not be graded, 1 if a single file lacks points."""
-    description = "Grade a class: check each student's file against the laws of a lesson."
-    options = checked(cli.parse(Options, description, argv=argv))
+    options = checked(cli.parse(Options, "grade", argv=argv))
     weights = exercise_weights(options.lesson)
     check(options)
     found = collect(options.submissions, options.lesson)

@@ -26,17 +26,16 @@ from minimaskgit.training.stages import SETTINGS, STAGES, Stage, limit_steps, tr
 class Options:
     """What to train, and the run folder."""
 
-    # Settings to start from; the options below change single ones.
-    preset: PresetName = "demo"
+    preset: PresetName = "demo"  # settings to start from; other options change single ones
     full: bool = False  # short for --preset full
-    # Stage to train; all: tokenizer, transformer and autoregressive, without the rivals.
+    # stage to train; all: without gan and diffusion
     stage: Literal["tokenizer", "transformer", "autoregressive", "gan", "diffusion", "all"] = "all"
-    out: Path | None = None  # run folder; default runs/PRESET
-    resume: bool = False  # continue the run in that folder with its settings; more steps extend unfinished stages
-    # A probe: train each stage for at most so many steps, by default in runs/PRESET-N-steps.
-    # With --resume: save and stop each stage after so many steps.
+    out: Path | None = None  # run folder; with --max-steps N, runs/PRESET-N-steps
+    resume: bool = False  # continue the run in --out with its settings; more steps extend unfinished stages
+    # train each stage for at most so many steps, to estimate the whole time; with --resume: save and stop then
+    # (default: no limit)
     max_steps: Positive | None = None
-    device: str = "auto"  # auto, cpu, cuda or mps
+    device: str = "auto"  # device to run on: auto, cpu, cuda or mps
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
 
@@ -47,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read the options and train."""
     preset, out, config = starting_point(argv)
     default = Options(preset=preset, out=out, config=config)
-    options = checked(cli.parse(Options, "Train a tokenizer and transformers.", default, argv))
+    options = checked(cli.parse(Options, "train", default, argv))
     check_output_folder("--out", out)
     stages = STAGES if options.stage == "all" else (options.stage,)
     limited = options.config if options.max_steps is None else limit_steps(options.config, options.max_steps)

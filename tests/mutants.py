@@ -234,7 +234,9 @@ def _defined(text: str) -> set[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Check that the laws catch mistakes in the functions students write.")
     numbers = sorted(int(path.stem.removeprefix("test_lesson_")) for path in LAWS.glob("test_lesson_*.py"))
-    parser.add_argument("--lesson", type=int, choices=numbers, action="append", help="only this lesson; repeatable")
+    parser.add_argument(
+        "--lesson", type=int, choices=numbers, metavar="N", action="append", help="only this lesson; repeatable"
+    )
     lessons = parser.parse_args().lesson or numbers
     torch.set_num_threads(1)
     phases = [Phase.explicit, Phase.generate]  # no shrinking: any failing example will do

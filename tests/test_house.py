@@ -23,6 +23,7 @@ COMMANDS = (
     "grade",
     "export",
     "demo",
+    "__main__",
     "notebook",
 )
 FLOORS = {"common": 0, "rivals": 2, "data": 2, "runs": 3, "grading": 3, "figures": 4, "training": 5, "measuring": 6}

@@ -12,12 +12,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TypeVar
 
 import tyro
+from tyro._errors import ParseErrorEvent, on_parse_error  # not public, so pyproject.toml limits the version
 
 from minimaskgit.common.errors import UserError
+from minimaskgit.common.help import help_text, parser_of
+from minimaskgit.common.refusals import refusal
 
 Options = TypeVar("Options")
 UNPRINTABLE = (errno.EPIPE, errno.ENOSPC, errno.EBADF)  # errors of printing: to no reader, a full disk, nowhere
@@ -26,13 +28,22 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from malloc.h
 
 def parse(
     options: type[Options],
-    description: str,
+    command: str,
     default: Options | None = None,
     argv: Sequence[str] | None = None,
 ) -> Options:
-    """Fill a dataclass from the command line; exits with code 2 and a message if an option is wrong."""
-    prog = f"python -m minimaskgit.{Path(sys.argv[0]).stem}"
-    return tyro.cli(options, prog=prog, description=description, default=default, args=argv)
+    """Fill a dataclass from the command line; UserError if an option is wrong, and --help prints the help and exits."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if asked := {"-h", "--help", "--help-all"}.intersection(token.replace("_", "-") for token in given):
+        print(help_text(command, parser_of(options, default), everything="--help-all" in asked), flush=True)
+        sys.exit(0)
+
+    def refuse(event: ParseErrorEvent) -> None:
+        if line := refusal(event, parser_of(options, default), given):
+            raise UserError(line)
+
+    with on_parse_error(refuse):
+        return tyro.cli(options, default=default, args=given, add_help=False)
 
 
 def run(main: Callable[[], None]) -> None:

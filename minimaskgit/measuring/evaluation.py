@@ -67,21 +67,23 @@ NAMES = {
 class Options:
     """What to measure; decoding settings that are not given come from the run's configuration."""
 
-    run: Path | None = None  # run folder, as made by python -m minimaskgit.train
-    pretrained: str | None = None  # in place of --run: name of packaged weights; results go to runs/pretrained/NAME
-    metrics: tuple[str, ...] = ()  # fd is precision-recall density-coverage cas class palette tokenizer; default all
+    run: Path | None = None  # run folder, made by python -m minimaskgit.train; or give --pretrained
+    pretrained: str | None = None  # instead of --run: packaged weights; results go to runs/pretrained/NAME
+    # any of fd is precision-recall density-coverage cas class palette tokenizer (default: all)
+    metrics: tuple[str, ...] = ()
     samples: Samples = 2000  # number of generated images, the classes in turn
     reference: Samples = 10_000  # held-out real images to compare with, at most half of all held-out images
-    decoder: Literal["maskgit", "autoregressive", "gan", "diffusion"] = "maskgit"  # which model generates
-    features: Literal["classifier", "inception"] = "classifier"  # network for FD, IS, precision, recall, ...
-    k: int | None = None  # neighbours; default as published: 3 for precision and recall, 5 for density and coverage
-    steps: int | None = None  # decoding steps T of MaskGIT, or steps of diffusion
-    schedule: ScheduleName | None = None  # MaskGIT's mask schedule
-    temperature: Strength | None = None  # of MaskGIT's choice noise at the first step
-    guidance: Strength | None = None  # MaskGIT's classifier-free guidance weight
-    seed: Seed = 0  # of the generated images, and of the classifier that CAS trains
-    json: Path | None = None  # file to write; default RUN/evaluation/DECODER.json
-    device: str = "auto"  # auto, cpu, cuda or mps
+    decoder: Literal["maskgit", "autoregressive", "gan", "diffusion"] = "maskgit"  # model that generates
+    features: Literal["classifier", "inception"] = "classifier"  # network for FD, IS, precision, recall and so on
+    # nearest neighbours (default: 3 for precision and recall, 5 for density and coverage, as published)
+    k: int | None = None
+    steps: int | None = None  # decoding steps T of MaskGIT, or steps of diffusion (default: the run's; diffusion: 250)
+    schedule: ScheduleName | None = None  # MaskGIT's mask schedule (default: the run's)
+    temperature: Strength | None = None  # temperature of MaskGIT's choice noise at the first step (default: the run's)
+    guidance: Strength | None = None  # MaskGIT's classifier-free guidance weight (default: the run's)
+    seed: Seed = 0  # seed of the generated images, and of the classifier that CAS trains
+    json: Path | None = None  # JSON file to write (default: RUN/evaluation/DECODER.json)
+    device: str = "auto"  # device to run on: auto, cpu, cuda or mps
     precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
 
 

@@ -35,17 +35,17 @@ from minimaskgit.transformer import Transformer
 class Options:
     """What to compare."""
 
-    run: Path | None = None  # run folder with a masked and a causal transformer
-    pretrained: str | None = None  # in place of --run: name of packaged weights; results go to runs/pretrained/NAME
-    steps: int | None = None  # decoding steps of MaskGIT; default those of the run's configuration
+    run: Path | None = None  # run folder with a masked and a causal transformer; or give --pretrained
+    pretrained: str | None = None  # instead of --run: packaged weights; results go to runs/pretrained/NAME
+    steps: int | None = None  # decoding steps T of MaskGIT (default: the run's)
     batches: tuple[Batch, ...] = (1, 16)  # numbers of images generated at once
     repeats: Positive = 3  # timings of each, interleaved; the median counts
     shown: between(1, 64) = 8  # images in the picture and in the animation
     showdown: bool = False  # also compare with a GAN and a diffusion model, and measure quality; trains missing models
     samples: Samples = 2000  # images per model that the showdown scores
-    seed: Seed = 0  # of the samples shown
-    out: Path | None = None  # folder for compare.json and the pictures; default RUN/compare, or RUN/showdown
-    device: str = "auto"  # auto, cpu, cuda or mps
+    seed: Seed = 0  # seed of the samples shown
+    out: Path | None = None  # folder for compare.json and the pictures (default: RUN/compare or RUN/showdown)
+    device: str = "auto"  # device to run on: auto, cpu, cuda or mps
     precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
 
 

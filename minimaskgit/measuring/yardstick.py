@@ -39,15 +39,16 @@ class Options:
     """What to compare; all settings but the schedule are the same for every transformer."""
 
     run: Path  # run folder with a tokenizer; its own transformers are not used
-    schedules: tuple[str, ...] = ()  # default all: the paper's seven, and bert, the constant 15 percent
-    quick: bool = False  # fewer training steps, samples and values of T (RUN/ablation-quick)
-    train_steps: Positive | None = None  # training steps of each transformer; default as in the run; quick: at most 600
-    steps: tuple[int, ...] = ()  # decoding steps T to try; default 1 2 4 6 8 12 16 24 32 64; quick: without 6 12 24
-    samples: Samples | None = None  # images generated for each schedule and T; default 2000; quick: 500
+    schedules: tuple[str, ...] = ()  # mask schedules (default: the paper's seven, and bert, the constant 15 percent)
+    quick: bool = False  # fewer training steps, samples and values of T
+    train_steps: Positive | None = None  # training steps of each transformer (default: the run's; --quick: at most 600)
+    steps: tuple[int, ...] = ()  # decoding steps T (default: 1 2 4 6 8 12 16 24 32 64; --quick: without 6 12 24)
+    samples: Samples | None = None  # images generated for each schedule and T (default: 2000; --quick: 500)
     reference: Samples = 10_000  # held-out real images to compare with, at most half of all held-out images
-    seed: Seed = 0  # of the generated images and of the masks on held-out tokens
-    out: Path | None = None  # folder for the results and the transformers; default RUN/ablation, or RUN/ablation-quick
-    device: str = "auto"  # auto, cpu, cuda or mps
+    seed: Seed = 0  # seed of the generated images and of the masks on held-out tokens
+    # folder for the results and the transformers (default: RUN/ablation or RUN/ablation-quick)
+    out: Path | None = None
+    device: str = "auto"  # device to run on: auto, cpu, cuda or mps
     precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
 
 

@@ -53,8 +53,8 @@ class ImagesConfig(Settings):
     """Which images to read, and how."""
 
     size: Positive = 32  # side in pixels; others are resized and centre-cropped
-    count: Positive | None = None  # largest number of training images; default all (glyphs: 20,000)
-    classes: tuple[str, ...] = ()  # only these classes, by name, id or number; default all
+    count: Positive | None = None  # largest number of training images (default: all; glyphs: 20,000)
+    classes: tuple[str, ...] = ()  # only these classes, by name, id or number (default: all)
     image_column: str = "image"  # column with the images in the data set
     label_column: str = "label"  # column with the class labels in the data set
     crop: Count = 0  # largest random shift in pixels while training the tokenizer; images are mirrored at their edges
@@ -76,9 +76,8 @@ class TokenizerConfig(Settings):
     """The shape of the VQ-GAN's generator; see minimaskgit.tokenizer.Tokenizer."""
 
     width: Positive = 128  # channels of the first level
-    multipliers: tuple[Positive, ...] = (
-        1,
-    )  # channels of each level as multiples of width; each further level halves the side
+    # channels of each level as multiples of width; each further level halves the side
+    multipliers: tuple[Positive, ...] = (1,)
     blocks: Positive = 1  # residual blocks per level
     patch: Positive = 4  # side in pixels of the patches that the stem folds into channels
     num_codes: Positive = 256  # codebook entries K
@@ -131,11 +130,11 @@ class TransformerTraining(Settings):
     optimizer: Literal["muon", "adamw"] = "muon"  # optimizer of the blocks' matrices; the rest uses AdamW
     learning_rate: Rate = 3e-3  # peak learning rate of AdamW
     muon_learning_rate: Rate = 3e-3  # peak learning rate of Muon
-    betas: tuple[Fraction, Fraction] = (0.9, 0.96)  # betas of AdamW; the default is the paper's
+    betas: tuple[Fraction, Fraction] = (0.9, 0.96)  # betas of AdamW; 0.9 0.96 in the paper
     weight_decay: Weight = 0.01  # weight decay of the matrices
     warmup: Count = 30  # steps over which the learning rate rises
     cooldown: Fraction = 0.6  # last fraction of the steps, over which the learning rate falls linearly to zero
-    schedule: ScheduleName = "cosine"  # mask schedule (masked model only)
+    schedule: ScheduleName = "cosine"  # mask schedule of the masked model
     label_smoothing: Fraction = 0.0  # label smoothing; 0.1 in the paper
     class_dropout: Fraction = 0.0  # fraction of samples trained without their class, for guidance
     clip: Rate = 1.0  # clip the gradient to this norm
@@ -160,7 +159,7 @@ class GanTraining(Settings):
     batch_size: Positive = 32  # images per step
     learning_rate: Rate = 2e-3  # peak learning rate of the generator, with Adam
     d_learning_rate: Rate = 1e-3  # peak learning rate of the discriminator, with Adam
-    penalty: Weight = 2.0  # weight of the discriminator's squared gradient at real pictures (gamma in R1)
+    penalty: Weight = 2.0  # weight gamma of R1, on the discriminator's squared gradient at real pictures
     ema_decay: Fraction = 0.995  # decay of the moving average of the generator's weights
     warmup: Count = 50  # steps over which the learning rates rise
     cooldown: Fraction = 0.4  # last fraction of the steps, over which the learning rates fall linearly to zero

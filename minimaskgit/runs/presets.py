@@ -146,13 +146,16 @@ def starting_point(argv: Sequence[str] | None) -> tuple[str, Path, Config]:
     With --resume the settings are those of the run in the folder. By default a probe, which is a run of --max-steps,
     has a separate folder, so that the whole run can follow.
     """
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     early.add_argument("--preset", choices=tuple(PRESETS), default="demo")
     early.add_argument("--full", dest="preset", action="store_const", const="full")
     early.add_argument("--out", type=home)
     early.add_argument("--resume", action="store_true")
     early.add_argument("--max-steps", "--max_steps")
-    known, _ = early.parse_known_args(argv)
+    try:
+        known, _ = early.parse_known_args(argv)
+    except argparse.ArgumentError:  # which cli.parse will report
+        known = early.parse_args([])
     out = known.out or default_folder(known.preset, known.max_steps, known.resume)
     saved = out / "config.json"
     return (
