@@ -58,7 +58,7 @@ CLASSES = 1000  # at least the batch size, so that no two samples have the same 
 class Options:
     """What to measure."""
 
-    out: Path | None = None  # file for the results (default: runs/bench/MACHINE.json)
+    out: Path | None = None  # JSON file for the results (default: runs/bench/MACHINE.json)
     batches: tuple[int, ...] = (1, 16)  # batch sizes: images generated at once
     train_batch: int = 32  # images per training step
     steps: int = 8  # decoding steps T

@@ -48,8 +48,8 @@ class Options:
 
     submissions: Annotated[Path, tyro.conf.Positional]  # one file, or a folder or zip of files, folders or zips
     lesson: int  # number of the lesson
-    csv: Path | None = None  # file for a table with one line per student (default: none)
-    json: Path | None = None  # file for all details (default: none)
+    csv: Path | None = None  # CSV file for a table with one line per student (default: none)
+    json: Path | None = None  # JSON file for all details (default: none)
     junit: Path | None = None  # folder for one JUnit report per student (default: none)
     feedback: Path | None = None  # folder for one Markdown page per student (default: none)
     work: Path = Path("runs/grades")  # folder for finished results, which --resume reuses

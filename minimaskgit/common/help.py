@@ -36,7 +36,8 @@ def help_text(command: str, parser: ArgumentParser, everything: bool) -> str:
     required = (invocation(action) for action in parser._actions if action.required)
     blocks = [wrapped(f"usage: {' '.join([f'{PROGRAM}.{command}', *required])} [options]", hang=4), wrapped(summary)]
     for title, (about, actions) in groups.items():
-        heading = title.split()[0] + (f": {about[0].lower()}{about[1:].rstrip('.')}" if about else ":")
+        heading = title.removeprefix("positional ").removesuffix(" options") + ":"
+        heading += f" {about[0].lower()}{about[1:].rstrip('.')}" if about else ""
         rows = [(invocation(action, everything), explanation(action)) for action in actions]
         blocks += [wrapped(heading, hang=2) + columns(rows)] if rows else []
     blocks.append(["examples:", *(line for example in examples for line in command_line(example))])

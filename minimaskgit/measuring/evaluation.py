@@ -82,7 +82,7 @@ class Options:
     temperature: float | None = None  # temperature of MaskGIT's choice noise at the first step (default: the run's)
     guidance: float | None = None  # MaskGIT's classifier-free guidance weight (default: the run's)
     seed: int = 0  # seed of the generated images, and of the classifier that CAS trains
-    json: Path | None = None  # file to write (default: RUN/evaluation/DECODER.json)
+    json: Path | None = None  # JSON file to write (default: RUN/evaluation/DECODER.json)
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps
     precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
 
