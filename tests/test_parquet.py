@@ -366,10 +366,11 @@ def test_a_path_without_bytes_is_read_or_named_as_broken(tmp_path):
     paths = [tmp_path / f"pictures/{i}.png" for i in range(20)]
     for path in paths[:-1]:
         path.write_bytes(png())
-    source = write(tmp_path / "train.parquet", AB, [{"bytes": None, "path": str(path)} for path in paths])
-    write(tmp_path / "valid.parquet", ["a"], [{"bytes": None, "path": str(paths[-1])}])
-    assert len(load_data(str(source))) + load_data(str(source)).skipped == 18
-    assert str(paths[-1]) in refusal(tmp_path, "valid")
+    source = write(tmp_path / "tables/train.parquet", AB, [{"bytes": None, "path": str(path)} for path in paths])
+    write(tmp_path / "tables/valid.parquet", ["a"], [{"bytes": None, "path": str(paths[-1])}])
+    train = load_data(str(source))
+    assert len(train) + train.skipped == 18
+    assert str(paths[-1]) in refusal(tmp_path / "tables", "valid")
 
 
 # ---- The cache ----
@@ -404,7 +405,7 @@ def status(kind: Callable, code: int) -> Exception:
 HUB_ERRORS = huggingface_hub.errors
 HUB = {
     "missing or private": ((HUB_ERRORS.RepositoryNotFoundError, 401), None, "if it is private, run `hf auth login`"),
-    "gated": ((HUB_ERRORS.GatedRepoError, 403), None, "https://huggingface.co/datasets/owner/name"),
+    "gated": ((HUB_ERRORS.GatedRepoError, 403), None, "needs its owner's consent"),
     "bad token": ((HUB_ERRORS.HfHubHTTPError, 401), None, "the hub refuses"),
     "gated files": (
         None,
