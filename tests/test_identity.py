@@ -239,11 +239,19 @@ def test_a_transformer_is_not_used_in_silence_with_another_tokenizer_than_its_ow
     assert "another tokenizer" not in capsys.readouterr().err
 
 
-def test_settings_of_another_run_are_noticed(moved, capsys):
+@pytest.mark.parametrize(
+    "here, other, complaint",
+    [
+        ('"depth": 1', '"depth": 2', "transformer was trained with depth 1, but the settings say 2"),
+        ('"size": 32', '"size": 64', "tokenizer was trained with image_size 32, but the settings say 64"),
+    ],
+)
+def test_settings_of_another_run_are_noticed(moved, capsys, here, other, complaint):
     path = RUN / "config.json"
-    path.write_text(path.read_text("utf-8").replace('"num_codes": 32', '"num_codes": 64'), "utf-8")
+    assert here in path.read_text("utf-8")
+    path.write_text(path.read_text("utf-8").replace(here, other), "utf-8")
     before = contents(RUN)
-    assert "trained with num_codes 32, but the settings say 64" in error_line(capsys, train, *RESUME)
+    assert complaint in error_line(capsys, train, *RESUME)
     assert contents(RUN) == before
 
 

@@ -121,8 +121,11 @@ def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: 
 
 
 def check_shapes(config: Config, folder: Path) -> None:
-    """UserError if finished models have other shapes than the settings, which are then those of another run."""
-    shapes = {"tokenizer": asdict(config.tokenizer) | {"image_size": config.images.size}}
+    """UserError if finished models have other shapes than the settings, which are then those of another run.
+
+    Of the tokenizer only the image size counts: you may put one from elsewhere into a run.
+    """
+    shapes = {"tokenizer": {"image_size": config.images.size}}
     shapes |= dict.fromkeys(("transformer", "autoregressive"), asdict(config.transformer))
     for stage, shape in shapes.items():
         try:
