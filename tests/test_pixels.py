@@ -328,7 +328,8 @@ def test_every_selection_of_a_data_set_is_read_with_the_same_white(tmp_path, kin
     seen = set()
     for split in ("train", "valid"):
         everything = load_data(source, split, image_size=8)
-        assert everything.notes[-1:] == ["40 pictures have more than 8 bits (up to 3900): read as 0..4095"]
+        (note,) = everything.notes
+        assert note.startswith("40 pictures have more than 8 bits (up to 3900): read as 0..4095")
         seen |= set(greys(everything))
         for options in ({"num_images": 3}, {"seed": 5}, {"classes": ["b" if kind == "folder" else "1"]}):
             assert set(greys(load_data(source, split, image_size=8, **options))) <= expected
@@ -346,6 +347,24 @@ def test_the_training_split_decides_for_the_validation_split_and_what_exceeds_it
     valid = load_data(write_folder(tmp_path, files), "valid", image_size=8)
     assert greys(valid) == [1, 9] and valid.skipped == 1
     assert "bright.png): its values are 5000 to 5000; expected 0 to 1023" in caplog.text
+
+
+def test_ramps_of_every_kind_load_as_ramps_from_one_folder(tmp_path):
+    ramp = RAMP.astype(np.float32)
+    files = {"8.png": saved(GREY.astype(np.uint8), "PNG"), "16.png": png(scaled(65535)), "1.tif": tiff(ramp, 1)}
+    files |= {"32.tif": tiff(GREY.astype(np.int32), 1), "pgm.pgm": DEEP_BUT_SAME["pgm of 12 bits"]}
+    source = write_folder(
+        tmp_path, {f"{split}/a/{name}": file for split in ("train", "val") for name, file in files.items()}
+    )
+    for images in (load_data(source, split, image_size=8).images for split in ("train", "valid")):
+        levels = images[:, 0, 4].int()
+        assert len(images) == 5 and (levels - levels[0]).abs().max() <= 1 and levels.min() < 130 < levels.max()
+
+
+def test_pictures_that_a_brighter_one_makes_dark_are_counted(tmp_path):
+    files = {f"a/{i}.png": png(flat(value)) for i, value in enumerate([65535] * 8 + [3000, 4000])}
+    (note,) = load_data(write_folder(tmp_path, files), image_size=8).notes
+    assert note.endswith("read as 0..65535; 2 of them reach only 4000, so they are dark")
 
 
 def test_integers_floats_and_8_bits_each_keep_their_own_white(tmp_path):
@@ -393,7 +412,7 @@ def test_a_broken_or_refused_picture_has_no_say_in_what_is_white(tmp_path):
     files = {f"a/{i}.tif": tiff(flat(100 + i, np.int32), 1) for i in range(20)}
     files |= {"a/x.tif": tiff(np.linspace(-9, 60_000, 64).astype(np.int32).reshape(8, 8), 1), "a/y.tif": b"II*\0"}
     data = load_data(write_folder(tmp_path, files), image_size=8)
-    assert max(greys(data)) >= 117 and data.notes == ["20 pictures have more than 8 bits (up to 119): read as 0..255"]
+    assert max(greys(data)) >= 117 and data.notes == ["20 pictures have 32-bit integers (up to 119): read as 0..255"]
 
 
 def test_a_deep_picture_that_passes_for_a_jpeg_is_refused_by_name(tmp_path, caplog):
