@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 
 from minimaskgit.data import reading
 from minimaskgit.data.images import ImageData, square
-from minimaskgit.data.pixels import FLOATS, LONGS, SHORTS, WHITES, Peak, White, to_rgb, white_of
+from minimaskgit.data.pixels import FLOATS, INTEGERS, WHITES, Peak, White, to_rgb, white_of
 from minimaskgit.data.sources import load_data
 
 unhurried = settings(deadline=None, max_examples=60)
@@ -157,7 +157,7 @@ def test_a_coloured_ramp_of_16_bits_loads_as_that_ramp_whatever_its_range(form, 
 @given(white=st.sampled_from(WHITES), values=st.lists(st.integers(0, 65535), min_size=2, max_size=20))
 def test_a_value_s_level_depends_on_white_alone_and_keeps_the_order(white, values):
     samples = (np.array([values]) % (white + 1)).astype(np.uint16)
-    levels = loaded(png(samples), White(shorts=white))[..., 0]
+    levels = loaded(png(samples), White(integers=white))[..., 0]
     assert (levels == np.floor(samples * (255 / white) + 0.5)).all()
     assert (np.diff(levels[0][np.argsort(samples[0])]) >= 0).all()
 
@@ -328,7 +328,8 @@ def test_every_selection_of_a_data_set_is_read_with_the_same_white(tmp_path, kin
     seen = set()
     for split in ("train", "valid"):
         everything = load_data(source, split, image_size=8)
-        assert everything.notes[-1:] == ["40 pictures have more than 8 bits (up to 3900): read as 0..4095"]
+        (note,) = everything.notes
+        assert note.startswith("40 pictures have more than 8 bits (up to 3900): read as 0..4095")
         seen |= set(greys(everything))
         for options in ({"num_images": 3}, {"seed": 5}, {"classes": ["b" if kind == "folder" else "1"]}):
             assert set(greys(load_data(source, split, image_size=8, **options))) <= expected
@@ -348,24 +349,40 @@ def test_the_training_split_decides_for_the_validation_split_and_what_exceeds_it
     assert "bright.png): its values are 5000 to 5000; expected 0 to 1023" in caplog.text
 
 
+def test_ramps_of_every_kind_load_as_ramps_from_one_folder(tmp_path):
+    ramp = RAMP.astype(np.float32)
+    files = {"8.png": saved(GREY.astype(np.uint8), "PNG"), "16.png": png(scaled(65535)), "1.tif": tiff(ramp, 1)}
+    files |= {"32.tif": tiff(GREY.astype(np.int32), 1), "pgm.pgm": DEEP_BUT_SAME["pgm of 12 bits"]}
+    source = write_folder(
+        tmp_path, {f"{split}/a/{name}": file for split in ("train", "val") for name, file in files.items()}
+    )
+    for images in (load_data(source, split, image_size=8).images for split in ("train", "valid")):
+        levels = images[:, 0, 4].int()
+        assert len(images) == 5 and (levels - levels[0]).abs().max() <= 1 and levels.min() < 130 < levels.max()
+
+
+def test_pictures_that_a_brighter_one_makes_dark_are_counted(tmp_path):
+    files = {f"a/{i}.png": png(flat(value)) for i, value in enumerate([65535] * 8 + [3000, 4000])}
+    (note,) = load_data(write_folder(tmp_path, files), image_size=8).notes
+    assert note.endswith("read as 0..65535; 2 of them reach only 4000, so they are dark")
+
+
 def test_integers_floats_and_8_bits_each_keep_their_own_white(tmp_path):
     files = {
         "a/1.png": png(flat(65535)),
         "a/2.tif": tiff(flat(0.5, np.float32), 1),
-        "a/4.tif": tiff(flat(200, np.int32), 1),
         "a/3.png": saved(flat(77, np.uint8), "PNG"),
     }
     files |= {f"a/{i}.jpg": saved(flat(20, np.uint8), "JPEG") for i in range(8)}
     files |= {"a/pgm.pgm": b"P5 8 8 1000\n" + flat(500).astype(">u2").tobytes()}
     source = write_folder(tmp_path, files)
     loads = [load_data(source, split, image_size=8) for split in ("train", "valid")]
-    assert sorted(greys(loads[0]) + greys(loads[1])) == [20] * 8 + [77, 128, 128, 200, 255]
+    assert sorted(greys(loads[0]) + greys(loads[1])) == [20] * 8 + [77, 128, 128, 255]
     assert (
         loads[0].notes
         == loads[1].notes
         == [
             "1 picture has more than 8 bits (up to 65535): read as 0..65535",
-            "1 picture has 32-bit integers (up to 200): read as 0..255",
             "1 picture has floating-point values (up to 0.5): read as 0..1",
         ]
     )
@@ -379,9 +396,9 @@ def test_floats_are_read_as_0_to_1_or_as_whole_numbers_by_the_largest_of_the_dat
 
 
 @unhurried
-@given(st.lists(st.integers(0, 65535), min_size=1), st.sampled_from([SHORTS, LONGS]))
-def test_white_is_the_smallest_range_that_holds_every_integer(values, kind):
-    white = getattr(white_of([Peak(kind, value) for value in values]), kind)
+@given(st.lists(st.integers(0, 65535), min_size=1))
+def test_white_is_the_smallest_range_that_holds_every_integer(values):
+    white = white_of([Peak(INTEGERS, value) for value in values]).integers
     assert max(values) <= white and all(max(values) > smaller for smaller in WHITES if smaller < white)
 
 

@@ -1,12 +1,13 @@
 """Any picture as 8-bit RGB: deep integers and floats are scaled by one rule, transparency falls onto white.
 
 A picture is deep if its samples take more than 8 bits. Its file does not say which value is white: 12-bit cameras write
-16-bit files, and floats are in 0..1 or in 0..255. So white is decided for a whole data set, never picture by picture:
+16-bit files, and floats are in 0..1 or in 0..255. So white is decided for a whole data set, never picture by picture,
+once for each kind of samples:
 
-    integers   white is the smallest of 255, 1023, 4095, 16383 and 65535 that no deep picture of the data set exceeds;
-               those of 16 and of 32 bits have a white each
+    integers   16 bits: the smallest of 255, 1023, 4095, 16383 and 65535 that no deep picture of the data set exceeds
+    wide       integers of 32 bits: likewise
     floats     likewise, or 1 if none is above 16: no picture of 0..255 is that dark
-    PGM, PPM   white is the maximum in the header, unless that is 65535, the most that fits
+    declared   PGM: Pillow scales by the maximum in the header, unless that is 65535, which is all that fits
 
     pictures ──peak──> (kind, largest value) ──white_of──> White ──to_rgb──> RGB, black 0, white 255
 
@@ -31,9 +32,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 WHITES = (255, 1023, 4095, 16383, 65535)
 DARKEST = 16  # floats up to here are meant as 0..1
 STRAY = 0.01  # of white; how far floats may exceed the range
-# Kinds of deep samples: integers of 16 and of 32 bits, floats, and integers whose maximum the file declares.
-SHORTS, LONGS, FLOATS, DECLARED = "shorts", "longs", "floats", "declared"
-WHAT = {SHORTS: "more than 8 bits", LONGS: "32-bit integers", FLOATS: "floating-point values"}
+INTEGERS, WIDE, FLOATS, DECLARED = "integers", "wide", "floats", "declared"  # kinds of deep samples
+WHAT = {INTEGERS: "more than 8 bits", WIDE: "32-bit integers", FLOATS: "floating-point values"}
 OPAQUE = 65535  # of 16 bits
 BITS, PHOTOMETRIC, PLANES, SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF
 
@@ -49,8 +49,8 @@ class Peak(NamedTuple):
 class White:
     """The value that is white in a data set's deep pictures; None if it has no picture of that kind."""
 
-    shorts: int | None = None
-    longs: int | None = None
+    integers: int | None = None
+    wide: int | None = None
     floats: int | None = None
     declared: int = 65535  # Pillow scales these itself
 
@@ -69,7 +69,10 @@ def white_notes(peaks: Sequence[Peak | None], white: White) -> list[str]:
     for kind, what in WHAT.items():
         if values := [peak.value for peak in peaks if peak and peak.kind == kind]:
             who = "1 picture has" if len(values) == 1 else f"{len(values)} pictures have"
-            lines.append(f"{who} {what} (up to {max(values):.6g}): read as 0..{getattr(white, kind)}")
+            top = getattr(white, kind)
+            dark = [value for value in values if value <= top / 16 and top > 255]
+            also = f"; {len(dark)} of them reach only {max(dark):.6g}, so they are dark" if dark else ""
+            lines.append(f"{who} {what} (up to {max(values):.6g}): read as 0..{top}{also}")
     return lines
 
 
@@ -82,15 +85,17 @@ def _white(kind: str, largest: float) -> int:
 
 def depth(image: Image.Image) -> str | None:
     """The kind of samples of a picture that is not yet decoded, by its header; None if they have 8 bits or fewer."""
-    tiles = _tiles(image)
+    tiles, tags = _tiles(image), image.tag_v2 if image.format == "TIFF" else {}
     if image.mode == "F":
         return FLOATS
     if image.mode.startswith("I"):
         declared = tiles and tiles[0][0].startswith("ppm") and tiles[0][3][-1] < 65535
-        return DECLARED if declared else LONGS if image.mode == "I" else SHORTS
-    tags = image.tag_v2 if image.format == "TIFF" else {}
+        narrow = (
+            image.mode != "I" or image.format == "PPM" or tags.get(BITS) == (16,)
+        )  # 16 bits with a sign have mode I
+        return DECLARED if declared else INTEGERS if narrow else WIDE
     odd = set(tags.get(SAMPLE_FORMAT, ())) == {2} or (tags.get(PLANES) == 2 and max(tags.get(BITS, ())) > 8)
-    return SHORTS if odd or (image.format in ("PNG", "TIFF", "PPM") and ";16" in _rawmode(tiles)) else None
+    return INTEGERS if odd or (image.format in ("PNG", "TIFF", "PPM") and ";16" in _rawmode(tiles)) else None
 
 
 def peak(image: Image.Image) -> Peak | None:
