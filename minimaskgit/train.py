@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.max_steps is not None and not options.resume and everyone.is_main_process:
         print(whole_time(options.config, limited, out, stages))
     if done:
-        everyone.print(f"done: {out}; next: python -m minimaskgit.generate --run {out}")
+        able = (out / "transformer" / "model.safetensors").exists()
+        following = f"generate --run {out}" if able else f"train --resume --out {out}"
+        everyone.print(f"done: {out}; next: python -m minimaskgit.{following}")
     else:
         everyone.print(f"stopped early: {out}; --resume continues")
     everyone.destroy_process_group()

@@ -19,7 +19,7 @@ from tyro._errors import ParseErrorEvent, on_parse_error  # not public, so pypro
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.help import help_text, parser_of
-from minimaskgit.common.refusals import refusal
+from minimaskgit.common.refusals import empty_path, refusal, words
 
 Options = TypeVar("Options")
 UNPRINTABLE = (errno.EPIPE, errno.ENOSPC, errno.EBADF)  # errors of printing: to no reader, a full disk, nowhere
@@ -37,6 +37,9 @@ def parse(
     if asked := {"-h", "--help", "--help-all"}.intersection(token.replace("_", "-") for token in given):
         print(help_text(command, parser_of(options, default), everything="--help-all" in asked), flush=True)
         sys.exit(0)
+
+    if "" in words(given) and (line := empty_path(parser_of(options, default), given)):
+        raise UserError(line)
 
     def refuse(event: ParseErrorEvent) -> None:
         if line := refusal(event, parser_of(options, default), given):

@@ -3,6 +3,7 @@
 tyro's event ──> unknown option --lable; did you mean --label?    --count three: expected a whole number
 """
 
+import re
 from argparse import Action, ArgumentParser
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -26,6 +27,21 @@ def refusal(event: tyro.ParseErrorEvent, parser: ArgumentParser, argv: Sequence[
         case tyro.InvalidChoice() | tyro.BadValue() | tyro.InstantiationFailure() if event.argument:
             action = named[event.argument.lowered.name_or_flags[-1]]
             return f"{' '.join([name_of(action), *given(action, words(argv))])}: expected {expected(action)}"
+    return None
+
+
+def empty_path(parser: ArgumentParser, argv: Sequence[str]) -> str | None:
+    """Which path is empty, as from a shell variable that is not set: for Python that is the current folder."""
+    paths = {
+        name: action
+        for action in parser._actions
+        for name in action.option_strings or [""]
+        if action.metavar and "PATH" in action.metavar
+    }
+    for option, value in pairwise(["", *words(argv)]):
+        name = option if option.startswith("--") else ""
+        if value == "" and name in paths:
+            return f"{name_of(paths[name])} '': expected a path; . is the current folder"
     return None
 
 
@@ -54,7 +70,7 @@ def unknown(tokens: Sequence[str], named: Mapping[str, Action], words: Sequence[
 
 def given(action: Action, words: Sequence[str]) -> list[str]:
     """What follows the last use of an option, up to the next option."""
-    last = max(i for i, word in enumerate(words) if word in action.option_strings)
+    last = max((i for i, word in enumerate(words) if word in action.option_strings), default=-1)
     values = list(takewhile(lambda word: not word.startswith("--"), words[last + 1 :]))
     values = values[: action.nargs] if isinstance(action.nargs, int) else values
     return [value if value.isprintable() and value else repr(value) for value in values]
@@ -62,8 +78,8 @@ def given(action: Action, words: Sequence[str]) -> list[str]:
 
 def expected(action: Action) -> str:
     """The value that an option takes, in words."""
-    kinds = {"INT": "whole number", "PATH": "path", "STR": "value"}
-    kind = next((words for name, words in kinds.items() if name in action.metavar), "number")
+    kinds = {"INT": "whole number", r"^\d+\.\.\d+": "whole number", "PATH": "path", "STR": "value"}
+    kind = next((words for name, words in kinds.items() if re.search(name, action.metavar)), "number")
     if choices := choices_of(action):
         return f"one of {', '.join(choices)}"
     return (
