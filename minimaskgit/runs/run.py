@@ -8,6 +8,7 @@ runs/demo/  config.json  labels.json  data.json (what it learned from: origin.py
 """
 
 import json
+import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def chosen_work_folder(run: Path | None, pretrained: str | None) -> Path:
 
 def check_outside_of_package(option: str, path: Path, advice: str = "choose another folder") -> None:
     """UserError for a path in the folder of the pretrained weights."""
-    if path.resolve().is_relative_to(PRETRAINED.resolve()):
+    if Path(os.path.realpath(path)).is_relative_to(PRETRAINED.resolve()):  # resolve() fails on a circle of links
         raise UserError(
             f"{option} {path} is in the folder of the pretrained weights, where nothing is written; {advice}"
         )
