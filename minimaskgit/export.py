@@ -17,7 +17,7 @@ from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import check_output_folder, write_json, write_text
 from minimaskgit.measuring.evaluation import Options as EvaluateOptions
-from minimaskgit.measuring.evaluation import evaluate, table
+from minimaskgit.measuring.evaluation import check_options, evaluate, table
 from minimaskgit.runs.checks import checked
 from minimaskgit.runs.config import Config, Samples, first_difference
 from minimaskgit.runs.models import load_model, save_model
@@ -32,8 +32,8 @@ MODELS = {
     "transformer": Transformer,
     "autoregressive": Transformer,
     "classifier": Classifier,
-    "judge/classifier": Classifier,
 }
+DECODERS = ("maskgit", "autoregressive")
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.out.exists():
         raise UserError(f"--out {options.out} already exists; remove it, or choose another name")
     run = open_run(options.run, options.device)
-    load_judge(run)  # trains the judge if the run has none yet
-    for name, kind in MODELS.items():
-        model = load_model(kind, run.folder / name).to(torch.bfloat16)
-        save_model(model, options.out / name)
+    measured = [EvaluateOptions(options.out, samples=options.samples, decoder=name) for name in DECODERS]
+    for how in measured:
+        check_options(run, how)
+    models = {name: load_model(kind, run.folder / name) for name, kind in MODELS.items()}
+    models["judge/classifier"] = load_judge(run)  # trains the judge if the run has none yet
+    for name, model in models.items():
+        save_model(model.to(torch.bfloat16), options.out / name)
         shutil.copy(run.folder / name / "evaluation.json", options.out / name)
     for name in ("config.json", "labels.json"):
         shutil.copy(run.folder / name, options.out)
     exported = open_run(options.out, options.device)
-    results = [
-        evaluate(exported, EvaluateOptions(exported.folder, samples=options.samples, decoder=decoder))
-        for decoder in ("maskgit", "autoregressive")
-    ]
+    results = [evaluate(exported, how) for how in measured]
     shutil.rmtree(options.out / "evaluation")  # the cached reference
     write_json(options.out / "evaluation.json", results)
     write_text(options.out / "README.md", card(options, run.config, results))

@@ -328,6 +328,7 @@ def test_the_figure_explains_why_bert_fails_and_can_show_any_schedules(done):
     [
         (["--schedules", "sine"], "--schedules sine: expected one or more of exponential, cubic"),
         (["--samples", "0"], "--samples 0: expected 2 or more"),
+        (["--samples", "2"], "--samples 2: expected 20 or more"),
         (["--samples", "19"], "two for each of 10 classes"),
         (["--steps", "65"], "--steps 65: expected 1 to 64"),
         (["--steps", "0"], "--steps 0: expected 1 to 64"),
