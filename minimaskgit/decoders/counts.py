@@ -1,0 +1,44 @@
+"""How many tokens stay masked after a step of decoding: int64 (B,) from a `View` and its priorities (lesson 10)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from minimaskgit.decoders.loop import Counts, View
+from minimaskgit.decoders.orders import entropies
+from minimaskgit.decoding import num_to_mask
+from minimaskgit.schedules import Schedule
+
+
+def scheduled(schedule: Schedule) -> Counts:
+    """floor(U gamma(r)): the paper's, with any mask schedule (section 3.3)."""
+
+    def counts(view: View, priority: Tensor) -> Tensor:
+        return num_to_mask((~view.given).sum(1), (~view.known).sum(1), view.step, view.steps, schedule)
+
+    return counts
+
+
+def arcsine(view: View, priority: Tensor) -> Tensor:
+    """U - floor(U 2/pi asin(r)), with at least t+1 tokens known: the few first, many last of the Halton paper."""
+    unknown = (~view.given).sum(1)
+    kept = (unknown.double() * (2 / math.pi * math.asin(view.progress)) + 1e-9).floor().long().clamp(min=view.step + 1)
+    return torch.minimum((unknown - kept).clamp(min=0), ((~view.known).sum(1) - 1).clamp(min=0))
+
+
+def entropy_bound(bound: float) -> Counts:
+    """Keep the largest set of tokens, greatest priority first, with sum H - max H <= bound nats (arXiv 2505.24857).
+
+    Tokens drawn at once are wrong together by at most this much: it bounds their mutual information. At least one token
+    is kept in each step, and the last step keeps all that are left.
+    """
+
+    def counts(view: View, priority: Tensor) -> Tensor:
+        order = priority.masked_fill(view.known, -torch.inf).argsort(dim=1, descending=True)  # unknown tokens first
+        unknown = (~view.known).gather(1, order)
+        doubt = entropies(view).gather(1, order).masked_fill(~unknown, 0.0)
+        within = (doubt.cumsum(1) - doubt.cummax(1).values <= bound) & unknown  # monotone: both sides only grow
+        return unknown.sum(1) - within.sum(1).clamp(min=1).minimum(unknown.sum(1))
+
+    return counts

@@ -1,0 +1,37 @@
+"""With what noise tokens are drawn: logits (B, N, K) and progress r to the logits to draw from (lesson 10)."""
+
+import torch
+from torch import Tensor
+
+from minimaskgit.decoders.loop import Sampling
+from minimaskgit.decoding import TEMPERATURE
+
+
+def tempered(temperature: float = 1.0, top_p: float = 1.0) -> Sampling:
+    """Logits over `temperature`, and only the fewest codes whose probabilities add up to `top_p` (nucleus sampling)."""
+
+    def sampling(logits: Tensor, r: float) -> Tensor:
+        logits = logits.float() / temperature
+        if top_p >= 1:
+            return logits
+        ordered, codes = logits.sort(dim=-1, descending=True)
+        before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)  # of all likelier codes
+        outside = (before >= top_p).scatter(-1, codes, before >= top_p)
+        return logits.masked_fill(outside, -torch.inf)
+
+    return sampling
+
+
+def moment(temperature: float = TEMPERATURE) -> Sampling:
+    """p^beta, beta = 1 + 1/alpha with alpha = temperature (1 - r), and p in the last step; for `orders.moment`."""
+
+    def sampling(logits: Tensor, r: float) -> Tensor:
+        alpha = temperature * (1 - r)
+        return logits.float() * (1 + 1 / alpha) if alpha > 0 else logits.float()
+
+    return sampling
+
+
+def late_guidance(weight: float, start: float = 0.5):
+    """Guidance `weight` from progress `start` on, none before: early guidance hurts (arXiv 2507.08965)."""
+    return lambda r: weight if r > start else 0.0
