@@ -1,7 +1,7 @@
 """Decoders after the paper: other answers to its four questions, in one loop (lesson 10).
 
-    which tokens to keep   orders.py       confidence, margin, entropy, random, Halton, moment
-    how many               counts.py       a mask schedule, or as many as the entropy allows
-    with what noise        sampling.py     temperature, top-p, guidance by step
-    whether to take back   correction.py   never, ReMDM, a critic
+which tokens to keep   orders.py       confidence, margin, entropy, random, Halton, moment
+how many               counts.py       a mask schedule, or as many as the entropy allows
+with what noise        sampling.py     temperature, top-p, guidance by step
+whether to take back   correction.py   never, ReMDM, a critic
 """

@@ -99,8 +99,10 @@ def halton_order(height: int, width: int) -> Tensor:
     i = 0
     while len(seen) < height * width:
         i += 1
-        row, column = (size * digits // whole for size, (digits, whole) in
-                       ((height, radical_inverse(i, 2)), (width, radical_inverse(i, 3))))
+        row, column = (
+            size * digits // whole
+            for size, (digits, whole) in ((height, radical_inverse(i, 2)), (width, radical_inverse(i, 3)))
+        )
         seen[row * width + column] = None
     return torch.tensor(list(seen))
 
