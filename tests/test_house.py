@@ -26,8 +26,18 @@ COMMANDS = (
     "__main__",
     "notebook",
 )
-FLOORS = {"common": 0, "rivals": 2, "data": 2, "runs": 3, "grading": 3, "figures": 4, "training": 5, "measuring": 6}
-FLOORS |= dict.fromkeys(PAPER, 1) | dict.fromkeys((*COMMANDS, "notebook"), 7)
+FLOORS = {
+    "common": 0,
+    "decoders": 2,
+    "rivals": 2,
+    "data": 2,
+    "runs": 3,
+    "grading": 3,
+    "figures": 4,
+    "training": 5,
+    "measuring": 6,
+}
+FLOORS |= {"decoders": 2} | dict.fromkeys(PAPER, 1) | dict.fromkeys((*COMMANDS, "notebook"), 7)
 
 
 def module_of(path: Path) -> str:

@@ -52,7 +52,7 @@ def halton(view: View) -> Tensor:
 
     Each sample starts elsewhere: its sequence is rolled by a random number of positions. arXiv 2503.17076.
     """
-    batch, num_tokens = view.tokens.shape
+    num_tokens = view.tokens.shape[1]
     side = int(num_tokens**0.5)
     if side * side != num_tokens:
         raise ValueError(f"{num_tokens} tokens are not a square grid, which the Halton order needs")
@@ -70,7 +70,10 @@ def moment(temperature: float = TEMPERATURE) -> Order:
     """
 
     def order(view: View) -> Tensor:
-        beta = 1 + 1 / (temperature * (1 - view.progress))
+        alpha = temperature * (1 - view.progress)
+        if alpha == 0:  # the last step, or no noise: the surest positions
+            return view.log_probabilities().amax(-1)
+        beta = 1 + 1 / alpha
         scores = (beta * view.log_probabilities()).logsumexp(-1)
         return scores + gumbel_noise(scores.shape, scores.device, view.generator)
 

@@ -1,5 +1,7 @@
 """With what noise tokens are drawn: logits (B, N, K) and progress r to the logits to draw from (lesson 10)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,6 @@ def moment(temperature: float = TEMPERATURE) -> Sampling:
     return sampling
 
 
-def late_guidance(weight: float, start: float = 0.5):
+def late_guidance(weight: float, start: float = 0.5) -> Callable[[float], float]:
     """Guidance `weight` from progress `start` on, none before: early guidance hurts (arXiv 2507.08965)."""
     return lambda r: weight if r > start else 0.0

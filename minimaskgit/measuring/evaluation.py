@@ -12,12 +12,13 @@ of published FIDs. Everything is measured twice, on generated images and on the 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.machine import machine
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
+from minimaskgit.decoders.named import DecoderName
 from minimaskgit.measuring.networks import cached_reference, feature_names, inception_network, judge_network, look
 from minimaskgit.measuring.pictures import held_out, sample, training_pictures
 from minimaskgit.measuring.samplers import (
@@ -37,8 +38,8 @@ from minimaskgit.measuring.scores import (
     picture_scores,
     tokenizer_scores,
 )
-from minimaskgit.runs.choices import choose_labels, decoding_settings
-from minimaskgit.runs.config import Samples, ScheduleName, Seed, Strength
+from minimaskgit.runs.choices import PAPERS_SAMPLING, choose_labels, chosen_decoder, decoding_settings
+from minimaskgit.runs.config import Fraction, Rate, Samples, ScheduleName, Seed, Share, Strength
 from minimaskgit.runs.run import Run
 from minimaskgit.training.judge import load_judge
 
@@ -73,7 +74,8 @@ class Options:
     metrics: tuple[str, ...] = ()
     samples: Samples = 2000  # number of generated images, the classes in turn
     reference: Samples = 10_000  # held-out real images to compare with, at most half of all held-out images
-    decoder: Literal["maskgit", "autoregressive", "gan", "diffusion"] = "maskgit"  # model that generates
+    # decoder or model
+    decoder: Literal[DecoderName, "autoregressive", "gan", "diffusion"] = "maskgit"
     features: Literal["classifier", "inception"] = "classifier"  # network for FD, IS, precision, recall and so on
     # nearest neighbours (default: 3 for precision and recall, 5 for density and coverage, as published)
     k: int | None = None
@@ -81,6 +83,9 @@ class Options:
     schedule: ScheduleName | None = None  # MaskGIT's mask schedule (default: the run's)
     temperature: Strength | None = None  # temperature of MaskGIT's choice noise at the first step (default: the run's)
     guidance: Strength | None = None  # MaskGIT's classifier-free guidance weight (default: the run's)
+    sampling_temperature: Rate = 1.0  # temperature of MaskGIT's distributions that tokens are drawn from
+    top_p: Share = 1.0  # draw only from the likeliest codes whose probabilities add up to this
+    guidance_start: Fraction = 0.0  # progress, 0 to 1, at which guidance begins
     seed: Seed = 0  # seed of the generated images, and of the classifier that CAS trains
     json: Path | None = None  # JSON file to write (default: RUN/evaluation/DECODER.json)
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps
@@ -162,11 +167,15 @@ def check_neighbours(metrics: Sequence[str], k: int | None, count: int) -> None:
 
 def make_sampler(run: Run, options: Options) -> Sampler:
     """The requested sampler; UserError if its model is not trained or does not have a given setting."""
-    if options.decoder == "maskgit":
-        return maskgit_sampler(run, decoding_settings(run.config.decoding, options))
-    for name in ("steps", "schedule", "temperature", "guidance"):
-        if getattr(options, name) is not None and (options.decoder, name) != ("diffusion", "steps"):
-            raise UserError(f"--{name} is a MaskGIT setting; leave it out with --decoder {options.decoder}")
+    if options.decoder in get_args(DecoderName):
+        settings = decoding_settings(run.config.decoding, options)
+        decoder, extras = chosen_decoder(settings, options)
+        return maskgit_sampler(run, settings, decoder, **extras)
+    without = dict.fromkeys(("steps", "schedule", "temperature", "guidance")) | PAPERS_SAMPLING
+    for name, value in without.items():
+        if getattr(options, name) != value and (options.decoder, name) != ("diffusion", "steps"):
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} is a MaskGIT setting; leave it out with --decoder {options.decoder}")
     if options.decoder == "autoregressive":
         return autoregressive_sampler(run)
     if options.decoder == "gan":

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from minimaskgit import autoregressive
 from minimaskgit.common.errors import UserError
-from minimaskgit.decoding import Step, decode, decode_steps
+from minimaskgit.decoders import loop
+from minimaskgit.decoders.loop import Decoder
+from minimaskgit.decoding import Step, decode_steps
 from minimaskgit.rivals import diffusion, gan
 from minimaskgit.runs.choices import check_steps
 from minimaskgit.runs.config import DecodingConfig, decoding_arguments
@@ -34,10 +36,17 @@ def generate(
     labels: Tensor,
     settings: DecodingConfig,
     generator: torch.Generator,
+    decoder: Decoder | None = None,
 ) -> tuple[list[Step], Tensor]:
-    """Generate images with MaskGIT; return all decoding steps and the final images (B, 3, H, W)."""
+    """Generate images with MaskGIT; return all decoding steps and the final images (B, 3, H, W).
+
+    decoder: one of those after the paper; by default the paper's.
+    """
     with run.autocast():
-        steps = list(decode_steps(model, labels, **decoding_arguments(settings), generator=generator))
+        if decoder is None:
+            steps = list(decode_steps(model, labels, **decoding_arguments(settings), generator=generator))
+        else:
+            steps = list(loop.run(decoder, model, labels, steps=settings.steps, generator=generator))
         return steps, tokenizer.decode(steps[-1].tokens)
 
 
@@ -66,14 +75,13 @@ class Sampler:
     draw: Draw
 
 
-def maskgit_sampler(run: Run, settings: DecodingConfig) -> Sampler:
-    """Parallel decoding; UserError for more steps than tokens."""
+def maskgit_sampler(run: Run, settings: DecodingConfig, decoder: Decoder | None = None, **extras) -> Sampler:
+    """Parallel decoding; UserError for more steps than tokens. decoder: as in `generate`; extras: its settings."""
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(settings.steps, model.num_tokens)
-    make = partial(decode, model, **decoding_arguments(settings))
-    draw = lambda labels, generator: tokenizer.decode(make(labels, generator=generator))
+    draw = lambda labels, generator: generate(run, tokenizer, model, labels, settings, generator, decoder)[1]
     parts = [model, tokenizer.quantizer, tokenizer.decoder]
-    return _sampler(run, "maskgit", settings.steps, asdict(settings), parts, draw)
+    return _sampler(run, "maskgit", settings.steps, asdict(settings) | extras, parts, draw)
 
 
 def autoregressive_sampler(run: Run, cache: bool = True) -> Sampler:

@@ -7,8 +7,14 @@ from torch import Tensor
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.data.sources import find_classes
+from minimaskgit.decoders.loop import Decoder
+from minimaskgit.decoders.named import decoder
 from minimaskgit.runs.config import DecodingConfig, decoding_arguments
 from minimaskgit.runs.run import Run
+from minimaskgit.schedules import SCHEDULES
+
+# Settings that the paper does not have, at values with which they do nothing.
+PAPERS_SAMPLING = {"guidance_start": 0.0, "sampling_temperature": 1.0, "top_p": 1.0}
 
 
 def decoding_options(run: Run, settings: DecodingConfig, seed: int) -> dict:
@@ -21,6 +27,15 @@ def decoding_settings(default: DecodingConfig, options: object) -> DecodingConfi
     names = ("steps", "schedule", "temperature", "guidance")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     return replace(default, **given)
+
+
+def chosen_decoder(settings: DecodingConfig, options: object) -> tuple[Decoder | None, dict]:
+    """A command's decoder and its settings beyond the paper's; None for the paper's own."""
+    extras = {name: getattr(options, name) for name in PAPERS_SAMPLING}
+    if options.decoder == "maskgit" and extras == PAPERS_SAMPLING:
+        return None, {}
+    how = {"schedule": SCHEDULES[settings.schedule], "temperature": settings.temperature, "guidance": settings.guidance}
+    return decoder(options.decoder, **how, **extras), {"decoder": options.decoder, **extras}
 
 
 def check_steps(steps: int, num_tokens: int) -> None:

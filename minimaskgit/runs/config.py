@@ -28,6 +28,7 @@ Count = Annotated[int, Field(ge=0), tyro.conf.arg(metavar="INT>=0")]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False), tyro.conf.arg(metavar="FLOAT>0")]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False), tyro.conf.arg(metavar="FLOAT>=0")]
 Fraction = Annotated[float, Field(ge=0, le=1), tyro.conf.arg(metavar="0.0..1.0")]
+Share = Annotated[float, Field(gt=0, le=1), tyro.conf.arg(metavar="0.0..1.0")]  # a fraction, but not 0
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1), tyro.conf.arg(metavar="0..2^63-1")]  # what torch and numpy both take
 # More than that can overflow the logits.
 Strength = Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False), tyro.conf.arg(metavar="0.0..10000.0")]
