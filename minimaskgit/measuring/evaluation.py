@@ -170,7 +170,7 @@ def make_sampler(run: Run, options: Options) -> Sampler:
     if options.decoder in get_args(DecoderName):
         settings = decoding_settings(run.config.decoding, options)
         decoder, extras = chosen_decoder(settings, options)
-        return maskgit_sampler(run, settings, decoder, **extras)
+        return maskgit_sampler(run, settings, decoder, extras)
     without = dict.fromkeys(("steps", "schedule", "temperature", "guidance")) | PAPERS_SAMPLING
     for name, value in without.items():
         if getattr(options, name) != value and (options.decoder, name) != ("diffusion", "steps"):

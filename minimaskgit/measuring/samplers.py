@@ -75,13 +75,15 @@ class Sampler:
     draw: Draw
 
 
-def maskgit_sampler(run: Run, settings: DecodingConfig, decoder: Decoder | None = None, **extras) -> Sampler:
+def maskgit_sampler(
+    run: Run, settings: DecodingConfig, decoder: Decoder | None = None, extras: dict | None = None
+) -> Sampler:
     """Parallel decoding; UserError for more steps than tokens. decoder: as in `generate`; extras: its settings."""
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(settings.steps, model.num_tokens)
     draw = lambda labels, generator: generate(run, tokenizer, model, labels, settings, generator, decoder)[1]
     parts = [model, tokenizer.quantizer, tokenizer.decoder]
-    return _sampler(run, "maskgit", settings.steps, asdict(settings) | extras, parts, draw)
+    return _sampler(run, "maskgit", settings.steps, asdict(settings) | (extras or {}), parts, draw)
 
 
 def autoregressive_sampler(run: Run, cache: bool = True) -> Sampler:
