@@ -1,18 +1,27 @@
 """Decoders after the paper: each part against its formula, and the laws of decoding for all of them (lesson 10)."""
 
+import json
+from dataclasses import replace
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from canvas import MODEL, C, K, N, known_regions, some_labels
+from command_line import error_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from strategies import seeds
 from tiny import FixedLogits, generator
 
+from minimaskgit import evaluate, generate
 from minimaskgit.decoders import correction, counts, orders, sampling
 from minimaskgit.decoders.loop import Decoder, View, run
+from minimaskgit.decoders.named import DecoderName
 from minimaskgit.decoding import decode, decode_steps, mask_plan
+from minimaskgit.runs.choices import chosen_decoder
+from minimaskgit.runs.config import DecodingConfig
 from minimaskgit.schedules import cosine, linear
 
 model_runs = settings(max_examples=30)
@@ -226,3 +235,31 @@ def test_tokens_are_taken_back_as_often_as_remdm_says():
     }.items():
         found = rule(shown).float().mean(0)[: N - 2].numpy()
         assert np.abs(found - expected).max() < 4 * 0.5 / 4000**0.5
+
+
+# --- By name, through the commands ---
+
+
+@pytest.mark.parametrize("name", get_args(DecoderName))
+def test_generate_and_evaluate_take_every_decoder_by_name(run_folder, tmp_path, name):
+    generate.main(["--run", str(run_folder), "--count", "2", "--decoder", name, "--out", str(tmp_path / "x.png")])
+    options = ["--run", str(run_folder), "--metrics", "palette", "--samples", "20", "--reference", "20"]
+    evaluate.main([*options, "--decoder", name, "--top-p", "0.9", "--json", str(tmp_path / "x.json")])
+    found = json.loads((tmp_path / "x.json").read_text("utf-8"))
+    assert found["decoder"] == found["decoding"]["decoder"] == name and found["decoding"]["top_p"] == 0.9
+
+
+@pytest.mark.parametrize("option", ["--top-p", "--guidance-start", "--sampling-temperature"])
+def test_other_models_have_no_sampling_settings(run_folder, capsys, option):
+    arguments = ["--run", str(run_folder), "--decoder", "gan", "--metrics", "palette", "--samples", "20", option, "0.5"]
+    assert f"{option} is a MaskGIT setting" in error_line(capsys, evaluate, *arguments)
+
+
+def test_top_p_of_0_is_refused_because_no_code_would_be_left(capsys):
+    assert "--top-p 0.0: expected more than 0" in error_line(capsys, generate, "--pretrained", "glyphs", "--top-p", "0")
+
+
+def test_the_papers_settings_give_the_papers_own_loop():
+    options = evaluate.Options()
+    assert chosen_decoder(DecodingConfig(), options) == (None, {})
+    assert chosen_decoder(DecodingConfig(), replace(options, guidance_start=0.5))[0] is not None
