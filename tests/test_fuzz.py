@@ -37,6 +37,8 @@ COUNTS = ["1", "3", "0", "-2", "1.5", "many", "", str(10**12)]
 WEIGHTS = ["0", "2.5", "-1", "nan", "inf", "-inf", "1e999", "x"]
 STEPS = ["1", "4", "64", "65", "0", "-1", "nan"]
 SCHEDULES = ["cosine", "bert", "kosine", ""]
+DECODERS = ["maskgit", "halton", "moment", "remdm-conf", "entropy-bound", "vae", ""]
+SHARES = ["0.9", "1", "0", "2", "nan", "x"]
 LABELS = ["heart", "Star", "3", "", "café", "💥", "99", "-1", "a b", "*"]
 FOLDERS = [
     *("new/deep/out", "out", "out.png", "with space", "ü", "kept", "kept/under", "kept.png", "kept.png/under", ""),
@@ -91,7 +93,7 @@ DECODING = {"--steps": STEPS, "--schedule": SCHEDULES, "--temperature": WEIGHTS,
 MACHINE = {"--device": DEVICES, "--precision": PRECISIONS}
 PICTURE = {"--out": FILES, "--gif": FILES, "--seed": SEEDS, "--count": COUNTS, "--label": LABELS}
 GRAMMAR = {
-    "generate": {"--run": RUNS, **PICTURE, **DECODING, **MACHINE},
+    "generate": {"--run": RUNS, "--decoder": DECODERS, "--top-p": SHARES, **PICTURE, **DECODING, **MACHINE},
     "edit": {
         **{"--run": RUNS, "--image": IMAGES, "--box": BOXES, "--mask": IMAGES, "--outpaint": BOXES, "--sample": COUNTS},
         **{"--start-step": STEPS, "--dilate": COUNTS, "--stride": COUNTS, "--inpaint": None, "--rival": None},
@@ -99,7 +101,13 @@ GRAMMAR = {
     },
     "evaluate": {
         **{"--run": RUNS, "--metrics": ["fd", "palette", "class", "fdd", ""], "--samples": ["20", *COUNTS]},
-        **{"--reference": ["20", *COUNTS], "--decoder": ["maskgit", "gan", "vae"], "--k": COUNTS, "--json": FILES},
+        **{
+            "--reference": ["20", *COUNTS],
+            "--decoder": [*DECODERS, "gan", "diffusion"],
+            "--top-p": SHARES,
+            "--k": COUNTS,
+            "--json": FILES,
+        },
         **({"--seed": SEEDS} | DECODING | MACHINE),
     },
     "compare": {
