@@ -41,6 +41,7 @@ def said(notes: list[str], *words: str) -> bool:
         ("trainset", "testset"),
         ("Training_Images", "Testing Images"),
         ("TrainImages", "ValidationImages"),
+        ("PetsTrain", "PetsVal"),
         ("train2017", "val2017"),
         ("train", "dev"),
         ("train", "eval"),
@@ -87,6 +88,7 @@ def test_folders_beside_the_splits_are_not_used_and_named(tmp_path):
         {"train/images": 3, "car/images": 2},
         {"train": 3, "train/more": 2, "car": 2},
         {"train/steam": 3, "car": 2},
+        {"contrain/a": 3, "contrain/b": 3, "contest/a": 2},
         {"bullet train/a": 3, "bullet train/b": 3, "crash test/c": 2},
     ],
 )
@@ -127,6 +129,7 @@ def test_an_empty_validation_folder_is_named(tmp_path):
 def test_a_wrapper_is_looked_through(tmp_path, wrapper):
     plant(tmp_path, {f"{wrapper}/cat": 3, f"{wrapper}/dog": 2})
     (tmp_path / "__MACOSX").mkdir()
+    plant(tmp_path, {wrapper: 1})  # a logo
     (tmp_path / "readme.txt").write_text("hello", "utf-8")
     assert everything(tmp_path) == {"cat": 3, "dog": 2}
     assert f"{wrapper}/" in origins(tmp_path)[0]

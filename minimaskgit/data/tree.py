@@ -74,7 +74,7 @@ class Folder:
 
     def walk(self) -> Iterator["Folder"]:
         """This folder and all below it; a real folder comes once, even if several links lead to it."""
-        seen, pending = set(self.above), [self]
+        seen, pending = set(), [self]
         while pending:
             folder = pending.pop()
             if id(folder.listing) not in seen:
