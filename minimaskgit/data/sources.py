@@ -206,7 +206,8 @@ def summary(source: str, train: ImageData, valid: ImageData) -> str:
     lines = [f"data: {source}"]
     for name, data in (("training", train), ("validation", valid)):
         classes = "1 class" if data.num_classes == 1 else f"{data.num_classes} classes"
-        lines.append(f"  {name}: {len(data)} images of {classes} ({data.origin})")
+        images = "1 image" if len(data) == 1 else f"{len(data)} images"
+        lines.append(f"  {name}: {images} of {classes} ({data.origin})")
         lines.append(f"    {_counts(data)}")
     notes = dict.fromkeys(train.notes + valid.notes)  # most are in both
     return "\n".join([*lines, *(f"  {note}" for note in notes)])

@@ -177,7 +177,8 @@ def start_session(
         )
         for split, count in (("train", images.count), ("valid", 2000))
     )
-    accelerator.print(summary(place.source, train_data, valid_data))
+    if home is None:  # otherwise the run has said it
+        accelerator.print(summary(place.source, train_data, valid_data))
     origin = origin_of(config.data, place, folder, train_data, valid_data)
 
     def check_and_remember() -> None:
