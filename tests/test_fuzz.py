@@ -180,16 +180,16 @@ BASE = {
 }
 STRAY = ["--lable", "--help", "--", "stray", "--out", "-5", "--run=", "--seed=--seed"]
 WRITES = {"--out", "--gif", "--json", "--csv", "--feedback", "--junit"}
-# What commands write without being asked where: results of the run, and their default outputs.
+# What commands write without being asked where: results, into the run that they are given, and default outputs.
 UNASKED = {
     "generate": ["generated.png"],
     "edit": ["edit.png"],
-    "evaluate": ["run/evaluation", "run/judge"],
-    "compare": ["run/compare"],
-    "ablate": ["run/ablation", "run/judge", "run/evaluation"],
+    "evaluate": ["RUN/evaluation", "RUN/judge"],
+    "compare": ["RUN/compare"],
+    "ablate": ["RUN/ablation", "RUN/judge", "RUN/evaluation"],
     "grade": ["runs/grades"],
     "train": ["runs"],
-    "export": ["run/judge"],
+    "export": ["RUN/judge"],
 }
 
 
@@ -310,7 +310,8 @@ def may_change(command: str, arguments: list[str]) -> set[str]:
     """The paths, in the folder of work, that a command line may create or change; with what is inside them."""
     named = [value for option, value in itertools.pairwise(arguments) if option in WRITES]
     named += [argument.partition("=")[2] for argument in arguments if argument.partition("=")[0] in WRITES]
-    named += UNASKED.get(command, [])
+    runs = [value for option, value in itertools.pairwise(arguments) if option == "--run"]
+    named += [name.replace("RUN/", f"{run}/") for name in UNASKED.get(command, []) for run in runs or [""]]
     real = [os.path.relpath(os.path.realpath(name)) for name in named if name]
     return {Path(name).as_posix() for name in (*named, *real) if name and name != "."}
 

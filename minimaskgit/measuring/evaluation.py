@@ -97,6 +97,8 @@ def evaluate(run: Run, options: Options) -> dict:
     metrics = check_options(run, options)
     generates, compares = set(metrics) != {"tokenizer"}, bool({*FEATURE_METRICS, "tokenizer"} & set(metrics))
     sampler = make_sampler(run, options) if generates else None
+    if "tokenizer" in metrics:
+        run.tokenizer()  # damaged weights are found before the work
     reference, second = held_out(run, options.reference, options.samples)
     check_neighbours(metrics, options.k, min(options.samples, len(reference.labels), len(second.labels)))
     own = options.features == "classifier"

@@ -27,6 +27,7 @@ from minimaskgit.measuring.samplers import generate
 from minimaskgit.runs.choices import check_steps, choose_labels
 from minimaskgit.runs.config import Batch, DecodingConfig, Positive, Samples, Seed, between, decoding_arguments
 from minimaskgit.runs.run import Run
+from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.estimate import parameters
 from minimaskgit.transformer import Transformer
 
@@ -56,7 +57,7 @@ def folder_of(run_folder: Path, options: Options) -> Path:
 
 def compare(run: Run, options: Options) -> dict:
     """Run the whole comparison and write its files; return the contents of compare.json."""
-    masked, causal = run.transformer(), run.autoregressive()
+    tokenizer, masked, causal = run.tokenizer(), run.transformer(), run.autoregressive()
     settings = run.config.decoding
     steps = options.steps if options.steps is not None else settings.steps
     check_steps(steps, masked.num_tokens)
@@ -73,7 +74,7 @@ def compare(run: Run, options: Options) -> dict:
     }
     print(table(rows))
     folder.mkdir(parents=True, exist_ok=True)
-    paths = draw(run, masked, causal, settings, rows, options, folder)
+    paths = draw(run, tokenizer, masked, causal, settings, rows, options, folder)
     if options.showdown:
         result["showdown"], more = showdown.showdown(run, showdown.Settings(options.samples, seed=options.seed), folder)
         print(showdown.table(result["showdown"]))
@@ -135,6 +136,7 @@ def table(rows: Sequence[dict]) -> str:
 @torch.no_grad()
 def draw(
     run: Run,
+    tokenizer: Tokenizer,
     masked: Transformer,
     causal: Transformer,
     settings: DecodingConfig,
@@ -143,7 +145,7 @@ def draw(
     folder: Path,
 ) -> list[Path]:
     """Write the still picture, the decoding strip and the animation of the race."""
-    tokenizer, labels = run.tokenizer(), choose_labels(run, None, options.shown)
+    labels = choose_labels(run, None, options.shown)
     seeded = lambda: torch.Generator(run.device).manual_seed(options.seed)
     steps, images = generate(run, tokenizer, masked, labels, settings, seeded())
     with run.autocast():
