@@ -189,7 +189,8 @@ def _kept_or_graded(
 
 def _mark(one: Submission, basis: list[str]) -> str:
     """The key of a kept result: a hash of everything that the grade depends on."""
-    return hashlib.sha256("\0".join([one.student, one.source, one.trouble, *basis]).encode()).hexdigest()[:16]
+    text = "\0".join([one.student, one.source, one.trouble, *basis])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]  # names of files may not be UTF-8
 
 
 def _basis(options: Options) -> list[str]:

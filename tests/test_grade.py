@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -124,6 +125,16 @@ def test_an_interrupted_run_resumes_with_the_remaining_students(judge, tmp_path)
     judge.asked.clear()
     run(folder)
     assert sorted(judge.asked) == ["Ada", "Ben", "Go"]
+
+
+def test_a_student_whose_file_name_is_not_utf_8_is_graded_and_written_everywhere(linux, judge, tmp_path, capsys):
+    (tmp_path / "class").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / "class") + b"/caf\xe9.py")).write_text("a = 1", "utf-8")
+    (tmp_path / "class" / "Ada.py").write_text("a = 1", "utf-8")
+    files = [f"--{name}={tmp_path / name}" for name in ("csv", "json", "feedback")]
+    run(tmp_path / "class", *files)
+    assert len(judge.asked) == 2 and len(list((tmp_path / "feedback").iterdir())) == 2
+    assert len(read(tmp_path / "csv")) == 2 and len(json.loads((tmp_path / "json").read_text("utf-8"))["students"]) == 2
 
 
 def test_kept_grades_are_not_taken_over_when_lent_sources_or_weights_change(judge, monkeypatch, tmp_path):

@@ -211,6 +211,12 @@ def test_a_link_stays_and_its_target_is_replaced(here):
     assert not list(here.rglob("*.partial"))
 
 
+def test_a_folder_whose_name_is_not_utf_8_is_refused_because_tensorboard_cannot_write_there():
+    check_output_folder("--out", Path("猫"))
+    with pytest.raises(UserError, match="its name is not UTF-8"):
+        check_output_folder("--out", Path("caf\udce9"))
+
+
 def test_the_longest_name_can_be_written():
     name = "n" * 251 + ".png"
     with atomic_write(Path(name)) as temporary:
@@ -239,13 +245,6 @@ def test_what_a_killed_writer_left_is_removed_after_a_while_and_nothing_else(mon
 # --- Printing ---
 
 
-def run(*arguments: str, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "minimaskgit.generate", *DRAW, *arguments]
-    root = str(Path(cli.__file__).parents[2])
-    environment = os.environ | {"PYTHONPATH": root} | options.pop("env", {})
-    return subprocess.run(command, stderr=subprocess.PIPE, env=environment, timeout=240, **options)
-
-
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
 def test_output_never_fails_for_its_encoding(encoding, monkeypatch, capsys):
     streams = [io.TextIOWrapper(io.BytesIO(), encoding) for _ in range(2)]
@@ -265,12 +264,43 @@ def test_output_never_fails_for_its_encoding(encoding, monkeypatch, capsys):
     assert stop.value.code == 2 and printed == ["?? ? ?", "error: ? ?"]
 
 
-@pytest.mark.slow
+PRINTS = """
+import sys
+from minimaskgit.common import cli
+from minimaskgit.common.errors import UserError
+def work():
+    print("a line")
+    if "large" in sys.argv: print("x" * 100_000)
+    if "refuse" in sys.argv: raise UserError("no")
+    if "exit" in sys.argv: sys.exit(3)
+cli.run(work)
+"""
+
+
+def printing(redirected: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """Print from a process with its output redirected; where it prints must not depend on the shell's settings."""
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2]), "PYTHONUNBUFFERED": ""} | environment
+    command = ["sh", "-c", f'"$0" -c "$@" {redirected}', sys.executable, PRINTS, *arguments]
+    return subprocess.run(command, capture_output=True, env=environment, timeout=60)
+
+
 @pytest.mark.usefixtures("linux")
-def test_a_full_or_closed_stdout_is_an_error_in_one_line():
-    with open("/dev/full", "w", encoding="utf-8") as full:
-        found = run(stdout=full)
-    assert found.returncode == 2 and b"the output cannot be printed" in found.stderr
-    found = run(preexec_fn=lambda: os.close(1))
-    assert found.returncode == 2 and b"stdout is closed" in found.stderr
-    assert b"Traceback" not in found.stderr
+@pytest.mark.parametrize("arguments", [[], ["large"], ["refuse"], ["exit"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_stdout_is_an_error_in_one_line(arguments, unbuffered):
+    found = printing("> /dev/full", *arguments, PYTHONUNBUFFERED=unbuffered)
+    assert found.returncode == 2 and b"error: the output cannot be printed" in found.stderr
+    assert not any(word in found.stderr for word in (b"Traceback", b"Exception ignored"))
+
+
+@pytest.mark.usefixtures("posix")
+def test_a_closed_stdout_is_an_error_in_one_line_and_a_closed_stderr_does_no_harm():
+    for redirected, code in ((">&-", 2), (">&- 2>&-", 2), ("2>&-", 0)):
+        found = printing(redirected)
+        assert found.returncode == code and b"Traceback" not in found.stderr + found.stdout
+        assert (b"error: stdout is closed" in found.stderr) == (redirected == ">&-")
+
+
+@pytest.mark.usefixtures("posix")
+def test_a_reader_who_leaves_ends_the_command_without_an_error_line():
+    assert printing("| true", "large").stderr == b""

@@ -115,6 +115,8 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path 
 def check_output_folder(option: str, path: Path) -> None:
     """UserError unless files can be written in a folder, which need not exist yet; it leaves nothing behind."""
     with _refused(option, path):
+        if str(path).encode("utf-8", "replace").decode() != str(path):
+            raise ValueError("its name is not UTF-8, which TensorBoard and safetensors need")
         if os.path.lexists(path) and not path.is_dir():
             raise UserError(f"{option} {path} is a file; expected a folder, or a name that is free")
         _check_new(path / "any")
