@@ -1,4 +1,4 @@
-"""Decoders after the paper: each part against its formula, and the laws of decoding for all of them (lesson 10)."""
+"""Decoders after the paper: each part against its formula, and the laws of decoding for all of them."""
 
 import json
 from dataclasses import replace
@@ -16,7 +16,7 @@ from strategies import seeds
 from tiny import FixedLogits, generator
 
 from minimaskgit import evaluate, generate
-from minimaskgit.decoders import correction, counts, orders, sampling
+from minimaskgit.decoders import correction, counts, loop, orders, sampling
 from minimaskgit.decoders.loop import Decoder, View, run
 from minimaskgit.decoders.named import DecoderName
 from minimaskgit.decoding import decode, decode_steps, mask_plan
@@ -209,6 +209,27 @@ def test_top_p_keeps_the_fewest_codes_that_reach_it(seed, temperature, top_p):
 
 def test_guidance_begins_late():
     assert [sampling.late_guidance(2.0)(r) for r in (0.25, 0.5, 0.75, 1.0)] == [0.0, 0.0, 2.0, 2.0]
+
+
+def test_the_loop_guides_each_step_by_its_progress(monkeypatch):
+    weights, real = [], loop.guided_logits
+    monkeypatch.setattr(loop, "guided_logits", lambda *rest: weights.append(rest[-1]) or real(*rest))
+    list(run(Decoder(orders.random, PAPER, guidance=sampling.late_guidance(1.5)), MODEL, torch.arange(2), None, 4))
+    assert weights == [0.0, 0.0, 1.5, 1.5]
+
+
+def test_the_loop_draws_from_the_sampling_and_is_sure_by_the_models_own_probabilities():
+    seen, logits = [], torch.randn(N, K, generator=generator(0))
+
+    def order(shown: View) -> torch.Tensor:
+        seen.append(shown)
+        return orders.random(shown)
+
+    surest = Decoder(order, PAPER, sampling.tempered(top_p=1e-6))
+    *_, last = run(surest, FixedLogits(logits, C), torch.zeros(3, dtype=torch.long), None, 4, generator(1))
+    assert last.tokens.equal(logits.argmax(-1).expand(3, -1))
+    for shown in seen:
+        assert shown.sure.allclose(logits.softmax(-1).amax(-1).expand(3, -1))
 
 
 # --- Whether to take back ---
