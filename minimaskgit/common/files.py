@@ -21,7 +21,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from minimaskgit.common.errors import UserError
+from minimaskgit.common.errors import UserError, first_line
 
 ABANDONED = 3600  # seconds without a write, after which a temporary file belongs to a process that was killed
 
@@ -195,7 +195,7 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or (str(error).strip() or type(error).__name__).splitlines()[0]
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def _force_to_disk(path: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from minimaskgit.common.errors import UserError
 from minimaskgit.data.layout import ARCHIVES, Split, arrange, lines_of
 from minimaskgit.data.parquet import english_names
-from minimaskgit.data.splits import NO_SPLIT, Found, by_preference, split_name
+from minimaskgit.data.splits import NO_SPLIT, Found, by_preference, counted, split_name
 from minimaskgit.data.tree import Folder, LeftOut, as_label, as_text, nfc, shown
 
 # Files that often lie beside images and need no word.
@@ -121,12 +121,12 @@ def _not_used(tree: Folder, used: list[Folder]) -> list[str]:
             pending += folder.filled
             empty += [kid.place for kid in folder.folders if not kid.count and split_name(kid.name) != NO_SPLIT]
         else:
-            unused.append(f"{folder.place} ({_images(folder.count)})")
+            unused.append(f"{folder.place} ({counted(folder.count, 'image')})")
     notes = [f"not used: {_listed(unused)}"] if unused else []
     if empty:
         notes.append(f"no images in {_listed(empty)}")
     if loose:
-        notes.append(f"not used: {_images(len(loose))} outside the folders of classes: {_listed(loose, 3)}")
+        notes.append(f"not used: {counted(len(loose), 'image')} outside the folders of classes: {_listed(loose, 3)}")
     names = [name for folder in tree.walk() for name in folder.listing.others]
     if parquet := sorted(shown(name) for name in names if name.lower().endswith(".parquet")):
         notes.append(f"not used: parquet files beside the images: {_listed(parquet)}")
@@ -160,7 +160,7 @@ def _about_classes(split: Split) -> list[str]:
 def _about_validation(split: Split, training: Split, names: dict[str, str]) -> list[str]:
     notes, place = [], split.folder.place
     counts = {id: len(images) for id, images in split.classes.items()}
-    unknown = [f"{shown(id)} ({_images(count)})" for id, count in counts.items() if id not in training.classes]
+    unknown = [f"{shown(id)} ({counted(count, 'image')})" for id, count in counts.items() if id not in training.classes]
     missing = [shown(names.get(id, id)) for id in training.classes if id not in counts]
     unlabelled = sum(folder.count for folder in split.holders) - sum(counts.values())
     if unknown:
@@ -168,12 +168,8 @@ def _about_validation(split: Split, training: Split, names: dict[str, str]) -> l
     if missing:
         notes.append(f"{place} has no images of {_listed(missing)}")
     if unlabelled:
-        notes.append(f"not used: {_images(unlabelled)} of {place} without a label")
+        notes.append(f"not used: {counted(unlabelled, 'image')} of {place} without a label")
     return notes
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
 
 
 def _listed(names: Iterable[str], most: int = 5) -> str:

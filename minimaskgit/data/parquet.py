@@ -22,7 +22,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationE
 from minimaskgit.common.errors import UserError, first_line
 from minimaskgit.data.columns import check_columns, label_dtype
 from minimaskgit.data.labels import has_labels
-from minimaskgit.data.splits import NO_SPLIT, Found, chosen_splits, split_name
+from minimaskgit.data.splits import NO_SPLIT, Found, chosen_splits, counted, split_name
 
 BATCH = 1000  # rows copied at a time: a file may be a single group of rows, larger than memory
 NO_CACHE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
@@ -49,7 +49,7 @@ def open_parquet(names: dict[str, str], source: str, image: str, label: str) -> 
     them, as Tiny ImageNet has it, gives the English names of WordNet ids.
     """
     visible = {path: name for path, name in names.items() if not is_hidden(name)} or names
-    notes = [f"{_counted(len(names) - len(visible))} not used: hidden"] if len(visible) < len(names) else []
+    notes = [f"{counted(len(names) - len(visible), 'file')} not used: hidden"] if len(visible) < len(names) else []
     by_split: dict[str, dict[str, str]] = {}
     for path, name in visible.items():
         by_split.setdefault(split_name(name), {})[path] = name
@@ -144,11 +144,7 @@ def _place(names: list[str]) -> str:
     if len(names) == 1:
         return names[0]
     start = os.path.commonprefix(names).rstrip("0123456789")  # noqa: RUF071 letters, not folders
-    return f"{start}*.parquet ({_counted(len(names))})"
-
-
-def _counted(files: int) -> str:
-    return "1 file" if files == 1 else f"{files} files"
+    return f"{start}*.parquet ({counted(len(names), 'file')})"
 
 
 # ---- Files and folders that fail ----

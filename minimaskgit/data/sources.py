@@ -33,7 +33,7 @@ from minimaskgit.data.labels import find_classes, read_labels
 from minimaskgit.data.layout import ARCHIVES
 from minimaskgit.data.parquet import open_hub, open_parquet, parquet_files
 from minimaskgit.data.reading import decode_all, encoded_images, find_white, read_image
-from minimaskgit.data.splits import Found
+from minimaskgit.data.splits import Found, counted
 from minimaskgit.data.tree import as_path, survey
 
 MEMORY_LIMIT = 4 * 2**30  # bytes of decoded pixels
@@ -206,8 +206,7 @@ def summary(source: str, train: ImageData, valid: ImageData) -> str:
     lines = [f"data: {source}"]
     for name, data in (("training", train), ("validation", valid)):
         classes = "1 class" if data.num_classes == 1 else f"{data.num_classes} classes"
-        images = "1 image" if len(data) == 1 else f"{len(data)} images"
-        lines.append(f"  {name}: {images} of {classes} ({data.origin})")
+        lines.append(f"  {name}: {counted(len(data), 'image')} of {classes} ({data.origin})")
         lines.append(f"    {_counts(data)}")
     notes = dict.fromkeys(train.notes + valid.notes)  # most are in both
     return "\n".join([*lines, *(f"  {note}" for note in notes)])

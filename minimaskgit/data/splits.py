@@ -75,3 +75,8 @@ def chosen_splits(found: Collection[str], source: str) -> dict[str, str]:
 def _words(name: str) -> str:
     """A name in lower case, with its words apart: TrainImages becomes train_images."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things in words: 1 image, 3 images."""
+    return f"1 {what}" if number == 1 else f"{number} {what}s"

@@ -1,4 +1,4 @@
-"""Decoders after the paper: other answers to its four questions, in one loop (lesson 10).
+"""Decoders after the paper: other answers to its four questions, in one loop.
 
 which tokens to keep   orders.py       confidence, margin, entropy, random, Halton, moment
 how many               counts.py       a mask schedule, or as many as the entropy allows

@@ -1,4 +1,4 @@
-"""How many tokens stay masked after a step of decoding: int64 (B,) from a `View` and its priorities (lesson 10)."""
+"""How many tokens stay masked after a step of decoding: int64 (B,) from a `View` and its priorities."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""One loop for all decoders: predict, sample, take back, keep (lesson 10).
+"""One loop for all decoders: predict, sample, take back, keep.
 
     canvas ──> logits ──sampling──> a token for every [MASK] ──order, counts──> some are kept ──┐
       ^                                          correction: some known tokens become [MASK] ──┤

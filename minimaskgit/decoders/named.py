@@ -1,4 +1,4 @@
-"""The decoders by name, as --decoder takes them (lesson 10)."""
+"""The decoders by name, as --decoder takes them."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""With what noise tokens are drawn: logits (B, N, K) and progress r to the logits to draw from (lesson 10)."""
+"""With what noise tokens are drawn: logits (B, N, K) and progress r to the logits to draw from."""
 
 from collections.abc import Callable
 

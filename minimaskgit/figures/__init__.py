@@ -4,7 +4,7 @@ images in [0, 1], tokens, numbers ──sheets, animations, plots──> PIL ima
 """
 
 from minimaskgit.figures.animations import animation, race, race_frame
-from minimaskgit.figures.fonts import class_titles, drawable
+from minimaskgit.figures.fonts import class_titles
 from minimaskgit.figures.formats import check_formats, save_picture, save_png
 from minimaskgit.figures.plots import clouds, curves, planes, rendered, scatter, schedule_plot
 from minimaskgit.figures.sheets import (
@@ -33,7 +33,6 @@ __all__ = [
     "comparison",
     "curves",
     "decoding_strip",
-    "drawable",
     "grid",
     "labelled_rows",
     "masked_canvas",

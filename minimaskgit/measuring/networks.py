@@ -11,7 +11,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from tqdm.auto import tqdm
 
 from minimaskgit.classifier import Classifier
-from minimaskgit.common.errors import UserError
+from minimaskgit.common.errors import UserError, first_line
 from minimaskgit.common.files import atomic_write
 from minimaskgit.data.images import to_float
 from minimaskgit.measuring.pictures import BATCH, Pictures
@@ -45,7 +45,7 @@ def inception_network(device: torch.device) -> Network:
     except ModuleNotFoundError:
         raise UserError(f"--features inception needs torch-fidelity: pip install torch-fidelity, {advice}") from None
     except Exception as error:  # a missing network or a broken download raises many kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"--features inception: the network's weights could not be downloaded ({reason});"
             f" try again with an internet connection, {advice}"

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from minimaskgit.common.errors import UserError
+from minimaskgit.common.errors import UserError, first_line
 from minimaskgit.common.files import atomic_write, write_json, writing
 
 
@@ -36,7 +36,7 @@ def load_model(kind: type[nn.Module], folder: Path) -> nn.Module:
         with contextlib.redirect_stdout(io.StringIO()):  # the mixin prints where it loads from
             return kind.from_pretrained(folder, strict=True).eval()
     except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
-        reason = foreign(folder / "model.safetensors") or str(error).strip().splitlines()[0]
+        reason = foreign(folder / "model.safetensors") or first_line(error)
         raise UserError(f"the weights in {folder} are damaged: {reason}") from None
 
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from minimaskgit.common.errors import UserError
+from minimaskgit.common.errors import UserError, first_line
 from minimaskgit.common.files import atomic_write
 from minimaskgit.runs.models import foreign
 from minimaskgit.training.sharding import share_of, whole
@@ -77,7 +77,7 @@ def load_checkpoint(folder: Path, parts: Mapping[str, Stateful]) -> tuple[int, f
         try:
             return _load(path, parts)
         except DAMAGE as error:
-            reason = foreign(path) or str(error).strip().splitlines()[0]
+            reason = foreign(path) or first_line(error)
             if "Git LFS" in reason:
                 raise UserError(f"{path.parent}: {reason}") from None
             complaint = f"{path} is damaged or not from this run ({reason})"
