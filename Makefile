@@ -13,13 +13,13 @@ JUPYTER := .venv/.jupyter
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo demo-real compare full test test-fast test-gpu mutants lessons lab bench ablate results lint format \
+.PHONY: help setup demo demo-real compare full test test-fast test-gpu mutants lessons lab bench ablate ablate-recipe results lint format \
 	clean distclean FORCE
 
 help: ## show this list
 	@echo "minimaskgit: 'make demo' trains a MaskGIT and draws samples; 'make test' runs the tests."
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  make lesson-3, lab-3, check-3: run lesson 3, open it in JupyterLab, check your answers to its exercises"
 	@echo "  make grade-3 SUBMISSIONS=dir: grade a class's answers to its exercises (lessons/grading.md)"
@@ -71,6 +71,9 @@ check-%: $(READY) # check lessons/exercises/lesson_N.py against the laws of less
 	@test -e lessons/exercises/lesson_$*.py \
 	|| { echo "error: no exercises $*; choose from $$(cd lessons/exercises && ls lesson_*.py | tr '\n' ' ')" >&2; exit 2; }
 	@$(PY) -m pytest tests/laws/test_lesson_$*.py --submission lessons/exercises/lesson_$*.py --timeout 60 $(ARGS)
+
+ablate-recipe: $(READY) ## compare changes of the demo's training (hours; ARGS="--variants rope"); results in runs/recipe
+	@$(PY) -m minimaskgit.recipe $(ARGS)
 
 bench: $(READY) ## measure decoding and training speed; results in runs/bench/MACHINE.json
 	@$(PY) -m minimaskgit.bench $(ARGS)

@@ -70,6 +70,28 @@ SCHEDULES: dict[str, Schedule] = {
 }
 
 
+# --- After the paper: how much to mask in training only ---
+
+
+def arccos(r: Tensor, num_tokens: int | Tensor) -> Tensor:
+    """2/pi arccos(r), more concave than the cosine (Besnier et al. 2025, arXiv 2503.17076)."""
+    return 2 / math.pi * torch.arccos(r)
+
+
+def beta(r: Tensor, num_tokens: int | Tensor) -> Tensor:
+    """A draw from Beta(12, 3), whose mean is 0.8, for r ~ U[0, 1) (AutoNAT, arXiv 2406.05478): its quantile 1 - r."""
+    x = torch.linspace(0, 1, 4097, dtype=torch.double, device=r.device)
+    cumulative = sum(math.comb(14, j) * x**j * (1 - x) ** (14 - j) for j in (12, 13, 14))  # P(Beta(12, 3) <= x)
+    wanted = 1 - r.double()
+    above = torch.searchsorted(cumulative, wanted).clamp(1, len(x) - 1)
+    low, high = cumulative[above - 1], cumulative[above]
+    between = (wanted - low) / (high - low).clamp(min=1e-300)
+    return (x[above - 1] + between * (x[above] - x[above - 1])).to(r.dtype)
+
+
+RATIOS: dict[str, Schedule] = SCHEDULES | {"arccos": arccos, "beta": beta}
+
+
 def _at_least_two(num_tokens: int | Tensor, like: Tensor) -> Tensor:
     # With one token, log N = 0 would lead to a division by zero.
     return torch.as_tensor(num_tokens, dtype=like.dtype, device=like.device).clamp(min=2)

@@ -27,6 +27,18 @@ def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
     return z + (z_q - z).detach()
 
 
+def rotated(z: Tensor, z_q: Tensor) -> Tensor:
+    """As `straight_through`, but the gradient turns and scales with z: the rotation trick (arXiv 2410.06424).
+
+    z_q = |z_q| / |z| R z, where R turns z's direction into z_q's; R and the lengths get no gradient. (..., D)
+    """
+    a, b = F.normalize(z, dim=-1).detach(), F.normalize(z_q, dim=-1).detach()
+    middle = F.normalize(a + b, dim=-1)
+    dot = lambda x, y: (x * y).sum(-1, keepdim=True)
+    turned = z - 2 * dot(z, middle) * middle + 2 * dot(z, a) * b
+    return turned * (z_q.norm(dim=-1, keepdim=True) / z.norm(dim=-1, keepdim=True).clamp(min=1e-6)).detach()
+
+
 def vq_losses(z: Tensor, z_q: Tensor, beta: float) -> tuple[Tensor, Tensor]:
     """Codebook loss |sg(z) - e|^2 and commitment loss beta * |z - sg(e)|^2, means over elements (VQ-VAE equation 3).
 
@@ -55,6 +67,8 @@ class VectorQuantizer(nn.Module):
     l2_norm: look up on the unit sphere (cosine similarity), which uses far more of the codebook (ViT-VQGAN).
     ema: instead of the codebook loss, move each entry to the running mean of its vectors (VQ-VAE appendix A.1).
     revive_after: entries unused for this many training batches restart at random encoder outputs; 0: never.
+    rotate: the encoder's gradient by the rotation trick. linear: the entries are a learned linear map of frozen random
+    vectors, so that all of them move together (SimVQ, arXiv 2411.02038).
     """
 
     def __init__(
@@ -66,13 +80,16 @@ class VectorQuantizer(nn.Module):
         ema: bool = False,
         ema_decay: float = 0.99,
         revive_after: int = 100,
+        rotate: bool = False,
+        linear: bool = False,
     ):
         super().__init__()
         self.beta, self.l2_norm, self.ema, self.ema_decay = beta, l2_norm, ema, ema_decay
-        self.revive_after = revive_after
+        self.revive_after, self.rotate = revive_after, rotate
         self.gather: Callable[[Tensor], Tensor] = lambda x: x  # when training on several GPUs, collects from all
         codebook = torch.randn(num_codes, code_dim)
-        self.codebook = nn.Parameter(F.normalize(codebook, dim=-1), requires_grad=not ema)
+        self.codebook = nn.Parameter(F.normalize(codebook, dim=-1), requires_grad=not (ema or linear))
+        self.map = nn.Linear(code_dim, code_dim, bias=False) if linear else None
         self.register_buffer("idle", torch.zeros(num_codes, dtype=torch.long))  # batches since each entry's last use
         if ema:
             self.register_buffer("ema_count", torch.ones(num_codes))
@@ -81,6 +98,7 @@ class VectorQuantizer(nn.Module):
     def entries(self) -> Tensor:
         """The codebook used for look-up and decoding: (K, D), of unit length if l2_norm."""
         codebook = self.codebook.clone()  # revival changes the original in place before the backward pass needs it
+        codebook = codebook if self.map is None else self.map(codebook)
         return F.normalize(codebook, dim=-1) if self.l2_norm else codebook
 
     def forward(self, z: Tensor) -> Quantized:
@@ -96,7 +114,8 @@ class VectorQuantizer(nn.Module):
             codebook_loss = torch.zeros_like(codebook_loss)
         if self.training:
             self._learn_from(self.gather(z.detach().flatten(0, -2)), self.gather(codes.flatten()))
-        return Quantized(straight_through(z, z_q).movedim(-1, 1), codes, codebook_loss, commitment_loss)
+        out = rotated(z, z_q) if self.rotate else straight_through(z, z_q)
+        return Quantized(out.movedim(-1, 1), codes, codebook_loss, commitment_loss)
 
     @torch.no_grad()
     def _learn_from(self, z: Tensor, codes: Tensor) -> None:
@@ -107,7 +126,7 @@ class VectorQuantizer(nn.Module):
             self.ema_sum.lerp_(torch.zeros_like(self.ema_sum).index_add_(0, codes, z), 1 - self.ema_decay)
             self.codebook.copy_(self.ema_sum / self.ema_count.clamp(min=1e-5)[:, None])
         self.idle.add_(1).masked_fill_(counts > 0, 0)
-        if self.revive_after:
+        if self.revive_after and self.map is None:
             dead = (self.idle >= self.revive_after)[:, None]  # (K, 1)
             fresh = z[torch.randint(len(z), (len(self.codebook),), device=z.device)]  # (K, D)
             self.codebook.copy_(torch.where(dead, fresh, self.codebook))
@@ -204,6 +223,8 @@ class Tokenizer(nn.Module, PyTorchModelHubMixin):
         ema_decay: float = 0.99,
         revive_after: int = 100,
         released_shortcut: bool = False,
+        rotate: bool = False,
+        linear: bool = False,
     ):
         super().__init__()
         self.image_size, self.num_codes = image_size, num_codes
@@ -212,7 +233,9 @@ class Tokenizer(nn.Module, PyTorchModelHubMixin):
             raise ValueError(f"image size {image_size} is not a multiple of the downsampling {self.downsampling}")
         shape = (width, multipliers, blocks, patch, code_dim, released_shortcut)
         self.encoder, self.decoder = Encoder(*shape), Decoder(*shape)
-        self.quantizer = VectorQuantizer(num_codes, code_dim, beta, l2_norm, ema, ema_decay, revive_after)
+        self.quantizer = VectorQuantizer(
+            num_codes, code_dim, beta, l2_norm, ema, ema_decay, revive_after, rotate, linear
+        )
 
     @property
     def grid(self) -> int:

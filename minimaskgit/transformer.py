@@ -17,6 +17,8 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from minimaskgit.positions import QueryKey
+
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, S, D) to (B, heads, S, D / heads)."""
@@ -69,6 +71,8 @@ class Block(nn.Module):
     before each sublayer, which trains faster and without a long warm-up. The parameters are the same.
     """
 
+    query_key: QueryKey | None = None  # positions.py; the paper has none
+
     def __init__(self, width: int, heads: int, mlp_width: int, dropout: float, causal: bool, pre_norm: bool):
         super().__init__()
         self.heads, self.causal, self.pre_norm, self.dropout = heads, causal, pre_norm, dropout
@@ -89,6 +93,8 @@ class Block(nn.Module):
 
     def _attend(self, x: Tensor, cache: KVCache | None, layer: int) -> Tensor:
         q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
+        if self.query_key is not None:
+            q, k = self.query_key(q, k, cache.length if cache else 0)
         causal = self.causal
         if cache is not None:
             k, v = cache.extend(layer, k, v)
@@ -107,6 +113,7 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
 
     num_codes K, num_classes C, num_tokens N; depth L blocks of `width` D with `heads` and `mlp_width`; dropout on
     embeddings, attention and both sublayers. The defaults are the paper's ImageNet-256 model: 172,457,193 parameters.
+    After the paper: qk_norm and rope (positions.py); count_masks tells the model how many tokens are masked.
     """
 
     def __init__(
@@ -121,6 +128,9 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
         dropout: float = 0.1,
         pre_norm: bool = False,
         causal: bool = False,
+        qk_norm: bool = False,
+        rope: bool = False,
+        count_masks: bool = False,
     ):
         super().__init__()
         if width % heads:
@@ -135,6 +145,10 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
         self.blocks = nn.ModuleList(Block(width, heads, mlp_width, dropout, causal, pre_norm) for _ in range(depth))
         self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=1e-6))
         self.bias = nn.Parameter(torch.zeros(num_codes + num_classes + 1))
+        if qk_norm or rope:
+            for block in self.blocks:
+                block.query_key = QueryKey(num_tokens, width // heads, qk_norm, rope)
+        self.masks = nn.Embedding(num_tokens + 1, width) if count_masks and not causal else None
         self.apply(_truncated_normal)
         nn.init.trunc_normal_(self.positions, std=0.02, a=-0.04, b=0.04)
 
@@ -164,6 +178,8 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
         if start and ids.shape[1] > 1:
             raise ValueError(f"{ids.shape[1]} positions for a cache that is not empty; expected one at a time")
         x = self.embedding(ids) + self.positions[start : start + ids.shape[1]]
+        if self.masks is not None:  # added to the class token
+            x = torch.cat([x[:, :1] + self.masks((ids[:, 1:] == self.mask_id).sum(1, keepdim=True)), x[:, 1:]], dim=1)
         x = F.dropout(x if self.pre_norm else self.norm(x), self.dropout, self.training)
         for layer, block in enumerate(self.blocks):
             if self.recompute and self.training:

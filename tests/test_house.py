@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "minimaskgit"
 PAPER = ("schedules", "masking", "tokenizer", "adversary", "classifier", "transformer", "decoding", "autoregressive")
-PAPER += ("editing", "outpainting", "metrics")
+PAPER += ("positions", "editing", "outpainting", "metrics")
 COMMANDS = (
     "train",
     "generate",
@@ -19,6 +19,7 @@ COMMANDS = (
     "compare",
     "evaluate",
     "ablate",
+    "recipe",
     "bench",
     "grade",
     "export",

@@ -182,6 +182,7 @@ def keep_results() -> None:
         "demo/showdown/compare.json demo/showdown/showdown.png demo/showdown/quality.png": "showdown",
         "demo/ablation-quick/ablation.json demo/ablation-quick/ablation.png": "ablation",
         "bench/*.json": "bench",
+        "recipe/recipe.json recipe/recipe.png": "recipe",
         "lessons/times.json": "lessons",
     }
     for patterns, kept in results.items():

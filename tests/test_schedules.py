@@ -4,13 +4,14 @@ import math
 
 import oracles
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import canvas_sizes, fractions, schedule_names
 
 from minimaskgit import schedules
-from minimaskgit.schedules import SCHEDULES
+from minimaskgit.schedules import RATIOS, SCHEDULES
 
 CONCAVE = ["cosine", "square", "cubic", "exponential"]
 CONVEX = ["square_root", "logarithmic"]
@@ -64,3 +65,26 @@ def test_at_half_progress_the_schedules_are_in_the_paper_s_order():
     }
     assert at_half == pytest.approx(expected)
     assert sorted(at_half, key=at_half.get, reverse=True) == list(expected)
+
+
+# --- After the paper ---
+
+
+@given(r=fractions)
+def test_the_beta_ratio_is_the_quantile_of_beta_12_3(r):
+    found = RATIOS["beta"](torch.tensor([r], dtype=torch.double), 64).item()
+    assert found == pytest.approx(scipy.stats.beta.ppf(1 - r, 12, 3), abs=2e-4)
+
+
+@given(r=fractions)
+def test_the_arccos_ratio_turned_around_is_its_inverse(r):
+    found = RATIOS["arccos"](torch.tensor([r], dtype=torch.double), 64).item()
+    assert math.cos(math.pi / 2 * found) == pytest.approx(r, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["arccos", "beta"])
+@pytest.mark.parametrize("dtype", [torch.float, torch.double])
+def test_a_later_ratio_falls_from_1_to_0(name, dtype):
+    values = RATIOS[name](torch.linspace(0, 1, 101, dtype=dtype), 64)
+    assert values.dtype == dtype and values[0] == 1 and values[-1].item() == pytest.approx(0, abs=1e-3)
+    assert (values.diff() <= 0).all()

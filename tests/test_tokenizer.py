@@ -12,7 +12,7 @@ from strategies import seeds
 from tiny import generator, tiny_tokenizer
 from torch.nn.functional import normalize
 
-from minimaskgit.tokenizer import Tokenizer, VectorQuantizer, nearest_codes
+from minimaskgit.tokenizer import Tokenizer, VectorQuantizer, nearest_codes, rotated
 
 M, K, D = 12, 6, 4  # vectors, codes and their width in the small examples
 
@@ -232,3 +232,46 @@ def test_a_tokenizer_memorises_a_few_pictures():
 def test_a_picture_size_that_does_not_divide_is_refused_with_both_numbers():
     with pytest.raises(ValueError, match="30 is not a multiple of the downsampling 4"):
         tiny_tokenizer(image_size=30)
+
+
+# --- After the paper: the rotation trick and SimVQ ---
+
+
+@given(seed=seeds, scale=st.floats(0.1, 10))
+def test_the_rotation_trick_has_the_entry_s_value_and_a_rotated_gradient(seed, scale):
+    draw = generator(seed)
+    z, entry, upstream = (torch.randn(1, 5, generator=draw, dtype=torch.double) for _ in range(3))
+    z, entry = (scale * z).requires_grad_(), entry
+    out = rotated(z, entry)
+    assert out.detach().allclose(entry, atol=1e-9)
+    (gradient,) = torch.autograd.grad((out * upstream).sum(), z)
+    length = entry.norm() / z.detach().norm()
+    # A rotation keeps lengths, and the gradient's angle to z is the upstream's angle to the entry.
+    assert gradient.norm().item() == pytest.approx((length * upstream.norm()).item())
+    assert (gradient * z.detach()).sum().item() == pytest.approx((upstream * entry).sum().item(), abs=1e-9)
+
+
+def test_with_simvq_one_vector_moves_the_whole_codebook_and_nothing_else_of_it_learns():
+    quantizer = VectorQuantizer(8, 4, l2_norm=False, linear=True, revive_after=1)
+    frozen, before = quantizer.codebook.clone(), quantizer.entries().detach()
+    z = torch.randn(1, 4, 1, 1, generator=generator(0), requires_grad=True)
+    quantizer(z).codebook_loss.backward()
+    assert quantizer.codebook.grad is None and quantizer.codebook.equal(frozen)  # nor is an idle entry revived
+    with torch.no_grad():
+        quantizer.map.weight -= 0.1 * quantizer.map.weight.grad
+    assert (quantizer.entries() != before).any(1).all()
+
+
+@pytest.mark.parametrize("options", [{"rotate": True}, {"linear": True}])
+def test_a_tokenizer_learns_with_the_later_quantizers(options):
+    tokenizer = tiny_tokenizer(**options)
+    images = torch.rand(4, 3, 8, 8, generator=generator(0))
+    optimizer, losses = torch.optim.AdamW(tokenizer.parameters(), 3e-3), []
+    for _ in range(60):
+        optimizer.zero_grad()
+        out, quantized = tokenizer(images)
+        loss = (out - images).square().mean() + quantized.codebook_loss + quantized.commitment_loss
+        loss.backward()
+        optimizer.step()
+        losses.append((out - images).square().mean().item())
+    assert losses[-1] < 0.6 * losses[0]

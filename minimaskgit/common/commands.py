@@ -80,6 +80,13 @@ COMMANDS = {
             "ablate --run runs/demo --schedules cosine linear --steps 4 8 16",
         ),
     ),
+    "recipe": Command(
+        "Compare changes of the demo's training: each alone, in the same training time, with several seeds.",
+        (
+            "recipe --variants rope mask-beta --seeds 0 1 2",
+            "recipe --share 0.25 --out runs/recipe-quick",
+        ),
+    ),
     "bench": Command(
         "Measure the speed of decoding and of training on this machine.",
         (

@@ -20,6 +20,7 @@ from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.schedules import SCHEDULES
 
 ScheduleName = Literal["cosine", "linear", "square", "cubic", "exponential", "square_root", "logarithmic", "bert"]
+RatioName = Literal[ScheduleName, "arccos", "beta"]  # the last two only in training
 
 
 # Numbers with their limits, which `check` and `load_config` enforce and --help prints.
@@ -88,6 +89,8 @@ class TokenizerConfig(Settings):
     ema: bool = False  # update codebook entries by running means instead of gradients
     ema_decay: Fraction = 0.99  # decay of the running means per batch
     revive_after: Count = 100  # training batches after which an unused entry is reset; 0: never
+    rotate: bool = False  # give the encoder its gradient by the rotation trick
+    linear: bool = False  # make the codebook a learned linear map of frozen random vectors (SimVQ)
     released_shortcut: bool = False  # use the released code's shortcut, to match the published parameter count
 
 
@@ -120,6 +123,9 @@ class TransformerConfig(Settings):
     mlp_width: Positive = 512  # hidden units of each block's MLP
     dropout: Fraction = 0.0  # dropout of embeddings, attention and both sublayers
     pre_norm: bool = True  # normalise before each sublayer (trains faster); off: after it, as in the released code
+    qk_norm: bool = False  # normalise queries and keys before attention
+    rope: bool = False  # turn queries and keys by their row and column (2-D RoPE)
+    count_masks: bool = False  # tell the masked model how many tokens are masked
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,8 @@ class TransformerTraining(Settings):
     weight_decay: Weight = 0.01  # weight decay of the matrices
     warmup: Count = 30  # steps over which the learning rate rises
     cooldown: Fraction = 0.6  # last fraction of the steps, over which the learning rate falls linearly to zero
-    schedule: ScheduleName = "cosine"  # mask schedule of the masked model
+    schedule: RatioName = "cosine"  # mask schedule of the masked model: how much of each image to mask
+    loss_mean: Literal["tokens", "images"] = "tokens"  # mean over masked tokens, or first within each image
     label_smoothing: Fraction = 0.0  # label smoothing; 0.1 in the paper
     class_dropout: Fraction = 0.0  # fraction of samples trained without their class, for guidance
     clip: Rate = 1.0  # clip the gradient to this norm

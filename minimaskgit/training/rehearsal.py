@@ -8,7 +8,7 @@ import io
 import json
 import statistics
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,19 +16,22 @@ from minimaskgit.common.timing import duration
 from minimaskgit.runs.config import Config
 from minimaskgit.runs.run import open_run
 from minimaskgit.training.judge import judge_settings, load_judge
-from minimaskgit.training.stages import SETTINGS, STAGES, limit_steps, train
+from minimaskgit.training.stages import SETTINGS, STAGES, Stage, limit_steps, train
 
 STEPS = 5  # per stage; with the demo's gan_start of 0.8 the discriminator joins in one of five, its share in training
 
 
-def seconds_per_step(config: Config, device: str = "auto") -> dict[str, float]:
+def seconds_per_step(
+    config: Config, device: str = "auto", stages: Sequence[Stage] = STAGES, judge: bool = True
+) -> dict[str, float]:
     """Seconds per step by stage: classifier, tokenizer, both transformers, and the judge that the demo trains."""
     # Hide printed paths, which will soon be deleted; progress bars and warnings are shown.
     silent = contextlib.redirect_stdout(io.StringIO())
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary, silent:
         folder = Path(temporary)
-        train(replace(limit_steps(config, STEPS), report_every=1), folder, STAGES, device=device)
-        load_judge(open_run(folder, device))
+        train(replace(limit_steps(config, STEPS), report_every=1), folder, stages, device=device)
+        if judge:
+            load_judge(open_run(folder, device))
         names = [name for name in ("classifier", *STAGES, "judge/classifier") if (folder / name).exists()]
         return {name: mean_seconds(folder / name, config, name) for name in names}
 

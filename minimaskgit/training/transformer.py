@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from minimaskgit import autoregressive
 from minimaskgit.decoding import decode
-from minimaskgit.masking import draw_masks, mvtm_loss
+from minimaskgit.masking import draw_masks, masked_cross_entropy, mvtm_loss
 from minimaskgit.runs.config import DecodingConfig, decoding_arguments
 from minimaskgit.runs.models import load_model
-from minimaskgit.schedules import SCHEDULES
+from minimaskgit.schedules import RATIOS
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.batches import micro_batches
 from minimaskgit.training.estimate import transformer_flops
@@ -57,7 +57,7 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
             split(final)
     trained = session.prepare(model, session.config.compile)
     optimizers = make_optimizers(settings, model, session.config.precision)
-    schedule = SCHEDULES[settings.schedule]
+    schedule = RATIOS[settings.schedule]
     parts = {"model": model} | {name: optimizer for name, (optimizer, _) in optimizers.items()}
     parts |= {"ema": ema} if ema else {}
     batch = partial(session.numbers, len(tokens), settings.batch_size)
@@ -67,6 +67,8 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
         if causal:
             return autoregressive.next_token_loss(trained, x[rows], y[rows], settings.label_smoothing)
         # Equation 1 is a mean over masked tokens, and some micro-batches have more of them than others.
+        if settings.loss_mean == "images":
+            return mean_of_images(trained, model.mask_id, x[rows], y[rows], masks[rows], settings.label_smoothing)
         share = masks[rows].sum() * (len(masks) / len(masks[rows])) / masks.sum()
         return share * mvtm_loss(trained, x[rows], y[rows], masks[rows], settings.label_smoothing)
 
@@ -118,6 +120,14 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
         return {"seconds": seconds}
 
     return finish(session, result, folder, evaluate)
+
+
+def mean_of_images(
+    model: nn.Module, mask_id: int, tokens: Tensor, labels: Tensor, mask: Tensor, label_smoothing: float
+) -> Tensor:
+    """As `mvtm_loss`, but each image counts the same, however many of its tokens are masked."""
+    logits = model(tokens.masked_fill(mask, mask_id), labels)  # (B, N, K)
+    return masked_cross_entropy(logits, tokens, mask / mask.sum(1, keepdim=True), label_smoothing)
 
 
 def drawn(

@@ -1,0 +1,45 @@
+"""What each change of the recipe does to the Frechet distance: mean differences and intervals, a panel per stage."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from minimaskgit.figures.plots import rendered
+from minimaskgit.figures.style import AUTOREGRESSIVE, INK, MASKGIT, MUTED, PAPER, TRACK
+
+
+def draw(rows: Sequence[Mapping[str, Any]]) -> Image.Image:
+    """Draw the rows of `measuring.recipe.differences`: a dot for the mean over the seeds, a bar for its interval."""
+    stages: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["name"] != "base":
+            stages.setdefault(row["stage"], []).append(row)
+    figure = Figure(
+        figsize=(5.2 * max(1, len(stages)), 1.6 + 0.3 * most(stages)), dpi=100, facecolor=PAPER, layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    figure.suptitle(
+        "One change at a time, in the same training time", x=0.01, ha="left", weight="bold", fontsize=15, color=INK
+    )
+    for panel, (stage, ours) in zip(figure.subplots(1, max(1, len(stages)), squeeze=False)[0], stages.items()):
+        ours = sorted(ours, key=lambda row: -row["difference"])
+        panel.axvline(0, color=INK, linewidth=1)
+        for place, row in enumerate(ours):
+            told = row["interval"] is not None and abs(row["difference"]) > row["interval"]
+            colour = (MASKGIT if row["difference"] < 0 else AUTOREGRESSIVE) if told else MUTED
+            panel.errorbar(row["difference"], place, xerr=row["interval"] or 0, fmt="o", color=colour, capsize=3)
+        panel.set_yticks(range(len(ours)), [row["name"] for row in ours])
+        panel.set_title(stage, loc="left", weight="bold", color=INK, fontsize=12)
+        panel.set_xlabel("FD minus the base's (left is better), 95 % interval")
+        panel.spines[["top", "right", "left"]].set_visible(False)
+        panel.grid(axis="x", color=TRACK)
+        panel.set_axisbelow(True)
+    return rendered(figure)
+
+
+def most(stages: Mapping[str, Sequence]) -> int:
+    """The number of rows of the longest panel."""
+    return max(map(len, stages.values()), default=1)

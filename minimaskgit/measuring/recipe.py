@@ -1,0 +1,253 @@
+"""The ablation of the recipe: one change at a time, at equal training time, with several seeds (make ablate-recipe).
+
+    base + one change ──as many steps as take the base's time──> a model ──> FD, precision and more on fresh images
+    the same seeds and images for every change ──> paired differences from the base, with their intervals
+
+Recipes are chosen on images of the *training* split beyond those that the models learn from; the held-out images, on
+which evaluate and compare judge, are not looked at. A tokenizer is measured by its reconstructions. Transformers work
+on the base's tokenizer and are measured against reconstructions, so that only their own errors count.
+"""
+
+import json
+import shutil
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from scipy.stats import t as student
+
+from minimaskgit.common.errors import UserError
+from minimaskgit.common.files import write_json
+from minimaskgit.common.machine import machine
+from minimaskgit.common.tables import text_table
+from minimaskgit.measuring.networks import judge_network, look
+from minimaskgit.measuring.pictures import Pictures, sample, through_tokenizer
+from minimaskgit.measuring.samplers import autoregressive_sampler, maskgit_sampler
+from minimaskgit.measuring.scores import Scores, accuracy, feature_scores, tokenizer_scores
+from minimaskgit.measuring.variants import BASE, FREE, changed, differing
+from minimaskgit.runs.choices import choose_labels
+from minimaskgit.runs.config import Config, Samples, Seed, Share
+from minimaskgit.runs.origin import run_data
+from minimaskgit.runs.presets import PresetName
+from minimaskgit.runs.run import Run, open_run
+from minimaskgit.training.judge import load_judge
+from minimaskgit.training.rehearsal import seconds_per_step
+from minimaskgit.training.stages import SETTINGS, train
+
+ROUNDS = 3  # in which base and change are timed in turn
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to compare with the preset's recipe; every setting of the base can be changed too."""
+
+    preset: PresetName = "demo"  # settings to start from; other options change single ones
+    variants: tuple[str, ...] = ()  # changes by name, such as rope or tokenizer/batch-16 (default: all)
+    seeds: tuple[Seed, ...] = (0, 1, 2)  # seeds of training: each has its own images, first weights and batches
+    share: Share = 1.0  # fraction of the preset's training time
+    samples: Samples = 2000  # images generated or reconstructed
+    reference: Samples = 5000  # other real images to compare with
+    out: Path = Path("runs/recipe")  # folder for models and results; what is finished there is kept
+    device: str = "auto"  # device to run on: auto, cpu, cuda or mps
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+
+
+def ablate_recipe(options: Options, report: Callable[[dict], None]) -> dict:
+    """Train and measure all models that are not there yet; `report` gets the results after each of them."""
+    base = options.config
+    todo = [
+        (stage, name, changes, seed)
+        for stage, variants in differing(base, options.variants).items()
+        if variants
+        for seed in options.seeds
+        for name, changes in {BASE: {}, **variants}.items()
+    ]
+    results = read(options.out)
+    settings = json.loads(json.dumps(asdict(replace(base, seed=0))))
+    if results.setdefault("base", settings) != settings:
+        raise UserError(
+            f"{options.out} holds an ablation of another recipe (see its recipe.json); choose another --out"
+        )
+    for number, (stage, name, changes, seed) in enumerate(todo, 1):
+        key = f"{stage}/{name}/{seed}"
+        facts = {"changes": changes, "share": options.share, "samples": options.samples, "reference": options.reference}
+        kept = results["models"].get(key)
+        if kept and kept["facts"] != facts:
+            raise UserError(
+                f"{options.out} holds {key} made with other settings, {kept['facts']}; choose another --out"
+            )
+        if kept is None:
+            print(f"model {number} of {len(todo)}: {stage}, {name}, seed {seed}", flush=True)
+            config = settings_of(base, stage, changes, options, results["costs"])
+            folder = options.out / stage / f"{name}-{seed}"
+            run = trained(replace(config, seed=seed), stage, folder, options)
+            scores = MEASURES[stage](run, options)
+            steps = getattr(config, SETTINGS[stage]).steps
+            results["models"][key] = {"facts": facts, "steps": steps, "scores": scores}
+            results["machine"] = machine(run.device)
+            write_json(options.out / "recipe.json", results)
+        report(results)
+    return results
+
+
+def read(folder: Path) -> dict:
+    """What recipe.json holds already."""
+    try:
+        return json.loads((folder / "recipe.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return {"costs": {}, "models": {}}
+    except ValueError as error:
+        raise UserError(f"{folder / 'recipe.json'} is damaged ({error}); delete it to measure again") from None
+
+
+# --- Training at equal time ---
+
+
+def settings_of(base: Config, stage: str, changes: Mapping[str, Any], options: Options, costs: dict) -> Config:
+    """The base with the changes, and as many training steps as take the base's time times --share."""
+    config, name = changed(base, changes), SETTINGS[stage]
+    steps = options.share * getattr(base, name).steps / cost_of(base, changes, stage, options.device, costs)
+    return changed(config, {f"{name}.steps": max(1, round(steps))})
+
+
+def cost_of(base: Config, changes: Mapping[str, Any], stage: str, device: str, costs: dict[str, float]) -> float:
+    """How many times as long as the base's a training step takes; measured in turn with the base's, and kept."""
+    if all(name in FREE for name in changes):
+        return 1.0
+    key = json.dumps([stage, changes])
+    if key not in costs:
+        time = lambda config: seconds_per_step(config, device, ("tokenizer", stage), judge=False)[stage]
+        pairs = [(time(base), time(changed(base, changes))) for _ in range(ROUNDS)]
+        costs[key] = statistics.median(theirs / ours for ours, theirs in pairs)
+    return costs[key]
+
+
+def trained(config: Config, stage: str, folder: Path, options: Options) -> Run:
+    """The run in `folder` with this stage trained; transformers get the tokenizer of the base with the first seed."""
+    home = options.out / "tokenizer" / f"{BASE}-{options.seeds[0]}"
+    if stage != "tokenizer":
+        if not (home / "tokenizer" / "model.safetensors").exists():
+            first = settings_of(replace(options.config, seed=options.seeds[0]), "tokenizer", {}, options, {})
+            train(first, home, ("tokenizer",), (home / "config.json").exists(), options.device)
+        shutil.copytree(home / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
+    train(config, folder, (stage,), (folder / "config.json").exists(), options.device)
+    return open_run(folder, options.device, options.config.precision)
+
+
+# --- Measuring ---
+
+
+def fresh(run: Run, options: Options) -> tuple[Pictures, Pictures]:
+    """Pictures of the training split that the run did not learn from: those to compare with, and a second sample."""
+    learned, count = run.config.images.count, options.reference + options.samples
+    data = run_data(run, "train", learned + count)
+    if len(data) < learned + count:
+        raise UserError(f"{run.config.data} has {len(data)} training images; expected {learned + count} or more")
+    first, second = torch.arange(learned, learned + count).split((options.reference, options.samples))
+    return Pictures(*data.batch(first)), Pictures(*data.batch(second))
+
+
+def judged(run: Run, options: Options):
+    """The judge that measures all models: that of the base with the first seed."""
+    return load_judge(open_run(options.out / "tokenizer" / f"{BASE}-{options.seeds[0]}", options.device))
+
+
+def tokenizer_quality(run: Run, options: Options) -> Scores:
+    """FD of reconstructions from other real images, PSNR, SSIM and use of the codebook."""
+    reference, second = fresh(run, options)
+    network = judge_network(judged(run, options))
+    return tokenizer_scores(run, network, look(run, network, reference.images), second)
+
+
+def samples_quality(run: Run, options: Options, masked: bool) -> Scores:
+    """FD, precision, recall and class accuracy of generated images, against reconstructions of real ones."""
+    reference, _ = fresh(run, options)
+    judge = judged(run, options)
+    network = judge_network(judge)
+    sampler = maskgit_sampler(run, run.config.decoding) if masked else autoregressive_sampler(run)
+    pictures = sample(run, sampler.draw, choose_labels(run, None, options.samples), seed=0, quiet=True)
+    target, seen = look(run, network, through_tokenizer(run, reference)[1]), look(run, network, pictures.images)
+    scores = feature_scores(("fd", "precision-recall"), seen, target)
+    return scores | {"class_accuracy": accuracy(run, judge, pictures)}
+
+
+MEASURES = {
+    "tokenizer": tokenizer_quality,
+    "transformer": lambda run, options: samples_quality(run, options, masked=True),
+    "autoregressive": lambda run, options: samples_quality(run, options, masked=False),
+}
+
+
+# --- Results ---
+
+
+def differences(results: Mapping[str, Any]) -> list[dict]:
+    """Each variant's scores, and its mean FD minus the base's with the same seed, with its 95 % interval."""
+    by_variant: dict[tuple[str, str], dict[int, dict]] = {}
+    for key, model in results["models"].items():
+        stage, name, seed = key.split("/")
+        by_variant.setdefault((stage, name), {})[int(seed)] = model
+    rows = []
+    for (stage, name), models in by_variant.items():
+        score = "reconstruction_fd" if stage == "tokenizer" else "fd"
+        base = by_variant[stage, BASE]
+        pairs = [(models[seed]["scores"][score], base[seed]["scores"][score]) for seed in models if seed in base]
+        gaps = [theirs - ours for theirs, ours in pairs]
+        scores = {key: [model["scores"][key] for model in models.values()] for key in models[min(models)]["scores"]}
+        steps = round(statistics.mean(model["steps"] for model in models.values()))
+        row = {"stage": stage, "name": name, "seeds": sorted(models), "steps": steps, "scores": scores}
+        rows.append(row | {"difference": statistics.mean(gaps), "interval": half_width(gaps)})
+    return rows
+
+
+def half_width(values: Sequence[float]) -> float | None:
+    """Half the width of the 95 % interval of a mean, by Student's t; None for a single value."""
+    if len(values) < 2:
+        return None
+    return student.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+
+
+def verdict(row: Mapping[str, Any]) -> str:
+    """Whether a variant beats the base."""
+    if row["name"] == BASE:
+        return ""
+    if row["interval"] is None or abs(row["difference"]) <= row["interval"]:
+        return "cannot be told"
+    return "better" if row["difference"] < 0 else "worse"
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """The results as text, a table per stage: means over the seeds, difference from the base, verdict."""
+    lines, rows = [], differences(results)
+    for stage in dict.fromkeys(row["stage"] for row in rows):
+        ours = [row for row in rows if row["stage"] == stage]
+        keys = ("reconstruction_fd", "psnr", "code_perplexity")
+        keys = keys if stage == "tokenizer" else ("fd", "precision", "recall", "class_accuracy")
+        cells = [
+            [row["name"], len(row["seeds"]), row["steps"]]
+            + [f"{statistics.mean(row['scores'][key]):.4g}" for key in keys]
+            + [
+                "" if row["name"] == BASE else f"{row['difference']:+.3f}",
+                "" if row["name"] == BASE or row["interval"] is None else f"± {row['interval']:.3f}",
+                verdict(row),
+            ]
+            for row in ours
+        ]
+        heads = [stage, "seeds", "steps", *(NAMES[key] for key in keys), "FD - base's", "95 %", "verdict"]
+        lines += [text_table(heads, cells), ""]
+    return "\n".join(lines)
+
+
+NAMES = {
+    "reconstruction_fd": "FD",
+    "psnr": "PSNR",
+    "code_perplexity": "perplexity",
+    "fd": "FD",
+    "precision": "prec.",
+    "recall": "recall",
+    "class_accuracy": "class",
+}

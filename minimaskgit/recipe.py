@@ -1,0 +1,32 @@
+"""The ablation of the recipe: `python -m minimaskgit.recipe`, one change of the demo's training at a time.
+
+options ──> measuring/recipe.py, which trains and measures ──> table, recipe.json, recipe.png
+"""
+
+from collections.abc import Sequence
+
+from minimaskgit import figures
+from minimaskgit.common import cli
+from minimaskgit.figures import differences
+from minimaskgit.measuring.recipe import Options, ablate_recipe, table
+from minimaskgit.measuring.recipe import differences as rows_of
+from minimaskgit.runs.checks import check, check_output_folder, checked
+from minimaskgit.runs.presets import starting_point
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train and measure what is missing; after each model, write recipe.json and recipe.png anew."""
+    preset, _, config = starting_point(argv)
+    options = checked(cli.parse(Options, "recipe", Options(preset, config=config), argv))
+    check(options.config)
+    check_output_folder("--out", options.out)
+    picture = options.out / "recipe.png"
+    result = ablate_recipe(options, lambda result: figures.save_png(differences.draw(rows_of(result)), picture))
+    print(table(result))
+    print("look at:")
+    for path in (picture, options.out / "recipe.json"):
+        print(f"  {path}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,131 @@
+"""The ablation of the recipe: equal time, paired seeds, images that nobody learned from; end to end on a tiny run."""
+
+import json
+import math
+import statistics
+
+import pytest
+import torch
+from command_line import TINY_RUN, error_line
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from minimaskgit import recipe
+from minimaskgit.measuring import recipe as measuring
+from minimaskgit.measuring.variants import BASE, VARIANTS, changed, differing
+from minimaskgit.runs.checks import check
+from minimaskgit.runs.config import load_config
+from minimaskgit.runs.presets import demo
+from minimaskgit.runs.run import open_run
+
+FEW = ["--samples", "20", "--reference", "30", "--seeds", "0", "1", *TINY_RUN]
+CHOSEN = ["--variants", "mask-beta", "transformer/rope", "autoregressive/qk-norm", "rotation-trick"]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """A finished ablation of four changes."""
+    folder = tmp_path_factory.mktemp("recipe") / "out"
+    recipe.main([*CHOSEN, "--out", str(folder), *FEW])
+    return folder
+
+
+def result(folder) -> dict:
+    return json.loads((folder / "recipe.json").read_text("utf-8"))
+
+
+def test_every_change_is_trained_and_measured_with_every_seed_beside_its_base(out):
+    pairs = {"tokenizer": ["rotation-trick"], "transformer": ["mask-beta", "rope"], "autoregressive": ["qk-norm"]}
+    expected = {
+        f"{stage}/{name}/{seed}" for stage, names in pairs.items() for name in (BASE, *names) for seed in (0, 1)
+    }
+    models = result(out)["models"]
+    assert set(models) == expected
+    assert all(math.isfinite(score) for model in models.values() for score in model["scores"].values())
+    assert Image.open(out / "recipe.png").width > 300
+
+
+def test_a_change_is_in_the_settings_of_its_models_and_in_no_others(out):
+    for key in result(out)["models"]:
+        stage, name, seed = key.split("/")
+        config = load_config(out / stage / f"{name}-{seed}" / "config.json")
+        assert config.seed == int(seed)
+        assert config.transformer.rope == (name == "rope") and config.transformer.qk_norm == (name == "qk-norm")
+        assert (config.transformer_training.schedule == "beta") == (name == "mask-beta")
+        assert config.tokenizer.rotate == (name == "rotation-trick")
+
+
+def test_all_transformers_learn_the_tokens_of_one_tokenizer(out):
+    first = (out / "tokenizer" / "base-0" / "tokenizer" / "model.safetensors").read_bytes()
+    folders = [path for stage in ("transformer", "autoregressive") for path in (out / stage).iterdir()]
+    assert len(folders) == 10
+    assert all((folder / "tokenizer" / "model.safetensors").read_bytes() == first for folder in folders)
+
+
+def test_the_pictures_to_measure_with_are_none_that_a_model_learned_from(out):
+    options = measuring.Options(samples=20, reference=30)
+    run = open_run(out / "tokenizer" / "base-0")
+    learned = measuring.run_data(run, "train", run.config.images.count)
+    known = {image.numpy().tobytes() for image in learned.batch(torch.arange(len(learned)))[0]}
+    reference, second = measuring.fresh(run, options)
+    seen = [image.numpy().tobytes() for image in torch.cat([reference.images, second.images])]
+    assert len(set(seen)) == 50 and not known & set(seen)
+
+
+def test_finished_models_are_kept_and_another_recipe_is_refused(out, capsys):
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
+    recipe.main([*CHOSEN, "--out", str(out), *FEW])
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")} == before
+    assert "cannot be told" in capsys.readouterr().out
+    line = error_line(capsys, recipe, *CHOSEN, "--out", str(out), *FEW, "--transformer.depth", "2")
+    assert "another recipe" in line and "--out" in line
+    line = error_line(capsys, recipe, *CHOSEN, "--out", str(out), *FEW, "--share", "0.5")
+    assert "made with other settings" in line
+
+
+def test_an_unknown_change_is_refused_with_all_names(capsys, tmp_path):
+    line = error_line(capsys, recipe, "--variants", "ropes", "--out", str(tmp_path / "new"))
+    assert "ropes" in line and "transformer/rope" in line and not (tmp_path / "new").exists()
+
+
+def test_a_slower_step_means_fewer_steps(monkeypatch):
+    costs = iter([1.0, 2.0] * measuring.ROUNDS)
+    monkeypatch.setattr(measuring, "seconds_per_step", lambda *args, **options: {"transformer": next(costs)})
+    options, kept = measuring.Options(share=0.5), {}
+    slow = measuring.settings_of(demo(), "transformer", VARIANTS["transformer"]["rope"], options, kept)
+    again = measuring.settings_of(demo(), "transformer", VARIANTS["transformer"]["rope"], options, kept)  # not timed
+    free = measuring.settings_of(demo(), "transformer", VARIANTS["transformer"]["mask-beta"], options, kept)
+    whole = demo().transformer_training.steps
+    assert slow == again and slow.transformer_training.steps == round(whole / 4)
+    assert free.transformer_training.steps == round(whole / 2)
+
+
+@pytest.mark.parametrize("stage", VARIANTS)
+def test_every_change_makes_valid_settings_and_the_base_s_own_is_left_out(stage):
+    for name, changes in VARIANTS[stage].items():
+        check(changed(demo(), changes))
+        changed_base = changed(demo(), changes)
+        assert name not in differing(changed_base, ())[stage]
+
+
+@given(gaps=st.lists(st.floats(-3, 3), min_size=2, max_size=6))
+def test_a_verdict_needs_an_interval_that_leaves_zero_out(gaps):
+    models = {}
+    for seed, gap in enumerate(gaps):
+        models[f"transformer/base/{seed}"] = {"steps": 1, "scores": {"fd": 5.0}}
+        models[f"transformer/rope/{seed}"] = {"steps": 1, "scores": {"fd": 5.0 + gap}}
+    row = measuring.differences({"models": models})[1]
+    assert row["difference"] == pytest.approx(statistics.mean(gaps), abs=1e-9)
+    expected = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571}[len(gaps)]  # Student's t, two-sided 95 %
+    error = statistics.stdev(gaps) / len(gaps) ** 0.5
+    assert row["interval"] == pytest.approx(expected * error, rel=1e-3, abs=1e-6)
+    told = abs(row["difference"]) > row["interval"]
+    better = "better" if row["difference"] < 0 else "worse"
+    assert measuring.verdict(row) == (better if told else "cannot be told")
+
+
+def test_one_seed_decides_nothing():
+    models = {"transformer/base/0": {"steps": 1, "scores": {"fd": 5.0}}}
+    models["transformer/rope/0"] = {"steps": 1, "scores": {"fd": 1.0}}
+    assert measuring.verdict(measuring.differences({"models": models})[1]) == "cannot be told"
