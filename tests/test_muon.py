@@ -84,3 +84,12 @@ def test_parameters_without_gradient_stay_the_same():
     before = copy.deepcopy(w)
     Muon([w], 0.1).step()
     assert w.equal(before)
+
+
+def test_a_kernel_takes_the_step_of_the_matrix_with_a_row_per_output():
+    kernel, gradient = drawn(6, 2, 3, 3, seed=1), drawn(6, 2, 3, 3, seed=2)
+    both = [kernel.clone().requires_grad_(), kernel.flatten(1).clone().requires_grad_()]
+    for w in both:
+        w.grad = gradient.view(w.shape).clone()
+        Muon([w], 0.1).step()
+    assert both[0].flatten(1).equal(both[1]) and not both[1].equal(kernel.flatten(1))

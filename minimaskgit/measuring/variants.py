@@ -10,8 +10,10 @@ from minimaskgit.runs.config import Config
 BASE = "base"
 # Settings that change what a step computes, but not how long that takes.
 FREE = {
-    *(f"transformer_training.{name}" for name in ("schedule", "loss_mean", "label_smoothing", "class_dropout")),
-    *(f"tokenizer_training.{name}" for name in ("l1_weight", "l2_weight", "gan_learning_rate", "learning_rate")),
+    "transformer_training.schedule",
+    "transformer_training.loss_mean",
+    "transformer_training.label_smoothing",
+    "transformer_training.class_dropout",
 }
 
 
@@ -48,6 +50,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "codes-256": _codebook(num_codes=256),
         "codes-512": _codebook(num_codes=512),
         "codes-1024": _codebook(num_codes=1024),
+        "adamw": _tokenizer_training(optimizer="adamw"),
         "rotation-trick": _codebook(rotate=True),
         "simvq": _codebook(linear=True),
         "cosine-codes": _codebook(l2_norm=True),

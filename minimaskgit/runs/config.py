@@ -100,7 +100,9 @@ class TokenizerTraining(Settings):
 
     steps: Positive = 1200  # training steps
     batch_size: Positive = 32  # images per step, over all processes
-    learning_rate: Rate = 4e-3  # peak learning rate of the generator, with AdamW
+    optimizer: Literal["muon", "adamw"] = "adamw"  # optimizer of the convolutions' kernels; the rest uses AdamW
+    learning_rate: Rate = 4e-3  # peak learning rate of AdamW
+    muon_learning_rate: Rate = 4e-3  # peak learning rate of Muon
     warmup: Count = 50  # steps over which the learning rate rises; then it falls to zero along a cosine
     l1_weight: Weight = 1.0  # weight of the mean absolute pixel error
     l2_weight: Weight = 0.0  # weight of the mean squared pixel error

@@ -26,7 +26,11 @@ from minimaskgit.runs.config import (
 
 def demo() -> Config:
     """Glyphs on two CPU cores; `make demo` prints how long that takes on your machine."""
-    return Config(images=ImagesConfig(count=30_000), decoding=DecodingConfig(temperature=2.0))
+    return Config(
+        images=ImagesConfig(count=30_000),
+        tokenizer_training=TokenizerTraining(optimizer="muon"),
+        decoding=DecodingConfig(temperature=2.0),
+    )
 
 
 def glyphs() -> Config:

@@ -1,4 +1,4 @@
-"""Muon, the optimizer for the transformers' matrices: all directions learn equally (lesson 9; Jordan et al. 2024).
+"""Muon, the optimizer for matrices and kernels: all directions learn equally (lesson 9; Jordan et al. 2024).
 
     gradient ──momentum──> M = U S V^T ──Newton-Schulz──> about U V^T ──times the learning rate──> step
 
@@ -48,7 +48,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalized Nesterov momentum, for two-dimensional parameters.
+    """Orthogonalized Nesterov momentum, for matrices and, as matrices with a row per output, convolution kernels.
 
     lr: chosen as for AdamW, whose steps have about the same root mean square. weight_decay: decoupled, as in AdamW.
     dtype: of the iteration; use the one in which the device multiplies faster. Matrices of equal shape are iterated
@@ -73,14 +73,14 @@ class Muon(torch.optim.Optimizer):
             by_shape = defaultdict(list)  # pairs (parameter, its update)
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    update = self.momentum(parameter, group["momentum"])
+                    update = self.momentum(parameter, group["momentum"]).flatten(1)  # kernels: (out, in x h x w)
                     by_shape[update.shape].append((parameter, update))
             for shape, pairs in by_shape.items():
                 rate = group["lr"] * 0.2 * math.sqrt(max(shape))  # U V^T has root mean square 1 / sqrt(max(shape))
                 directions = orthogonalize(torch.stack([update for _, update in pairs])).to(pairs[0][0].dtype)
                 for (parameter, _), direction in zip(pairs, directions):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.add_(share_of(parameter, direction), alpha=-rate)
+                    parameter.add_(share_of(parameter, direction.view(parameter.shape)), alpha=-rate)
 
     def momentum(self, parameter: Tensor, decay: float) -> Tensor:
         """Update the running mean of gradients; returns Nesterov's look-ahead, the mean after one more such step."""

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from minimaskgit.common.precision import DTYPES, Precision
-from minimaskgit.runs.config import TransformerTraining
+from minimaskgit.runs.config import TokenizerTraining, TransformerTraining
+from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.muon import Muon
 from minimaskgit.training.sharding import whole
 from minimaskgit.transformer import Transformer
 
+Optimizers = dict[str, tuple[torch.optim.Optimizer, float]]  # by name, each with its peak learning rate
 
-def make_optimizers(
-    settings: TransformerTraining, model: Transformer, precision: Precision
-) -> dict[str, tuple[torch.optim.Optimizer, float]]:
-    """Optimizers by name, each with its peak learning rate: AdamW, and Muon for the blocks' matrices if set.
+
+def make_optimizers(settings: TransformerTraining, model: Transformer, precision: Precision) -> Optimizers:
+    """The transformers' optimizers: AdamW, and Muon for the blocks' matrices if set.
 
     precision: the precision of Muon's iteration.
     """
@@ -35,6 +36,19 @@ def make_optimizers(
     muon = Muon(matrices, settings.muon_learning_rate, settings.weight_decay, dtype=DTYPES[precision])
     adamw = torch.optim.AdamW(rest, settings.learning_rate, weight_decay=0.0, **adam)
     return {"muon": (muon, settings.muon_learning_rate), "adamw": (adamw, settings.learning_rate)}
+
+
+def tokenizer_optimizers(settings: TokenizerTraining, model: Tokenizer, precision: Precision) -> Optimizers:
+    """The tokenizer's optimizers: AdamW, and Muon for the convolutions' kernels if set."""
+    kernels = [p for p in model.parameters() if p.ndim == 4 and settings.optimizer == "muon"]
+    chosen = {id(p) for p in kernels}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    adamw = torch.optim.AdamW(rest, settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    found = {"optimizer": (adamw, settings.learning_rate)}
+    if kernels:
+        muon = Muon(kernels, settings.muon_learning_rate, weight_decay=1e-4, dtype=DTYPES[precision])
+        found["muon"] = (muon, settings.muon_learning_rate)
+    return found
 
 
 def cosine_decay(step: int, steps: int, warmup: int) -> float:

@@ -16,7 +16,7 @@ from minimaskgit.runs.models import load_model
 from minimaskgit.tokenizer import Tokenizer, code_use
 from minimaskgit.training.classifier import train_classifier
 from minimaskgit.training.log import mean_metrics
-from minimaskgit.training.optimizers import cosine_decay, gradient_norm, set_learning_rate
+from minimaskgit.training.optimizers import cosine_decay, gradient_norm, set_learning_rate, tokenizer_optimizers
 from minimaskgit.training.session import Session, finish, finished
 
 
@@ -28,8 +28,8 @@ def train_tokenizer(session: Session) -> Tokenizer:
     perceptual = train_classifier(session).requires_grad_(False) if settings.perceptual_weight else None
     torch.manual_seed(session.config.seed)
     model = Tokenizer(session.config.images.size, **asdict(session.config.tokenizer)).to(session.device)
-    optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    parts = {"model": model, "optimizer": optimizer}
+    optimizers = tokenizer_optimizers(settings, model, session.config.precision)
+    parts = {"model": model} | {name: optimizer for name, (optimizer, _) in optimizers.items()}
     trained = [session.prepare(model)]
     model.quantizer.gather = session.accelerator.gather  # or each process would have its own dead codes
     if settings.gan_weight:
@@ -68,7 +68,7 @@ def train_tokenizer(session: Session) -> Tokenizer:
 
     def step(step: int) -> dict[str, Tensor]:
         adversarial = settings.gan_weight > 0 and step >= settings.gan_start * settings.steps
-        learners = [(optimizer, settings.learning_rate)]
+        learners = [*optimizers.values()]
         if adversarial:
             learners.append((d_optimizer, settings.gan_learning_rate))
         for learner, peak in learners:
@@ -76,7 +76,7 @@ def train_tokenizer(session: Session) -> Tokenizer:
             learner.zero_grad()
         metrics = []
         for images, _ in session.micro_batches(step, settings.batch_size):
-            with session.accelerator.accumulate(*trained[: len(learners)]):
+            with session.accelerator.accumulate(*trained[: 1 + adversarial]):
                 metrics.append(learn(images, adversarial))
         norm = gradient_norm(model, settings.clip)
         for learner, _ in learners:
