@@ -13,7 +13,7 @@ JUPYTER := .venv/.jupyter
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo demo-real compare full test test-fast test-gpu mutants lessons lab bench ablate ablate-recipe results lint format \
+.PHONY: help setup demo demo-real compare full test test-fast test-gpu mutants lessons lab bench ablate ablate-recipe lab-samplers results lint format \
 	clean distclean FORCE
 
 help: ## show this list
@@ -71,6 +71,9 @@ check-%: $(READY) # check lessons/exercises/lesson_N.py against the laws of less
 	@test -e lessons/exercises/lesson_$*.py \
 	|| { echo "error: no exercises $*; choose from $$(cd lessons/exercises && ls lesson_*.py | tr '\n' ' ')" >&2; exit 2; }
 	@$(PY) -m pytest tests/laws/test_lesson_$*.py --submission lessons/exercises/lesson_$*.py --timeout 60 $(ARGS)
+
+lab-samplers: $(READY) ## plot quality against passes for every decoder of runs/demo; results in runs/demo/passes
+	@$(PY) -m minimaskgit.passes --run runs/demo $(ARGS)
 
 ablate-recipe: $(READY) ## compare changes of the demo's training (hours; ARGS="--variants rope"); results in runs/recipe
 	@$(PY) -m minimaskgit.recipe $(ARGS)

@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from odd_folders import plant
 from PIL import Image
 
-from minimaskgit import ablate, bench, compare, demo, edit, evaluate, export, generate, grade, recipe, train
+from minimaskgit import ablate, bench, compare, demo, edit, evaluate, export, generate, grade, passes, recipe, train
 from minimaskgit.common import cli
 
 COMMANDS = {
     module.__name__.rsplit(".", 1)[1]: module
-    for module in (generate, edit, evaluate, compare, ablate, recipe, bench, export, grade, train, demo)
+    for module in (generate, edit, evaluate, compare, ablate, passes, recipe, bench, export, grade, train, demo)
 }
 
 # --- The grammar: values of each kind of option, the good ones first ---
@@ -125,6 +125,10 @@ GRAMMAR = {
         **{"--run": RUNS, "--schedules": SCHEDULES, "--train-steps": ["2", *COUNTS], "--steps": STEPS, "--seed": SEEDS},
         **({"--samples": ["20", *COUNTS], "--reference": ["20", *COUNTS], "--out": FOLDERS} | MACHINE),
     },
+    "passes": {
+        **{"--run": RUNS, "--decoders": DECODERS, "--steps": STEPS, "--samples": ["20", *COUNTS], "--seeds": SEEDS},
+        **{"--reference": ["20", *COUNTS], "--out": FOLDERS} | MACHINE,
+    },
     "recipe": {
         **{"--variants": ["rope", "tokenizer/rope", "mask-beta", ""], "--seeds": SEEDS, "--share": SHARES},
         **{"--samples": COUNTS, "--out": FOLDERS, "--transformer.heads": ["2", "3", "0"]},
@@ -176,6 +180,10 @@ BASE = {
         "--train-steps",
         "1",
     ],
+    "passes": [
+        *("--run", "run", "--decoders", "maskgit", "--steps", "1", "--samples", "20", "--reference", "20"),
+        *("--seeds", "0"),
+    ],
     "recipe": [*TINY_RUN, "--data", "nowhere"],  # a model for every change takes too long
     "bench": ["--repeats", "0"],
     "export": ["--run", "run", "--samples", "20"],
@@ -192,6 +200,7 @@ UNASKED = {
     "evaluate": ["RUN/evaluation", "RUN/judge"],
     "compare": ["RUN/compare"],
     "ablate": ["RUN/ablation", "RUN/judge", "RUN/evaluation"],
+    "passes": ["RUN/passes", "RUN/judge", "RUN/evaluation"],
     "recipe": ["runs"],
     "grade": ["runs/grades"],
     "train": ["runs"],

@@ -19,6 +19,7 @@ COMMANDS = (
     "compare",
     "evaluate",
     "ablate",
+    "passes",
     "recipe",
     "bench",
     "grade",

@@ -80,6 +80,13 @@ COMMANDS = {
             "ablate --run runs/demo --schedules cosine linear --steps 4 8 16",
         ),
     ),
+    "passes": Command(
+        "Measure quality against the number of passes: every decoder, the autoregressive twin and diffusion.",
+        (
+            "passes --run runs/demo",
+            "passes --pretrained glyphs --decoders maskgit halton --steps 4 8 16 --samples 200",
+        ),
+    ),
     "recipe": Command(
         "Compare changes of the demo's training: each alone, in the same training time, with several seeds.",
         (

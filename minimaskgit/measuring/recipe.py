@@ -11,19 +11,19 @@ on the base's tokenizer and are measured against reconstructions, so that only t
 import json
 import shutil
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import tyro
-from scipy.stats import t as student
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
 from minimaskgit.common.machine import machine
 from minimaskgit.common.tables import text_table
+from minimaskgit.measuring.intervals import half_width
 from minimaskgit.measuring.networks import judge_network, look
 from minimaskgit.measuring.pictures import Pictures, sample, through_tokenizer
 from minimaskgit.measuring.samplers import autoregressive_sampler, maskgit_sampler
@@ -202,13 +202,6 @@ def differences(results: Mapping[str, Any]) -> list[dict]:
         row = {"stage": stage, "name": name, "seeds": sorted(models), "steps": steps, "scores": scores}
         rows.append(row | {"difference": statistics.mean(gaps), "interval": half_width(gaps)})
     return rows
-
-
-def half_width(values: Sequence[float]) -> float | None:
-    """Half the width of the 95 % interval of a mean, by Student's t; None for a single value."""
-    if len(values) < 2:
-        return None
-    return student.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
 
 
 def verdict(row: Mapping[str, Any]) -> str:

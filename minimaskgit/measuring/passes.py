@@ -1,0 +1,185 @@
+"""Quality against the number of passes: every decoder, the autoregressive twin and diffusion (make lab-samplers).
+
+    decoder x T x seed ──> images ──judge──> FD from real images, and from real images through the tokenizer
+    the seeds ──> mean and interval of each point ──> the plot
+
+One pass is one evaluation of the main network for an image: the price of quality. The first FD is what a viewer sees;
+the second leaves out what the tokenizer loses, which is the same for all decoders of its tokens.
+"""
+
+import json
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+from tqdm.auto import tqdm
+
+from minimaskgit.common.errors import UserError
+from minimaskgit.common.files import write_json
+from minimaskgit.common.machine import machine
+from minimaskgit.common.precision import AnyPrecision
+from minimaskgit.common.tables import text_table
+from minimaskgit.decoders.named import DecoderName
+from minimaskgit.measuring.intervals import half_width
+from minimaskgit.measuring.networks import Seen, cached_reference, feature_names, judge_network, look
+from minimaskgit.measuring.pictures import held_out, sample, through_tokenizer
+from minimaskgit.measuring.samplers import Sampler, autoregressive_sampler, diffusion_sampler, maskgit_sampler
+from minimaskgit.measuring.scores import fd, feature_scores
+from minimaskgit.runs.choices import check_steps, choose_labels
+from minimaskgit.runs.config import Positive, Samples, Seed
+from minimaskgit.runs.models import digest
+from minimaskgit.runs.run import Run
+from minimaskgit.training.judge import load_judge
+
+STEPS = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    run: Path | None = None  # run folder; or give --pretrained
+    pretrained: str | None = None  # instead of --run: packaged weights; results go to runs/pretrained/NAME
+    decoders: tuple[DecoderName, ...] = ()  # decoders to measure (default: all that the run has)
+    steps: tuple[Positive, ...] = ()  # numbers of passes T (default: 1 2 4 8 16 32 64, as far as there are tokens)
+    samples: Samples = 300  # images per decoder, T and seed
+    reference: Samples = 5000  # held-out real images to compare with, at most half of all held-out images
+    seeds: tuple[Seed, ...] = (0, 1, 2)  # seeds of the generated images
+    out: Path | None = None  # folder for the results; what is finished there is kept (default: RUN/passes)
+    device: str = "auto"  # device to run on: auto, cpu, cuda or mps
+    precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
+
+
+def measure_passes(run: Run, options: Options, folder: Path) -> dict:
+    """Measure every point that is not there yet; return the contents of passes.json."""
+    everyone = contestants(run, options)
+    network = judge_network(load_judge(run))
+    reference, second = held_out(run, options.reference, options.samples)
+    targets = {
+        "fd": cached_reference(run, network, "classifier", reference),
+        "fd_tokens": look(run, network, through_tokenizer(run, reference)[1]),
+    }
+    labels = choose_labels(run, None, options.samples)
+    kept = read(folder / "passes.json", facts_of(run, options))
+    total = sum(passes for passes, _ in everyone.values()) * len(options.seeds) * options.samples
+    with tqdm(total=total, desc="sampling", unit="pass", unit_scale=True, dynamic_ncols=True) as bar:
+        for name, (passes, make) in everyone.items():
+            sampler = make()
+            for seed in options.seeds:
+                bar.set_postfix_str(name)
+                if (key := f"{name}/{seed}") not in kept["points"]:
+                    pictures = sample(run, sampler.draw, labels, seed, quiet=True)
+                    kept["points"][key] = {"passes": passes} | scores(look(run, network, pictures.images), targets)
+                    write_json(folder / "passes.json", kept)
+                bar.update(passes * options.samples)
+    real = scores(look(run, network, second.images), targets)
+    through = scores(look(run, network, through_tokenizer(run, second)[1]), targets)
+    result = kept | {
+        "run": str(run.folder),
+        "samples": options.samples,
+        "seeds": options.seeds,
+        "real": {"data": run.config.data, "reference": len(reference.labels), "second": real, "through": through},
+        "features": feature_names(run, "classifier"),
+        "left_out": left_out(run),
+        "machine": machine(run.device),
+    }
+    write_json(folder / "passes.json", result)
+    return result
+
+
+def contestants(run: Run, options: Options) -> dict[str, tuple[int, Callable[[], Sampler]]]:
+    """Who is measured, as "NAME, T = 8": passes, and a function that makes the sampler."""
+    tokens = run.tokenizer().num_tokens
+    for steps in options.steps:
+        check_steps(steps, tokens)
+    settings = run.config.decoding
+    found: dict[str, tuple[int, Callable[[], Sampler]]] = {}
+    for name in options.decoders or get_args(DecoderName):
+        for steps in options.steps or [T for T in STEPS if tokens >= T]:
+            chosen = replace(settings, steps=steps, decoder=name)
+            found[f"{name}, T = {steps}"] = steps, partial(maskgit_sampler, run, chosen)
+    if has(run, "autoregressive"):
+        found["autoregressive"] = tokens, partial(autoregressive_sampler, run)
+    if has(run, "diffusion"):
+        for steps in options.steps or STEPS:
+            found[f"diffusion, T = {steps}"] = steps, partial(diffusion_sampler, run, steps)
+    return found
+
+
+def has(run: Run, stage: str) -> bool:
+    """Whether the run has a finished model of this stage."""
+    return (run.folder / stage / "model.safetensors").exists()
+
+
+def left_out(run: Run) -> list[str]:
+    """The models that the run does not have."""
+    return [stage for stage in ("autoregressive", "diffusion") if not has(run, stage)]
+
+
+def scores(seen: Seen, targets: Mapping[str, Seen]) -> dict[str, float]:
+    """FD from each target, and precision and recall against the tokenizer's reconstructions."""
+    distances = {name: fd(seen, target) for name, target in targets.items()}
+    return distances | feature_scores(("precision-recall",), seen, targets["fd_tokens"])
+
+
+def facts_of(run: Run, options: Options) -> dict:
+    """What a kept point depends on, beside its decoder, T and seed."""
+    models = [stage for stage in ("tokenizer", "transformer", "autoregressive", "diffusion") if has(run, stage)]
+    facts = {stage: digest(run.folder / stage) for stage in models}
+    decoding = {name: value for name, value in vars(run.config.decoding).items() if name not in ("steps", "decoder")}
+    return facts | {"samples": options.samples, "reference": options.reference, "decoding": decoding}
+
+
+def read(path: Path, facts: dict) -> dict:
+    """The points of an earlier call with the same models and settings."""
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        kept = {}
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); delete it to measure again") from None
+    if kept.get("measured_with") == facts:
+        return {"measured_with": facts, "points": kept["points"]}
+    return {"measured_with": facts, "points": {}}
+
+
+def curves(result: Mapping) -> dict[str, list[dict]]:
+    """By decoder, its points from few passes to many: passes, and mean and interval of each score over the seeds."""
+    by_point: dict[str, list[dict]] = {}
+    for key, point in result["points"].items():
+        by_point.setdefault(key.rpartition("/")[0], []).append(point)
+    found: dict[str, list[dict]] = {}
+    for name, points in by_point.items():
+        values = {key: [point[key] for point in points] for key in points[0] if key != "passes"}
+        means = {key: {"mean": statistics.mean(each), "interval": half_width(each)} for key, each in values.items()}
+        found.setdefault(name.partition(",")[0], []).append({"passes": points[0]["passes"]} | means)
+    return {name: sorted(points, key=lambda point: point["passes"]) for name, points in found.items()}
+
+
+def table(result: Mapping) -> str:
+    """FD from reconstructions of real images (diffusion: from real images): a line per decoder, a column per T."""
+    lines = curves(result)
+    columns = sorted({point["passes"] for points in lines.values() for point in points})
+    rows = []
+    for name, points in lines.items():
+        key = "fd" if name == "diffusion" else "fd_tokens"
+        cells = {point["passes"]: shown(point[key]) for point in points}
+        rows.append([name, *(cells.get(passes, "") for passes in columns)])
+    real, through = (result["real"][key] for key in ("second", "through"))
+    notes = [
+        f"FD from real images through the tokenizer; diffusion: from real images. {result['samples']} images each,"
+        f" mean of {len(result['seeds'])} seeds ± half the 95 % interval",
+        f"as many real images: {through['fd_tokens']:.3g} through the tokenizer, {real['fd']:.3g} untouched;"
+        f" the tokenizer alone costs {through['fd']:.3g}",
+        f"{result['features']['comparable']}",
+        *(f"no {stage} model in this run: left out" for stage in result["left_out"]),
+    ]
+    return "\n".join([text_table(["passes", *map(str, columns)], rows), "", *(f"- {note}" for note in notes)])
+
+
+def shown(score: Mapping) -> str:
+    """A mean with its interval."""
+    return f"{score['mean']:.3g}" + ("" if score["interval"] is None else f" ±{score['interval']:.2g}")
