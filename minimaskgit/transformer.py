@@ -71,8 +71,6 @@ class Block(nn.Module):
     before each sublayer, which trains faster and without a long warm-up. The parameters are the same.
     """
 
-    query_key: QueryKey | None = None  # positions.py; the paper has none
-
     def __init__(self, width: int, heads: int, mlp_width: int, dropout: float, causal: bool, pre_norm: bool):
         super().__init__()
         self.heads, self.causal, self.pre_norm, self.dropout = heads, causal, pre_norm, dropout
@@ -82,6 +80,7 @@ class Block(nn.Module):
         self.down = nn.Linear(mlp_width, width)
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.query_key: QueryKey | None = None  # positions.py; the paper has none
 
     def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
         """(B, S, D) to (B, S, D); with a cache, the S positions follow the cached ones (S = 1 unless it is empty)."""

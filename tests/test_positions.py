@@ -64,6 +64,15 @@ def test_with_rotations_the_cache_draws_what_reading_everything_again_draws(labe
     assert draw(True).equal(draw(False))
 
 
+@pytest.mark.parametrize("option", ["rope", "qk_norm"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_model_uses_what_it_has(option, causal):
+    plain, other = tiny_transformer(causal=causal), tiny_transformer(causal=causal, **{option: True})
+    other.load_state_dict(plain.state_dict(), strict=False)
+    tokens, labels = torch.arange(N)[None], torch.tensor([0])
+    assert not plain(tokens, labels).allclose(other(tokens, labels), atol=1e-3)
+
+
 @given(tokens=codes(K, 2, N), place=st.integers(0, N - 1))
 def test_a_causal_model_with_rotations_cannot_see_the_future(tokens, place):
     model = tiny_transformer(causal=True, rope=True, qk_norm=True)

@@ -28,7 +28,7 @@ def demo() -> Config:
     """Glyphs on two CPU cores; `make demo` prints how long that takes on your machine."""
     return Config(
         images=ImagesConfig(count=30_000),
-        tokenizer_training=TokenizerTraining(optimizer="muon"),
+        tokenizer_training=TokenizerTraining(optimizer="muon", perceptual_weight=1.0),
         decoding=DecodingConfig(temperature=2.0),
     )
 
@@ -39,7 +39,7 @@ def glyphs() -> Config:
     return replace(
         config,
         images=ImagesConfig(count=100_000),
-        tokenizer_training=replace(config.tokenizer_training, steps=6000),
+        tokenizer_training=replace(config.tokenizer_training, steps=4000),
         transformer_training=replace(config.transformer_training, steps=14_000, ema_decay=0.999),
         report_every=200,
         picture_every=4000,
