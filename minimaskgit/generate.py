@@ -17,7 +17,7 @@ from minimaskgit.decoding import Step
 from minimaskgit.measuring.pictures import BATCH, to_bytes
 from minimaskgit.measuring.samplers import generate
 from minimaskgit.runs.checks import check_outputs, checked
-from minimaskgit.runs.choices import check_steps, choose_labels, decoding_settings
+from minimaskgit.runs.choices import check_steps, choose_labels, decoding_settings, note_decoder
 from minimaskgit.runs.config import Fraction, Rate, ScheduleName, Seed, Share, Strength, between
 from minimaskgit.runs.run import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
@@ -41,7 +41,7 @@ class Options:
     decoder: DecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
-    guidance_start: Fraction | None = None  # progress at which guidance begins (default: the run's)
+    guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
     seed: Seed = 0  # seed of all random numbers; the same seed makes the same images
     out: Path = Path("generated.png")  # picture to write
     gif: Path | None = None  # animation of the decoding to write (default: none)
@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     labels = choose_labels(run, options.label, options.count)
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(settings.steps, model.num_tokens)
+    note_decoder(settings)
     start, images = time.perf_counter(), []
     generator = torch.Generator(run.device).manual_seed(options.seed)
     with tqdm(total=options.count, desc="generating", unit="image", dynamic_ncols=True, delay=2, leave=False) as bar:
