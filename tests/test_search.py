@@ -31,21 +31,21 @@ def policies(draw: st.DrawFn) -> Policy:
         return tuple(draw(st.lists(st.floats(least, most), min_size=steps, max_size=steps)))
 
     masked = (*sorted(each(0, 1), reverse=True)[1:], 0.0)
-    return Policy(masked, each(0, 5), each(0.2, 2), each(0, 2), draw(st.floats(0.1, 1)))
+    return Policy(masked, each(0, 5), each(0.2, 2), each(0, 2))
 
 
 # --- A policy decodes ---
 
-EARLY = Policy((0.6, 0.3, 0.0), choice=(2.0, 0.5, 0.0), sampling=(0.5, 1.0, 1.5), guidance=(0.0, 0.0, 1.0), top_p=0.9)
+EARLY = Policy((0.6, 0.3, 0.0), choice=(2.0, 0.5, 0.0), sampling=(0.5, 1.0, 1.5), guidance=(0.0, 0.0, 1.0))
 
 
 def test_a_policy_decodes_as_it_did_when_this_was_written():
     steps = run(decoder_of(EARLY), MODEL, torch.tensor([1]), None, 3, generator(0))
     m = MODEL.mask_id
     assert [step.tokens[0].tolist() for step in steps] == [
-        [m, 1, m, m, m, 2, 2, 8, m],  # of 9 tokens, floor(9 x 0.6) = 5 are masked
-        [1, 1, 10, 2, m, 2, 2, 8, m],  # floor(9 x 0.3) = 2
-        [1, 1, 10, 2, 1, 2, 2, 8, 1],
+        [m, 1, m, m, m, 2, 4, 8, m],  # of 9 tokens, floor(9 x 0.6) = 5 are masked
+        [2, 1, 10, 2, m, 2, 4, 8, m],  # floor(9 x 0.3) = 2
+        [2, 1, 10, 2, 1, 2, 4, 8, 1],
     ]
 
 
@@ -54,9 +54,8 @@ def test_a_policy_decodes_as_it_did_when_this_was_written():
 def test_known_tokens_stay_and_after_each_step_as_many_are_masked_as_the_policy_says(policy, canvas, seed):
     known = canvas != MODEL.mask_id
     free = now = (~known).sum(1).tolist()
-    for t, step in enumerate(
-        run(decoder_of(policy), MODEL, some_labels(canvas), canvas, policy.steps, generator(seed))
-    ):
+    steps = run(decoder_of(policy), MODEL, some_labels(canvas), canvas, policy.steps, generator(seed))
+    for t, step in enumerate(steps):
         planned = [min(max(math.floor(u * policy.masked[t]), 1), n - 1) for u, n in zip(free, now)]
         now = [max(p, 0) if t < policy.steps - 1 else 0 for p in planned]  # each step keeps a token, and the last all
         assert step.masked.sum(1).tolist() == now
@@ -89,7 +88,7 @@ def test_each_step_has_its_own_guidance_and_its_own_sampling(monkeypatch):
     assert weights == [0.0, 0.0, 1.0]
     logits = torch.tensor([0.0, 0.5, 1.0, 3.0])
     for r, temperature in zip((1 / 3, 2 / 3, 1.0), EARLY.sampling):
-        assert decoder_of(EARLY).sampling(logits, r).equal(tempered(temperature, 0.9)(logits, r))
+        assert decoder_of(EARLY).sampling(logits, r).equal(tempered(temperature)(logits, r))
 
 
 WRONG = {
@@ -100,7 +99,6 @@ WRONG = {
     "choice": {"choice": (math.nan, 0.0, 0.0)},
     "sampling": {"sampling": (1.0, 0.0, 1.0)},
     "guidance": {"guidance": (0.0, math.inf, 0.0)},
-    "top_p": {"top_p": 0.0},
 }
 
 

@@ -30,7 +30,6 @@ class Policy:
     choice: tuple[float, ...]
     sampling: tuple[float, ...]
     guidance: tuple[float, ...]
-    top_p: float = 1.0  # draw only from the likeliest codes whose probabilities add up to this
 
     @property
     def steps(self) -> int:
@@ -47,8 +46,6 @@ class Policy:
                 raise ValueError(f"{name} {getattr(self, name)}: expected 0 to {LARGEST:g} in every step")
         if not all(0 < value <= LARGEST for value in self.sampling):
             raise ValueError(f"sampling {self.sampling}: expected more than 0, and at most {LARGEST:g}, in every step")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p {self.top_p}: expected more than 0, and at most 1")
 
 
 def decoder_of(policy: Policy) -> Decoder:
@@ -68,7 +65,7 @@ def decoder_of(policy: Policy) -> Decoder:
     return Decoder(
         order,
         counts,
-        sampling=lambda logits, r: tempered(at(policy.sampling, r), policy.top_p)(logits, r),
+        sampling=lambda logits, r: tempered(at(policy.sampling, r))(logits, r),
         guidance=lambda r: at(policy.guidance, r),
     )
 
