@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from odd_folders import plant
 from PIL import Image
 
-from minimaskgit import ablate, bench, compare, demo, edit, evaluate, export, generate, grade, train
+from minimaskgit import ablate, bench, compare, demo, edit, evaluate, export, generate, grade, search, train
 from minimaskgit.common import cli
 
 COMMANDS = {
     module.__name__.rsplit(".", 1)[1]: module
-    for module in (generate, edit, evaluate, compare, ablate, bench, export, grade, train, demo)
+    for module in (generate, edit, evaluate, compare, search, ablate, bench, export, grade, train, demo)
 }
 
 # --- The grammar: values of each kind of option, the good ones first ---
@@ -125,6 +125,10 @@ GRAMMAR = {
         **{"--run": RUNS, "--schedules": SCHEDULES, "--train-steps": ["2", *COUNTS], "--steps": STEPS, "--seed": SEEDS},
         **({"--samples": ["20", *COUNTS], "--reference": ["20", *COUNTS], "--out": FOLDERS} | MACHINE),
     },
+    "search": {
+        **{"--run": RUNS, "--steps": STEPS, "--minutes": ["0.001", *WEIGHTS], "--samples": ["20", *COUNTS]},
+        **({"--reference": ["20", *COUNTS], "--seed": SEEDS} | MACHINE),
+    },
     "bench": {
         "--out": ["kept", "kept/under.png", "/proc/x.json"],
         "--repeats": ["0", "x"],
@@ -172,6 +176,7 @@ BASE = {
         "--train-steps",
         "1",
     ],
+    "search": ["--run", "run", "--steps", "1", "--minutes", "0.001", "--samples", "20", "--reference", "20"],
     "bench": ["--repeats", "0"],
     "export": ["--run", "run", "--samples", "20"],
     "grade": [],
@@ -187,6 +192,7 @@ UNASKED = {
     "evaluate": ["RUN/evaluation", "RUN/judge"],
     "compare": ["RUN/compare"],
     "ablate": ["RUN/ablation", "RUN/judge", "RUN/evaluation"],
+    "search": ["RUN/search", "RUN/decoding.json", "RUN/judge"],
     "grade": ["runs/grades"],
     "train": ["runs"],
     "export": ["RUN/judge"],
