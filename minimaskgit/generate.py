@@ -17,7 +17,7 @@ from minimaskgit.decoding import Step
 from minimaskgit.measuring.pictures import BATCH, to_bytes
 from minimaskgit.measuring.samplers import generate
 from minimaskgit.runs.checks import check_outputs, checked
-from minimaskgit.runs.choices import check_steps, choose_labels, chosen_decoder, decoding_settings
+from minimaskgit.runs.choices import check_steps, choose_labels, decoding_settings
 from minimaskgit.runs.config import Fraction, Rate, ScheduleName, Seed, Share, Strength, between
 from minimaskgit.runs.run import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
@@ -38,10 +38,10 @@ class Options:
     # temperature of the choice noise at the first step; 0: always keep the most confident tokens (default: the run's)
     temperature: Strength | None = None
     guidance: Strength | None = None  # classifier-free guidance weight; 0: none (default: the run's)
-    decoder: DecoderName = "maskgit"  # the paper's, or one after it
-    sampling_temperature: Rate = 1.0  # temperature of the distributions that tokens are drawn from
-    top_p: Share = 1.0  # draw only from the likeliest codes whose probabilities add up to this
-    guidance_start: Fraction = 0.0  # progress, 0 to 1, at which guidance begins
+    decoder: DecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
+    sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
+    top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
+    guidance_start: Fraction | None = None  # progress at which guidance begins (default: the run's)
     seed: Seed = 0  # seed of all random numbers; the same seed makes the same images
     out: Path = Path("generated.png")  # picture to write
     gif: Path | None = None  # animation of the decoding to write (default: none)
@@ -61,12 +61,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     labels = choose_labels(run, options.label, options.count)
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(settings.steps, model.num_tokens)
-    decoder, _ = chosen_decoder(settings, options)
     start, images = time.perf_counter(), []
     generator = torch.Generator(run.device).manual_seed(options.seed)
     with tqdm(total=options.count, desc="generating", unit="image", dynamic_ncols=True, delay=2, leave=False) as bar:
         for part in labels.split(BATCH):
-            steps, made = generate(run, tokenizer, model, part, settings, generator, decoder)
+            steps, made = generate(run, tokenizer, model, part, settings, generator)
             images.append(to_bytes(made))
             bar.update(len(part))
     seconds = time.perf_counter() - start
