@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from minimaskgit import figures
 from minimaskgit.common import cli
-from minimaskgit.measuring.search import Options, check_options, entry, laboratory, search, table
+from minimaskgit.measuring.search import Options, check_options, entry, laboratory, search, start_of, table
 from minimaskgit.runs.checks import check_output_folder, checked
 from minimaskgit.runs.models import digest
 from minimaskgit.runs.run import Run, check_outside_of_package, open_run
@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"every score is kept in {run.folder / 'search'}; to resume, run it again") from None
     print(table(results))
-    pairs = {f"T = {steps}": (result.policies["before"], result.policies["after"]) for steps, result in results.items()}
-    drawing = figures.policies(pairs, "the run's own settings", "what the search ended with")
+    pairs = {f"T = {steps}": (start_of(lab, steps), result.policies["after"]) for steps, result in results.items()}
+    drawing = figures.policies(pairs, "where the search started", "where it ended")
     print("look at:")
     print(f"  {figures.save_picture(drawing, run.folder / 'search' / 'policies.png')}")
     if policies:

@@ -38,11 +38,13 @@ from minimaskgit.common.files import write_json
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
 from minimaskgit.decoders.policy import LARGEST, Policy, decoder_of, papers_policy
+from minimaskgit.decoders.sampling import late_guidance
 from minimaskgit.measuring.evaluation import check_neighbours
 from minimaskgit.measuring.networks import Network, Seen, judge_network, look
 from minimaskgit.measuring.pictures import sample, through_tokenizer, training_pictures
 from minimaskgit.measuring.samplers import generate
-from minimaskgit.measuring.scores import fd, feature_scores
+from minimaskgit.measuring.scores import NEIGHBOURS, fd
+from minimaskgit.metrics import precision_recall
 from minimaskgit.runs.choices import check_steps, choose_labels
 from minimaskgit.runs.config import DecodingConfig, Rate, Samples, Seed
 from minimaskgit.runs.models import digest
@@ -54,8 +56,8 @@ from minimaskgit.training.judge import load_judge
 from minimaskgit.transformer import Transformer
 
 CANDIDATES = 10  # policies of a generation
-SHRINK = 0.8  # of their spread, from one generation to the next
-GENERATIONS = 15  # at most: by then the spread is 4 % of the first
+SPREAD, SHRINK = 0.6, 0.8  # of the first generation's x, and its factor from one generation to the next
+GENERATIONS = 15  # at most: by then the spread is 5 % of the first
 CHECKS = 6  # evaluations of the start, and of what the search ends with, each on seeds of its own
 
 
@@ -122,7 +124,7 @@ def unbiased_fd(seen: Seen, reference: Seen) -> float:
 def policy_at(x: Tensor, steps: int, settings: DecodingConfig, num_tokens: int) -> Policy:
     """The policy at x (5,), or (6,) with guidance: smooth functions of progress, a few numbers for any T.
 
-    x = 0 is the run's own settings. One unit of x changes the pictures about as much as a score is noisy:
+    x = 0 is the paper's way with the run's temperatures. One unit of x makes a clear difference:
 
     x[0]        gamma(r) becomes gamma(r^exp(x/4)): fewer tokens early where x > 0
     x[1], x[2]  choice temperature at r = 0 and r = 1
@@ -135,11 +137,14 @@ def policy_at(x: Tensor, steps: int, settings: DecodingConfig, num_tokens: int) 
     unit = max(settings.temperature / 3, 0.5)
     high, low = min(max(settings.temperature + unit * first, 0.0), LARGEST), max(0.4 * last, 0.0)
     choice, sampling, guidance = [], [], []
+    own = late_guidance(settings.guidance, settings.guidance_start)
     for t in range(steps):
         r, along = (t + 1) / steps, t / max(steps - 1, 1)
         choice.append(high * (1 - r) + low * r)
-        sampling.append(math.exp(0.15 * (drawn_first * (1 - along) + drawn_last * along)))
-        guidance.append(settings.guidance + (max(0.5 * guided, 0.0) if r > 0.5 else 0.0))
+        sampling.append(
+            settings.sampling_temperature * math.exp(0.15 * (drawn_first * (1 - along) + drawn_last * along))
+        )
+        guidance.append(own(r) + (max(0.5 * guided, 0.0) if r > 0.5 else 0.0))
     return replace(paper, choice=tuple(choice), sampling=tuple(sampling), guidance=tuple(guidance))
 
 
@@ -181,16 +186,23 @@ def laboratory(run: Run, options: Options) -> Laboratory:
     return Laboratory(run, options, tokenizer, model, network, reference, choose_labels(run, None, options.samples))
 
 
-def measure(lab: Laboratory, policy: Policy, seed: int) -> Score:
-    """Generate images with the policy and score them."""
-    settings = replace(lab.run.config.decoding, steps=policy.steps)
+def start_of(lab: Laboratory, steps: int) -> Policy:
+    """Where the search starts: x = 0."""
+    return policy_at(torch.zeros(6), steps, lab.run.config.decoding, lab.model.num_tokens)
+
+
+def measure(lab: Laboratory, steps: int, policy: Policy | None, seed: int) -> Score:
+    """Generate images with the policy, or the run's own decoder, and score them."""
+    settings = replace(lab.run.config.decoding, steps=steps)
+    decoder = decoder_of(policy) if policy else None
 
     def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
-        return generate(lab.run, lab.tokenizer, lab.model, labels, settings, generator, decoder_of(policy))[1]
+        return generate(lab.run, lab.tokenizer, lab.model, labels, settings, generator, decoder)[1]
 
     seen = look(lab.run, lab.network, sample(lab.run, draw, lab.labels, seed, quiet=True).images)
-    found = feature_scores(("precision-recall",), seen, lab.reference)
-    return Score(unbiased_fd(seen, lab.reference), found["precision"], found["recall"])
+    # All of the reference, although there are fewer images: precision is then as strict as with many images.
+    precision, recall = precision_recall(lab.reference.features, seen.features, NEIGHBOURS["precision-recall"])
+    return Score(unbiased_fd(seen, lab.reference), precision.item(), recall.item())
 
 
 def seed_of(options: Options, steps: int, name: str) -> int:
@@ -207,8 +219,11 @@ class Memory:
         self.path = lab.run.folder / "search" / f"T{steps}.json"
         folders = (lab.run.folder / name for name in ("transformer", "tokenizer", "judge/classifier"))
         named = {name: getattr(lab.options, name) for name in ("samples", "reference", "seed")}
-        self.facts = named | {"models": [digest(folder) for folder in folders], "images": asdict(lab.run.config.images)}
-        self.facts = json.loads(json.dumps(self.facts))
+        self.facts = named | {
+            "models": [digest(folder) for folder in folders],
+            "decoding": asdict(lab.run.config.decoding),
+        }
+        self.facts = json.loads(json.dumps(self.facts))  # as it will be read
         kept = read_json(self.path)
         self.evaluations = kept["evaluations"] if kept.get("facts") == self.facts else {}
         if kept and not self.evaluations:
@@ -216,12 +231,12 @@ class Memory:
                 f"note: {self.path} is of a search with other weights or options, so this one starts from the beginning"
             )
 
-    def score(self, policy: Policy, seed: str) -> Score:
+    def score(self, policy: Policy | None, seed: str) -> Score:
         """The score of images drawn with the policy and the seed of this name."""
         name = f"{seed}: {hashlib.sha256(repr(policy).encode()).hexdigest()[:12]}"
         if name not in self.evaluations:
             start = time.perf_counter()
-            found = measure(self.lab, policy, seed_of(self.lab.options, self.steps, seed))
+            found = measure(self.lab, self.steps, policy, seed_of(self.lab.options, self.steps, seed))
             self.evaluations[name] = found._asdict() | {"seconds": time.perf_counter() - start}
             write_json(self.path, {"facts": self.facts, "evaluations": self.evaluations})
         return Score(*(self.evaluations[name][field] for field in Score._fields))
@@ -247,7 +262,7 @@ def read_json(path: Path) -> dict:
 class Result(NamedTuple):
     """The policies of one T that were compared at the end, and their scores from the same unused seeds."""
 
-    policies: dict[str, Policy]  # "before", "after", and "earlier" if decoding.json had one
+    policies: dict[str, Policy | None]  # "before" (None: the run's own decoder), "after", perhaps "earlier"
     scores: dict[str, list[Score]]
     evaluations: int
 
@@ -263,15 +278,15 @@ def search(lab: Laboratory, steps: int, earlier: Policy | None = None) -> Result
     """Search for a policy of T = `steps` steps, and compare it with the run's settings and with an earlier policy."""
     memory, settings, tokens = Memory(lab, steps), lab.run.config.decoding, lab.model.num_tokens
     x = torch.zeros(6 if lab.run.config.transformer_training.class_dropout else 5, dtype=torch.double)
-    policies = {"before": policy_at(x, steps, settings, tokens)} | ({"earlier": earlier} if earlier else {})
+    policies = {"before": None} | ({"earlier": earlier} if earlier else {})
     with tqdm(desc=f"T = {steps}", unit="evaluation", dynamic_ncols=True, mininterval=interval()) as bar:
 
-        def score(policy: Policy, seed: str) -> Score:
+        def score(policy: Policy | None, seed: str) -> Score:
             found = memory.score(policy, seed)
             bar.update()
             return found
 
-        def check(policy: Policy) -> list[Score]:
+        def check(policy: Policy | None) -> list[Score]:
             return [score(policy, f"check {number}") for number in range(CHECKS)]
 
         scores = {name: check(policy) for name, policy in policies.items()}
@@ -280,7 +295,9 @@ def search(lab: Laboratory, steps: int, earlier: Policy | None = None) -> Result
         bar.total = (len(policies) + 1) * CHECKS + count * CANDIDATES
         for number in range(count):
             seed = f"generation {number}"  # one for all its candidates: what is luck for one is luck for the others
-            points = candidates(x, SHRINK**number, torch.Generator().manual_seed(seed_of(lab.options, steps, seed)))
+            points = candidates(
+                x, SPREAD * SHRINK**number, torch.Generator().manual_seed(seed_of(lab.options, steps, seed))
+            )
             tried = [policy_at(point, steps, settings, tokens) for point in points]
             values = [objective([score(policy, seed)], scores["before"]) for policy in tried]
             x = recombined(points, values)

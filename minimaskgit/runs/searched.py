@@ -15,7 +15,7 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
 from minimaskgit.decoders.policy import Policy
 from minimaskgit.runs.config import Settings, problem
-from minimaskgit.runs.models import digest
+from minimaskgit.runs.models import digest, foreign
 
 NAME = "decoding.json"
 
@@ -39,6 +39,8 @@ class Searched(Settings):
 def read_searched(folder: Path) -> Searched:
     """What was found for the run in `folder`, perhaps nothing; UserError if it is damaged or of other weights."""
     path, weights = folder / NAME, folder / "transformer"
+    if not weights.joinpath("model.safetensors").exists() or foreign(weights / "model.safetensors"):
+        return Searched("")  # reading the weights will say so
     try:
         searched = parse_searched(folder)
     except FileNotFoundError:
