@@ -23,6 +23,7 @@ from minimaskgit.runs.config import Config, Samples, first_difference
 from minimaskgit.runs.models import load_model, save_model
 from minimaskgit.runs.presets import PRESETS
 from minimaskgit.runs.run import open_run
+from minimaskgit.runs.searched import read_searched, write_searched
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.judge import load_judge
 from minimaskgit.transformer import Transformer
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     measured = [EvaluateOptions(options.out, samples=options.samples, decoder=name) for name in DECODERS]
     for how in measured:
         check_options(run, how)
+    searched = read_searched(run.folder)
     models = {name: load_model(kind, run.folder / name) for name, kind in MODELS.items()}
     models["judge/classifier"] = load_judge(run)  # trains the judge if the run has none yet
     for name, model in models.items():
@@ -63,19 +65,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         shutil.copy(run.folder / name / "evaluation.json", options.out / name)
     for name in ("config.json", "labels.json"):
         shutil.copy(run.folder / name, options.out)
+    write_searched(options.out, dict(searched.policies))
     exported = open_run(options.out, options.device)
     results = [evaluate(exported, how) for how in measured]
     shutil.rmtree(options.out / "evaluation")  # the cached reference
     write_json(options.out / "evaluation.json", results)
-    write_text(options.out / "README.md", card(options, run.config, results))
+    write_text(options.out / "README.md", card(options, run.config, results, list(searched.policies)))
     size = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())
     print(f"{options.out}: {size / 1e6:.1f} MB; look at {options.out / 'README.md'}")
 
 
-def card(options: Options, config: Config, results: Sequence[dict]) -> str:
+def card(options: Options, config: Config, results: Sequence[dict], searched: Sequence[int]) -> str:
     """The model card: contents, training command, usage and quality."""
     preset = next((name for name, make in PRESETS.items() if first_difference(make(), config) is None), None)
     how = f"--preset {preset}" if preset else "(the settings of config.json)"
+    steps = " and ".join(map(str, searched))
+    policies = (
+        f"Decoding in {steps} steps uses decoding.json, a policy searched for these weights.\n\n" if steps else ""
+    )
     measured = "\n\n".join(f"```\n{table(result)}\n```" for result in results)
     return f"""---
 library_name: minimaskgit
@@ -103,7 +110,7 @@ tokenizer = Tokenizer.from_pretrained("{options.out}/tokenizer").eval()
 transformer = Transformer.from_pretrained("{options.out}/transformer").eval()
 ```
 
-`python -m minimaskgit.evaluate` with these weights:
+{policies}`python -m minimaskgit.evaluate` with these weights:
 
 {measured}
 """

@@ -12,12 +12,18 @@ from minimaskgit import figures
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.precision import AnyPrecision
-from minimaskgit.decoders.named import DecoderName
 from minimaskgit.decoding import Step
 from minimaskgit.measuring.pictures import BATCH, to_bytes
 from minimaskgit.measuring.samplers import generate
 from minimaskgit.runs.checks import check_outputs, checked
-from minimaskgit.runs.choices import check_steps, choose_labels, decoding_settings, note_decoder
+from minimaskgit.runs.choices import (
+    AnyDecoderName,
+    check_steps,
+    choose_labels,
+    decoder_name,
+    image_settings,
+    note_decoder,
+)
 from minimaskgit.runs.config import Fraction, Rate, ScheduleName, Seed, Share, Strength, between
 from minimaskgit.runs.run import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
@@ -38,7 +44,7 @@ class Options:
     # temperature of the choice noise at the first step; 0: always keep the most confident tokens (default: the run's)
     temperature: Strength | None = None
     guidance: Strength | None = None  # classifier-free guidance weight; 0: none (default: the run's)
-    decoder: DecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
+    decoder: AnyDecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
     guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
@@ -57,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.gif and options.count > BATCH:
         raise UserError(f"--gif shows every image in every frame: expected --count {BATCH} or less")
     run = chosen_run(options.run, options.pretrained, options.device, options.precision)
-    settings = decoding_settings(run.config.decoding, options)
+    settings = image_settings(run, options)
     labels = choose_labels(run, options.label, options.count)
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(settings.steps, model.num_tokens)
@@ -72,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     seconds = time.perf_counter() - start
     names = figures.class_titles(run.label_names)
     titles = [names[label] for label in labels.tolist()]
-    print(f"{options.count} images in {settings.steps} steps, {seconds:.2f} s")
+    print(f"{options.count} images in {settings.steps} steps, {seconds:.2f} s, decoder {decoder_name(settings)}")
     print(figures.save_picture(figures.grid(torch.cat(images), titles=titles), options.out))
     if options.gif:  # then there was one batch
         print(figures.animation(decoding_frames(run, tokenizer, steps), options.gif, seconds_per_frame=0.4))

@@ -22,12 +22,26 @@ from hypothesis import strategies as st
 from odd_folders import plant
 from PIL import Image
 
-from minimaskgit import ablate, bench, compare, demo, edit, evaluate, export, generate, grade, passes, recipe, train
+from minimaskgit import (
+    ablate,
+    bench,
+    compare,
+    demo,
+    edit,
+    evaluate,
+    export,
+    generate,
+    grade,
+    passes,
+    recipe,
+    search,
+    train,
+)
 from minimaskgit.common import cli
 
 COMMANDS = {
     module.__name__.rsplit(".", 1)[1]: module
-    for module in (generate, edit, evaluate, compare, ablate, passes, recipe, bench, export, grade, train, demo)
+    for module in (generate, edit, evaluate, compare, search, ablate, passes, recipe, bench, export, grade, train, demo)
 }
 
 # --- The grammar: values of each kind of option, the good ones first ---
@@ -132,6 +146,10 @@ GRAMMAR = {
         **{"--variants": ["rope", "tokenizer/rope", "mask-beta", ""], "--seeds": SEEDS, "--share": SHARES},
         **{"--samples": COUNTS, "--out": FOLDERS, "--transformer.heads": ["2", "3", "0"]},
     },
+    "search": {
+        **{"--run": RUNS, "--steps": STEPS, "--minutes": ["0.001", *WEIGHTS], "--samples": ["20", *COUNTS]},
+        **({"--reference": ["20", *COUNTS], "--seed": SEEDS} | MACHINE),
+    },
     "bench": {
         "--out": ["kept", "kept/under.png", "/proc/x.json"],
         "--repeats": ["0", "x"],
@@ -184,6 +202,7 @@ BASE = {
         *("--seeds", "0"),
     ],
     "recipe": [*TINY_RUN, "--data", "nowhere"],  # a model for every change takes too long
+    "search": ["--run", "run", "--steps", "1", "--minutes", "0.001", "--samples", "20", "--reference", "20"],
     "bench": ["--repeats", "0"],
     "export": ["--run", "run", "--samples", "20"],
     "grade": [],
@@ -201,6 +220,7 @@ UNASKED = {
     "ablate": ["RUN/ablation", "RUN/judge", "RUN/evaluation"],
     "passes": ["RUN/passes", "RUN/judge", "RUN/evaluation"],
     "recipe": ["runs"],
+    "search": ["RUN/search", "RUN/decoding.json", "RUN/judge"],
     "grade": ["runs/grades"],
     "train": ["runs"],
     "export": ["RUN/judge"],

@@ -18,6 +18,7 @@ COMMANDS = (
     "edit",
     "compare",
     "evaluate",
+    "search",
     "ablate",
     "passes",
     "recipe",

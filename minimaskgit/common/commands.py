@@ -73,6 +73,13 @@ COMMANDS = {
             "evaluate --run runs/demo --decoder autoregressive --json quality.json",
         ),
     ),
+    "search": Command(
+        "Search for better decoding settings for every step, on a trained run's frozen weights.",
+        (
+            "search --run runs/demo",
+            "search --run runs/demo --steps 8 --minutes 15",
+        ),
+    ),
     "ablate": Command(
         "Compare mask schedules: train a transformer with each, and decode with it (table 3 of the paper).",
         (

@@ -6,7 +6,7 @@ images in [0, 1], tokens, numbers ──sheets, animations, plots──> PIL ima
 from minimaskgit.figures.animations import animation, race, race_frame
 from minimaskgit.figures.fonts import class_titles
 from minimaskgit.figures.formats import check_formats, save_picture, save_png
-from minimaskgit.figures.plots import clouds, curves, planes, rendered, scatter, schedule_plot
+from minimaskgit.figures.plots import clouds, curves, planes, policies, rendered, scatter, schedule_plot
 from minimaskgit.figures.sheets import (
     comparison,
     decoding_strip,
@@ -37,6 +37,7 @@ __all__ = [
     "labelled_rows",
     "masked_canvas",
     "planes",
+    "policies",
     "race",
     "race_frame",
     "reconstructions",

@@ -12,6 +12,7 @@ from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor
 
+from minimaskgit.decoders.policy import Policy
 from minimaskgit.decoding import mask_plan
 from minimaskgit.figures.fonts import REGULAR, font_for, spelled
 from minimaskgit.figures.style import AUTOREGRESSIVE, INK, MASKGIT, OTHERS, PAPER, TRACK, colours_of, family_of
@@ -71,6 +72,28 @@ def schedule_plot(schedules: dict[str, Schedule], num_tokens: int, steps: int) -
     fixed.set(xlabel=f"step, of {steps}", ylabel=f"tokens newly fixed, of {num_tokens}", ylim=0)
     fixed.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(loc="outside right center", frameon=False)
+    return rendered(figure)
+
+
+def policies(found: dict[str, tuple[Policy, Policy]], start: str, end: str) -> Image.Image:
+    """Plot pairs of decoding policies, such as those before and after a search (dotted and solid lines), by progress.
+
+    start, end: what the two are called in the caption.
+    """
+    figure, panels = _figure(3, f"dotted: {start}; solid: {end}")
+    values = {
+        "fraction masked γ(r)": lambda policy: policy.masked,
+        "choice temperature": lambda policy: policy.choice,
+        "sampling temperature": lambda policy: policy.sampling,
+    }
+    for (title, of), panel in zip(values.items(), panels):
+        for (name, pair), colour in zip(found.items(), colours_of(found).values()):
+            r = [(t + 1) / pair[0].steps for t in range(pair[0].steps)]
+            for policy, style in zip(pair, ({"linestyle": ":"}, {"marker": "o", "markersize": 4, "label": name})):
+                panel.plot(r, of(policy), color=colour, **style)
+        panel.set(xlabel="progress r after the step", ylabel=title, xlim=(0, 1.02))
+    panels[0].set(ylim=(0, 1.02))
+    panels[0].legend(frameon=False)
     return rendered(figure)
 
 

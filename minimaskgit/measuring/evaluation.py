@@ -12,13 +12,12 @@ of published FIDs. Everything is measured twice, on generated images and on the 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.machine import machine
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
-from minimaskgit.decoders.named import DecoderName
 from minimaskgit.measuring.networks import cached_reference, feature_names, inception_network, judge_network, look
 from minimaskgit.measuring.pictures import held_out, sample, training_pictures
 from minimaskgit.measuring.samplers import (
@@ -38,11 +37,12 @@ from minimaskgit.measuring.scores import (
     picture_scores,
     tokenizer_scores,
 )
-from minimaskgit.runs.choices import PAPERS, choose_labels, decoding_settings
+from minimaskgit.runs.choices import PAPERS, AnyDecoderName, choose_labels, decoder_name, image_settings
 from minimaskgit.runs.config import DecodingConfig, Fraction, Rate, Samples, ScheduleName, Seed, Share, Strength
 from minimaskgit.runs.run import Run
 from minimaskgit.training.judge import load_judge
 
+OTHERS = ("autoregressive", "gan", "diffusion")  # models that do not decode in parallel
 METRICS = (*FEATURE_METRICS, "cas", "class", "palette", "tokenizer")
 
 # Key in the JSON file: its name in the table, and whether higher is better.
@@ -75,7 +75,7 @@ class Options:
     samples: Samples = 2000  # number of generated images, the classes in turn
     reference: Samples = 10_000  # held-out real images to compare with, at most half of all held-out images
     # how to decode: the paper's way, or one after it; or another model (default: the run's decoder)
-    decoder: Literal[DecoderName, "autoregressive", "gan", "diffusion"] | None = None
+    decoder: Literal[AnyDecoderName, "autoregressive", "gan", "diffusion"] | None = None
     features: Literal["classifier", "inception"] = "classifier"  # network for FD, IS, precision, recall and so on
     # nearest neighbours (default: 3 for precision and recall, 5 for density and coverage, as published)
     k: int | None = None
@@ -169,13 +169,13 @@ def check_neighbours(metrics: Sequence[str], k: int | None, count: int) -> None:
 
 def chosen_name(run: Run, options: Options) -> str:
     """The name of what generates the images: a decoder, the run's by default, or another model."""
-    return options.decoder or run.config.decoding.decoder
+    return options.decoder if options.decoder in OTHERS else decoder_name(image_settings(run, options))
 
 
 def make_sampler(run: Run, options: Options) -> Sampler:
     """The requested sampler; UserError if its model is not trained or does not have a given setting."""
-    if chosen_name(run, options) in get_args(DecoderName):
-        return maskgit_sampler(run, decoding_settings(run.config.decoding, options))
+    if options.decoder not in OTHERS:
+        return maskgit_sampler(run, image_settings(run, options))
     allowed = {"decoder", "steps"} if options.decoder == "diffusion" else {"decoder"}
     for name in (field.name for field in fields(DecodingConfig) if field.name not in allowed):
         if getattr(options, name) is not None:
@@ -216,7 +216,8 @@ def table(result: dict) -> str:
     real = result["real"]
     lines = [f"{real['data']}: {real['second']} held-out real images against a reference of {real['reference']} others"]
     if result["samples"]:
-        settings = [item for item in result["decoding"].items() if item not in PAPERS.items()]
+        settings = [(key, value) for key, value in result["decoding"].items() if value != PAPERS.get(key)]
+        settings = [(key, value) for key, value in settings if key != "policy"]  # a table by itself
         lines.append(
             f"{result['decoder']}: {result['samples']} generated images, {result['samples_per_class']:g} per class,"
             f" seed {result['seed']}, {', '.join(f'{key} {value}' for key, value in settings)}"

@@ -8,7 +8,7 @@ timed: decoding them to pixels costs both sides the same. With --showdown the ri
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,10 +21,17 @@ from minimaskgit.common.machine import machine
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
 from minimaskgit.common.timing import interleaved
-from minimaskgit.decoders.named import DecoderName
 from minimaskgit.measuring import showdown
 from minimaskgit.measuring.samplers import generate
-from minimaskgit.runs.choices import check_steps, choose_labels, decoding_loop, decoding_settings, note_decoder
+from minimaskgit.runs.choices import (
+    AnyDecoderName,
+    check_steps,
+    choose_labels,
+    decoding_loop,
+    described,
+    image_settings,
+    note_decoder,
+)
 from minimaskgit.runs.config import (
     Batch,
     DecodingConfig,
@@ -54,7 +61,7 @@ class Options:
     schedule: ScheduleName | None = None  # MaskGIT's mask schedule (default: the run's)
     temperature: Strength | None = None  # temperature of MaskGIT's choice noise at the first step (default: the run's)
     guidance: Strength | None = None  # MaskGIT's classifier-free guidance weight (default: the run's)
-    decoder: DecoderName | None = None  # how MaskGIT decodes: the paper's way or one after it (default: the run's)
+    decoder: AnyDecoderName | None = None  # how MaskGIT decodes: the paper's way or one after it (default: the run's)
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
     guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
@@ -77,14 +84,14 @@ def folder_of(run_folder: Path, options: Options) -> Path:
 def compare(run: Run, options: Options) -> dict:
     """Run the whole comparison and write its files; return the contents of compare.json."""
     tokenizer, masked, causal = run.tokenizer(), run.transformer(), run.autoregressive()
-    settings = decoding_settings(run.config.decoding, options)
+    settings = image_settings(run, options)
     check_steps(settings.steps, masked.num_tokens)
     note_decoder(settings)
     folder = folder_of(run.folder, options)
 
     rows = measure(run, contestants(run, masked, causal, settings), options.batches, options.repeats)
     result = {
-        "decoding": asdict(settings),
+        "decoding": described(settings),
         "tokens": masked.num_tokens,
         "parameters": parameters(masked),
         "machine": machine(run.device),

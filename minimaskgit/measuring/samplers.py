@@ -8,7 +8,7 @@ tokenizer's decoder runs once, which is not counted.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -19,7 +19,7 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.decoders.loop import Decoder
 from minimaskgit.decoding import Step
 from minimaskgit.rivals import diffusion, gan
-from minimaskgit.runs.choices import check_steps, decoding_loop
+from minimaskgit.runs.choices import check_steps, decoding_loop, described
 from minimaskgit.runs.config import DecodingConfig
 from minimaskgit.runs.run import Run
 from minimaskgit.tokenizer import Tokenizer
@@ -77,7 +77,7 @@ def maskgit_sampler(run: Run, settings: DecodingConfig) -> Sampler:
     check_steps(settings.steps, model.num_tokens)
     draw = lambda labels, generator: generate(run, tokenizer, model, labels, settings, generator)[1]
     parts = [model, tokenizer.quantizer, tokenizer.decoder]
-    return _sampler(run, "maskgit", settings.steps, asdict(settings), parts, draw)
+    return _sampler(run, "maskgit", settings.steps, described(settings), parts, draw)
 
 
 def autoregressive_sampler(run: Run, cache: bool = True) -> Sampler:

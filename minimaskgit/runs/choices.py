@@ -1,8 +1,9 @@
 """What a user chooses when decoding: the number of steps, the classes, and settings that replace the run's own."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -11,12 +12,17 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.data.sources import find_classes
 from minimaskgit.decoders import loop
 from minimaskgit.decoders.loop import Decoder
-from minimaskgit.decoders.named import UNUSED
+from minimaskgit.decoders.named import UNUSED, DecoderName
 from minimaskgit.decoders.named import decoder as named
+from minimaskgit.decoders.policy import Policy, decoder_of
 from minimaskgit.decoding import Step, decode_steps
 from minimaskgit.runs.config import DecodingConfig, decoding_arguments
 from minimaskgit.runs.run import Run
+from minimaskgit.runs.searched import read_searched
 from minimaskgit.schedules import SCHEDULES
+
+# What --decoder takes where whole images are made: "searched" is the policy that minimaskgit.search found.
+AnyDecoderName = Literal[DecoderName, "searched"]
 
 # Settings that the paper does not have, at the values with which decoding is the paper's.
 PAPERS = {"decoder": "maskgit", "sampling_temperature": 1.0, "top_p": 1.0, "guidance_start": 0.0}
@@ -40,6 +46,52 @@ def decoding_settings(default: DecodingConfig, options: object) -> DecodingConfi
     return settings
 
 
+@dataclass(frozen=True)
+class SearchedConfig(DecodingConfig):
+    """A run's settings with a policy for T steps; with another number of steps they are the run's own."""
+
+    policy: Policy | None = None
+
+    @property
+    def in_use(self) -> bool:
+        return self.policy is not None and self.policy.steps == self.steps
+
+
+def image_settings(run: Run, options: object) -> DecodingConfig:
+    """The settings for whole images: those of `options` or the run, or, if only T is given, the policy found for T.
+
+    UserError if --decoder searched finds none, or comes with settings that each step has for itself.
+    """
+    names = [field.name for field in fields(DecodingConfig) if field.name not in ("steps", "decoder")]
+    given = [name for name in names if getattr(options, name) is not None]
+    if options.decoder != "searched" and (given or options.decoder):
+        return decoding_settings(run.config.decoding, options)
+    if given:
+        raise UserError(f"--{given[0].replace('_', '-')} does not go with --decoder searched, which has its own")
+    steps = run.config.decoding.steps if options.steps is None else options.steps
+    policies = {T: found.policy for T, found in read_searched(run.folder).policies.items()}
+    if options.decoder and steps not in policies:
+        raise UserError(
+            f"--decoder searched: {run.folder} has no policy for {steps} steps"
+            f" ({'it has those for ' + ', '.join(map(str, policies)) if policies else 'nor for any other'});"
+            f" find one with python -m minimaskgit.search --run {run.folder} --steps {steps}"
+        )
+    settings = replace(run.config.decoding, steps=steps)
+    return SearchedConfig(**vars(settings), policy=policies[steps]) if steps in policies else settings
+
+
+def decoder_name(settings: DecodingConfig) -> str:
+    """The decoder that the settings choose, by its name on the command line."""
+    return "searched" if isinstance(settings, SearchedConfig) and settings.in_use else settings.decoder
+
+
+def described(settings: DecodingConfig) -> dict[str, Any]:
+    """The settings that decoding uses, for a report."""
+    if decoder_name(settings) == "searched":
+        return {"steps": settings.steps, "decoder": "searched", "policy": asdict(settings.policy)}
+    return {field.name: getattr(settings, field.name) for field in fields(DecodingConfig)}
+
+
 def beyond_the_paper(settings: DecodingConfig) -> dict[str, str | float]:
     """The settings that the paper does not have and that change what it does."""
     return {name: getattr(settings, name) for name, value in PAPERS.items() if getattr(settings, name) != value}
@@ -53,9 +105,11 @@ def note_decoder(settings: DecodingConfig) -> None:
 
 def chosen_decoder(settings: DecodingConfig) -> Decoder | None:
     """The decoder that the settings choose; None for the paper's own loop."""
+    if decoder_name(settings) == "searched":
+        return decoder_of(settings.policy)
     if not beyond_the_paper(settings):
         return None
-    how = {name: value for name, value in vars(settings).items() if name not in ("steps", "decoder")}
+    how = {name: value for name, value in described(settings).items() if name not in ("steps", "decoder")}
     return named(settings.decoder, **how | {"schedule": SCHEDULES[settings.schedule]})
 
 

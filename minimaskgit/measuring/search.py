@@ -1,0 +1,339 @@
+"""Search for a decoding policy on frozen weights: how many tokens each step keeps, and with what noise (AutoNAT).
+
+    training images ──tokenizer──> reference                          RUN/search/T8.json: every score, to resume from
+    settings x ──policy──> N images ──judge──> FD, precision, recall ──> objective ──> the next settings
+                  ^─────────────────── an evolution strategy ───────────────────┘
+
+The objective is 1 for the run's own settings, and lower is better:
+
+    (FD / FD of the start + misses / misses of the start) / 2
+    misses = sqrt(((1 - precision)^2 + (1 - recall)^2) / 2)
+
+Neither half can win alone. Surer decoding raises precision, but its dull pictures cost recall, which the misses count
+just as much, and FD. The reference are training images that went through the tokenizer, so that all of this measures
+the transformer's decoding; held-out images and the seeds of `evaluate` stay unseen, for an honest judgement later.
+
+One score of N images is noisy, by about 10 %. An evolution strategy bears this: each generation moves the settings to a
+weighted mean of its better half, in which noise averages out. What it ends with replaces the start only if it is better
+on seeds that the search has not used.
+"""
+
+import hashlib
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from minimaskgit.common.errors import UserError
+from minimaskgit.common.files import write_json
+from minimaskgit.common.precision import AnyPrecision
+from minimaskgit.common.tables import text_table
+from minimaskgit.decoders.policy import LARGEST, Policy, decoder_of, papers_policy
+from minimaskgit.decoders.sampling import late_guidance
+from minimaskgit.measuring.evaluation import check_neighbours
+from minimaskgit.measuring.networks import Network, Seen, judge_network, look
+from minimaskgit.measuring.pictures import sample, through_tokenizer, training_pictures
+from minimaskgit.measuring.samplers import generate
+from minimaskgit.measuring.scores import NEIGHBOURS, fd
+from minimaskgit.metrics import precision_recall
+from minimaskgit.runs.choices import check_steps, choose_labels
+from minimaskgit.runs.config import DecodingConfig, Rate, Samples, Seed
+from minimaskgit.runs.models import digest
+from minimaskgit.runs.run import Run
+from minimaskgit.runs.searched import Found
+from minimaskgit.schedules import SCHEDULES
+from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.training.judge import load_judge
+from minimaskgit.transformer import Transformer
+
+CANDIDATES = 10  # policies of a generation
+SPREAD, SHRINK = 0.6, 0.8  # of the first generation's x, and its factor from one generation to the next
+GENERATIONS = 15  # at most: by then the spread is 5 % of the first
+CHECKS = 6  # evaluations of the start, and of what the search ends with, each on seeds of its own
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to search for: a decoding policy for each number of steps."""
+
+    run: Path  # run folder with a trained transformer
+    steps: tuple[int, ...] = (4, 8, 12, 16)  # numbers of decoding steps T, each searched by itself
+    minutes: Rate | None = None  # time for each T (default: half a minute per step, so 4 for T = 8)
+    samples: Samples = 400  # images of one evaluation
+    reference: Samples = 4000  # training images to compare with, reconstructed by the tokenizer
+    seed: Seed = 0  # seed of the search, from which its images get seeds of their own
+    device: str = "auto"  # device to run on: auto, cpu, cuda or mps
+    precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
+
+
+def check_options(run: Run, options: Options) -> None:
+    """UserError for invalid options."""
+    for steps in options.steps:
+        check_steps(steps, run.transformer().num_tokens)
+    least = 2 * len(run.label_names)
+    if options.samples < least:
+        raise UserError(f"--samples {options.samples}: expected {least} or more, two for each of {least // 2} classes")
+    check_neighbours(("precision-recall",), None, min(options.samples, options.reference))
+
+
+# --- The objective ---
+
+
+class Score(NamedTuple):
+    """What one evaluation found."""
+
+    fd: float
+    precision: float
+    recall: float
+
+    @property
+    def misses(self) -> float:
+        return math.sqrt(((1 - self.precision) ** 2 + (1 - self.recall) ** 2) / 2)
+
+
+def objective(scores: Sequence[Score], start: Sequence[Score]) -> float:
+    """The formula above, from the means of a policy's scores and of the start's."""
+    ratios = []
+    for of in (lambda score: score.fd, lambda score: score.misses):
+        ratios.append(fmean(map(of, scores)) / max(fmean(map(of, start)), 1e-6))  # a start may miss nothing
+    return fmean(ratios)
+
+
+def unbiased_fd(seen: Seen, reference: Seen) -> float:
+    """FD as it would be with far more images (Chong and Forsyth 2020, arXiv 1911.07023); it may fall below 0.
+
+    The bias of FD is proportional to 1/N, so half as many images have twice the bias.
+    """
+    half = len(seen.features) // 2
+    halves = (Seen(seen.features[part], seen.logits[part]) for part in (slice(half), slice(half, 2 * half)))
+    return 2 * fd(seen, reference) - fmean(fd(part, reference) for part in halves)
+
+
+# --- What is searched ---
+
+
+def policy_at(x: Tensor, steps: int, settings: DecodingConfig, num_tokens: int) -> Policy:
+    """The policy at x (5,), or (6,) with guidance: smooth functions of progress, a few numbers for any T.
+
+    x = 0 is the paper's way with the run's temperatures. One unit of x makes a clear difference:
+
+    x[0]        gamma(r) becomes gamma(r^exp(x/4)): fewer tokens early where x > 0
+    x[1], x[2]  choice temperature at r = 0 and r = 1
+    x[3], x[4]  sampling temperature of the first and of the last step, exp(0.15 x)
+    x[5]        guidance in the second half of the steps
+    """
+    later, first, last, drawn_first, drawn_last, guided = (*x.tolist(), 0.0)[:6]
+    gamma = SCHEDULES[settings.schedule]
+    paper = papers_policy(steps, lambda r, n: gamma(r ** math.exp(later / 4), n), settings.temperature, num_tokens)
+    unit = max(settings.temperature / 3, 0.5)
+    high, low = min(max(settings.temperature + unit * first, 0.0), LARGEST), max(0.4 * last, 0.0)
+    choice, sampling, guidance = [], [], []
+    own = late_guidance(settings.guidance, settings.guidance_start)
+    for t in range(steps):
+        r, along = (t + 1) / steps, t / max(steps - 1, 1)
+        choice.append(high * (1 - r) + low * r)
+        sampling.append(
+            settings.sampling_temperature * math.exp(0.15 * (drawn_first * (1 - along) + drawn_last * along))
+        )
+        guidance.append(own(r) + (max(0.5 * guided, 0.0) if r > 0.5 else 0.0))
+    return replace(paper, choice=tuple(choice), sampling=tuple(sampling), guidance=tuple(guidance))
+
+
+def candidates(centre: Tensor, spread: float, generator: torch.Generator) -> Tensor:
+    """A generation around `centre` (D,), in opposite pairs: (CANDIDATES, D)."""
+    offsets = torch.randn(CANDIDATES // 2, len(centre), generator=generator, dtype=torch.double)
+    return centre + spread * torch.cat([offsets, -offsets])
+
+
+def recombined(points: Tensor, objectives: Sequence[float]) -> Tensor:
+    """The weighted mean of the better half of `points` (M, D), the best weighing most, as in CMA-ES: (D,)."""
+    half = len(points) // 2
+    better = torch.tensor(objectives).argsort()[:half]
+    weights = math.log(half + 0.5) - torch.arange(1, half + 1, dtype=torch.double).log()
+    return weights @ points[better] / weights.sum()
+
+
+# --- Evaluations, each done once ---
+
+
+class Laboratory(NamedTuple):
+    """What all policies are measured with."""
+
+    run: Run
+    options: Options
+    tokenizer: Tokenizer
+    model: Transformer
+    network: Network
+    reference: Seen
+    labels: Tensor  # (B,) of the images of one evaluation
+
+
+def laboratory(run: Run, options: Options) -> Laboratory:
+    """Load the models and look at the reference; the judge is trained first if there is none yet."""
+    tokenizer, model, network = run.tokenizer(), run.transformer(), judge_network(load_judge(run))
+    pictures = training_pictures(run, options.reference)
+    reference = look(run, network, through_tokenizer(run, pictures)[1])
+    check_neighbours(("precision-recall",), None, min(options.samples, len(pictures.labels)))
+    return Laboratory(run, options, tokenizer, model, network, reference, choose_labels(run, None, options.samples))
+
+
+def start_of(lab: Laboratory, steps: int) -> Policy:
+    """Where the search starts: x = 0."""
+    return policy_at(torch.zeros(6), steps, lab.run.config.decoding, lab.model.num_tokens)
+
+
+def measure(lab: Laboratory, steps: int, policy: Policy | None, seed: int) -> Score:
+    """Generate images with the policy, or the run's own decoder, and score them."""
+    settings = replace(lab.run.config.decoding, steps=steps)
+    decoder = decoder_of(policy) if policy else None
+
+    def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
+        return generate(lab.run, lab.tokenizer, lab.model, labels, settings, generator, decoder)[1]
+
+    seen = look(lab.run, lab.network, sample(lab.run, draw, lab.labels, seed, quiet=True).images)
+    # All of the reference, although there are fewer images: precision is then as strict as with many images.
+    precision, recall = precision_recall(lab.reference.features, seen.features, NEIGHBOURS["precision-recall"])
+    return Score(unbiased_fd(seen, lab.reference), precision.item(), recall.item())
+
+
+def seed_of(options: Options, steps: int, name: str) -> int:
+    """The seed of an evaluation's images, which nobody gives to another command by chance."""
+    text = f"search {options.seed} {steps} {name}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+
+
+class Memory:
+    """Every evaluation of one search, saved after each: a search that is run again repeats none."""
+
+    def __init__(self, lab: Laboratory, steps: int):
+        self.lab, self.steps = lab, steps
+        self.path = lab.run.folder / "search" / f"T{steps}.json"
+        folders = (lab.run.folder / name for name in ("transformer", "tokenizer", "judge/classifier"))
+        named = {name: getattr(lab.options, name) for name in ("samples", "reference", "seed")}
+        self.facts = named | {
+            "models": [digest(folder) for folder in folders],
+            "decoding": asdict(lab.run.config.decoding),
+        }
+        self.facts = json.loads(json.dumps(self.facts))  # as it will be read
+        kept = read_json(self.path)
+        self.evaluations = kept["evaluations"] if kept.get("facts") == self.facts else {}
+        if kept and not self.evaluations:
+            print(
+                f"note: {self.path} is of a search with other weights or options, so this one starts from the beginning"
+            )
+
+    def score(self, policy: Policy | None, seed: str) -> Score:
+        """The score of images drawn with the policy and the seed of this name."""
+        name = f"{seed}: {hashlib.sha256(repr(policy).encode()).hexdigest()[:12]}"
+        if name not in self.evaluations:
+            start = time.perf_counter()
+            found = measure(self.lab, self.steps, policy, seed_of(self.lab.options, self.steps, seed))
+            self.evaluations[name] = found._asdict() | {"seconds": time.perf_counter() - start}
+            write_json(self.path, {"facts": self.facts, "evaluations": self.evaluations})
+        return Score(*(self.evaluations[name][field] for field in Score._fields))
+
+    def generations(self, minutes: float, checked: int) -> int:
+        """How many generations fit into the time, by the evaluations so far, when so many policies are checked."""
+        mean = fmean(evaluation["seconds"] for evaluation in self.evaluations.values())
+        return min(max(int((60 * minutes / mean - checked * CHECKS) / CANDIDATES), 1), GENERATIONS)
+
+
+def read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); delete it to search from the beginning") from None
+
+
+# --- The search ---
+
+
+class Result(NamedTuple):
+    """The policies of one T that were compared at the end, and their scores from the same unused seeds."""
+
+    policies: dict[str, Policy | None]  # "before" (None: the run's own decoder), "after", perhaps "earlier"
+    scores: dict[str, list[Score]]
+    evaluations: int
+
+    def objective(self, name: str) -> float:
+        return objective(self.scores[name], self.scores["before"])
+
+    @property
+    def best(self) -> str:
+        return min(self.policies, key=self.objective)
+
+
+def search(lab: Laboratory, steps: int, earlier: Policy | None = None) -> Result:
+    """Search for a policy of T = `steps` steps, and compare it with the run's settings and with an earlier policy."""
+    memory, settings, tokens = Memory(lab, steps), lab.run.config.decoding, lab.model.num_tokens
+    x = torch.zeros(6 if lab.run.config.transformer_training.class_dropout else 5, dtype=torch.double)
+    policies = {"before": None} | ({"earlier": earlier} if earlier else {})
+    with tqdm(desc=f"T = {steps}", unit="evaluation", dynamic_ncols=True, mininterval=interval()) as bar:
+
+        def score(policy: Policy | None, seed: str) -> Score:
+            found = memory.score(policy, seed)
+            bar.update()
+            return found
+
+        def check(policy: Policy | None) -> list[Score]:
+            return [score(policy, f"check {number}") for number in range(CHECKS)]
+
+        scores = {name: check(policy) for name, policy in policies.items()}
+        minutes = steps / 2 if lab.options.minutes is None else lab.options.minutes
+        count = memory.generations(minutes, len(policies) + 1)
+        bar.total = (len(policies) + 1) * CHECKS + count * CANDIDATES
+        for number in range(count):
+            seed = f"generation {number}"  # one for all its candidates: what is luck for one is luck for the others
+            points = candidates(
+                x, SPREAD * SHRINK**number, torch.Generator().manual_seed(seed_of(lab.options, steps, seed))
+            )
+            tried = [policy_at(point, steps, settings, tokens) for point in points]
+            values = [objective([score(policy, seed)], scores["before"]) for policy in tried]
+            x = recombined(points, values)
+            bar.set_postfix_str(f"objective {fmean(values):.2f}")
+        policies["after"] = policy_at(x, steps, settings, tokens)
+        scores["after"] = check(policies["after"])
+    return Result(policies, scores, bar.n)
+
+
+def interval() -> float:
+    """Seconds between two updates of a progress bar."""
+    return 0.5 if sys.stderr.isatty() else 30
+
+
+def entry(result: Result, options: Options) -> Found:
+    """The best policy as it is written to decoding.json."""
+    summaries = {
+        name: {**summary(scores), "objective": result.objective(name)} for name, scores in result.scores.items()
+    }
+    named = {name: getattr(options, name) for name in ("samples", "reference", "seed")}
+    return Found(result.policies[result.best], named | {"evaluations": result.evaluations, **summaries})
+
+
+def summary(scores: Sequence[Score]) -> dict[str, list[float]]:
+    """Mean and standard deviation of each metric over the seeds."""
+    return {name: [fmean(column), stdev(column)] for name, column in zip(Score._fields, zip(*scores))}
+
+
+def table(results: dict[int, Result]) -> str:
+    """Before and after for each T, with the spread over the seeds."""
+    rows = []
+    for steps, result in results.items():
+        for name in result.policies:
+            spreads = [f"{mean:.3g} ± {spread:.2g}" for mean, spread in summary(result.scores[name]).values()]
+            used = "used from now on" if name == result.best else ""
+            rows.append(
+                [f"T = {steps}" if name == "before" else "", name, f"{result.objective(name):.2f}", *spreads, used]
+            )
+    return text_table(["", "", "objective", "FD", "precision", "recall", ""], rows, left=(0, 1, 6))

@@ -1,0 +1,77 @@
+"""What `minimaskgit.search` found for a run: RUN/decoding.json, a decoding policy for each number of steps T.
+
+    RUN/decoding.json  {"transformer": digest of its weights, "policies": {"8": {"policy": ..., "search": how}}}
+
+A policy suits the weights it was searched with and no others, so it is refused once they have changed.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from minimaskgit.common.errors import UserError
+from minimaskgit.common.files import write_json
+from minimaskgit.decoders.policy import Policy
+from minimaskgit.runs.config import Settings, problem
+from minimaskgit.runs.models import digest, foreign
+
+NAME = "decoding.json"
+
+
+@dataclass(frozen=True)
+class Found(Settings):
+    """A policy, and how it was found: seeds, samples, scores before and after."""
+
+    policy: Policy
+    search: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Searched(Settings):
+    """The contents of decoding.json."""
+
+    transformer: str
+    policies: dict[int, Found] = field(default_factory=dict)
+
+
+def read_searched(folder: Path) -> Searched:
+    """What was found for the run in `folder`, perhaps nothing; UserError if it is damaged or of other weights."""
+    path, weights = folder / NAME, folder / "transformer"
+    if not weights.joinpath("model.safetensors").exists() or foreign(weights / "model.safetensors"):
+        return Searched("")  # reading the weights will say so
+    try:
+        searched = parse_searched(folder)
+    except FileNotFoundError:
+        return Searched("")
+    if searched.transformer != digest(weights):
+        raise UserError(f"{path} was searched with other weights than {weights} has now; {_advice(folder)}")
+    return searched
+
+
+def parse_searched(folder: Path) -> Searched:
+    """decoding.json as it is, whatever its weights; FileNotFoundError if there is none, UserError if it is damaged."""
+    try:
+        searched = TypeAdapter(Searched).validate_json((folder / NAME).read_bytes())
+        for steps, found in searched.policies.items():
+            if steps != found.policy.steps:
+                raise ValueError(f"the policy for {steps} steps has {found.policy.steps}")
+    except FileNotFoundError:
+        raise
+    except (ValueError, OSError) as error:
+        reason = problem(error)[1] if isinstance(error, ValidationError) else error
+        raise UserError(f"{folder / NAME} cannot be read as decoding policies ({reason}); {_advice(folder)}") from None
+    return searched
+
+
+def write_searched(folder: Path, policies: dict[int, Found]) -> None:
+    """Save policies as those of the run's present weights; without any, there is no file."""
+    if policies:
+        write_json(folder / NAME, asdict(Searched(digest(folder / "transformer"), dict(sorted(policies.items())))))
+    else:
+        (folder / NAME).unlink(missing_ok=True)
+
+
+def _advice(folder: Path) -> str:
+    return f"delete it, search again with python -m minimaskgit.search --run {folder}, or use --decoder maskgit"

@@ -1,0 +1,60 @@
+"""The search for a decoding policy: `python -m minimaskgit.search --run runs/demo` (lesson 8).
+
+    options ──> measuring/search.py, for each T ──> table, RUN/decoding.json, a plot of the policies
+
+Commands that decode in T steps use the policy from then on; `--decoder maskgit` is always the paper's.
+"""
+
+from collections.abc import Sequence
+
+from minimaskgit import figures
+from minimaskgit.common import cli
+from minimaskgit.measuring.search import Options, check_options, entry, laboratory, search, start_of, table
+from minimaskgit.runs.checks import check_output_folder, checked
+from minimaskgit.runs.models import digest
+from minimaskgit.runs.run import Run, check_outside_of_package, open_run
+from minimaskgit.runs.searched import NAME, Found, parse_searched, write_searched
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Search for each T in turn, keep what is better in RUN/decoding.json, and print the table."""
+    options = checked(cli.parse(Options, "search", argv=argv))
+    check_outside_of_package("--run", options.run, "copy the folder, and give the copy")
+    run = open_run(options.run, options.device, options.precision)
+    check_output_folder("--run", run.folder / "search")
+    check_options(run, options)
+    policies, results = earlier_policies(run), {}
+    lab = laboratory(run, options)
+    try:
+        for steps in sorted(set(options.steps)):
+            result = results[steps] = search(lab, steps, policies[steps].policy if steps in policies else None)
+            if result.best == "after":
+                policies[steps] = entry(result, options)
+            elif result.best == "before":
+                policies.pop(steps, None)
+            write_searched(run.folder, policies)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"every score is kept in {run.folder / 'search'}; to resume, run it again") from None
+    print(table(results))
+    pairs = {f"T = {steps}": (start_of(lab, steps), result.policies["after"]) for steps, result in results.items()}
+    drawing = figures.policies(pairs, "where the search started", "where it ended")
+    print("look at:")
+    print(f"  {figures.save_picture(drawing, run.folder / 'search' / 'policies.png')}")
+    if policies:
+        print(f"  {run.folder / NAME}, which commands use from now on; --decoder maskgit is still the paper's")
+
+
+def earlier_policies(run: Run) -> dict[int, Found]:
+    """The policies that the run has already; those of other weights are dropped, with a note."""
+    try:
+        searched = parse_searched(run.folder)
+    except FileNotFoundError:
+        return {}
+    if searched.transformer != digest(run.folder / "transformer"):
+        print(f"note: {run.folder / NAME} is of other weights, and will be replaced")
+        return {}
+    return dict(searched.policies)
+
+
+if __name__ == "__main__":
+    cli.run(main)
