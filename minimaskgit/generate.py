@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     labels = choose_labels(run, options.label, options.count)
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(settings.steps, model.num_tokens)
-    decoder, _ = chosen_decoder(settings, options)
+    decoder, _ = chosen_decoder(run, settings, options)
     start, images = time.perf_counter(), []
     generator = torch.Generator(run.device).manual_seed(options.seed)
     with tqdm(total=options.count, desc="generating", unit="image", dynamic_ncols=True, delay=2, leave=False) as bar:

@@ -1,6 +1,6 @@
-"""Which known tokens to mask again, bool (B, N) from a `View`: ReMDM's rules (arXiv 2503.00307).
+"""Which known tokens to mask again, bool (B, N) from a `View`: ReMDM's rules (arXiv 2503.00307), or a critic's.
 
-alpha is the fraction of tokens that are known, before the step and, as planned, after it. A token may be taken back
+alpha is the fraction of tokens that are known, before the step and, as planned, after it. ReMDM takes a token back
 with probability sigma at most sigma_max = min(1, (1 - alpha_after) / alpha_before), so that enough new ones are kept.
 """
 
@@ -27,6 +27,18 @@ def unsure(schedule: Schedule = cosine) -> Correction:
     def correction(view: View) -> Tensor:
         weights = (-view.sure).masked_fill(~view.known | view.given, -torch.inf).softmax(-1).nan_to_num(0.0)
         return view.uniform() < sigma_max(view, schedule)[:, None] * weights
+
+    return correction
+
+
+def doubted(part: float = 0.2) -> Correction:
+    """The critic's: of F free tokens the part x (1 - r) x F that it doubts most, if it thinks them likely wrong."""
+
+    def correction(view: View) -> Tensor:
+        doubt = view.doubt.masked_fill(~view.known | view.given, -torch.inf)
+        most = part * (1 - view.progress) * (~view.given).sum(1)  # (B,)
+        ranks = doubt.argsort(dim=1, descending=True).argsort(dim=1)  # 0 for the most doubted
+        return (ranks < most.floor()[:, None]) & (doubt > 0)
 
     return correction
 

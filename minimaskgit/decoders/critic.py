@@ -1,20 +1,21 @@
 """A critic: which of the known tokens are wrong? (Token-Critic, arXiv 2209.04439; PRISM, arXiv 2510.01384)
 
-    canvas ──first blocks of the transformer──┬──its last blocks──────────> logits: what [MASK] may be
-                                              └──the critic's copies──> scores: whether a token is wrong
+    canvas ──block──┬──block──┬── ... ──block──┬──> logits: what each [MASK] may be
+                    └────>────┴──────>─────────┴──small network──> scores: whether each token is wrong
 
-A masked transformer learns nothing about the tokens that it sees: its loss is on the hidden ones. But on their way
-through its blocks, visible tokens have met all the others. The critic continues from there, within the pass that
-decoding makes anyway, and costs no more than its own few blocks.
+A masked transformer is never asked about the tokens that it sees. But on their way through its blocks they meet all
+the others, and its features tell whether they fit in. So the critic needs no pass of its own: it looks at the features
+of the pass that decoding makes anyway.
 """
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from minimaskgit.transformer import Block, Transformer
+from minimaskgit.transformer import Transformer
 
 
 def critic_loss(scores: Tensor, wrong: Tensor, counted: Tensor | None = None) -> Tensor:
@@ -29,28 +30,31 @@ def critic_loss(scores: Tensor, wrong: Tensor, counted: Tensor | None = None) ->
 
 
 class Critic(nn.Module, PyTorchModelHubMixin):
-    """`depth` blocks and a linear layer, on the features that enter a transformer's last `depth` blocks."""
+    """Scores tokens by the outputs of all `depth` blocks of a transformer of this width."""
 
-    def __init__(self, width: int, depth: int, heads: int, mlp_width: int, pre_norm: bool):
+    def __init__(self, width: int, depth: int):
         super().__init__()
-        self.depth = depth
-        self.blocks = nn.ModuleList(Block(width, heads, mlp_width, 0.0, False, pre_norm) for _ in range(depth))
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.score = nn.Linear(width, 1)
+        self.width, self.depth = width, depth
+        self.layers = nn.Sequential(
+            nn.LayerNorm(depth * width), nn.Linear(depth * width, width), nn.GELU(), nn.Linear(width, 1)
+        )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (B, 1 + N, D), the class first, to scores (B, N): logits that a token is wrong."""
-        for block in self.blocks:
-            features = block(features)
-        return self.score(self.norm(features[:, 1:])).squeeze(-1)
+        """Features (B, N, depth D) to scores (B, N): logits that a token is wrong."""
+        return self.layers(features).squeeze(-1)
 
-    def beside(self, model: Transformer, predict: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
-        """The result of `predict`, which is a pass of the model, and the scores (B, N) of the tokens that it saw."""
-        seen: list[Tensor] = []
-        last = model.blocks[len(model.blocks) - self.depth - 1]
-        hook = last.register_forward_hook(lambda block, inputs, output: seen.append(output))
-        try:
-            result = predict()
-        finally:
+
+def with_features(model: Transformer, predict: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
+    """The logits (B, N, K) of a pass of the model, which `predict` makes, and the features (B, N, depth D) within it.
+
+    A guided pass has a second half without classes, whose features are left out.
+    """
+    outputs: list[Tensor] = []
+    keep = lambda block, inputs, output: outputs.append(output)
+    hooks = [block.register_forward_hook(keep) for block in model.blocks]
+    try:
+        logits = predict()
+    finally:
+        for hook in hooks:
             hook.remove()
-        return result, self(seen[0])
+    return logits, torch.cat(outputs, dim=-1)[: len(logits), 1:]  # without the class token

@@ -171,7 +171,7 @@ def make_sampler(run: Run, options: Options) -> Sampler:
     """The requested sampler; UserError if its model is not trained or does not have a given setting."""
     if options.decoder in get_args(DecoderName):
         settings = decoding_settings(run.config.decoding, options)
-        decoder, extras = chosen_decoder(settings, options)
+        decoder, extras = chosen_decoder(run, settings, options)
         return maskgit_sampler(run, settings, decoder, extras)
     without = dict.fromkeys(("steps", "schedule", "temperature", "guidance")) | PAPERS_SAMPLING
     for name, value in without.items():

@@ -29,13 +29,17 @@ def decoding_settings(default: DecodingConfig, options: object) -> DecodingConfi
     return replace(default, **given)
 
 
-def chosen_decoder(settings: DecodingConfig, options: object) -> tuple[Decoder | None, dict]:
-    """A command's decoder and its settings beyond the paper's; None for the paper's own."""
+def chosen_decoder(run: Run, settings: DecodingConfig, options: object) -> tuple[Decoder | None, dict]:
+    """A command's decoder and its settings beyond the paper's; None for the paper's own.
+
+    UserError for the critic's in a run without a critic.
+    """
     extras = {name: getattr(options, name) for name in PAPERS_SAMPLING}
     if options.decoder == "maskgit" and extras == PAPERS_SAMPLING:
         return None, {}
     how = {"schedule": SCHEDULES[settings.schedule], "temperature": settings.temperature, "guidance": settings.guidance}
-    return decoder(options.decoder, **how, **extras), {"decoder": options.decoder, **extras}
+    critic = run.critic() if options.decoder == "critic" else None
+    return decoder(options.decoder, **how, **extras, critic=critic), {"decoder": options.decoder, **extras}
 
 
 def check_steps(steps: int, num_tokens: int) -> None:
