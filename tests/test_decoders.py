@@ -282,5 +282,5 @@ def test_top_p_of_0_is_refused_because_no_code_would_be_left(capsys):
 
 def test_the_papers_settings_give_the_papers_own_loop():
     options = evaluate.Options()
-    assert chosen_decoder(DecodingConfig(), options) == (None, {})
-    assert chosen_decoder(DecodingConfig(), replace(options, guidance_start=0.5))[0] is not None
+    assert chosen_decoder(None, DecodingConfig(), options) == (None, {})
+    assert chosen_decoder(None, DecodingConfig(), replace(options, guidance_start=0.5))[0] is not None
