@@ -24,12 +24,13 @@ from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.data.images import square, to_float
 from minimaskgit.data.pixels import peak, to_rgb, white_notes, white_of
 from minimaskgit.data.sources import find_classes
+from minimaskgit.decoders.named import DecoderName
 from minimaskgit.editing import DILATE, START_STEP, STEPS, Box, Edit, autoregressive_edit, box_to_mask, composite, edit
 from minimaskgit.figures.edits import Job, View, before_after, frames
 from minimaskgit.outpainting import outpaint_steps, windows
 from minimaskgit.runs.checks import check_outputs, checked
-from minimaskgit.runs.choices import check_steps, decoding_options, decoding_settings
-from minimaskgit.runs.config import Count, Positive, ScheduleName, Seed, Strength, between
+from minimaskgit.runs.choices import check_steps, decoding_settings, editing_options
+from minimaskgit.runs.config import Count, Fraction, Positive, Rate, ScheduleName, Seed, Share, Strength, between
 from minimaskgit.runs.origin import run_data
 from minimaskgit.runs.run import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
@@ -63,6 +64,10 @@ class Options:
     # temperature of the choice noise at the first step; 0: always keep the most confident tokens (default: the run's)
     temperature: Strength | None = None
     guidance: Strength | None = None  # classifier-free guidance weight; 0: none (default: the run's)
+    decoder: DecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
+    sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
+    top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
+    guidance_start: Fraction | None = None  # progress at which guidance begins (default: the run's)
     rival: bool = False  # also show the autoregressive twin's edits of the same region
     seed: Seed = 0  # seed of all random numbers; the same seed makes the same edits
     out: Path = Path("edit.png")  # before/after picture to write
@@ -83,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     images = job.image.to(run.device).expand(options.count, -1, -1, -1)
     labels = torch.full((options.count,), job.label, device=run.device)
-    how = decoding_options(run, settings, options.seed) | {"start_step": options.start_step, "dilate": options.dilate}
+    how = editing_options(run, settings, options.seed) | {"start_step": options.start_step, "dilate": options.dilate}
     view = View.of(job, tokenizer.downsampling)
     with run.autocast(), torch.no_grad():
         if job.margins:

@@ -11,7 +11,7 @@ only the tokens before the current one.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -116,16 +116,17 @@ def edit_steps(
     labels: Tensor,
     steps: int = STEPS,
     start_step: int = START_STEP,
+    loop: Callable[..., Iterator[Step]] | None = None,
     **options,
 ) -> Iterator[Step]:
     """Decode the tokens of a region, bool (B, N), again as class `labels` (B,); other tokens stay.
 
     tokens (B, N). start_step: the first steps, which fix the fewest tokens, are skipped, because much is known already.
-    options: those of `decode_steps`.
+    loop: what decodes, `decode_steps` by default; options: its own.
     """
     # A region that covers everything is a blank canvas, for which decoding shares the first pass.
     canvas = None if region.all() else tokens.masked_fill(region, model.mask_id)
-    return decode_steps(model, labels, canvas, steps=steps, start_step=start_step, **options)
+    return (loop or decode_steps)(model, labels, canvas, steps=steps, start_step=start_step, **options)
 
 
 def edit_tokens(model: Transformer, tokens: Tensor, region: Tensor, labels: Tensor, **options) -> Tensor:

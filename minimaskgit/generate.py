@@ -38,10 +38,10 @@ class Options:
     # temperature of the choice noise at the first step; 0: always keep the most confident tokens (default: the run's)
     temperature: Strength | None = None
     guidance: Strength | None = None  # classifier-free guidance weight; 0: none (default: the run's)
-    decoder: DecoderName = "maskgit"  # the paper's, or one after it
-    sampling_temperature: Rate = 1.0  # temperature of the distributions that tokens are drawn from
-    top_p: Share = 1.0  # draw only from the likeliest codes whose probabilities add up to this
-    guidance_start: Fraction = 0.0  # progress, 0 to 1, at which guidance begins
+    decoder: DecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
+    sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
+    top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
+    guidance_start: Fraction | None = None  # progress at which guidance begins (default: the run's)
     seed: Seed = 0  # seed of all random numbers; the same seed makes the same images
     out: Path = Path("generated.png")  # picture to write
     gif: Path | None = None  # animation of the decoding to write (default: none)
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     labels = choose_labels(run, options.label, options.count)
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(settings.steps, model.num_tokens)
-    decoder, _ = chosen_decoder(run, settings, options)
+    decoder = chosen_decoder(settings, run)
     start, images = time.perf_counter(), []
     generator = torch.Generator(run.device).manual_seed(options.seed)
     with tqdm(total=options.count, desc="generating", unit="image", dynamic_ncols=True, delay=2, leave=False) as bar:

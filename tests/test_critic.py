@@ -19,7 +19,7 @@ from test_identity import contents, spoil
 from tiny import FixedLogits, generator
 from torch import nn
 
-from minimaskgit import evaluate, export, generate, train
+from minimaskgit import ablate, compare, edit, evaluate, export, generate, train
 from minimaskgit.decoders import correction, counts, orders, sampling
 from minimaskgit.decoders.critic import Critic, critic_loss, with_features
 from minimaskgit.decoders.loop import Decoder, run
@@ -127,17 +127,28 @@ def test_planted_tokens_are_other_codes_all_equally_often_and_as_many_as_asked()
 # --- What its decoder takes back ---
 
 
-@given(seed=seeds, part=st.floats(0, 1), step=st.integers(0, 2), known=masks(2, N), given=masks(2, N))
-def test_the_most_doubted_are_taken_back_few_and_ever_fewer_and_only_if_they_are_likely_wrong(
-    seed, part, step, known, given
+@given(
+    seed=seeds,
+    part=st.floats(0, 1),
+    sure=st.floats(0.05, 0.95),
+    step=st.integers(0, 2),
+    known=masks(2, N),
+    given=masks(2, N),
+)
+def test_the_most_doubted_are_taken_back_few_and_ever_fewer_and_only_if_the_critic_is_sure(
+    seed, part, sure, step, known, given
 ):
     doubt = torch.randn(2, N, generator=generator(seed))
     given = given & known
-    taken = correction.doubted(part)(view(torch.zeros(2, N, K), known, step, doubt=doubt, given=given))
+    taken = correction.doubted(part, sure)(view(torch.zeros(2, N, K), known, step, doubt=doubt, given=given))
     for row in range(2):
         free = np.flatnonzero((known & ~given)[row])
         most = int(np.floor(np.float32(part * (1 - (step + 1) / 4)) * np.float32((~given[row]).sum().item())))
-        worst = [i for i in sorted(free, key=lambda i: -doubt[row, i].item())[:most] if doubt[row, i] > 0]
+        worst = [
+            i
+            for i in sorted(free, key=lambda i: -doubt[row, i].item())[:most]
+            if doubt[row, i] > np.log(sure / (1 - sure))
+        ]
         assert sorted(worst) == np.flatnonzero(taken[row]).tolist()
 
 
@@ -166,7 +177,7 @@ def test_a_decoding_by_hand():
         return doubts[len(heard) - 1][None]
 
     surest = sampling.tempered(top_p=1e-6)
-    decoder = Decoder(orders.confidence(0.0), PAPER, surest, correction.doubted(0.9), critic=critic)
+    decoder = Decoder(orders.confidence(0.0), PAPER, surest, correction.doubted(0.9, sure=0.5), critic=critic)
     M, model = 3 + C, Heard()
     taken = [step.tokens[0].tolist() for step in run(decoder, model, torch.tensor([0]), None, 4)]
     assert taken == [
@@ -226,9 +237,31 @@ def test_a_stopped_stage_resumes_to_the_same_critic(home, run_folder, tmp_path):
 
 
 def test_without_a_critic_its_decoder_says_how_to_train_one(home, capsys):
-    for command in (generate, evaluate):
-        printed = error_line(capsys, command, "--run", str(home), "--decoder", "critic")
+    for command in (generate, evaluate, compare, edit):
+        region = ["--box", "12,12,20,20", "--inpaint"] if command is edit else []
+        printed = error_line(capsys, command, "--run", str(home), "--decoder", "critic", *region)
         assert "no trained critic in" in printed and f"--out {home} --stage critic --resume" in printed
+
+
+def test_no_transformer_in_training_is_decoded_with_a_critic(run_folder, tmp_path, capsys):
+    out = tmp_path / "new"
+    printed = error_line(capsys, train, "--out", str(out), "--decoding.decoder", "critic")
+    assert "--decoding.decoder critic" in printed and not out.exists()
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    settings = json.loads((folder / "config.json").read_text("utf-8"))
+    settings["decoding"]["decoder"] = "critic"
+    (folder / "config.json").write_text(json.dumps(settings), "utf-8")
+    assert "decoder critic" in error_line(capsys, ablate, "--run", str(folder), "--quick")
+    assert not (folder / "ablation-quick").exists()
+    generate.main(["--run", str(folder), "--count", "1", "--out", str(tmp_path / "x.png")])  # it has one by now
+
+
+def test_edits_and_the_race_decode_with_a_critic(run_folder, tmp_path):
+    critic = ["--run", str(run_folder), "--decoder", "critic"]
+    edit.main([*critic, "--box", "12,12,20,20", "--inpaint", "--count", "1", "--out", str(tmp_path / "x.png")])
+    race = ["--batches", "1", "--repeats", "1", "--shown", "1", "--out", str(tmp_path / "race")]
+    compare.main([*critic, *race])
+    assert (tmp_path / "x.png").exists() and (tmp_path / "race/compare.json").exists()
 
 
 def test_a_critic_needs_a_transformer(home, tmp_path, capsys):

@@ -1,7 +1,6 @@
 """Decoders after the paper: each part against its formula, and the laws of decoding for all of them."""
 
 import json
-from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -281,6 +280,6 @@ def test_top_p_of_0_is_refused_because_no_code_would_be_left(capsys):
 
 
 def test_the_papers_settings_give_the_papers_own_loop():
-    options = evaluate.Options()
-    assert chosen_decoder(None, DecodingConfig(), options) == (None, {})
-    assert chosen_decoder(None, DecodingConfig(), replace(options, guidance_start=0.5))[0] is not None
+    assert chosen_decoder(DecodingConfig()) is None
+    for other in ({"decoder": "halton"}, {"guidance_start": 0.5}, {"sampling_temperature": 0.9}, {"top_p": 0.9}):
+        assert chosen_decoder(DecodingConfig(**other)) is not None

@@ -67,7 +67,7 @@ def test_training_seconds_include_all_stages_that_a_model_depends_on(showdown_fo
 @pytest.mark.slow
 def test_the_cache_changes_no_picture_so_quality_is_measured_once(showdown_folder, result):
     run, labels = open_run(showdown_folder), torch.arange(4)
-    samplers = showdown.contestants(run)
+    samplers = showdown.contestants(run, run.config.decoding)
     with_cache, without = (
         sample(run, samplers[f"autoregressive, {name}"].draw, labels, 0).images for name in ("cache", "no cache")
     )

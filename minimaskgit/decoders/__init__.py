@@ -3,5 +3,5 @@
 which tokens to keep   orders.py       confidence, margin, entropy, random, Halton, moment
 how many               counts.py       a mask schedule, or as many as the entropy allows
 with what noise        sampling.py     temperature, top-p, guidance by step
-whether to take back   correction.py   never, ReMDM, a critic
+whether to take back   correction.py   never, ReMDM, a critic (critic.py)
 """

@@ -31,14 +31,18 @@ def unsure(schedule: Schedule = cosine) -> Correction:
     return correction
 
 
-def doubted(part: float = 0.2) -> Correction:
-    """The critic's: of F free tokens the part x (1 - r) x F that it doubts most, if it thinks them likely wrong."""
+def doubted(part: float = 0.2, sure: float = 0.9) -> Correction:
+    """A critic's: of F free tokens the part x (1 - r) x F that it doubts most, if it is this sure that they are wrong.
+
+    That share falls to 0, as what is taken back late has no time to be replaced. A critic must be sure, because it
+    calls whatever differs from an image wrong: early on, when much may still be, that would be all that is rare.
+    """
 
     def correction(view: View) -> Tensor:
         doubt = view.doubt.masked_fill(~view.known | view.given, -torch.inf)
         most = part * (1 - view.progress) * (~view.given).sum(1)  # (B,)
         ranks = doubt.argsort(dim=1, descending=True).argsort(dim=1)  # 0 for the most doubted
-        return (ranks < most.floor()[:, None]) & (doubt > 0)
+        return (ranks < most.floor()[:, None]) & (doubt.sigmoid() > sure)
 
     return correction
 

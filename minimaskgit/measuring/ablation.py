@@ -23,15 +23,14 @@ from tqdm.auto import tqdm
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
 from minimaskgit.common.machine import machine
-from minimaskgit.decoding import decode
 from minimaskgit.masking import mask_counts, masked_cross_entropy, random_mask
 from minimaskgit.measuring.findings import findings, notes
 from minimaskgit.measuring.networks import feature_names, judge_network, look
 from minimaskgit.measuring.pictures import BATCH, sample
 from minimaskgit.measuring.scores import fd
 from minimaskgit.measuring.yardstick import COMMON_STEPS, PAPER, Options, Yardstick, make_yardstick
-from minimaskgit.runs.choices import choose_labels
-from minimaskgit.runs.config import Config, decoding_arguments
+from minimaskgit.runs.choices import choose_labels, decoding_loop
+from minimaskgit.runs.config import Config
 from minimaskgit.runs.models import digest, load_model
 from minimaskgit.runs.run import Run
 from minimaskgit.schedules import SCHEDULES, Schedule, cosine
@@ -168,10 +167,11 @@ def measure(run: Run, name: str, options: Options, yardstick: Yardstick, bar: tq
 
 def quality(run: Run, model: Transformer, name: str, steps: int, options: Options, yardstick: Yardstick) -> dict:
     """FD, FD from the untouched real images, and class accuracy of images decoded in T = `steps` steps."""
-    settings = decoding_arguments(replace(run.config.decoding, steps=steps, schedule=decoding_schedule(name)))
+    loop = decoding_loop(replace(run.config.decoding, steps=steps, schedule=decoding_schedule(name)))
 
     def sampler(labels: Tensor, generator: torch.Generator) -> Tensor:
-        return yardstick.tokenizer.decode(decode(model, labels, generator=generator, **settings))
+        *_, last = loop(model, labels, generator=generator)
+        return yardstick.tokenizer.decode(last.tokens)
 
     labels = choose_labels(run, None, options.samples)
     pictures = sample(run, sampler, labels, options.seed, quiet=True)  # the same seed at every T

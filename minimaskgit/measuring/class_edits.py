@@ -11,18 +11,24 @@ from minimaskgit.data.glyphs import palette_of
 from minimaskgit.data.images import to_float
 from minimaskgit.data.sources import load_data
 from minimaskgit.editing import STEPS, Box, autoregressive_edit, box_to_token_mask, composite, edit_tokens
-from minimaskgit.runs.choices import decoding_options
+from minimaskgit.runs.choices import editing_options
+from minimaskgit.runs.config import DecodingConfig
 from minimaskgit.runs.run import Run
 
 
 def measure_class_edits(
-    run: Run, judge: Classifier, count: int = 200, seed: int = 0, box: Box | None = None
+    run: Run,
+    judge: Classifier,
+    count: int = 200,
+    seed: int = 0,
+    box: Box | None = None,
+    decoding: DecodingConfig | None = None,
 ) -> dict[str, dict[str, float]]:
     """How often a class edit of a glyph shows the requested class and keeps the picture's palette, by decoder.
 
     Each of `count` validation pictures is edited to another class, drawn with `seed`. box: the region in pixels, not
     dilated; by default all but the outermost tokens, which covers the glyph and leaves only background as a clue to the
-    palette.
+    palette. decoding: its settings but for the number of steps, which is that of edits; by default the run's.
     """
     tokenizer, masked, causal = run.tokenizer(), run.transformer(), run.autoregressive()
     images, labels = (part.to(run.device) for part in _glyphs(run, count))
@@ -32,7 +38,7 @@ def measure_class_edits(
     size, f = images.shape[-1], tokenizer.downsampling
     region = box_to_token_mask(box or (f, f, size - f, size - f), size, tokenizer.grid, 0).expand(count, -1)
     region = region.to(run.device)
-    how = decoding_options(run, replace(run.config.decoding, steps=STEPS), seed)
+    how = editing_options(run, replace(decoding or run.config.decoding, steps=STEPS), seed)
     with run.autocast(), torch.no_grad():
         tokens = tokenizer.encode(images)
         edited = {

@@ -10,7 +10,7 @@ of published FIDs. Everything is measured twice, on generated images and on the 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -38,8 +38,8 @@ from minimaskgit.measuring.scores import (
     picture_scores,
     tokenizer_scores,
 )
-from minimaskgit.runs.choices import PAPERS_SAMPLING, choose_labels, chosen_decoder, decoding_settings
-from minimaskgit.runs.config import Fraction, Rate, Samples, ScheduleName, Seed, Share, Strength
+from minimaskgit.runs.choices import PAPERS, choose_labels, decoding_settings
+from minimaskgit.runs.config import DecodingConfig, Fraction, Rate, Samples, ScheduleName, Seed, Share, Strength
 from minimaskgit.runs.run import Run
 from minimaskgit.training.judge import load_judge
 
@@ -74,8 +74,8 @@ class Options:
     metrics: tuple[str, ...] = ()
     samples: Samples = 2000  # number of generated images, the classes in turn
     reference: Samples = 10_000  # held-out real images to compare with, at most half of all held-out images
-    # decoder or model
-    decoder: Literal[DecoderName, "autoregressive", "gan", "diffusion"] = "maskgit"
+    # how to decode: the paper's way, or one after it; or another model (default: the run's decoder)
+    decoder: Literal[DecoderName, "autoregressive", "gan", "diffusion"] | None = None
     features: Literal["classifier", "inception"] = "classifier"  # network for FD, IS, precision, recall and so on
     # nearest neighbours (default: 3 for precision and recall, 5 for density and coverage, as published)
     k: int | None = None
@@ -83,9 +83,9 @@ class Options:
     schedule: ScheduleName | None = None  # MaskGIT's mask schedule (default: the run's)
     temperature: Strength | None = None  # temperature of MaskGIT's choice noise at the first step (default: the run's)
     guidance: Strength | None = None  # MaskGIT's classifier-free guidance weight (default: the run's)
-    sampling_temperature: Rate = 1.0  # temperature of MaskGIT's distributions that tokens are drawn from
-    top_p: Share = 1.0  # draw only from the likeliest codes whose probabilities add up to this
-    guidance_start: Fraction = 0.0  # progress, 0 to 1, at which guidance begins
+    sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
+    top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
+    guidance_start: Fraction | None = None  # progress at which guidance begins (default: the run's)
     seed: Seed = 0  # seed of the generated images, and of the classifier that CAS trains
     json: Path | None = None  # JSON file to write (default: RUN/evaluation/DECODER.json)
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps
@@ -123,7 +123,7 @@ def evaluate(run: Run, options: Options) -> dict:
         expected["reconstruction_fd"] = fd(real, target)
     return {
         "run": str(run.folder),
-        "decoder": options.decoder if generates else None,
+        "decoder": chosen_name(run, options) if generates else None,
         "decoding": sampler.settings if generates else None,
         "samples": options.samples if generates else 0,
         "samples_per_class": options.samples / len(run.label_names) if generates else 0,
@@ -167,15 +167,18 @@ def check_neighbours(metrics: Sequence[str], k: int | None, count: int) -> None:
             )
 
 
+def chosen_name(run: Run, options: Options) -> str:
+    """The name of what generates the images: a decoder, the run's by default, or another model."""
+    return options.decoder or run.config.decoding.decoder
+
+
 def make_sampler(run: Run, options: Options) -> Sampler:
     """The requested sampler; UserError if its model is not trained or does not have a given setting."""
-    if options.decoder in get_args(DecoderName):
-        settings = decoding_settings(run.config.decoding, options)
-        decoder, extras = chosen_decoder(run, settings, options)
-        return maskgit_sampler(run, settings, decoder, extras)
-    without = dict.fromkeys(("steps", "schedule", "temperature", "guidance")) | PAPERS_SAMPLING
-    for name, value in without.items():
-        if getattr(options, name) != value and (options.decoder, name) != ("diffusion", "steps"):
+    if chosen_name(run, options) in get_args(DecoderName):
+        return maskgit_sampler(run, decoding_settings(run.config.decoding, options))
+    allowed = {"decoder", "steps"} if options.decoder == "diffusion" else {"decoder"}
+    for name in (field.name for field in fields(DecodingConfig) if field.name not in allowed):
+        if getattr(options, name) is not None:
             option = f"--{name.replace('_', '-')}"
             raise UserError(f"{option} is a MaskGIT setting; leave it out with --decoder {options.decoder}")
     if options.decoder == "autoregressive":
@@ -213,9 +216,10 @@ def table(result: dict) -> str:
     real = result["real"]
     lines = [f"{real['data']}: {real['second']} held-out real images against a reference of {real['reference']} others"]
     if result["samples"]:
+        settings = [item for item in result["decoding"].items() if item not in PAPERS.items()]
         lines.append(
             f"{result['decoder']}: {result['samples']} generated images, {result['samples_per_class']:g} per class,"
-            f" seed {result['seed']}, {', '.join(f'{key} {value}' for key, value in result['decoding'].items())}"
+            f" seed {result['seed']}, {', '.join(f'{key} {value}' for key, value in settings)}"
         )
     lines += [f"features: {result['features']['network']}", ""]
     rows = []

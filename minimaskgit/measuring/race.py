@@ -21,11 +21,23 @@ from minimaskgit.common.machine import machine
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
 from minimaskgit.common.timing import interleaved
-from minimaskgit.decoding import decode
+from minimaskgit.decoders.named import DecoderName
 from minimaskgit.measuring import showdown
 from minimaskgit.measuring.samplers import generate
-from minimaskgit.runs.choices import check_steps, choose_labels
-from minimaskgit.runs.config import Batch, DecodingConfig, Positive, Samples, Seed, between, decoding_arguments
+from minimaskgit.runs.choices import check_steps, choose_labels, chosen_decoder, decoding_loop, decoding_settings
+from minimaskgit.runs.config import (
+    Batch,
+    DecodingConfig,
+    Fraction,
+    Positive,
+    Rate,
+    Samples,
+    ScheduleName,
+    Seed,
+    Share,
+    Strength,
+    between,
+)
 from minimaskgit.runs.run import Run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.estimate import parameters
@@ -39,6 +51,13 @@ class Options:
     run: Path | None = None  # run folder with a masked and a causal transformer; or give --pretrained
     pretrained: str | None = None  # instead of --run: packaged weights; results go to runs/pretrained/NAME
     steps: int | None = None  # decoding steps T of MaskGIT (default: the run's)
+    schedule: ScheduleName | None = None  # MaskGIT's mask schedule (default: the run's)
+    temperature: Strength | None = None  # temperature of MaskGIT's choice noise at the first step (default: the run's)
+    guidance: Strength | None = None  # MaskGIT's classifier-free guidance weight (default: the run's)
+    decoder: DecoderName | None = None  # how MaskGIT decodes: the paper's way or one after it (default: the run's)
+    sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
+    top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
+    guidance_start: Fraction | None = None  # progress at which guidance begins (default: the run's)
     batches: tuple[Batch, ...] = (1, 16)  # numbers of images generated at once
     repeats: Positive = 3  # timings of each, interleaved; the median counts
     shown: between(1, 64) = 8  # images in the picture and in the animation
@@ -58,10 +77,8 @@ def folder_of(run_folder: Path, options: Options) -> Path:
 def compare(run: Run, options: Options) -> dict:
     """Run the whole comparison and write its files; return the contents of compare.json."""
     tokenizer, masked, causal = run.tokenizer(), run.transformer(), run.autoregressive()
-    settings = run.config.decoding
-    steps = options.steps if options.steps is not None else settings.steps
-    check_steps(steps, masked.num_tokens)
-    settings = DecodingConfig(steps, settings.schedule, settings.temperature, settings.guidance)
+    settings = decoding_settings(run.config.decoding, options)
+    check_steps(settings.steps, masked.num_tokens)
     folder = folder_of(run.folder, options)
 
     rows = measure(run, contestants(run, masked, causal, settings), options.batches, options.repeats)
@@ -76,7 +93,9 @@ def compare(run: Run, options: Options) -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     paths = draw(run, tokenizer, masked, causal, settings, rows, options, folder)
     if options.showdown:
-        result["showdown"], more = showdown.showdown(run, showdown.Settings(options.samples, seed=options.seed), folder)
+        result["showdown"], more = showdown.showdown(
+            run, showdown.Settings(options.samples, seed=options.seed), settings, folder
+        )
         print(showdown.table(result["showdown"]))
         paths += more
     write_json(folder / "compare.json", result)
@@ -93,9 +112,9 @@ def contestants(
     run: Run, masked: Transformer, causal: Transformer, settings: DecodingConfig
 ) -> dict[str, tuple[int, Decoder]]:
     """The decoders by name, each with its number of forward passes."""
-    options = decoding_arguments(settings)
+    decode = decoding_loop(settings, chosen_decoder(settings, run))
     return {
-        "MaskGIT": (settings.steps, lambda labels: decode(masked, labels, **options)),
+        "MaskGIT": (settings.steps, lambda labels: list(decode(masked, labels))[-1].tokens),
         "autoregressive, cache": (causal.num_tokens, lambda labels: autoregressive.generate(causal, labels)),
         "autoregressive, no cache": (
             causal.num_tokens,

@@ -16,12 +16,11 @@ from torch import Tensor, nn
 
 from minimaskgit import autoregressive
 from minimaskgit.common.errors import UserError
-from minimaskgit.decoders import loop
 from minimaskgit.decoders.loop import Decoder
-from minimaskgit.decoding import Step, decode_steps
+from minimaskgit.decoding import Step
 from minimaskgit.rivals import diffusion, gan
-from minimaskgit.runs.choices import check_steps
-from minimaskgit.runs.config import DecodingConfig, decoding_arguments
+from minimaskgit.runs.choices import check_steps, chosen_decoder, decoding_loop
+from minimaskgit.runs.config import DecodingConfig
 from minimaskgit.runs.run import Run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.estimate import parameters
@@ -40,13 +39,11 @@ def generate(
 ) -> tuple[list[Step], Tensor]:
     """Generate images with MaskGIT; return all decoding steps and the final images (B, 3, H, W).
 
-    decoder: one of those after the paper; by default the paper's.
+    decoder: another than the settings choose.
     """
+    loop = decoding_loop(settings, decoder or chosen_decoder(settings, run))
     with run.autocast():
-        if decoder is None:
-            steps = list(decode_steps(model, labels, **decoding_arguments(settings), generator=generator))
-        else:
-            steps = list(loop.run(decoder, model, labels, steps=settings.steps, generator=generator))
+        steps = list(loop(model, labels, generator=generator))
         return steps, tokenizer.decode(steps[-1].tokens)
 
 
@@ -75,15 +72,14 @@ class Sampler:
     draw: Draw
 
 
-def maskgit_sampler(
-    run: Run, settings: DecodingConfig, decoder: Decoder | None = None, extras: dict | None = None
-) -> Sampler:
-    """Parallel decoding; UserError for more steps than tokens. decoder: as in `generate`; extras: its settings."""
+def maskgit_sampler(run: Run, settings: DecodingConfig) -> Sampler:
+    """Parallel decoding; UserError for more steps than tokens."""
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(settings.steps, model.num_tokens)
+    decoder = chosen_decoder(settings, run)
     draw = lambda labels, generator: generate(run, tokenizer, model, labels, settings, generator, decoder)[1]
     parts = [model, tokenizer.quantizer, tokenizer.decoder]
-    return _sampler(run, "maskgit", settings.steps, asdict(settings) | (extras or {}), parts, draw)
+    return _sampler(run, "maskgit", settings.steps, asdict(settings), parts, draw)
 
 
 def autoregressive_sampler(run: Run, cache: bool = True) -> Sampler:

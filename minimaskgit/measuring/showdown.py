@@ -33,7 +33,7 @@ from minimaskgit.measuring.samplers import (
 )
 from minimaskgit.measuring.scores import Scores, classification_accuracy_score, feature_scores, picture_scores
 from minimaskgit.runs.choices import choose_labels
-from minimaskgit.runs.config import load_config
+from minimaskgit.runs.config import DecodingConfig, load_config
 from minimaskgit.runs.presets import PRESETS
 from minimaskgit.runs.run import Run
 from minimaskgit.training.judge import load_judge
@@ -72,9 +72,9 @@ def train_missing(folder: Path, device: str = "auto") -> None:
     train(config, folder, STAGES, resume=saved.exists(), device=device)
 
 
-def showdown(run: Run, settings: Settings, folder: Path) -> tuple[dict, list[Path]]:
+def showdown(run: Run, settings: Settings, decoding: DecodingConfig, folder: Path) -> tuple[dict, list[Path]]:
     """Measure all models; return the showdown's part of compare.json, and the paths of the pictures drawn."""
-    samplers = contestants(run)
+    samplers = contestants(run, decoding)
     speed = time_all(run, samplers, settings)
     network = judge_network(judge := load_judge(run))
     reference, second = held_out(run, settings.reference, settings.samples)
@@ -109,17 +109,16 @@ def showdown(run: Run, settings: Settings, folder: Path) -> tuple[dict, list[Pat
         "rows": rows,
         "real": real,
         "through_tokenizer": scores(*through),
-        "edits": edits(run, judge) if run.config.data == "glyphs" else None,
+        "edits": edits(run, judge, decoding) if run.config.data == "glyphs" else None,
         "machine": machine(run.device),
     }
     return result, draw(result, shown, same_classes(second, labels[: settings.shown]), folder)
 
 
-def contestants(run: Run) -> dict[str, Sampler]:
-    """The samplers by name; first MaskGIT with the run's number of steps, then with twice as many."""
-    own = run.config.decoding
-    more = replace(own, steps=min(2 * own.steps, run.transformer().num_tokens))
-    maskgit = {f"MaskGIT, T = {settings.steps}": maskgit_sampler(run, settings) for settings in (own, more)}
+def contestants(run: Run, decoding: DecodingConfig) -> dict[str, Sampler]:
+    """The samplers by name; first MaskGIT with the settings `decoding`, then with twice as many steps."""
+    more = replace(decoding, steps=min(2 * decoding.steps, run.transformer().num_tokens))
+    maskgit = {f"MaskGIT, T = {settings.steps}": maskgit_sampler(run, settings) for settings in (decoding, more)}
     twins = {f"autoregressive, {'' if cache else 'no '}cache": autoregressive_sampler(run, cache) for cache in (1, 0)}
     diffusion = {f"diffusion, {steps} steps": diffusion_sampler(run, steps) for steps in DIFFUSION_STEPS}
     return {**maskgit, **twins, "GAN": gan_sampler(run), **diffusion}
@@ -148,11 +147,11 @@ def time_all(run: Run, samplers: dict[str, Sampler], settings: Settings) -> dict
     }
 
 
-def edits(run: Run, judge: Classifier) -> dict:
+def edits(run: Run, judge: Classifier, decoding: DecodingConfig) -> dict:
     """Class edits by MaskGIT and its twin in two regions: one leaves the rim, the other the lowest row of tokens."""
     size, f = run.config.images.size, run.tokenizer().downsampling
     boxes = {"all but the rim": (f, f, size - f, size - f), "all but the lowest tokens": (0, 0, size, size - f)}
-    return {name: measure_class_edits(run, judge, EDITS, box=box) for name, box in boxes.items()}
+    return {name: measure_class_edits(run, judge, EDITS, box=box, decoding=decoding) for name, box in boxes.items()}
 
 
 def same_classes(pictures: Pictures, labels: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
 from minimaskgit.common.precision import AnyPrecision
+from minimaskgit.decoders.named import DecoderName
 from minimaskgit.schedules import SCHEDULES
 
 ScheduleName = Literal["cosine", "linear", "square", "cubic", "exponential", "square_root", "logarithmic", "bert"]
@@ -209,11 +210,16 @@ class DecodingConfig(Settings):
     schedule: ScheduleName = "cosine"  # mask schedule
     temperature: Strength = 4.5  # temperature of the choice noise, annealed to zero
     guidance: Strength = 0.0  # classifier-free guidance weight; 0 in the paper
+    decoder: DecoderName = "maskgit"  # the paper's, or one after it
+    sampling_temperature: Rate = 1.0  # temperature of the distributions that tokens are drawn from
+    top_p: Share = 1.0  # draw only from the likeliest codes whose probabilities add up to this
+    guidance_start: Fraction = 0.0  # progress, 0 to 1, at which guidance begins
 
 
 def decoding_arguments(settings: DecodingConfig) -> dict[str, Any]:
-    """The settings as arguments of `decoding.decode_steps`, with the schedule's function in place of its name."""
-    return dataclasses.asdict(settings) | {"schedule": SCHEDULES[settings.schedule]}
+    """The paper's settings as arguments of `decoding.decode_steps`; `choices.decoding_loop` honours all settings."""
+    names = ("steps", "temperature", "guidance")
+    return {name: getattr(settings, name) for name in names} | {"schedule": SCHEDULES[settings.schedule]}
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from minimaskgit import autoregressive
-from minimaskgit.decoding import decode
 from minimaskgit.masking import draw_masks, mvtm_loss
-from minimaskgit.runs.config import DecodingConfig, decoding_arguments
+from minimaskgit.runs.choices import decoding_loop
+from minimaskgit.runs.config import DecodingConfig
 from minimaskgit.runs.models import load_model
 from minimaskgit.schedules import SCHEDULES
 from minimaskgit.tokenizer import Tokenizer
@@ -129,6 +129,7 @@ def drawn(
     if model.causal:
         tokens = autoregressive.generate(model, labels, generator=generator)
     else:
-        tokens = decode(model, labels, **decoding_arguments(settings), generator=generator)
+        *_, last = decoding_loop(settings)(model, labels, generator=generator)
+        tokens = last.tokens
     model.train(training)
     return tokenizer.decode(tokens)
