@@ -17,7 +17,7 @@ from minimaskgit.measuring.ablation import ablate, decoding_of
 from minimaskgit.measuring.findings import table
 from minimaskgit.measuring.yardstick import PAPER, QUICK_SAMPLES, QUICK_STEPS, QUICK_TRAINING, SAMPLES, STEPS, Options
 from minimaskgit.runs.checks import check_output_folder, checked
-from minimaskgit.runs.choices import check_steps, note_decoder
+from minimaskgit.runs.choices import check_steps, chosen_decoder, note_decoder
 from minimaskgit.runs.run import Run, check_outside_of_package, open_run
 
 
@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def resolve(run: Run, options: Options) -> Options:
     """Fill in the defaults that depend on the run, and sort T and schedules; UserError for invalid options."""
+    chosen_decoder(run.config.decoding)  # it must not need a critic: the transformers to be trained have none
     tokens, trained = run.tokenizer().num_tokens, run.config.transformer_training.steps
     quick = options.quick
     defaults = {

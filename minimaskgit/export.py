@@ -59,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_options(run, how)
     searched = read_searched(run.folder)
     models = {name: load_model(kind, run.folder / name) for name, kind in MODELS.items()}
+    if (run.folder / "critic" / "model.safetensors").exists():
+        models["critic"] = run.critic()
     models["judge/classifier"] = load_judge(run)  # trains the judge if the run has none yet
     for name, model in models.items():
         save_model(model.to(torch.bfloat16), options.out / name)

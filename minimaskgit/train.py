@@ -1,6 +1,7 @@
 """Train the stages of MaskGIT: `python -m minimaskgit.train --preset demo` (lessons 2, 3 and 9).
 
 images ──> classifier ──perceptual loss──> tokenizer ──frozen──> tokens ──> masked transformer
+                                                                     │             └──features──> critic
                                                                      └────> causal transformer (the baseline)
 images ──> gan, diffusion (rivals/)
 """
@@ -28,8 +29,8 @@ class Options:
 
     preset: PresetName = "demo"  # settings to start from; other options change single ones
     full: bool = False  # short for --preset full
-    # stage to train; all: without gan and diffusion
-    stage: Literal["tokenizer", "transformer", "autoregressive", "gan", "diffusion", "all"] = "all"
+    # stage to train; all: without critic, gan and diffusion
+    stage: Literal[Stage, "all"] = "all"
     out: Path | None = None  # run folder; with --max-steps N, runs/PRESET-N-steps
     resume: bool = False  # continue the run in --out with its settings; more steps extend unfinished stages
     # train each stage for at most so many steps, to estimate the whole time; with --resume: save and stop then
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if done:
         able = (out / "transformer" / "model.safetensors").exists()
         following = f"generate --run {out}" if able else f"train --resume --out {out}"
+        following += " --decoder critic" if options.stage == "critic" else ""
         everyone.print(f"done: {out}; next: python -m minimaskgit.{following}")
     else:
         everyone.print(f"stopped early: {out}; --resume continues")

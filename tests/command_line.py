@@ -14,6 +14,7 @@ TINY_RUN = [
     *("--transformer.width", "16", "--transformer.depth", "1", "--transformer.heads", "2"),
     *("--transformer.mlp-width", "32", "--transformer-training.steps", "5"),
     *("--transformer-training.batch-size", "4", "--transformer-training.class-dropout", "0.1"),
+    *("--critic-training.steps", "5", "--critic-training.batch-size", "4"),
     *("--gan.width", "8", "--gan.latent", "4", "--gan-training.steps", "5", "--gan-training.batch-size", "4"),
     *("--diffusion.width", "8", "--diffusion-training.steps", "5", "--diffusion-training.batch-size", "4"),
 ]

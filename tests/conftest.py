@@ -47,7 +47,7 @@ def own_cache(request, tmp_path, monkeypatch):
 def run_folder(tmp_path_factory) -> Path:
     """A run with all stages trained for a few steps; tests must not change its models."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    for stage in ("all", "gan", "diffusion"):
+    for stage in ("all", "critic", "gan", "diffusion"):
         train.main(["--out", str(folder), "--stage", stage, *TINY_RUN])
     return folder
 

@@ -31,7 +31,7 @@ from minimaskgit.training.checkpoint import checkpoints
 
 
 def test_training_leaves_finished_models_metrics_and_pictures(run_folder):
-    for stage in ("classifier", "tokenizer", "transformer", "autoregressive", "gan", "diffusion"):
+    for stage in ("classifier", "tokenizer", "transformer", "autoregressive", "critic", "gan", "diffusion"):
         assert (run_folder / stage / "model.safetensors").exists()
         assert (run_folder / stage / "config.json").exists()
         assert not checkpoints(run_folder / stage)  # removed once the stage is done

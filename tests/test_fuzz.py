@@ -51,7 +51,7 @@ COUNTS = ["1", "3", "0", "-2", "1.5", "many", "", str(10**12)]
 WEIGHTS = ["0", "2.5", "-1", "nan", "inf", "-inf", "1e999", "x"]
 STEPS = ["1", "4", "64", "65", "0", "-1", "nan"]
 SCHEDULES = ["cosine", "bert", "kosine", ""]
-DECODERS = ["maskgit", "halton", "moment", "remdm-conf", "remdm-loop", "entropy-bound", "vae", ""]
+DECODERS = ["maskgit", "halton", "critic", "moment", "remdm-conf", "remdm-loop", "entropy-bound", "vae", ""]
 SHARES = ["0.9", "1", "0", "2", "nan", "x"]
 LABELS = ["heart", "Star", "3", "", "café", "💥", "99", "-1", "a b", "*"]
 FOLDERS = [
@@ -173,7 +173,7 @@ GRAMMAR = {
             "--max-steps": ["1", *COUNTS],
         },
         **{
-            "--stage": ["tokenizer", "all", "nothing"],
+            "--stage": ["tokenizer", "all", "critic", "nothing"],
             "--resume": None,
             "--images.size": ["32", "0", "33", "1000000000"],
         },

@@ -5,5 +5,5 @@ named.py puts the parts together, and lists the decoders with their papers.
 which tokens to keep   orders.py       confidence, margin, entropy, random, Halton, moment
 how many               counts.py       a mask schedule, or as many as the entropy allows
 with what noise        sampling.py     temperature, top-p, guidance by step
-whether to take back   correction.py   never, ReMDM, a critic
+whether to take back   correction.py   never, ReMDM, a critic (critic.py)
 """

@@ -1,6 +1,6 @@
-"""Which known tokens to mask again, bool (B, N) from a `View`: ReMDM's rules (arXiv 2503.00307).
+"""Which known tokens to mask again, bool (B, N) from a `View`: ReMDM's rules (arXiv 2503.00307), or a critic's.
 
-alpha is the fraction of tokens that are known, before the step and, as planned, after it. A token may be taken back
+alpha is the fraction of tokens that are known, before the step and, as planned, after it. ReMDM takes a token back
 with probability sigma at most sigma_max = min(1, (1 - alpha_after) / alpha_before), so that enough new ones are kept.
 """
 
@@ -47,6 +47,22 @@ def loop(eta: float = 0.02, schedule: Schedule = cosine) -> Correction:
             return torch.zeros_like(view.known)
         sigma = sigma_max(view, schedule).clamp(max=eta * LOOP_STEPS / view.steps)
         return view.uniform() < sigma[:, None]
+
+    return correction
+
+
+def doubted(part: float = 0.2, sure: float = 0.9) -> Correction:
+    """A critic's: of F free tokens the part x (1 - r) x F that it doubts most, if it is this sure that they are wrong.
+
+    That share falls to 0, as what is taken back late has no time to be replaced. A critic must be sure, because it
+    calls whatever differs from an image wrong: early on, when much may still be, that would be all that is rare.
+    """
+
+    def correction(view: View) -> Tensor:
+        doubt = view.doubt.masked_fill(~view.known | view.given, -torch.inf)
+        most = part * (1 - view.progress) * (~view.given).sum(1)  # (B,)
+        ranks = doubt.argsort(dim=1, descending=True).argsort(dim=1)  # 0 for the most doubted
+        return (ranks < most.floor()[:, None]) & (doubt.sigmoid() > sure)
 
     return correction
 

@@ -11,10 +11,12 @@ part may look at any token. Nothing in the loop waits for the device.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from minimaskgit.decoders.critic import Critic, with_features
 from minimaskgit.decoding import Step, guided_logits, sample_categorical
 from minimaskgit.transformer import Transformer
 
@@ -34,6 +36,7 @@ class View:
     offset: Tensor  # (B,) a random number in [0, 1) for each sample, the same in all steps
     mask_id: int
     generator: torch.Generator | None = None
+    doubt: Tensor | None = None  # (B, N) the critic's logits that a token, where known, is wrong; None without a critic
 
     @property
     def progress(self) -> float:
@@ -68,6 +71,7 @@ class Decoder:
     sampling: Sampling = lambda logits, r: logits
     correction: Correction | None = None
     guidance: Callable[[float], float] = lambda r: 0.0
+    critic: Critic | None = None  # scores the canvas for the correction
 
 
 @torch.no_grad()
@@ -91,11 +95,16 @@ def run(
     sure = torch.ones(tokens.shape, device=labels.device)
     for step in range(start_step, steps):
         r, known = (step + 1) / steps, tokens != model.mask_id
-        logits = guided_logits(model, tokens, labels, everywhere, decoder.guidance(r))
+        predict = partial(guided_logits, model, tokens, labels, everywhere, decoder.guidance(r))
+        if decoder.critic:
+            logits, features = with_features(model, predict)
+            doubt = decoder.critic(features)
+        else:
+            logits, doubt = predict(), None
         sampled = torch.where(known, tokens, sample_categorical(decoder.sampling(logits, r), generator))
         now = logits.float().softmax(-1).gather(-1, sampled[..., None]).squeeze(-1)
         sure = torch.where(known, sure, now)
-        view = View(step, steps, tokens, known, given, logits, sampled, sure, offset, model.mask_id, generator)
+        view = View(step, steps, tokens, known, given, logits, sampled, sure, offset, model.mask_id, generator, doubt)
         tokens = next_canvas(decoder, view)
         yield Step(sampled, tokens, tokens == model.mask_id)
 

@@ -17,12 +17,13 @@ remdm-loop      confidence, with noise    with a pause      in the pause        
 from typing import Literal
 
 from minimaskgit.decoders import correction, counts, orders, sampling
+from minimaskgit.decoders.critic import Critic
 from minimaskgit.decoders.loop import Decoder
 from minimaskgit.schedules import Schedule
 
 DecoderName = Literal[
     *("maskgit", "margin", "entropy", "random", "halton", "moment"),
-    *("entropy-bound", "remdm-cap", "remdm-rescale", "remdm-conf", "remdm-loop"),
+    *("entropy-bound", "remdm-cap", "remdm-rescale", "remdm-conf", "remdm-loop", "critic"),
 ]
 ENTROPY_BOUND = 2.0  # nats
 
@@ -45,10 +46,11 @@ def decoder(
     guidance_start: float = 0.0,
     sampling_temperature: float = 1.0,
     top_p: float = 1.0,
+    critic: Critic | None = None,
 ) -> Decoder:
     """The decoder with this name; the settings that it does not use are in UNUSED.
 
-    schedule and temperature: the paper's; the others: those of sampling.py.
+    schedule and temperature: the paper's; the others: those of sampling.py. critic: for "critic".
     """
     confidence, scheduled = orders.confidence(temperature), counts.scheduled(schedule)
     pause = correction.paused(schedule)
@@ -64,6 +66,7 @@ def decoder(
         "remdm-rescale": (confidence, scheduled, correction.rescale(schedule=schedule)),
         "remdm-conf": (confidence, scheduled, correction.unsure(schedule)),
         "remdm-loop": (confidence, counts.scheduled(pause), correction.loop(schedule=pause)),
+        "critic": (confidence, scheduled, correction.doubted()),
     }[name]
     how = sampling.moment(temperature) if name == "moment" else sampling.tempered(sampling_temperature, top_p)
-    return Decoder(order, how_many, how, take_back, sampling.late_guidance(guidance, guidance_start))
+    return Decoder(order, how_many, how, take_back, sampling.late_guidance(guidance, guidance_start), critic)

@@ -27,6 +27,7 @@ from minimaskgit.runs.choices import (
     AnyDecoderName,
     check_steps,
     choose_labels,
+    chosen_decoder,
     decoding_loop,
     described,
     image_settings,
@@ -120,7 +121,7 @@ def contestants(
     run: Run, masked: Transformer, causal: Transformer, settings: DecodingConfig
 ) -> dict[str, tuple[int, Decoder]]:
     """The decoders by name, each with its number of forward passes."""
-    decode = decoding_loop(settings)
+    decode = decoding_loop(settings, chosen_decoder(settings, run))
     return {
         "MaskGIT": (settings.steps, lambda labels: list(decode(masked, labels))[-1].tokens),
         "autoregressive, cache": (causal.num_tokens, lambda labels: autoregressive.generate(causal, labels)),

@@ -19,7 +19,7 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.decoders.loop import Decoder
 from minimaskgit.decoding import Step
 from minimaskgit.rivals import diffusion, gan
-from minimaskgit.runs.choices import check_steps, decoding_loop, described
+from minimaskgit.runs.choices import check_steps, chosen_decoder, decoding_loop, described
 from minimaskgit.runs.config import DecodingConfig
 from minimaskgit.runs.run import Run
 from minimaskgit.tokenizer import Tokenizer
@@ -41,8 +41,9 @@ def generate(
 
     decoder: another than the settings choose.
     """
+    loop = decoding_loop(settings, decoder or chosen_decoder(settings, run))
     with run.autocast():
-        steps = list(decoding_loop(settings, decoder)(model, labels, generator=generator))
+        steps = list(loop(model, labels, generator=generator))
         return steps, tokenizer.decode(steps[-1].tokens)
 
 
@@ -75,7 +76,8 @@ def maskgit_sampler(run: Run, settings: DecodingConfig) -> Sampler:
     """Parallel decoding; UserError for more steps than tokens."""
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(settings.steps, model.num_tokens)
-    draw = lambda labels, generator: generate(run, tokenizer, model, labels, settings, generator)[1]
+    decoder = chosen_decoder(settings, run)
+    draw = lambda labels, generator: generate(run, tokenizer, model, labels, settings, generator, decoder)[1]
     parts = [model, tokenizer.quantizer, tokenizer.decoder]
     return _sampler(run, "maskgit", settings.steps, described(settings), parts, draw)
 

@@ -62,6 +62,11 @@ def check(config: Config) -> None:
             f"--tokenizer-training.gan-layers {gan.gan_layers}: too many to halve {image} pixels;"
             f" expected fewer, or --images.size {3 * 2**gan.gan_layers} or more"
         )
+    if config.decoding.decoder == "critic":
+        raise UserError(
+            "--decoding.decoder critic: a transformer in training has no critic; leave it out, train one with"
+            " --stage critic, and decode with --decoder critic"
+        )
     if config.transformer.width % config.transformer.heads:
         raise UserError(
             f"--transformer.width {config.transformer.width} is not a multiple of"

@@ -103,14 +103,20 @@ def note_decoder(settings: DecodingConfig) -> None:
         print(f"decoding: {', '.join(f'{name} {value}' for name, value in beyond.items())}")
 
 
-def chosen_decoder(settings: DecodingConfig) -> Decoder | None:
-    """The decoder that the settings choose; None for the paper's own loop."""
+def chosen_decoder(settings: DecodingConfig, run: Run | None = None) -> Decoder | None:
+    """The decoder that the settings choose; None for the paper's own loop.
+
+    run: the one whose transformer decodes; UserError if the settings ask for a critic and it has none.
+    """
     if decoder_name(settings) == "searched":
         return decoder_of(settings.policy)
     if not beyond_the_paper(settings):
         return None
+    if settings.decoder == "critic" and run is None:
+        raise UserError("decoder critic: a transformer in training has no critic; expected another decoder")
     how = {name: value for name, value in described(settings).items() if name not in ("steps", "decoder")}
-    return named(settings.decoder, **how | {"schedule": SCHEDULES[settings.schedule]})
+    critic = run.critic() if settings.decoder == "critic" else None
+    return named(settings.decoder, **how | {"schedule": SCHEDULES[settings.schedule], "critic": critic})
 
 
 def decoding_loop(settings: DecodingConfig, decoder: Decoder | None = None) -> Callable[..., Iterator[Step]]:
@@ -126,8 +132,8 @@ def decoding_loop(settings: DecodingConfig, decoder: Decoder | None = None) -> C
 
 def editing_options(run: Run, settings: DecodingConfig, seed: int) -> dict:
     """Settings and seed as arguments of `editing.edit_steps`."""
-    generator = torch.Generator(run.device).manual_seed(seed)
-    return {"loop": decoding_loop(settings), "steps": settings.steps, "generator": generator}
+    decode = decoding_loop(settings, chosen_decoder(settings, run))
+    return {"loop": decode, "steps": settings.steps, "generator": torch.Generator(run.device).manual_seed(seed)}
 
 
 def check_steps(steps: int, num_tokens: int) -> None:

@@ -1,6 +1,7 @@
 """Every setting of a run in plain dataclasses, saved as JSON (lesson 9; paper section 4.1).
 
-    Config ── images, classifier, tokenizer (+ training), transformer (+ training), decoding, gan, diffusion (rivals)
+    Config ── images, classifier, tokenizer (+ training), transformer (+ training), decoding, critic training,
+           gan, diffusion (rivals)
     Config ──save_config──> RUN/config.json ──load_config──> Config
 
 Each field's comment is its help text on the command line. presets.py has the presets, checks.py the valid values.
@@ -153,6 +154,16 @@ class TransformerTraining(Settings):
 
 
 @dataclass(frozen=True)
+class CriticTraining(Settings):
+    """How the critic of the masked transformer is trained; see minimaskgit.decoders.critic."""
+
+    steps: Positive = 1000  # training steps
+    batch_size: Positive = 32  # images per step
+    learning_rate: Rate = 1e-3  # peak learning rate of AdamW
+    random_codes: Fraction = 0.05  # fraction of tokens that random codes replace, besides the model's samples
+
+
+@dataclass(frozen=True)
 class GanConfig(Settings):
     """The shape of the rival GAN; see minimaskgit.rivals.gan."""
 
@@ -242,6 +253,7 @@ class Config(Settings):
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     transformer_training: TransformerTraining = field(default_factory=TransformerTraining)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    critic_training: CriticTraining = field(default_factory=CriticTraining)
     gan: GanConfig = field(default_factory=GanConfig)
     gan_training: GanTraining = field(default_factory=GanTraining)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)

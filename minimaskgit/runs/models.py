@@ -30,14 +30,18 @@ def save_model(model: nn.Module, folder: Path) -> None:
 def load_model(kind: type[nn.Module], folder: Path) -> nn.Module:
     """A finished model in eval mode from the folder `save_model` wrote; UserError if absent or damaged."""
     if not (folder / "model.safetensors").exists():
-        command = f"python -m minimaskgit.train --out {folder.parent} --stage {folder.name} --resume"
-        raise UserError(f"no trained {kind.__name__.lower()} in {folder}; train it with {command}")
+        raise UserError(f"no trained {kind.__name__.lower()} in {folder}; train it with {training_command(folder)}")
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # the mixin prints where it loads from
             return kind.from_pretrained(folder, strict=True).eval()
     except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
         reason = foreign(folder / "model.safetensors") or first_line(error)
         raise UserError(f"the weights in {folder} are damaged: {reason}") from None
+
+
+def training_command(folder: Path) -> str:
+    """The command that trains the stage of this folder in a run."""
+    return f"python -m minimaskgit.train --out {folder.parent} --stage {folder.name} --resume"
 
 
 def foreign(path: Path) -> str | None:
@@ -66,7 +70,7 @@ def load_cache(path: Path) -> dict[str, Tensor] | None:
         return None
 
 
-# --- Which tokenizer's tokens a transformer knows: TRANSFORMER/trained_on.json ---
+# --- Whose tokens a transformer knows, and whose features a critic: MODEL/trained_on.json ---
 
 
 def digest(folder: Path) -> str:
@@ -75,18 +79,19 @@ def digest(folder: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def record_tokenizer(folder: Path, tokenizer: Path) -> None:
-    """Write into a transformer's folder which weights made the tokens that it is trained on."""
-    write_json(folder / "trained_on.json", {"tokenizer": digest(tokenizer)})
+def record_source(folder: Path, source: Path) -> None:
+    """Write into a model's folder whose work it is trained on: the weights in RUN/tokenizer or RUN/transformer."""
+    write_json(folder / "trained_on.json", {source.name: digest(source)})
 
 
-def other_tokenizer(folder: Path, tokenizer: Path) -> str | None:
-    """One line if the transformer in `folder` was trained on another tokenizer's tokens; None if not, or unknown."""
-    if foreign(tokenizer / "model.safetensors"):
+def other_source(folder: Path, source: Path) -> str | None:
+    """One line if the model in `folder` was trained on what another source made; None if not, or unknown."""
+    if foreign(source / "model.safetensors"):
         return None  # reading it will say so
     try:
-        recorded = json.loads((folder / "trained_on.json").read_text("utf-8"))["tokenizer"]
-        same = recorded == digest(tokenizer)
-    except (OSError, ValueError, LookupError, TypeError):  # of an earlier version, or without a tokenizer
+        recorded = json.loads((folder / "trained_on.json").read_text("utf-8"))[source.name]
+        same = recorded == digest(source)
+    except (OSError, ValueError, LookupError, TypeError):  # of an earlier version, or without a source
         return None
-    return None if same else f"{folder} was trained on the tokens of another tokenizer than {tokenizer} is now"
+    made = {"tokenizer": "tokens", "transformer": "features"}[source.name]
+    return None if same else f"{folder} was trained on the {made} of another {source.name} than {source} is now"

@@ -1,7 +1,7 @@
 """A run folder: what training writes and all other commands read.
 
 runs/demo/  config.json  labels.json  data.json (what it learned from: origin.py)
-    classifier/  tokenizer/  transformer/  autoregressive/  gan/  diffusion/
+    classifier/  tokenizer/  transformer/  autoregressive/  critic/  gan/  diffusion/
         model.safetensors + config.json (once finished), checkpoint-STEP.safetensors (until then),
         metrics.jsonl, tensorboard/, evaluation.json, pictures
     lock  lock.json (while training)
@@ -21,10 +21,11 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import atomic_write
 from minimaskgit.common.machine import pick_device
 from minimaskgit.common.precision import AnyPrecision, Precision, autocast, choose
+from minimaskgit.decoders.critic import Critic
 from minimaskgit.rivals.diffusion import UNet
 from minimaskgit.rivals.gan import Generator
 from minimaskgit.runs.config import Config, load_config
-from minimaskgit.runs.models import load_model, other_tokenizer
+from minimaskgit.runs.models import load_model, other_source, training_command
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
 
@@ -48,6 +49,16 @@ class Run:
     def autoregressive(self) -> Transformer:
         return self._of_tokens("autoregressive")
 
+    def critic(self) -> Critic:
+        folder, transformer = self.folder / "critic", self.folder / "transformer"
+        critic, shape = load_model(Critic, folder), self.config.transformer
+        complaint = other_source(folder, transformer)
+        if (critic.width, critic.depth) != (shape.width, shape.depth):
+            complaint = f"{folder} was trained on another transformer than {transformer}"
+        if complaint:
+            raise UserError(f"{complaint}; delete {folder} and train it again: {training_command(folder)}")
+        return critic.to(self.device)
+
     def gan(self) -> Generator:
         return load_model(Generator, self.folder / "gan").to(self.device)
 
@@ -55,7 +66,7 @@ class Run:
         return load_model(UNet, self.folder / "diffusion").to(self.device)
 
     def _of_tokens(self, stage: str) -> Transformer:
-        if complaint := other_tokenizer(self.folder / stage, self.folder / "tokenizer"):
+        if complaint := other_source(self.folder / stage, self.folder / "tokenizer"):
             _warn(f"{complaint}: its pictures will make no sense")
         return load_model(Transformer, self.folder / stage).to(self.device)
 

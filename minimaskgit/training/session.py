@@ -31,7 +31,7 @@ from minimaskgit.training.estimate import Estimate, cuts_to_fit
 from minimaskgit.training.loop import fit
 from minimaskgit.training.processes import connect, main_decides
 
-ONE_PROCESS = ("gan", "diffusion")  # stages that one process trains, on whole batches
+ONE_PROCESS = ("critic", "gan", "diffusion")  # stages that one process trains, on whole batches
 COMPILERS = (os.environ.get("CXX", "c++"), "g++", "clang++")
 ROOM = 0.8  # fraction of the free memory that an estimate may take, because it counts only tensors
 

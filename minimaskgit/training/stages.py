@@ -1,7 +1,8 @@
 """Training of all stages in order, into one run folder.
 
 classifier ──perceptual loss──> tokenizer ──tokens──> masked transformer
-                                                └───> causal transformer (the baseline)
+                                         │      └───> critic, on its features
+                                         └──tokens──> causal transformer (the baseline)
 """
 
 import json
@@ -16,16 +17,24 @@ from minimaskgit.runs.checks import check
 from minimaskgit.runs.config import Config, first_difference, load_config, save_config
 from minimaskgit.runs.run import check_outside_of_package
 from minimaskgit.training.checkpoint import checkpoints
+from minimaskgit.training.critic import train_critic
 from minimaskgit.training.estimate import estimates, table
 from minimaskgit.training.lock import locked
 from minimaskgit.training.loop import StoppedEarly
 from minimaskgit.training.processes import connect, main_decides
 from minimaskgit.training.rivals import train_diffusion, train_gan
-from minimaskgit.training.session import Session, finish, finished, fit_into_memory, start_session
+from minimaskgit.training.session import (
+    ONE_PROCESS,
+    Session,
+    finish,
+    finished,
+    fit_into_memory,
+    start_session,
+)
 from minimaskgit.training.tokenizer import train_tokenizer
 from minimaskgit.training.transformer import train_transformer
 
-Stage = Literal["tokenizer", "transformer", "autoregressive", "gan", "diffusion"]
+Stage = Literal["tokenizer", "transformer", "autoregressive", "critic", "gan", "diffusion"]
 STAGES: tuple[Stage, ...] = ("tokenizer", "transformer", "autoregressive")  # --stage all
 RIVALS = {"gan": train_gan, "diffusion": train_diffusion}
 
@@ -70,7 +79,7 @@ def train_stages(
     session = replace(start_session(config, folder, device, untrained), stop_at=stop_at)
     if resume and session.accelerator.is_main_process:
         extend(config, folder)
-    if estimate and set(stages) - set(RIVALS):
+    if estimate and set(stages) - set(ONE_PROCESS):
         processes = session.accelerator.num_processes
         found = estimates(config, session.train.num_classes, stages, processes)
         if session.accelerator.is_main_process:
@@ -95,6 +104,8 @@ def train_stage(session: Session, stage: Stage) -> None:
         train_tokenizer(session)
     elif stage in RIVALS:
         train_rival(session, stage)
+    elif stage == "critic":
+        train_critic(session)
     else:
         train_transformer(session, causal=stage == "autoregressive")
 
@@ -201,6 +212,7 @@ SETTINGS = {  # name of each stage's training settings in Config
     "tokenizer": "tokenizer_training",
     "transformer": "transformer_training",
     "autoregressive": "transformer_training",
+    "critic": "critic_training",
     "gan": "gan_training",
     "diffusion": "diffusion_training",
 }

@@ -13,7 +13,7 @@ from torch import Tensor
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import atomic_write
 from minimaskgit.data.images import to_float
-from minimaskgit.runs.models import digest, load_cache, other_tokenizer, record_tokenizer
+from minimaskgit.runs.models import digest, load_cache, other_source, record_source
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.checkpoint import checkpoints
 from minimaskgit.training.processes import main_decides
@@ -21,15 +21,22 @@ from minimaskgit.training.session import Session
 
 
 def check_tokenizer(session: Session, folder: Path) -> None:
-    """Record in a transformer's folder whose tokens it learns; UserError if it has learned another tokenizer's."""
-    tokenizer = session.folder / "tokenizer"
+    """`check_source` for a transformer, which learns the tokenizer's tokens."""
+    check_source(session, folder, session.folder / "tokenizer")
+
+
+def check_source(session: Session, folder: Path, source: Path) -> None:
+    """Record in a stage's folder on whose work it is trained; UserError if it has learned from another source.
+
+    source: the folder of a finished model.
+    """
 
     def check_and_record() -> None:
         done, begun = (folder / "model.safetensors").exists(), bool(checkpoints(folder))
-        if (done or begun) and (complaint := other_tokenizer(folder, tokenizer)):
+        if (done or begun) and (complaint := other_source(folder, source)):
             raise UserError(f"{complaint}; bring that one back, or delete {folder} to train it again")
-        if not done and (tokenizer / "model.safetensors").exists():
-            record_tokenizer(folder, tokenizer)
+        if not done and (source / "model.safetensors").exists():
+            record_source(folder, source)
 
     main_decides(session.accelerator, check_and_record)
 
