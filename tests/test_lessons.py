@@ -146,7 +146,8 @@ def test_a_failing_cell_is_shown_with_its_line_and_other_lessons_still_run(folde
     assert "5_tried.html" in shown.out and "FAILED" in shown.out and "peak memory" in shown.out
 
 
-def test_the_error_for_a_missing_lesson_names_the_existing_ones(folder, monkeypatch, capsys):
-    lesson(folder, 3, "# %%\nx = 1\n")
+def test_the_error_for_a_missing_lesson_names_the_existing_ones_in_order(folder, monkeypatch, capsys):
+    for number in (3, 10):
+        lesson(folder, number, "# %%\nx = 1\n")
     assert run(monkeypatch, "12") == 2
-    assert "no lesson 12; expected one of 3 (tried)" in capsys.readouterr().err
+    assert "no lesson 12; expected one of 3 (tried), 10 (tried)" in capsys.readouterr().err

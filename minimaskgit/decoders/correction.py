@@ -47,6 +47,6 @@ def remdm_probability(before: Tensor, after: Tensor, sigma: Tensor) -> tuple[Ten
     nothing is masked, nothing is revealed. All are float and of one shape. The loop reveals as many as planned instead
     of drawing how many, and so takes the first of the two only.
     """
-    most = torch.where(before > 0, ((1 - after) / before).clamp(max=1), 0.0)
+    most = torch.where(before > 0, (1 - after) / before, 0.0)
     taken = sigma.minimum(most)
     return taken, torch.where(before < 1, (after - (1 - taken) * before) / (1 - before), 0.0)
