@@ -11,6 +11,7 @@ import argparse
 import re
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import jupytext
@@ -44,9 +45,9 @@ def main() -> int:
     parser.add_argument("numbers", nargs="*", help="numbers of the lessons; default all")
     parser.add_argument("--build", action="store_true", help="build lessons/*.ipynb from lessons/source")
     options = parser.parse_args()
-    lessons = {path.name.split("_")[0]: path for path in sorted(LESSONS.glob("[0-9]*_*.ipynb"))}
+    lessons = numbered(LESSONS.glob("[0-9]*_*.ipynb"))
     if options.build:
-        lessons |= {path.name.split("_")[0]: path for path in sorted((LESSONS / "source").glob("[0-9]*_*.py"))}
+        lessons = numbered([*lessons.values(), *(LESSONS / "source").glob("[0-9]*_*.py")])
     for number in options.numbers:
         if number not in lessons:
             names = ", ".join(f"{key} ({path.stem.split('_', 1)[1]})" for key, path in lessons.items())
@@ -66,6 +67,12 @@ def main() -> int:
         write_json(OUT / "times.json", times)
         print("\n" + table(times), OUT / "times.json", sep="\n")
     return code
+
+
+def numbered(paths: Iterable[Path]) -> dict[str, Path]:
+    """The lessons by number, in order; of two with one number, the later path."""
+    found = {path.name.split("_")[0]: path for path in paths}
+    return dict(sorted(found.items(), key=lambda lesson: int(lesson[0])))
 
 
 def table(times: dict) -> str:

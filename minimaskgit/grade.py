@@ -94,11 +94,11 @@ def exercise_weights(lesson: int) -> dict[str, float]:
     """Points by exercise, in the order of the laws; 1 unless weights.toml has another. UserError without laws."""
     laws = laws_of(lesson)
     if not laws.exists():
-        lessons = sorted(path.stem.removeprefix("test_lesson_") for path in laws.parent.glob("test_lesson_*.py"))
+        lessons = sorted(int(path.stem.removeprefix("test_lesson_")) for path in laws.parent.glob("test_lesson_*.py"))
         if not lessons:
             hint = f"in a clone of the project, run make grade-{lesson} SUBMISSIONS=FOLDER"
             raise UserError(f"cannot grade lesson {lesson}: an installed minimaskgit comes without the laws; {hint}")
-        raise UserError(f"--lesson {lesson}: there are no laws for it; expected one of {', '.join(lessons)}")
+        raise UserError(f"--lesson {lesson}: there are no laws for it; expected one of {', '.join(map(str, lessons))}")
     tree = ast.parse(laws.read_text("utf-8"))
     table = next(node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "LESSON")
     given = tomllib.loads(WEIGHTS.read_text("utf-8")).get(f"lesson_{lesson}", {})

@@ -48,6 +48,7 @@ MAP = {
     7: ("7 · editing", "repaint a part,\nkeep the rest", (3, 2), (5,)),
     8: ("8 · measuring", "how good,\nagainst whom", (4, 1), (5, 6)),
     9: ("9 · scale up", "photographs,\none GPU", (4, 2), (8,)),
+    10: ("10 · afterwards", "which order,\ntaking back", (4, 0), (8,)),
 }
 
 # --- Trained models ---

@@ -1,19 +1,15 @@
 """Strays: the metric passes real glyphs, sees what does not belong, and agrees with a person (lesson 8)."""
 
-import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from strategies import seeds
 from torch import Tensor
 
-from minimaskgit import demo
 from minimaskgit.data.glyphs import GLYPH_NAMES, PALETTES, coverage, glyph_parameters, glyphs
 from minimaskgit.data.images import to_float
 from minimaskgit.data.strays import misfit, nearest_drawing, with_strays

@@ -6,7 +6,7 @@
 #
 # For years machines that made pictures out of *tokens* were printers. In 2022 MaskGIT made one a painter, with the same
 # network. In this lesson you only watch and play: a race, an edit at which a printer fails, and at the end the map of
-# the nine lessons in which you build all of it yourself.
+# the ten lessons in which you build all of it yourself.
 #
 # *Paper: Chang et al. 2022, "MaskGIT: Masked Generative Image Transformer", section 1 and figures 1 and 2. Time: twenty
 # minutes.*

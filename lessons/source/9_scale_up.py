@@ -486,5 +486,5 @@ show(figures.curves(curves, "step", "masked loss, nats"), width=600)
 # - Hägele et al. 2024, *Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations*: why the trapezoid.
 # - Chang et al. 2023, *Muse*: this recipe at 3 billion parameters.
 #
-# This was the last lesson. You have rebuilt the whole: tokens, masks, transformer, decoding, rival, editing, measures,
-# scale. Now change one thing that nobody has tried.
+# You have rebuilt the whole paper: tokens, masks, transformer, decoding, rival, editing, measures, scale. Next is
+# lesson 10: what others have changed in it since.

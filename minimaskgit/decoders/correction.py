@@ -1,4 +1,4 @@
-"""Which known tokens to mask again, bool (B, N) from a `View`: ReMDM's rules (arXiv 2503.00307), or a critic's.
+"""Which known tokens to mask again, bool (B, N) from a `View`: ReMDM's rules (arXiv 2503.00307), a critic's (lesson 10).
 
 alpha is the fraction of tokens that are known, before the step and, as planned, after it. ReMDM takes a token back
 with probability sigma at most sigma_max = min(1, (1 - alpha_after) / alpha_before), so that enough new ones are kept.
@@ -86,4 +86,17 @@ def sigma_max(view: View, schedule: Schedule) -> Tensor:
     free = (~view.given).sum(1).clamp(min=1)
     before = (view.known & ~view.given).sum(1) / free
     after = 1 - schedule(torch.full_like(before, view.progress), free)
-    return torch.where(before > 0, ((1 - after) / before.clamp(min=1e-9)).clamp(0, 1), torch.zeros_like(before))
+    return remdm_probability(before, after, torch.ones_like(before))[0]
+
+
+def remdm_probability(before: Tensor, after: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities that a known token is masked again, and that a masked one is revealed: ReMDM's posterior.
+
+    before, after: alpha, in [0, 1], before <= after; sigma: how often to take back, in [0, 1], cut off at sigma_max.
+    On average the fraction `after` is then known, whatever sigma. Where nothing is known, nothing is taken back; where
+    nothing is masked, nothing is revealed. All are float and of one shape. The loop reveals as many as planned instead
+    of drawing how many, and so takes the first of the two only.
+    """
+    most = torch.where(before > 0, (1 - after) / before, 0.0)
+    taken = sigma.minimum(most)
+    return taken, torch.where(before < 1, (after - (1 - taken) * before) / (1 - before), 0.0)

@@ -1,7 +1,7 @@
 """Which tokens to keep: a priority (B, N) for each token of a `View`, the greatest first.
 
 The paper keeps the most confident tokens. Others have asked for the clearest choice (margin), the least doubt
-(entropy), tokens far from each other (Halton), or nothing at all (random).
+(entropy), tokens far from each other (Halton), or nothing at all (random). Lesson 10.
 """
 
 import math

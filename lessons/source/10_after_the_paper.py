@@ -1,0 +1,458 @@
+# %% [markdown]
+# # Lesson 10: after the paper
+#
+# MaskGIT's loop answers three questions: which tokens to keep, how many, and whether a kept one may be given up again
+# (never). Since 2022 others have answered each of them differently, and most of their answers need no new training: the
+# model stays, the loop around it changes.
+#
+# In this lesson you try their answers on one trained model, and you write three functions: an order that nobody has to
+# learn, the probability of taking a token back, and the loss of a critic that knows which one to take.
+#
+# *After lessons 5 and 8. Package: `decoders/`, a file for each question. Time: about an hour.*
+
+# %%
+import torch
+import torch.nn.functional as F
+
+from minimaskgit import figures, notebook
+from minimaskgit.classifier import class_accuracy
+from minimaskgit.data.glyphs import glyphs
+from minimaskgit.data.images import to_float
+from minimaskgit.decoders import counts, loop, orders
+from minimaskgit.decoders.correction import remdm_probability
+from minimaskgit.decoders.critic import critic_loss
+from minimaskgit.decoders.loop import Decoder
+from minimaskgit.decoders.orders import halton_order
+from minimaskgit.decoding import sample_categorical
+from minimaskgit.masking import draw_masks
+from minimaskgit.notebook import generator, show
+from minimaskgit.schedules import cosine
+
+# Once your own pass `make check-10`, let the whole lesson use them:
+# from exercises.lesson_10 import critic_loss, halton_order, remdm_probability
+
+notebook.road_map(10)
+
+# %% [markdown]
+# ## The idea
+#
+# In one step of parallel decoding, the tokens that are drawn together do not see one another. Each is likely, but two
+# of them may not fit. The paper keeps such a pair for good: what is known is never masked again. Look for the traces.
+
+# %%
+run = notebook.trained_run(train=False)  # True: train your own tokenizer and transformer first
+tokenizer, model, judge = run.tokenizer(), run.transformer(), notebook.trained_judge(run)
+names = run.label_names
+N, MASK = model.num_tokens, model.mask_id
+SIDE = int(N**0.5)
+
+ONE_PIECE = ["star", "heart", "airplane", "telephone", "anchor"]  # of real pictures of these, all ink hangs together
+labels = torch.tensor([names.index(name) for name in ONE_PIECE]).repeat_interleave(20)  # 20 of each
+PAPER = Decoder(orders.confidence(2.0), counts.scheduled(cosine))  # MaskGIT's own answers
+
+
+def decoded(decoder, steps=8, labels=labels):
+    """All steps of a decoding; the last one has the answer."""
+    return list(loop.run(decoder, model, labels, steps=steps, generator=generator(0)))
+
+
+first = decoded(PAPER)[-1].tokens
+show(figures.grid(tokenizer.decode(first[:20]), columns=10, heading="MaskGIT's stars, T = 8"))
+
+# %% [markdown]
+# Most are fine. Here and there a blob floats where nothing belongs, or an arm has come off: two tokens that did not see
+# each other.
+#
+# **Predict before you run.** A judge says of what share of pictures they show the right class (lesson 5). Will it
+# notice the blobs? And a count of pieces of ink?
+
+
+# %%
+def pieces(images):
+    """How many separate pieces of ink each picture (B, 3, H, W) has: (B,)."""
+    background = images[..., [0, -1]].median(-1, keepdim=True).values  # of each row: there is a gradient
+    contrast = (images - background).norm(dim=1)  # (B, H, W)
+    ink = (contrast > 0.5 * contrast.flatten(1).quantile(0.98, dim=1)[:, None, None]).float()
+    own = ink * torch.arange(1.0, ink[0].numel() + 1).view(ink.shape[1:])  # every pixel has a number
+    spread, before = own, None
+    while before is None or not spread.equal(before):  # the greatest number floods its piece
+        spread, before = F.max_pool2d(spread, 3, stride=1, padding=1) * ink, spread
+    return ((spread == own) & (ink > 0)).sum((1, 2))  # only one pixel of a piece keeps its own
+
+
+def whole(tokens):
+    """The share of pictures whose ink is in one piece."""
+    return (pieces(tokenizer.decode(tokens)) == 1).double().mean().item()
+
+
+real, real_labels = glyphs(1700, seed=3)
+real = to_float(real)
+fair = torch.isin(real_labels, labels)
+with torch.no_grad():
+    tokens = torch.cat([tokenizer.encode(part) for part in real.split(100)])
+print(f"real pictures through the tokenizer: {whole(tokens[fair]):4.0%} in one piece")
+print(f"MaskGIT, T = 8, {len(first)} pictures:       {whole(first):4.0%} in one piece")
+print(f"and what the judge says of them:     {class_accuracy(judge, tokenizer.decode(first), labels):4.0%} right")
+
+# %% [markdown]
+# The judge is content: a star with a blob is a star. So in this lesson the measure is the share of pictures in one
+# piece. With 100 pictures, two shares differ only if they are some ten points or more apart. Keep that in mind below.
+#
+# ## Which order
+#
+# **Confidence** keeps the tokens of which the model is surest. These lie close together, and neighbours are just the
+# tokens that should see each other. **Margin** asks how far the best code is ahead of the second, **random** asks
+# nothing. **Halton** (Besnier et al. 2025) goes one further: tokens that are kept together shall be *far apart*. It
+# needs no model, only a sequence that fills the grid evenly:
+#
+# > point i = 1, 2, ... is at row ⌊h φ₂(i)⌋ and column ⌊w φ₃(i)⌋, where φ<sub>b</sub>(i) is i in base b, its digits
+# > mirrored at the point
+#
+# By hand: 6 is 110 in base 2, mirrored .011, which is 3/8. It is 20 in base 3, mirrored .02, which is 2/9. On a grid of
+# 8 by 8 the sixth point is at row 3, column 1. Where a point falls on a position that was visited, it is skipped.
+#
+# **Exercise 1.** Write `halton_order` in `lessons/exercises/lesson_10.py`. How many points do you need for 64
+# positions?
+
+# %%
+order = halton_order(SIDE, SIDE)
+print("the first four (row, column):", [divmod(position, SIDE) for position in order[:4].tolist()])
+
+
+def visited(k):
+    """The first k positions: of the Halton sequence, drawn at random, row by row."""
+    ways = {"Halton": order, "random": torch.randperm(N, generator=generator(0)), "row by row": torch.arange(N)}
+    masks = torch.ones(len(ways), N, dtype=torch.bool)
+    for mask, way in zip(masks, ways.values()):
+        mask[way[:k]] = False
+    blue = torch.tensor([0.0, 0.45, 0.7]).view(3, 1, 1).expand(len(ways), 3, SIDE, SIDE)
+    return figures.grid(figures.masked_canvas(blue, masks, SIDE), 3, 1, list(ways))
+
+
+notebook.knob(visited, k=[1, 2, 3, 4, 8, 16, 24, 32, 48, 64])
+
+# %% [markdown]
+# **Predict before you run.** Five orders, with the same counts; the fifth keeps neighbours, row by row. In the maps,
+# white positions are kept in the first step, the darker the later. Which order leaves the fewest blobs, which the most?
+
+
+# %%
+def row_by_row(view):
+    return -torch.arange(N).expand(view.tokens.shape).float()
+
+
+ORDERS = {
+    "confidence": orders.confidence(2.0),
+    "margin": orders.margin(),
+    "random": orders.random,
+    "Halton": orders.halton,
+    "row by row": row_by_row,
+}
+shown = torch.arange(0, 100, 10)  # two pictures of each class
+rows = {}
+for name, way in ORDERS.items():
+    steps = decoded(Decoder(way, counts.scheduled(cosine)))
+    when = torch.stack([step.masked for step in steps]).sum(0)[shown]  # (10, N) in how many steps it was masked
+    rows[f"{name}\n{whole(steps[-1].tokens):.0%} in one piece"] = tokenizer.decode(steps[-1].tokens[shown])
+    rows[f"{name}: when"] = (1 - when / 8).view(-1, 1, SIDE, SIDE).expand(-1, 3, -1, -1)
+show(figures.labelled_rows(rows), width=900)
+
+# %% [markdown]
+# Confidence and margin work inwards from the border, where there is only background. The maps could hardly differ more;
+# the results differ far less. Even row by row is no disaster, on so small a grid. The Halton paper reports a lower FID
+# than by confidence on ImageNet, with larger grids and 32 steps. Do your numbers agree? Remember the ten points before
+# you answer; four times as many pictures would halve them.
+#
+# ## How many
+#
+# The cosine keeps few tokens at first and more at last. The Halton paper has a curve of its own, (2/π) arcsin r, which
+# keeps still more at the very end. And one may ask the model: keep as many as are sure enough *together*, which bounds
+# what the tokens drawn at once can know of each other (arXiv 2505.24857; the bound is in nats).
+#
+# **Predict before you run.** The last one is given 16 steps. How many will it use? And what will become of the arcsine,
+# which leaves a third of the canvas to its last step?
+
+# %%
+COUNTS = {"cosine": counts.scheduled(cosine), "arcsine": counts.arcsine, "by entropy": counts.entropy_bound(8.0)}
+curves = {}
+for name, how_many in COUNTS.items():
+    steps = decoded(Decoder(orders.entropy(), how_many), steps=16 if name == "by entropy" else 8)
+    known = [0.0] + [(~step.masked).sum(1).double().mean().item() for step in steps]
+    used = sum(step.masked.any(1).double().mean().item() for step in steps) + 1  # the step that leaves none counts, too
+    curves[f"{name}: {used:.1f} steps, {whole(steps[-1].tokens):.0%} in one piece"] = list(enumerate(known))
+show(figures.curves(curves, "step", f"tokens known, of {N}"), width=700)
+
+# %% [markdown]
+# With the entropy each picture has its own number of steps: easy ones are done early. That saves time where pictures
+# are decoded one by one; in a batch, the slowest one decides. And the arcsine is made for 32 steps: with 8, the last
+# step draws too many at once.
+#
+# ## Taking back
+#
+# Why must a kept token stay? In training, any set of tokens may be hidden; the model does not ask what was known
+# before. **ReMDM** (Wang et al. 2025) masks known tokens again, each with probability σ, and reveals as many more in
+# their place, so that the plan stays: a fraction *before* is known before the step, *after* after it.
+#
+# > σ ≤ min(1, (1 − after) / before), and of the masked tokens each is revealed with probability
+# > (after − (1 − σ) before) / (1 − before)
+#
+# Where does the second come from? Of the known, before · (1 − σ) stay; the rest of *after* has to come from the masked
+# ones, of which there are 1 − before. And the first: what is revealed must be a probability.
+#
+# **Exercise 2.** Write `remdm_probability`. What at before = 0, and at before = 1?
+
+# %%
+before, sigma = torch.linspace(0, 1, 6), torch.full((6,), 0.3)
+after = (before + 0.2).clamp(max=1)
+taken, revealed = remdm_probability(before, after, sigma)
+print(f"{'before':>8}{'after':>8}{'taken':>8}{'revealed':>10}{'known on average':>18}")
+for a, b, t, r in zip(before.tolist(), after.tolist(), taken.tolist(), revealed.tolist()):
+    print(f"{a:8.2f}{b:8.2f}{t:8.2f}{r:10.2f}{a * (1 - t) + (1 - a) * r:18.2f}")
+
+# %% [markdown]
+# The whole sampler fits in a cell. It needs no exception for the last step: there *after* is 1, and so nothing may be
+# taken back and everything is revealed.
+
+
+# %%
+@torch.no_grad()
+def remdm(steps, sigma, probability=remdm_probability):
+    """Of every step the sampled tokens, what is masked after it, and what was taken back: (B, N) each."""
+    draw, tokens = generator(0), torch.full((len(labels), N), MASK)
+    for step in range(steps):
+        known = tokens != MASK
+        before = known.double().mean(1, keepdim=True)  # (B, 1)
+        after = 1 - cosine(torch.full_like(before, (step + 1) / steps), N)
+        taken, revealed = probability(before, after, torch.full_like(before, sigma))
+        sampled = torch.where(known, tokens, sample_categorical(model(tokens, labels), draw))
+        chance = torch.rand(tokens.shape, generator=draw)
+        kept = torch.where(known, chance >= taken, chance < revealed)
+        tokens = sampled.masked_fill(~kept, MASK)
+        yield sampled, ~kept, known & ~kept
+
+
+frames = list(remdm(8, sigma=0.3))
+images = torch.stack([tokenizer.decode(sampled[:1])[0] for sampled, _, _ in frames])
+captions = [f"step {i + 1}\n{back[0].sum()} taken back" for i, (_, _, back) in enumerate(frames)]
+show(figures.decoding_strip(images, torch.stack([hidden[0] for _, hidden, _ in frames]), SIDE, captions))
+
+# %% [markdown]
+# **Predict before you run.** T = 16. σ = 0 never takes back, and reveals at random; then more and more is taken back.
+# Do the blobs go away? And who wins, ReMDM or MaskGIT with as many steps?
+
+# %%
+for sigma in (0.0, 0.02, 0.1, 0.3):
+    frames = list(remdm(16, sigma))
+    back = torch.stack([back.sum(1) for _, _, back in frames]).sum(0).double().mean()
+    print(f"sigma {sigma:4}: {back:5.1f} tokens taken back a picture, {whole(frames[-1][0]):.0%} in one piece")
+sixteen = decoded(PAPER, steps=16)[-1].tokens
+print(f"MaskGIT:      0.0 tokens taken back a picture, {whole(sixteen):.0%} in one piece")
+
+# %% [markdown]
+# An honest result: in 16 steps, taking back helps ReMDM no further than to where MaskGIT is without it. A little
+# changes nothing; it takes as many tokens as the canvas has to make up for revealing at random. The paper's own gains
+# come with more steps. One sees why: tokens are taken back *at random*, and with each wrong one go many right ones.
+# Which raises the question:
+#
+# ## A critic
+#
+# Which token is wrong? **Token-Critic** (Lezama et al. 2022) learns the answer. Take a real picture, hide a part, let
+# the model fill it in, and ask of every token: is this the original one? The questions cost nothing, since whoever
+# made the error knows where it is. The loss is that of any yes-or-no question:
+#
+# > mean over all tokens of −log p where the token is wrong, −log (1 − p) where it is right, p = sigmoid(score)
+#
+# **Exercise 3.** Write `critic_loss`. Beware of a score of 1000.
+#
+# Here the critic is small: two layers, trained in seconds, on what the frozen transformer has at each position after
+# its last block. It also gets the token that stands there, and the probability that the model itself gives it.
+
+
+# %%
+@torch.no_grad()
+def spoiled(tokens, labels, draw):
+    """Real tokens with a part hidden and filled in by the model, and where they are wrong."""
+    mask = draw_masks(len(tokens), N, cosine, generator=draw)
+    filled = sample_categorical(model(tokens.masked_fill(mask, MASK), labels), draw)
+    return torch.where(mask, filled, tokens), mask & (filled != tokens)
+
+
+@torch.no_grad()
+def looked_at(tokens, labels):
+    """What the critic sees, (B, N, 2 D + 1), and the model's own log-probability of each token that it sees, (B, N)."""
+    x = model.trunk(torch.cat([model.num_codes + labels[:, None], tokens], dim=1))[:, 1:]
+    own = model.logits(x).log_softmax(-1).gather(-1, tokens[..., None])
+    return torch.cat([x, model.embedding(tokens), own], dim=-1), own.squeeze(-1)
+
+
+draw, canvases, errors, seen = generator(1), [], [], []
+for part, classes in zip(tokens.split(100), real_labels.split(100)):
+    canvas, wrong = spoiled(part, classes, draw)
+    canvases.append(canvas), errors.append(wrong), seen.append(looked_at(canvas, classes)[0])
+canvases, errors, seen = torch.cat(canvases), torch.cat(errors), torch.cat(seen)
+
+torch.manual_seed(0)
+critic = torch.nn.Sequential(
+    torch.nn.LayerNorm(seen.shape[-1]), torch.nn.Linear(seen.shape[-1], 128), torch.nn.GELU(), torch.nn.Linear(128, 1)
+)
+optimizer, losses, STEPS = torch.optim.AdamW(critic.parameters(), lr=3e-3), [], 300
+for step in range(STEPS):
+    optimizer.param_groups[0]["lr"] = 3e-3 * min(1, 2 * (1 - step / STEPS))  # falls over the second half
+    chosen = torch.randint(1500, (64,))  # the last 200 are kept for the test
+    loss = critic_loss(critic(seen[chosen]).squeeze(-1), errors[chosen])
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    losses.append(loss.item())
+curve = [(step, sum(losses[step - 20 : step]) / 20) for step in range(20, STEPS + 1, 20)]
+show(figures.curves({"critic": curve}, "training step", "loss, nats a token"), width=600)
+
+# %% [markdown]
+# How good is it? Take one wrong and one right token at random. How often does the wrong one get the higher score? That
+# is the AUROC: 50 % for a coin, 100 % for an oracle.
+#
+# **Predict before you run.** The critic has a rival that is free: the model's own probability of a token it *sees*. It
+# was never trained to say it, because its loss is on hidden tokens only (lesson 3). So is it worth anything? We try two
+# kinds of errors: those of training, and six tokens of each picture exchanged for what the model draws on a blank
+# canvas.
+
+
+# %%
+def auroc(scores, wrong):
+    return (scores[wrong][:, None] > scores[~wrong]).double().mean().item()
+
+
+@torch.no_grad()
+def suspicions(tokens, labels):
+    """Of each token how suspicious it is, (B, N): at random, by the model's own probability, by the critic."""
+    features, own = looked_at(tokens, labels)
+    return {
+        "at random": torch.rand(tokens.shape, generator=generator(4)),
+        "the model's own p": -own,
+        "the critic": critic(features).squeeze(-1),
+    }
+
+
+fresh, fresh_labels = tokens[1500:], real_labels[1500:]
+with torch.no_grad():
+    blank = sample_categorical(model(torch.full_like(fresh, MASK), fresh_labels), generator(5))
+planted = torch.rand(fresh.shape, generator=generator(6)).argsort(1).argsort(1) < 6
+exchanged = torch.where(planted, blank, fresh)
+tests = {"as in training": (canvases[1500:], errors[1500:]), "six exchanged": (exchanged, exchanged != fresh)}
+for kind, (spoilt, wrong) in tests.items():
+    found = {name: auroc(scores, wrong) for name, scores in suspicions(spoilt, fresh_labels).items()}
+    print(f"{kind:15} {wrong.double().mean():4.0%} wrong: ", ", ".join(f"{name} {x:.3f}" for name, x in found.items()))
+
+few = torch.arange(8)
+heat = suspicions(exchanged[few], fresh_labels[few])["the critic"].sigmoid().view(-1, 1, SIDE, SIDE)
+rows = {"six exchanged": tokenizer.decode(exchanged[few]), "the critic:\nwhite is wrong": heat.expand(-1, 3, -1, -1)}
+rows["the truth"] = (exchanged != fresh)[few].float().view(-1, 1, SIDE, SIDE).expand(-1, 3, -1, -1)
+show(figures.labelled_rows(rows), width=800)
+
+# %% [markdown]
+# A surprise, at least on this model: what was never trained is nearly as good as what was. A transformer that has
+# learned how tokens go together cannot help noticing one that does not fit. The trained critic is ahead where errors
+# are harder to see, on those of the decoding itself.
+#
+# Now use it. Paint in 8 steps, look once, take the four most suspicious tokens back, and draw these again: two more
+# passes. For a fair race MaskGIT gets ten passes, too, and then twice as many as at first.
+
+
+# %%
+@torch.no_grad()
+def second_look(tokens, suspicion, count=4):
+    worst = suspicion.argsort(1, descending=True).argsort(1) < count
+    return torch.where(worst, sample_categorical(model(tokens.masked_fill(worst, MASK), labels), generator(3)), tokens)
+
+
+answers = {"MaskGIT, 8 passes": first, "MaskGIT, 10 passes": decoded(PAPER, steps=10)[-1].tokens}
+answers["MaskGIT, 16 passes"] = sixteen
+for name, suspicion in suspicions(first, labels).items():
+    answers[f"8 + 2, {name}"] = second_look(first, suspicion)
+rows = {f"{name}\n{whole(answer):.0%} in one piece": tokenizer.decode(answer[:10]) for name, answer in answers.items()}
+show(figures.labelled_rows(rows), width=900)
+
+# %% [markdown]
+# So it is not *whether* one may take back but *what*. Four tokens at random change nothing; four well chosen ones are
+# worth about as much as twice the steps. Whether a *trained* critic is needed for it is another question: compare the
+# last two rows. The package's critic (`decoders/critic.py`) needs no look of its own: it uses the features of the pass
+# that decoding makes anyway.
+#
+# ## Break it
+#
+# **Predict** what each does.
+#
+# 1. *The labels inverted.* The critic learns which tokens are right. (Its scores then have the other sign; no need to
+#    train it.)
+# 2. *σ not cut off.* More is taken back than the plan allows, in the last step as well.
+# 3. *Point 0.* The Halton sequence begins one too early. Where?
+
+
+# %%
+def not_cut_off(before, after, sigma):
+    return sigma, (after - (1 - sigma) * before) / (1 - before).clamp(min=1e-9)
+
+
+upside_down = second_look(first, -suspicions(first, labels)["the critic"])
+print(f"1. in one piece: {whole(first):.0%} at first, {whole(upside_down):.0%} after the second look")
+*_, (_, hidden, _) = remdm(8, 0.3, probability=not_cut_off)
+print(f"2. [MASK] left in the first ten answers: {hidden.sum(1)[:10].tolist()}")
+print(f"3. position 0, the corner, is visited as number {order.tolist().index(0) + 1}; with point 0 it comes first")
+
+# %% [markdown]
+# The first is the most dangerous: nothing fails. The *best* tokens are taken back and drawn again nearly as they were,
+# and one concludes that critics do not help. The second fails loudly, if somebody looks: it is lesson 5's last [MASK]
+# again. The third changes so little that only a law finds it.
+#
+# ## Exercises
+#
+# Open `lessons/exercises/lesson_10.py`, write the functions, and run `make check-10` as often as you like. It says
+# which law broke, with the smallest input that breaks it. The package's answers are in `decoders/orders.py`,
+# `decoders/correction.py` and `decoders/critic.py`; look there when you have a version of your own that passes, or have
+# been stuck for a quarter of an hour.
+#
+# <details><summary><b>halton_order</b>: the idea</summary>Mirror the digits of i; remember where you have been.
+# <details><summary>the shape</summary>Two whole numbers → int64 (height · width,). Keep φ as two whole numbers, above
+# and below the line: in floats 9 · 7/9 may be less than 7.
+# <details><summary>pseudo-code</summary><pre>i = 0; until all positions are visited:
+#   i = i + 1
+#   above, below = 0, 1; while i has digits left: take the last one, d
+#     above = above * base + d; below = below * base
+#   row = height * above // below in base 2, column likewise in base 3
+#   keep row * width + column, if it is new</pre></details></details></details>
+#
+# <details><summary><b>remdm_probability</b>: the idea</summary>σ, but not more than can be made up for; then what is
+# missing, among the masked.
+# <details><summary>the shape</summary>Three tensors of one shape → two of the same. `torch.where` for before = 0 and 1.
+# <details><summary>pseudo-code</summary><pre>most = (1 - after) / before, and 0 where before is 0
+# taken = the lesser of sigma and most
+# revealed = (after - (1 - taken) * before) / (1 - before), and 0 where before is 1</pre></details></details></details>
+#
+# <details><summary><b>critic_loss</b>: the idea</summary>One yes-or-no question a token, and the mean over those that
+# count.
+# <details><summary>the shape</summary>scores, wrong, counted (B, N) → a scalar.
+# <details><summary>pseudo-code</summary><pre>loss of each = log(1 + exp(-score)) if wrong, log(1 + exp(score)) if right
+#   (torch has it, from logits and without overflow)
+# sum over the counted / how many are counted, at least 1</pre></details></details></details>
+#
+# Further, without a check:
+# 1. Look twice, or three times, and take back fewer each time. When does it stop getting better?
+# 2. Let ReMDM take back by suspicion: σ shared out among the known tokens by the critic's scores.
+# 3. Combine the best answers to the three questions. Does their gain add up?
+#
+# ## What the paper did
+#
+# - MaskGIT, section 3.2: by confidence, by the cosine, and never back; 8 to 12 steps.
+# - Token-Critic trains a second transformer as its critic, and asks it at every step which tokens to accept.
+# - ReMDM's strategies (cap, rescale, by confidence, in a loop) are four ways to choose σ; its gains are for many steps.
+# - The Halton paper leaves the model as it is and drops the noise on the choice, which it does not need.
+#
+# ## What to read next
+#
+# - Besnier et al. 2025, *Halton Scheduler for Masked Generative Image Transformer* (arXiv 2503.17076).
+# - Wang et al. 2025, *Remasking Discrete Diffusion Models with Inference-Time Scaling* (arXiv 2503.00307).
+# - Lezama et al. 2022, *Improved Masked Image Generation with Token-Critic* (arXiv 2209.04439).
+# - Ni et al. 2024, *AutoNAT* (arXiv 2406.05478): search all settings of the loop at once, on frozen weights.
+#
+# This was the last lesson. Everything here was found by asking of one line of the loop: must it be so? Now ask it of a
+# line that nobody has asked about.
