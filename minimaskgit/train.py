@@ -29,7 +29,7 @@ class Options:
 
     preset: PresetName = "demo"  # settings to start from; other options change single ones
     full: bool = False  # short for --preset full
-    # stage to train; all: without critic, gan and diffusion
+    # stage to train; all: the first three
     stage: Literal[Stage, "all"] = "all"
     out: Path | None = None  # run folder; with --max-steps N, runs/PRESET-N-steps
     resume: bool = False  # continue the run in --out with its settings; more steps extend unfinished stages

@@ -1,4 +1,4 @@
-"""Which known tokens to mask again, bool (B, N) from a `View`: ReMDM's rules (arXiv 2503.00307), a critic's (lesson 10).
+"""Which known tokens to mask again, bool (B, N) from a `View`: ReMDM (arXiv 2503.00307) or a critic (lesson 10).
 
 alpha is the fraction of tokens that are known, before the step and, as planned, after it. ReMDM takes a token back
 with probability sigma at most sigma_max = min(1, (1 - alpha_after) / alpha_before), so that enough new ones are kept.
