@@ -21,6 +21,7 @@ from minimaskgit.common import cli
 from minimaskgit.common.files import write_json
 from minimaskgit.common.machine import described, machine
 from minimaskgit.data.glyphs import palette_of
+from minimaskgit.data.strays import with_strays
 from minimaskgit.measuring import race
 from minimaskgit.measuring.samplers import generate
 from minimaskgit.runs.checks import check, check_output_folder, checked
@@ -105,9 +106,12 @@ def make_report(run: Run) -> dict:
 
 
 def scores(run: Run, judge: Classifier, images: Tensor, labels: Tensor) -> dict[str, float | None]:
-    """Fraction of images of the requested class, and for glyphs the fraction that use a single palette."""
-    palettes = (palette_of(images) >= 0).double().mean().item() if run.config.data == "glyphs" else None
-    return {"class_accuracy": class_accuracy(judge, images, labels), "palette_accuracy": palettes}
+    """Fraction of images of the requested class; for glyphs also the fractions of one palette and without strays."""
+    found = dict.fromkeys(("palette_accuracy", "without_strays"))
+    if run.config.data == "glyphs":
+        passed = {"palette_accuracy": palette_of(images) >= 0, "without_strays": ~with_strays(images, labels)}
+        found = {name: ok.double().mean().item() for name, ok in passed.items()}
+    return {"class_accuracy": class_accuracy(judge, images, labels), **found}
 
 
 def summary(report: dict) -> str:
@@ -117,8 +121,10 @@ def summary(report: dict) -> str:
         f" {report['judge_accuracy_on_real_images']:.1%} of real images:"
     ]
     for name, part in (("MaskGIT", report), ("autoregressive", report["autoregressive"])):
-        palette = "" if part["palette_accuracy"] is None else f", one palette {part['palette_accuracy']:.1%}"
-        lines.append(f"  {name:<15} asked class {part['class_accuracy']:.1%}{palette}")
+        heads = {"class_accuracy": "asked class", "palette_accuracy": "one palette", "without_strays": "without strays"}
+        # Only glyphs have the last two, and reports of earlier versions lack the last.
+        shown = [f"{head} {part[key]:.1%}" for key, head in heads.items() if part.get(key) is not None]
+        lines.append(f"  {name:<15} {', '.join(shown)}")
     lines.append(f"tokenizer and masked transformer trained in {report['seconds']:.0f} s")
     lines.append(f"on {described(report['machine'])}")
     return "\n".join(lines)

@@ -447,7 +447,9 @@ def test_the_demo_writes_a_report_and_a_second_demo_keeps_the_trained_models(tmp
     assert "trained already, kept" in printed and printed.count("training takes about") == 1
     report = json.loads((folder / "report.json").read_text("utf-8"))
     assert report["samples"] == 500
-    assert 0 <= report["class_accuracy"] <= 1 and 0 <= report["palette_accuracy"] <= 1
+    for name in ("class_accuracy", "palette_accuracy", "without_strays"):
+        assert 0 <= report[name] <= 1 and 0 <= report["autoregressive"][name] <= 1
+    assert printed.count("without strays") == 4  # two decoders, twice
     stages = report["seconds_by_stage"]
     assert report["seconds"] == pytest.approx(stages["classifier"] + stages["tokenizer"] + stages["transformer"])
 

@@ -88,10 +88,12 @@ def test_everything_is_measured_printed_and_written(run_folder, tmp_path, capsys
     ):
         assert text in printed
     assert result["real"] == {"data": "glyphs", "reference": 30, "second": 24}
-    for name in ("precision", "recall", "coverage", "cas", "class_accuracy", "palette_accuracy", "code_usage"):
+    for name in ("precision", "recall", "coverage", "cas", "class_accuracy", "palette_accuracy", "without_strays"):
         assert 0 <= result["metrics"][name]["value"] <= 1
-    assert result["metrics"]["palette_accuracy"]["real"] == 1
-    assert result["metrics"]["fd"]["value"] > result["metrics"]["fd"]["real"] > 0  # an untrained model draws no glyphs
+    assert 0 <= result["metrics"]["code_usage"]["value"] <= 1
+    assert result["metrics"]["palette_accuracy"]["real"] == result["metrics"]["without_strays"]["real"] == 1
+    assert result["metrics"]["without_strays"]["value"] == 0  # an untrained model draws no glyphs
+    assert result["metrics"]["fd"]["value"] > result["metrics"]["fd"]["real"] > 0
     assert result["metrics"]["reconstruction_fd"]["real"] == result["metrics"]["fd"]["real"]
 
 
@@ -117,7 +119,8 @@ def test_the_tokenizer_alone_needs_no_transformer_and_generates_nothing(run_fold
     folder = tmp_path / "run"
     shutil.copytree(run_folder, folder, ignore=shutil.ignore_patterns("transformer", "autoregressive"))
     result = measured(folder, tmp_path / "quality.json", "--metrics", "tokenizer")
-    assert set(result["metrics"]) == {"reconstruction_fd", "psnr", "ssim", "code_usage", "code_perplexity"}
+    about_images = {"reconstruction_fd", "reconstruction_without_strays", "psnr", "ssim"}
+    assert set(result["metrics"]) == about_images | {"code_usage", "code_perplexity"}
     assert result["samples"] == 0 and "generated" not in capsys.readouterr().out
 
 
@@ -242,11 +245,13 @@ def test_without_an_autoregressive_model_the_error_names_the_missing_one(run_fol
     assert str(folder / "autoregressive") in printed and "--stage autoregressive" in printed
 
 
-def test_only_glyphs_have_palettes(run_folder, tmp_path, capsys):
+@pytest.mark.parametrize("metric", scores.GLYPH_METRICS)
+def test_only_of_glyphs_the_drawing_is_known(run_folder, tmp_path, capsys, metric):
     folder = tmp_path / "run"
     shutil.copytree(run_folder, folder)
     save_config(replace(CONFIG, data="photographs"), folder / "config.json")
-    assert "only glyphs have palettes" in error_line(capsys, evaluate, "--run", str(folder), "--metrics", "palette")
+    printed = error_line(capsys, evaluate, "--run", str(folder), "--metrics", metric)
+    assert f"--metrics {metric}" in printed and "photographs" in printed and "glyphs only" in printed
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ GRAMMAR = {
         **(PICTURE | DECODING | MACHINE),
     },
     "evaluate": {
-        **{"--run": RUNS, "--metrics": ["fd", "palette", "class", "fdd", ""], "--samples": ["20", *COUNTS]},
+        **{"--run": RUNS, "--metrics": ["fd", "palette", "strays", "class", "fdd", ""], "--samples": ["20", *COUNTS]},
         **{
             "--reference": ["20", *COUNTS],
             "--decoder": [*DECODERS, "gan", "diffusion"],

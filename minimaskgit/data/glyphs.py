@@ -63,13 +63,19 @@ class GlyphParameters:
 def glyph_parameters(count: int, seed: int = 0) -> GlyphParameters:
     """Draw the parameters of `count` pictures; with a larger count, the first ones stay the same."""
     u = np.random.default_rng(seed).random((count, 6))  # one row per picture, so the first ones do not depend on count
+    poses = placed(u[:, 2:])
     return GlyphParameters(
         labels=(u[:, 0] * len(GLYPH_NAMES)).astype(np.int64),
         palettes=(u[:, 1] * len(PALETTES)).astype(np.int64),
-        centres=0.5 + (u[:, 2:4] - 0.5) * 0.10,
-        sizes=0.66 + 0.16 * u[:, 4],
-        angles=(u[:, 5] - 0.5) * 0.35,
+        centres=poses[:, :2],
+        sizes=poses[:, 2],
+        angles=poses[:, 3],
     )
+
+
+def placed(u: np.ndarray) -> np.ndarray:
+    """Map numbers (B, 4) in [0, 1] to all the poses that are drawn (B, 4): centre x and y, size, angle."""
+    return np.column_stack([0.5 + (u[:, :2] - 0.5) * 0.10, 0.66 + 0.16 * u[:, 2], (u[:, 3] - 0.5) * 0.35])
 
 
 def glyphs(count: int, seed: int = 0, size: int = 32) -> tuple[Tensor, Tensor]:
@@ -82,7 +88,7 @@ def glyphs(count: int, seed: int = 0, size: int = 32) -> tuple[Tensor, Tensor]:
     for start in range(0, count, 1000):  # blend a thousand at a time, to save memory and stay in cache
         part = slice(start, min(start + 1000, count))
         rows = zip(p.labels[part], p.centres[part], p.sizes[part], p.angles[part], strict=True)
-        alpha = np.stack([_alpha(*row, size) for row in rows]) / np.float32(255)  # (B, H, W)
+        alpha = np.stack([coverage(*row, size) for row in rows]) / np.float32(255)  # (B, H, W)
         background, ink = _backgrounds(size)[p.palettes[part]], PALETTES[p.palettes[part], 1]
         images[part] = background + alpha[..., None] * (ink[:, None, None] - background) + 0.5
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(p.labels)
@@ -107,6 +113,14 @@ def palette_of(images: Tensor, tolerance: float = 0.15, share: float = 0.98) -> 
     fit = within.flatten(2).float().mean(-1) * both  # (B, P)
     best, palette = fit.max(-1)
     return torch.where(best >= share, palette, -1)
+
+
+def ink_share(images: Tensor, palettes: Tensor) -> Tensor:
+    """How far each pixel is from background (0) to ink (1): float images (B, 3, H, W) in [0, 1] to (B, H, W)."""
+    start = torch.from_numpy(_backgrounds(images.shape[-1])).to(images)[palettes] / 255  # (B, H, W, 3)
+    along = torch.from_numpy(PALETTES[:, 1]).to(images)[palettes, None, None] / 255 - start
+    offset = images.permute(0, 2, 3, 1) - start
+    return ((offset * along).sum(-1) / along.square().sum(-1)).clamp(0, 1)
 
 
 @cache
@@ -137,7 +151,7 @@ def _shrunk_master(label: int, side: int) -> Image.Image:
     return _master(label).resize((side, side), Image.Resampling.BOX)
 
 
-def _alpha(label: int, centre: np.ndarray, extent: float, angle: float, size: int) -> np.ndarray:
+def coverage(label: int, centre: np.ndarray, extent: float, angle: float, size: int) -> np.ndarray:
     """Coverage of one glyph, warped into place: uint8 (size, size)."""
     # Bilinear sampling reads only 2 x 2 pixels, so the master is first shrunk to about twice the final resolution.
     factor = max(1, int(MASTER / (2 * extent * size)))

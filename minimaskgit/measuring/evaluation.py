@@ -31,6 +31,7 @@ from minimaskgit.measuring.samplers import (
 )
 from minimaskgit.measuring.scores import (
     FEATURE_METRICS,
+    GLYPH_METRICS,
     NEIGHBOURS,
     classification_accuracy_score,
     fd,
@@ -43,7 +44,7 @@ from minimaskgit.runs.config import Fraction, Rate, Samples, ScheduleName, Seed,
 from minimaskgit.runs.run import Run
 from minimaskgit.training.judge import load_judge
 
-METRICS = (*FEATURE_METRICS, "cas", "class", "palette", "tokenizer")
+METRICS = (*FEATURE_METRICS, "cas", "class", *GLYPH_METRICS, "tokenizer")
 
 # Key in the JSON file: its name in the table, and whether higher is better.
 NAMES = {
@@ -56,7 +57,9 @@ NAMES = {
     "cas": ("classification accuracy score (CAS)", True),
     "class_accuracy": ("of the asked class", True),
     "palette_accuracy": ("of one palette", True),
+    "without_strays": ("without strays", True),
     "reconstruction_fd": ("tokenizer: FD of reconstructions", False),
+    "reconstruction_without_strays": ("tokenizer: reconstructions without strays", True),
     "psnr": ("tokenizer: PSNR, dB", True),
     "ssim": ("tokenizer: SSIM", True),
     "code_usage": ("tokenizer: fraction of codes used", True),
@@ -70,7 +73,7 @@ class Options:
 
     run: Path | None = None  # run folder, made by python -m minimaskgit.train; or give --pretrained
     pretrained: str | None = None  # instead of --run: packaged weights; results go to runs/pretrained/NAME
-    # any of fd is precision-recall density-coverage cas class palette tokenizer (default: all)
+    # any of fd is precision-recall density-coverage cas class palette strays tokenizer (default: all)
     metrics: tuple[str, ...] = ()
     samples: Samples = 2000  # number of generated images, the classes in turn
     reference: Samples = 10_000  # held-out real images to compare with, at most half of all held-out images
@@ -143,12 +146,15 @@ def evaluate(run: Run, options: Options) -> dict:
 def check_options(run: Run, options: Options) -> tuple[str, ...]:
     """The metrics to measure; UserError for invalid options."""
     glyphs, least = run.config.data == "glyphs", 2 * len(run.label_names)
-    metrics = tuple(dict.fromkeys(options.metrics)) or tuple(m for m in METRICS if glyphs or m != "palette")
+    metrics = tuple(dict.fromkeys(options.metrics)) or tuple(m for m in METRICS if glyphs or m not in GLYPH_METRICS)
     for name in metrics:
         if name not in METRICS:
             raise UserError(f"--metrics {name}: expected one or more of {', '.join(METRICS)}")
-    if "palette" in metrics and not glyphs:
-        raise UserError(f"--metrics palette: {run.folder} was trained on {run.config.data}; only glyphs have palettes")
+        if name in GLYPH_METRICS and not glyphs:
+            raise UserError(
+                f"--metrics {name}: {run.folder} was trained on {run.config.data};"
+                f" {' and '.join(GLYPH_METRICS)} can be measured of glyphs only"
+            )
     if options.samples < least:
         raise UserError(f"--samples {options.samples}: expected {least} or more, two for each of {least // 2} classes")
     if options.reference < 2:

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from minimaskgit.classifier import Classifier, classification_loss
 from minimaskgit.data.glyphs import palette_of
 from minimaskgit.data.images import flip, to_float
+from minimaskgit.data.strays import with_strays
 from minimaskgit.measuring.networks import Network, Seen, judge_network, look
 from minimaskgit.measuring.pictures import BATCH, Pictures, through_tokenizer
 from minimaskgit.metrics import (
@@ -31,6 +32,7 @@ from minimaskgit.training.optimizers import cosine_decay, set_learning_rate
 # network, its features can be cached, and lesson 8 shows the code that is used. The tests check them against
 # torchmetrics, which provides SSIM and the Inception network.
 FEATURE_METRICS = ("fd", "is", "precision-recall", "density-coverage")
+GLYPH_METRICS = ("palette", "strays")  # of pictures whose drawing is known
 
 SPLITS = 10  # of the inception score, as published
 NEIGHBOURS = {"precision-recall": 3, "density-coverage": 5}  # k, as published
@@ -63,14 +65,23 @@ def feature_scores(metrics: Sequence[str], seen: Seen, reference: Seen, k: int |
 
 
 def picture_scores(run: Run, metrics: Sequence[str], judge: Classifier | None, pictures: Pictures) -> Scores:
-    """Fraction that the judge classifies as the requested class, and fraction of glyphs that use a single palette."""
+    """Fraction that the judge classifies as the requested class; of glyphs, those of one palette and without strays."""
     scores = {}
     if "class" in metrics:
         scores["class_accuracy"] = accuracy(run, judge, pictures)
     if "palette" in metrics:
         palettes = torch.cat([palette_of(to_float(part)) for part in pictures.images.split(BATCH)])
         scores["palette_accuracy"] = (palettes >= 0).double().mean().item()
+    if "strays" in metrics:
+        scores["without_strays"] = without_strays(pictures)
     return scores
+
+
+def without_strays(pictures: Pictures) -> float:
+    """Fraction of glyphs without strays."""
+    parts = zip(pictures.images.split(BATCH), pictures.labels.split(BATCH))
+    strays = torch.cat([with_strays(to_float(images), labels) for images, labels in parts])
+    return (~strays).double().mean().item()
 
 
 def classification_accuracy_score(run: Run, pictures: Pictures, test: Pictures, seed: int) -> float:
@@ -115,8 +126,10 @@ def tokenizer_scores(run: Run, network: Network, reference: Seen, pictures: Pict
         scores.append(len(image) / len(decoded) * likeness.double())  # the last part may be smaller
     use = code_use(codes, run.tokenizer().num_codes)
     psnr_, ssim = sum(scores).tolist()
+    glyphs = run.config.data == "glyphs"
     return {
         "reconstruction_fd": fd(look(run, network, decoded), reference),
+        **({"reconstruction_without_strays": without_strays(Pictures(decoded, pictures.labels))} if glyphs else {}),
         "psnr": psnr_,
         "ssim": ssim,
         "code_usage": use["usage"].item(),

@@ -31,7 +31,13 @@ from minimaskgit.measuring.samplers import (
     gan_sampler,
     maskgit_sampler,
 )
-from minimaskgit.measuring.scores import Scores, classification_accuracy_score, feature_scores, picture_scores
+from minimaskgit.measuring.scores import (
+    GLYPH_METRICS,
+    Scores,
+    classification_accuracy_score,
+    feature_scores,
+    picture_scores,
+)
 from minimaskgit.runs.choices import choose_labels
 from minimaskgit.runs.config import load_config
 from minimaskgit.runs.presets import PRESETS
@@ -39,7 +45,7 @@ from minimaskgit.runs.run import Run
 from minimaskgit.training.judge import load_judge
 from minimaskgit.training.stages import train
 
-METRICS = ("fd", "is", "precision-recall", "class", "palette", "cas")
+METRICS = ("fd", "is", "precision-recall", "class", *GLYPH_METRICS, "cas")
 STAGES = ("tokenizer", "transformer", "autoregressive", "gan", "diffusion")
 DIFFUSION_STEPS = (250, 50, 10)
 EDITS = 500  # pictures edited
@@ -79,7 +85,7 @@ def showdown(run: Run, settings: Settings, folder: Path) -> tuple[dict, list[Pat
     network = judge_network(judge := load_judge(run))
     reference, second = held_out(run, settings.reference, settings.samples)
     target = cached_reference(run, network, "classifier", reference)
-    metrics = [name for name in METRICS if name != "palette" or run.config.data == "glyphs"]
+    metrics = [name for name in METRICS if name not in GLYPH_METRICS or run.config.data == "glyphs"]
 
     def scores(pictures: Pictures, cas_from: Pictures) -> Scores:
         found = feature_scores(metrics, look(run, network, pictures.images), target)
@@ -197,7 +203,7 @@ def table(result: dict) -> str:
     """The result as text, one line per model."""
     batches = [str(batch) for batch in result["batches"]]
     columns = {"fd": "FD", "is": "IS", "precision": "prec.", "recall": "recall", "cas": "CAS"}
-    columns |= {"class_accuracy": "class", "palette_accuracy": "palette"}
+    columns |= {"class_accuracy": "class", "palette_accuracy": "palette", "without_strays": "no strays"}
     columns = {key: head for key, head in columns.items() if key in result["real"]}
     heads = ["", "passes", "params", "trained", *(h for batch in batches for h in (f"batch {batch}: s", "img/s"))]
     rows = []
