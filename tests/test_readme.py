@@ -50,6 +50,24 @@ def lesson_times() -> str:
     return code(runner.table(results("lessons/times.json")))
 
 
+def strays() -> str:
+    rows = results("strays/strays.json")["without_strays"].items()
+    return "\n".join(
+        ["| pictures | without strays |", "| --- | --- |"]
+        + [f"| {name} | {', '.join(f'{value:.1%}' for value in values)} |" for name, values in rows]
+    )
+
+
+def viewer() -> str:
+    seeds = results("strays/strays.json")["seeds"].items()
+    lines = ["| seed | both see strays | only the viewer | only the metric | neither |", "| --- " * 5 + "|"]
+    for seed, found in seeds:
+        eye, metric = set(found["viewer"]), set(found["metric"])
+        counts = len(eye & metric), len(eye - metric), len(metric - eye), 100 - len(eye | metric)
+        lines.append(f"| {seed} | {' | '.join(map(str, counts))} |")
+    return "\n".join(lines)
+
+
 def between(name: str) -> str:
     return rf"(?<=<!-- {name} -->\n).*?(?=\n<!-- /{name} -->)"
 
@@ -86,6 +104,8 @@ BLOCKS = {
     "bench": lambda: code(
         "\n\n".join(bench.report(results(f"bench/{path.name}")) for path in sorted((RESULTS / "bench").glob("*.json")))
     ),
+    "strays": strays,
+    "viewer": viewer,
     "lessons": lesson_times,
 }
 
@@ -95,6 +115,8 @@ DOCUMENT = {  # of each block; the README if not named
     "claims": "data/results/README.md",
     "ablation": "data/results/README.md",
     "bench": "data/results/README.md",
+    "strays": "data/results/README.md",
+    "viewer": "data/results/README.md",
     "lessons": "lessons/README.md",
 }
 

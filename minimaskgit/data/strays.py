@@ -15,7 +15,7 @@ from torch import Tensor
 
 from minimaskgit.data.glyphs import coverage, ink_share, palette_of, placed
 
-# Too much or too little ink, averaged over a window, that a person sees: pictures in data/results/strays.
+# How much ink too much or too little, averaged over a window, a viewer sees: the pictures are in data/results/strays.
 SPOT = 0.16  # in a window of 3 x 3 pixels (of 32 x 32), away from edges
 PART = 0.13  # in a window of 7 x 7 pixels; blur and small shifts of an edge cancel out in it, but a lost stem does not
 BLUR = 3.0  # how much less a difference counts for a spot beside an edge, where blur alone makes differences
@@ -36,7 +36,7 @@ def misfit(images: Tensor, labels: Tensor) -> Tensor:
 
     It is infinite for pictures without a palette.
     """
-    images, labels = images.cpu(), labels.cpu()
+    images, labels = images.float().cpu(), labels.cpu()
     palettes = palette_of(images)
     share = ink_share(images, palettes.clamp(min=0))  # (B, S, S)
     drawing = nearest_drawing(share, labels)
@@ -59,9 +59,8 @@ def nearest_drawing(share: Tensor, labels: Tensor) -> Tensor:
 
     From the best of a grid of poses, Levenberg and Marquardt's method improves the pose u, four numbers in [0, 1].
     """
-    starts, best = _start(share, labels)
-    u, drawing, error = starts, best, (share - best).square().sum((1, 2))
-    damping = torch.ones(len(u))
+    u, drawing = _start(share, labels)
+    error, damping = (share - drawing).square().sum((1, 2)), torch.ones(len(u))
     for _ in range(SEARCH):
         slopes = _slopes(drawing, u)  # (B, S * S, 4)
         normal = slopes.mT @ slopes + damping[:, None, None] * torch.eye(4)

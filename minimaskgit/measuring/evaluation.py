@@ -59,6 +59,7 @@ NAMES = {
     "palette_accuracy": ("of one palette", True),
     "without_strays": ("without strays", True),
     "reconstruction_fd": ("tokenizer: FD of reconstructions", False),
+    "reconstruction_without_strays": ("tokenizer: reconstructions without strays", True),
     "psnr": ("tokenizer: PSNR, dB", True),
     "ssim": ("tokenizer: SSIM", True),
     "code_usage": ("tokenizer: fraction of codes used", True),

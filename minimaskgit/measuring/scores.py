@@ -73,10 +73,15 @@ def picture_scores(run: Run, metrics: Sequence[str], judge: Classifier | None, p
         palettes = torch.cat([palette_of(to_float(part)) for part in pictures.images.split(BATCH)])
         scores["palette_accuracy"] = (palettes >= 0).double().mean().item()
     if "strays" in metrics:
-        parts = zip(pictures.images.split(BATCH), pictures.labels.split(BATCH))
-        strays = torch.cat([with_strays(to_float(images), labels) for images, labels in parts])
-        scores["without_strays"] = (~strays).double().mean().item()
+        scores["without_strays"] = without_strays(pictures)
     return scores
+
+
+def without_strays(pictures: Pictures) -> float:
+    """Fraction of glyphs without strays."""
+    parts = zip(pictures.images.split(BATCH), pictures.labels.split(BATCH))
+    strays = torch.cat([with_strays(to_float(images), labels) for images, labels in parts])
+    return (~strays).double().mean().item()
 
 
 def classification_accuracy_score(run: Run, pictures: Pictures, test: Pictures, seed: int) -> float:
@@ -121,8 +126,10 @@ def tokenizer_scores(run: Run, network: Network, reference: Seen, pictures: Pict
         scores.append(len(image) / len(decoded) * likeness.double())  # the last part may be smaller
     use = code_use(codes, run.tokenizer().num_codes)
     psnr_, ssim = sum(scores).tolist()
+    glyphs = run.config.data == "glyphs"
     return {
         "reconstruction_fd": fd(look(run, network, decoded), reference),
+        **({"reconstruction_without_strays": without_strays(Pictures(decoded, pictures.labels))} if glyphs else {}),
         "psnr": psnr_,
         "ssim": ssim,
         "code_usage": use["usage"].item(),
