@@ -72,6 +72,12 @@ def test_arrays_arrive_with_their_bits_dtype_and_shape(dtype, shape):
         assert isinstance(array, np.ndarray) and array.dtype == tensor.numpy().dtype and (array == tensor.numpy()).all()
 
 
+@pytest.mark.parametrize("rows", [slice(1), slice(None, None, 2), slice(None)])
+def test_a_part_of_an_array_arrives_whatever_its_strides(rows):
+    column = torch.rand(3, 2)[rows, 1]  # of a single number, too, the stride may be 2
+    assert there_and_back(column).equal(column)
+
+
 def test_a_generator_arrives_in_its_state():
     generator = torch.Generator().manual_seed(5)
     torch.rand(3, generator=generator)

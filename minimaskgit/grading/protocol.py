@@ -57,7 +57,8 @@ def encode(value: Any, refer: Callable[[Any], Reference | None]) -> tuple[str, b
         if tensor.nbytes + sum(map(len, chunks)) > LONGEST_ARRAYS:
             raise NotPlain(f"more than {LONGEST_ARRAYS // MEBI} MB at once")
         if tensor.numel():
-            chunks.append(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            dense = tensor.clone(memory_format=torch.contiguous_format)  # one number may have a stride of its own
+            chunks.append(dense.reshape(-1).view(torch.uint8).numpy().tobytes())
         arrays.append([NAMES[tensor.dtype], list(tensor.shape), kind])
         return len(arrays) - 1
 
