@@ -348,6 +348,14 @@ def test_on_a_blank_or_complete_canvas_no_rule_divides_by_nothing():
                 assert not taken.any() or (known.all() and not given_tokens.any())
 
 
+def test_a_token_taken_back_is_made_up_for_by_as_many_more_kept():
+    first_known = Decoder(orders.confidence(), PAPER, correction=lambda shown: shown.known.cumsum(1).eq(1))
+    for step, expected in zip(
+        run(first_known, MODEL, torch.arange(3), None, 4), mask_plan(torch.tensor([N]), 4, cosine)
+    ):
+        assert (step.masked.sum(1) == expected).all()
+
+
 def test_the_loop_of_remdm_pauses_at_nine_tenths():
     r = torch.linspace(0, 1, 101, dtype=torch.double)
     gamma = PAUSED(r, torch.tensor(64))
