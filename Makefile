@@ -64,7 +64,7 @@ grade-%: $(READY) # grade SUBMISSIONS=dir by the laws of lesson N: prints a tabl
 	@$(PY) -m minimaskgit.grade "$(SUBMISSIONS)" --lesson $* --csv runs/grades/lesson_$*.csv \
 	    --feedback runs/grades/lesson_$*_feedback $(ARGS)
 
-mutants: $(READY) ## check that the laws catch mistakes in the functions that students write (ARGS="--lesson 3")
+mutants: $(READY) ## check that the laws catch mistakes in the functions of students (ARGS="--lesson 3") and in the decoders (ARGS=--decoders)
 	@$(PY) tests/mutants.py $(ARGS)
 
 check-%: $(READY) # check lessons/exercises/lesson_N.py against the laws of lesson N

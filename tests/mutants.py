@@ -4,29 +4,36 @@
 
 `make mutants` prints the table; `make mutants ARGS="--lesson 3"` prints one lesson's. The exit code is 1 if fewer than
 95 % of the mistakes that matter are killed, or if a surviving one is not explained in mutants.toml.
+
+`make mutants ARGS=--decoders` makes the mistakes of mutants.toml, one in each part of a decoder; the test of
+test_decoders.py that is meant for it must fail.
 """
 
 import argparse
 import ast
 import copy
 import importlib.util
+import io
 import signal
 import sys
 import textwrap
 import tomllib
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from multiprocessing import get_context
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent)]
 
+import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import Phase, settings  # noqa: E402
 from lawbook import LAWS, cases, law_file  # noqa: E402
 
 from minimaskgit.grading import lent  # noqa: E402
 
+TOML, DECODERS = Path(__file__).with_suffix(".toml"), Path(__file__).with_name("test_decoders.py")
 EXERCISES = Path(__file__).parents[1] / "lessons" / "exercises"
 SECONDS = 30  # time limit per mistake, which kills endless loops; the laws usually take about two
 ENOUGH = 0.95
@@ -34,7 +41,7 @@ ENOUGH = 0.95
 
 def explained(why: str) -> set[str]:
     """The lines of one section of mutants.toml, each "function: line"."""
-    reasons = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))[why]
+    reasons = tomllib.loads(TOML.read_text("utf-8"))[why]
     return {line for lines in reasons.values() for line in lines}
 
 
@@ -231,13 +238,43 @@ def _defined(text: str) -> set[str]:
     return {node.name for node in ast.parse(text).body if hasattr(node, "name")}
 
 
+# --- Decoders: one mistake for each of their parts, and the test that must see it ---
+
+
+def decoder_survivors() -> list[str]:
+    """The parts of decoders whose mistake goes unseen."""
+    import minimaskgit.compare  # noqa: F401  once here, because it takes longer than most tests
+
+    mistakes, alive = tomllib.loads(TOML.read_text("utf-8"))["decoders"], []
+    for part, (old, new, test) in mistakes.items():
+        child = get_context("fork").Process(target=run_test_with_mistake, args=(part.split(".")[0], old, new, test))
+        child.start()
+        child.join()
+        alive += [part] if child.exitcode != pytest.ExitCode.TESTS_FAILED else []
+        print(f"{part:<26}{'survived' if part in alive else 'killed':<10}{old}  ->  {new}", flush=True)
+    return alive
+
+
+def run_test_with_mistake(module: str, old: str, new: str, test: str) -> None:
+    """Put a mistake into a module of this process, and exit with what pytest says."""
+    changed = importlib.import_module(f"minimaskgit.decoders.{module}")
+    text = Path(changed.__file__).read_text("utf-8").replace(old, new)
+    exec(compile(text, changed.__file__, "exec"), vars(changed))
+    with redirect_stdout(io.StringIO()):
+        sys.exit(pytest.main(["-qx", "-p", "no:cacheprovider", str(DECODERS), "-k", test]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Check that the laws catch mistakes in the functions students write.")
     numbers = sorted(int(path.stem.removeprefix("test_lesson_")) for path in LAWS.glob("test_lesson_*.py"))
     parser.add_argument(
         "--lesson", type=int, choices=numbers, metavar="N", action="append", help="only this lesson; repeatable"
     )
-    lessons = parser.parse_args().lesson or numbers
+    parser.add_argument("--decoders", action="store_true", help="the decoders' mistakes instead")
+    options = parser.parse_args()
+    if options.decoders:
+        sys.exit(1 if decoder_survivors() else 0)
+    lessons = options.lesson or numbers
     torch.set_num_threads(1)
     phases = [Phase.explicit, Phase.generate]  # no shrinking: any failing example will do
     settings.register_profile("mutants", max_examples=50, deadline=None, derandomize=True, database=None, phases=phases)

@@ -146,17 +146,28 @@ def test_each_trains_and_decodes_with_its_own_schedule_but_bert_decodes_with_the
         trained.append(schedule)
         return real_masks(batch, num_tokens, schedule, device)
 
-    def watched(model, labels, **options):
-        decoded.append(options["schedule"])
-        return real_decode(model, labels, **options)
+    def watched(settings):
+        decoded.append(settings.schedule)
+        return real_loop(settings)
 
-    real_masks, real_decode = transformer.draw_masks, ablation.decode
+    real_masks, real_loop = transformer.draw_masks, ablation.decoding_loop
     monkeypatch.setattr(transformer, "draw_masks", masks)
-    monkeypatch.setattr(ablation, "decode", watched)
+    monkeypatch.setattr(ablation, "decoding_loop", watched)
     names = ["cubic", "logarithmic", "bert"]
     ablate.main(["--run", str(bare), "--out", str(tmp_path), *FEW[:-3], "1", "--schedules", *names])
     assert list(dict.fromkeys(trained)) == [SCHEDULES[name] for name in names]
-    assert decoded == [SCHEDULES[name] for name in ("cubic", "logarithmic", "cosine")]
+    assert decoded == ["cubic", "logarithmic", "cosine"]
+
+
+def test_an_ablation_decodes_with_the_chosen_decoder_and_says_so(bare, tmp_path, capsys):
+    few = ["--samples", "20", "--reference", "20", "--steps", "4", "--schedules", "linear", "--train-steps", "1"]
+    points = {}
+    for name in ("maskgit", "margin"):
+        ablate.main(["--run", str(bare), "--out", str(tmp_path), *few, "--decoder", name])
+        assert ("decoding: decoder margin" in capsys.readouterr().out) == (name == "margin")
+        points[name] = result(tmp_path)["rows"][0]["by_steps"]
+    assert result(tmp_path)["decoding"]["decoder"] == "margin"
+    assert points["maskgit"] != points["margin"]  # measured again, not kept
 
 
 def test_finished_training_and_measurements_are_kept(copied, monkeypatch, capsys):
@@ -331,6 +342,8 @@ def test_the_figure_explains_why_bert_fails_and_can_show_any_schedules(done):
         (["--samples", "2"], "--samples 2: expected 20 or more"),
         (["--samples", "19"], "two for each of 10 classes"),
         (["--steps", "65"], "--steps 65: expected 1 to 64"),
+        (["--decoder", "halton"], "--decoder halton follows no mask schedule, and mask schedules are compared"),
+        (["--decoder", "moment", "--top-p", "0.5"], "--top-p does nothing with --decoder moment"),
         (["--steps", "0"], "--steps 0: expected 1 to 64"),
         (["--train-steps", "0"], "--train-steps 0: expected 1 or more"),
         (["--reference", "1"], "--reference 1: expected 2 or more"),

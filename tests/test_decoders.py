@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -210,6 +211,13 @@ def test_margin_and_entropy_are_their_formulas(seed):
     assert np.allclose(orders.entropy()(shown), (p * np.log(p)).sum(-1), atol=1e-4)
 
 
+def test_the_random_order_is_any_order_without_preference():
+    known = torch.zeros(6000, 3, dtype=torch.bool)
+    priority = orders.random(view(torch.zeros(6000, 3, K), known, sure=torch.tensor([0.1, 0.5, 0.9]).expand(6000, -1)))
+    found = torch.bincount(priority.argsort(1) @ torch.tensor([9, 3, 1]))
+    assert (found > 0).sum() == 6 and stats.chisquare(found[found > 0]).pvalue > 1e-3
+
+
 def test_moment_sampling_keeps_positions_and_tokens_with_its_probabilities():
     """Of two positions one is kept: with probability sum p^beta over both, and its token with p^beta."""
     logits, alpha = torch.tensor([[0.0, 1.5, -1.0], [0.3, 0.0, 0.2]]), 2.0
@@ -340,6 +348,14 @@ def test_on_a_blank_or_complete_canvas_no_rule_divides_by_nothing():
                 assert not taken.any() or (known.all() and not given_tokens.any())
 
 
+def test_a_token_taken_back_is_made_up_for_by_as_many_more_kept():
+    first_known = Decoder(orders.confidence(), PAPER, correction=lambda shown: shown.known.cumsum(1).eq(1))
+    for step, expected in zip(
+        run(first_known, MODEL, torch.arange(3), None, 4), mask_plan(torch.tensor([N]), 4, cosine)
+    ):
+        assert (step.masked.sum(1) == expected).all()
+
+
 def test_the_loop_of_remdm_pauses_at_nine_tenths():
     r = torch.linspace(0, 1, 101, dtype=torch.double)
     gamma = PAUSED(r, torch.tensor(64))
@@ -356,8 +372,25 @@ def test_the_loop_of_remdm_takes_back_in_its_pause_only(steps, sigma):
     for step in (0, int(0.44 * steps), int(0.5 * steps), int(0.8 * steps), int(0.96 * steps)):
         shown = view(torch.zeros(400, 100, 2), known, step=step, steps=steps)
         found = correction.loop(schedule=PAUSED)(shown)[known].float().mean().item()
-        expected = sigma if 0.45 <= step / steps < 0.95 else 0.0
+        expected = sigma if 0.45 <= step / steps < 0.95 and step + 1 < steps else 0.0
         assert abs(found - expected) <= 4 * (expected * (1 - expected) / 36_000) ** 0.5
+
+
+# --- Mistakes in the parts, which mutants.py inserts ---
+
+
+def test_every_part_of_a_decoder_has_a_mistake_that_a_test_is_meant_to_see():
+    mistakes = tomllib.loads(Path(__file__).with_name("mutants.toml").read_text("utf-8"))["decoders"]
+    parts = {"loop.run": loop, "loop.next_canvas": loop}
+    for module in (orders, counts, sampling, correction):
+        name = module.__name__.rpartition(".")[2]
+        own = [part for part, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+        parts |= {f"{name}.{part}": module for part in own if not part.startswith("_")}
+    assert set(mistakes) == set(parts)
+    laws = [name for name in globals() if name.startswith("test_")]
+    for part, (old, new, test) in mistakes.items():
+        assert Path(parts[part].__file__).read_text("utf-8").count(old) == 1 and old != new, part
+        assert any(test in law for law in laws), part
 
 
 # --- By name, through the commands ---

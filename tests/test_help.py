@@ -63,7 +63,7 @@ def test_every_option_is_explained_in_one_or_two_lines_of_a_common_terminal(caps
     for entry in entries:
         first, *more = entry.split("\n\n")[0].splitlines()
         beside = first.partition("  ")[2]  # empty if the option is too long for its column
-        most = 3 if entry.count(",") > 8 else 2  # a long list of choices takes another line
+        most = 2 + entry.count(",") // 6  # a long list of choices takes more lines
         assert 1 <= len(more) + bool(beside) <= most, entry
 
 
