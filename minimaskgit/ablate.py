@@ -13,11 +13,11 @@ from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
 from minimaskgit.figures import ablation
-from minimaskgit.measuring.ablation import ablate
+from minimaskgit.measuring.ablation import ablate, decoding_of
 from minimaskgit.measuring.findings import table
 from minimaskgit.measuring.yardstick import PAPER, QUICK_SAMPLES, QUICK_STEPS, QUICK_TRAINING, SAMPLES, STEPS, Options
 from minimaskgit.runs.checks import check_output_folder, checked
-from minimaskgit.runs.choices import check_steps
+from minimaskgit.runs.choices import check_steps, note_decoder
 from minimaskgit.runs.run import Run, check_outside_of_package, open_run
 
 
@@ -47,6 +47,7 @@ def resolve(run: Run, options: Options) -> Options:
     }
     options = replace(options, **{name: value for name, value in defaults.items() if getattr(options, name) is None})
     check_options(options, tokens, len(run.label_names))
+    note_decoder(decoding_of(run, options))
     steps = options.steps or [min(T, tokens) for T in (QUICK_STEPS if quick else STEPS)]
     schedules = tuple(name for name in PAPER if name in (options.schedules or PAPER))
     return replace(options, steps=tuple(sorted(set(steps))), schedules=schedules)

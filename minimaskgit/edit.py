@@ -29,7 +29,7 @@ from minimaskgit.editing import DILATE, START_STEP, STEPS, Box, Edit, autoregres
 from minimaskgit.figures.edits import Job, View, before_after, frames
 from minimaskgit.outpainting import outpaint_steps, windows
 from minimaskgit.runs.checks import check_outputs, checked
-from minimaskgit.runs.choices import check_steps, decoding_settings, editing_options
+from minimaskgit.runs.choices import check_steps, decoding_settings, editing_options, note_decoder
 from minimaskgit.runs.config import Count, Fraction, Positive, Rate, ScheduleName, Seed, Share, Strength, between
 from minimaskgit.runs.origin import run_data
 from minimaskgit.runs.run import Run, chosen_run
@@ -67,7 +67,7 @@ class Options:
     decoder: DecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
-    guidance_start: Fraction | None = None  # progress at which guidance begins (default: the run's)
+    guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
     rival: bool = False  # also show the autoregressive twin's edits of the same region
     seed: Seed = 0  # seed of all random numbers; the same seed makes the same edits
     out: Path = Path("edit.png")  # before/after picture to write
@@ -85,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     job = prepare(run, options)
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(options.steps, model.num_tokens)
+    note_decoder(settings)
 
     images = job.image.to(run.device).expand(options.count, -1, -1, -1)
     labels = torch.full((options.count,), job.label, device=run.device)

@@ -34,7 +34,7 @@ MODELS = {
     "autoregressive": Transformer,
     "classifier": Classifier,
 }
-DECODERS = ("maskgit", "autoregressive")
+DECODERS = (None, "autoregressive")  # the run's own decoder of the masked transformer, and its twin
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from minimaskgit.decoding import Step
 from minimaskgit.measuring.pictures import BATCH, to_bytes
 from minimaskgit.measuring.samplers import generate
 from minimaskgit.runs.checks import check_outputs, checked
-from minimaskgit.runs.choices import AnyDecoderName, check_steps, choose_labels, decoder_name, image_settings
+from minimaskgit.runs.choices import AnyDecoderName, check_steps, choose_labels, image_settings, note_decoder
 from minimaskgit.runs.config import Fraction, Rate, ScheduleName, Seed, Share, Strength, between
 from minimaskgit.runs.run import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
@@ -40,7 +40,7 @@ class Options:
     decoder: AnyDecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
-    guidance_start: Fraction | None = None  # progress at which guidance begins (default: the run's)
+    guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
     seed: Seed = 0  # seed of all random numbers; the same seed makes the same images
     out: Path = Path("generated.png")  # picture to write
     gif: Path | None = None  # animation of the decoding to write (default: none)
@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     labels = choose_labels(run, options.label, options.count)
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(settings.steps, model.num_tokens)
+    note_decoder(settings)
     start, images = time.perf_counter(), []
     generator = torch.Generator(run.device).manual_seed(options.seed)
     with tqdm(total=options.count, desc="generating", unit="image", dynamic_ncols=True, delay=2, leave=False) as bar:
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     seconds = time.perf_counter() - start
     names = figures.class_titles(run.label_names)
     titles = [names[label] for label in labels.tolist()]
-    print(f"{options.count} images in {settings.steps} steps, {seconds:.2f} s, decoder {decoder_name(settings)}")
+    print(f"{options.count} images in {settings.steps} steps, {seconds:.2f} s")
     print(figures.save_picture(figures.grid(torch.cat(images), titles=titles), options.out))
     if options.gif:  # then there was one batch
         print(figures.animation(decoding_frames(run, tokenizer, steps), options.gif, seconds_per_frame=0.4))

@@ -1,6 +1,9 @@
 """Decoders after the paper: each part against its formula, and the laws of decoding for all of them."""
 
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -12,19 +15,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from strategies import seeds
-from tiny import FixedLogits, generator
+from tiny import FixedLogits, generator, tiny_transformer
 
-from minimaskgit import evaluate, generate
+from minimaskgit import compare, edit, evaluate, generate
+from minimaskgit.common.errors import UserError
 from minimaskgit.decoders import correction, counts, loop, orders, sampling
 from minimaskgit.decoders.loop import Decoder, View, run
 from minimaskgit.decoders.named import DecoderName
 from minimaskgit.decoding import decode, decode_steps, mask_plan
-from minimaskgit.runs.choices import chosen_decoder
-from minimaskgit.runs.config import DecodingConfig
+from minimaskgit.editing import edit_tokens
+from minimaskgit.runs.choices import chosen_decoder, decoding_loop
+from minimaskgit.runs.config import DecodingConfig, load_config, save_config
+from minimaskgit.runs.run import PRETRAINED
 from minimaskgit.schedules import cosine, linear
 
 model_runs = settings(max_examples=30)
-PAPER = counts.scheduled(cosine)
+PAPER, PAUSED = counts.scheduled(cosine), correction.paused(cosine)
 DECODERS = {
     "the paper's": Decoder(orders.confidence(), PAPER),
     "margin": Decoder(orders.margin(1.0), PAPER, sampling.tempered(0.9)),
@@ -36,7 +42,9 @@ DECODERS = {
     "ReMDM cap": Decoder(orders.random, PAPER, correction=correction.cap(0.5)),
     "ReMDM rescale": Decoder(orders.confidence(), PAPER, correction=correction.rescale(0.9)),
     "ReMDM conf": Decoder(orders.confidence(), PAPER, correction=correction.unsure()),
+    "ReMDM loop": Decoder(orders.confidence(), counts.scheduled(PAUSED), correction=correction.loop(schedule=PAUSED)),
 }
+OWN_COUNTS = {"Halton", "entropy bound", "entropy", "ReMDM loop"}
 
 
 def view(logits: torch.Tensor, known: torch.Tensor, step: int = 0, steps: int = 4, seed: int = 0, **others) -> View:
@@ -64,7 +72,7 @@ def test_known_tokens_stay_and_no_mask_is_left(name, canvas, steps, seed):
     assert (taken[-1].tokens < K).all() and (taken[-1].tokens >= 0).all()
 
 
-@pytest.mark.parametrize("name", set(DECODERS) - {"Halton", "entropy bound", "entropy"})
+@pytest.mark.parametrize("name", sorted(set(DECODERS) - OWN_COUNTS))
 @model_runs
 @given(canvas=known_regions, steps=st.integers(1, 6), seed=seeds)
 def test_as_many_tokens_are_masked_as_the_schedule_says_taken_back_or_not(name, canvas, steps, seed):
@@ -74,6 +82,53 @@ def test_as_many_tokens_are_masked_as_the_schedule_says_taken_back_or_not(name, 
             assert step.masked.sum(1).equal(expected)
         else:  # if more are taken back than are left to keep, some wait
             assert (step.masked.sum(1) >= expected).all()
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@model_runs
+@given(canvas=known_regions, steps=st.integers(1, 10), seed=seeds)
+def test_every_step_keeps_a_token_of_each_sample_that_still_has_unknown_ones(name, canvas, steps, seed):
+    before = canvas == MODEL.mask_id
+    for step in run(DECODERS[name], MODEL, some_labels(canvas), canvas, steps, generator(seed)):
+        assert ((before & ~step.masked).any(1) == before.any(1)).all()
+        before = step.masked
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@model_runs
+@given(canvas=known_regions, seed=seeds, step=st.integers(0, 2))
+def test_how_many_tokens_are_kept_of_a_sample_does_not_depend_on_the_others(name, canvas, seed, step):
+    known = canvas != MODEL.mask_id
+    logits = 3 * torch.randn(*canvas.shape, K, generator=generator(seed))
+    together = view(logits, known, step)
+    priority = orders.entropy()(together).masked_fill(known, torch.inf)
+    how_many = DECODERS[name].counts
+    alone = [how_many(view(logits[i : i + 1], known[i : i + 1], step), priority[i : i + 1]) for i in range(len(canvas))]
+    assert how_many(together, priority).equal(torch.cat(alone))
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_the_loop_never_looks_at_a_value_so_it_never_waits_for_the_device(name):
+    model, labels = tiny_transformer().to("meta"), torch.zeros(2, dtype=torch.long, device="meta")  # it has no values
+    assert len(list(run(DECODERS[name], model, labels, steps=4))) == 4
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("start_step", [-1, 4])
+def test_a_start_outside_of_the_steps_is_refused(name, start_step):
+    with pytest.raises(ValueError, match="expected 0 to 3"):
+        next(run(DECODERS[name], MODEL, torch.arange(2), steps=4, start_step=start_step))
+
+
+@pytest.mark.parametrize("name", get_args(DecoderName))
+@model_runs
+@given(canvas=known_regions, start_step=st.integers(0, 3), seed=seeds)
+def test_an_edit_with_any_decoder_keeps_what_is_outside_of_its_region(name, canvas, start_step, seed):
+    region, tokens = canvas == MODEL.mask_id, canvas.clamp(max=K - 1)
+    decode_with = decoding_loop(DecodingConfig(decoder=name))
+    options = {"loop": decode_with, "steps": 4, "start_step": start_step, "generator": generator(seed)}
+    edited = edit_tokens(MODEL, tokens, region, some_labels(tokens), **options)
+    assert edited[~region].equal(tokens[~region]) and (edited < K).all()
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -137,6 +192,11 @@ def test_each_sample_follows_the_halton_order_from_its_own_start(offsets):
     for offset, row in zip(np.float32(offsets), priority):
         start = int(offset * np.float32(N))
         assert row.argsort(descending=True).tolist() == order[start:] + order[:start]
+
+
+def test_the_halton_order_needs_a_square_grid():
+    with pytest.raises(UserError, match="12 tokens are no square grid"):
+        list(run(DECODERS["Halton"], FixedLogits(torch.zeros(12, K), C), torch.arange(2)))
 
 
 @given(seed=seeds)
@@ -206,6 +266,20 @@ def test_top_p_keeps_the_fewest_codes_that_reach_it(seed, temperature, top_p):
         assert np.allclose(answer, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("temperature, top_p", [(1e-45, 1.0), (1e-30, 0.9), (1.0, 1e-45), (1e-45, 1e-45)])
+def test_almost_no_temperature_and_almost_no_top_p_leave_the_likeliest_code(temperature, top_p):
+    logits = 1000 * torch.randn(50, K, generator=generator(0))
+    found = sampling.tempered(temperature, top_p)(logits, 0.5).softmax(-1)
+    assert found.argmax(-1).equal(logits.argmax(-1)) and found.amax(-1).eq(1).all()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e-300, 1e-30, 1.0, 10_000.0])
+def test_moment_sampling_is_finite_at_any_temperature(temperature):
+    shown = view(100 * torch.randn(2, N, K, generator=generator(0)), torch.zeros(2, N, dtype=torch.bool))
+    assert orders.moment(temperature)(shown).isfinite().all()
+    assert sampling.moment(temperature)(shown.logits, 0.5).softmax(-1).isfinite().all()
+
+
 def test_guidance_begins_late():
     assert [sampling.late_guidance(2.0)(r) for r in (0.25, 0.5, 0.75, 1.0)] == [0.0, 0.0, 2.0, 2.0]
 
@@ -234,7 +308,7 @@ def test_the_loop_draws_from_the_sampling_and_is_sure_by_the_models_own_probabil
 # --- Whether to take back ---
 
 
-@given(known=st.integers(0, N), step=st.integers(0, 2))
+@given(known=st.integers(0, N), step=st.integers(0, 3))
 def test_sigma_max_is_its_formula_and_0_on_a_blank_canvas(known, step):
     shown = view(torch.zeros(1, N, K), (torch.arange(N) < known)[None], step)
     after = 1 - np.cos(np.pi / 2 * (step + 1) / 4)
@@ -257,6 +331,35 @@ def test_tokens_are_taken_back_as_often_as_remdm_says():
         assert np.abs(found - expected).max() < 4 * 0.5 / 4000**0.5
 
 
+def test_on_a_blank_or_complete_canvas_no_rule_divides_by_nothing():
+    for known in (torch.zeros(2, N, dtype=torch.bool), torch.ones(2, N, dtype=torch.bool)):
+        for given_tokens in (torch.zeros_like(known), known):
+            shown = view(torch.zeros(2, N, K), known, step=2, given=given_tokens)
+            for rule in (correction.cap(1.0), correction.rescale(1.0), correction.unsure(), correction.loop()):
+                taken = rule(shown) & shown.known & ~shown.given
+                assert not taken.any() or (known.all() and not given_tokens.any())
+
+
+def test_the_loop_of_remdm_pauses_at_nine_tenths():
+    r = torch.linspace(0, 1, 101, dtype=torch.double)
+    gamma = PAUSED(r, torch.tensor(64))
+    for at, found in zip(r.tolist(), gamma.tolist()):
+        first, others = np.cos(np.pi / 2 * min(at / 0.45, 1)), np.cos(np.pi / 2 * max((at - 0.95) / 0.05, 0))
+        expected = 1 - 0.9 * (1 - first) if at < 0.45 else 0.1 * others
+        assert found == pytest.approx(expected, abs=1e-6)
+    assert (gamma.diff() <= 1e-9).all()
+
+
+@pytest.mark.parametrize("steps, sigma", [(8, 1 / 9), (64, 1 / 9), (1024, 0.02), (2048, 0.01)])
+def test_the_loop_of_remdm_takes_back_in_its_pause_only(steps, sigma):
+    known = (torch.arange(100) < 90).expand(400, -1)
+    for step in (0, int(0.44 * steps), int(0.5 * steps), int(0.8 * steps), int(0.96 * steps)):
+        shown = view(torch.zeros(400, 100, 2), known, step=step, steps=steps)
+        found = correction.loop(schedule=PAUSED)(shown)[known].float().mean().item()
+        expected = sigma if 0.45 <= step / steps < 0.95 else 0.0
+        assert abs(found - expected) <= 4 * (expected * (1 - expected) / 36_000) ** 0.5
+
+
 # --- By name, through the commands ---
 
 
@@ -264,9 +367,68 @@ def test_tokens_are_taken_back_as_often_as_remdm_says():
 def test_generate_and_evaluate_take_every_decoder_by_name(run_folder, tmp_path, name):
     generate.main(["--run", str(run_folder), "--count", "2", "--decoder", name, "--out", str(tmp_path / "x.png")])
     options = ["--run", str(run_folder), "--metrics", "palette", "--samples", "20", "--reference", "20"]
-    evaluate.main([*options, "--decoder", name, "--top-p", "0.9", "--json", str(tmp_path / "x.json")])
+    option, value = ("temperature", 2.0) if name == "moment" else ("top_p", 0.9)
+    options += ["--decoder", name, f"--{option.replace('_', '-')}", str(value)]
+    evaluate.main([*options, "--json", str(tmp_path / "x.json")])
     found = json.loads((tmp_path / "x.json").read_text("utf-8"))
-    assert found["decoder"] == found["decoding"]["decoder"] == name and found["decoding"]["top_p"] == 0.9
+    assert found["decoder"] == found["decoding"]["decoder"] == name and found["decoding"][option] == value
+
+
+@pytest.fixture(scope="module")
+def halton_run(run_folder, tmp_path_factory) -> Path:
+    """A run whose own settings say Halton."""
+    folder = tmp_path_factory.mktemp("halton") / "run"
+    shutil.copytree(run_folder, folder)
+    config = load_config(folder / "config.json")
+    save_config(replace(config, decoding=replace(config.decoding, decoder="halton")), folder / "config.json")
+    return folder
+
+
+def test_a_run_says_which_decoder_its_commands_use_unless_told_otherwise(halton_run, run_folder, tmp_path, capsys):
+    pictures = {}
+    for name, more in {"own": [halton_run], "told": [run_folder, "--decoder", "halton"], "paper": [run_folder]}.items():
+        out = tmp_path / f"{name}.png"
+        generate.main(["--count", "4", "--out", str(out), "--run", *map(str, more)])
+        assert ("decoding: decoder halton" in capsys.readouterr().out) == (name != "paper")
+        pictures[name] = out.read_bytes()
+    assert pictures["own"] == pictures["told"] != pictures["paper"]
+    evaluate.main(["--run", str(halton_run), "--metrics", "palette", "--samples", "20", "--reference", "20"])
+    assert (halton_run / "evaluation" / "halton.json").exists()
+
+
+def test_compare_and_edit_take_a_decoder(run_folder, tmp_path, monkeypatch):
+    used = []
+    monkeypatch.setattr(loop, "run", lambda *rest, real=loop.run, **options: used.append(1) or real(*rest, **options))
+    out, how = str(tmp_path / "x.png"), ["--decoder", "remdm-loop", "--top-p", "0.9"]
+    edit.main(["--run", str(run_folder), "--box", "4,4,9,9", "--label", "heart", "--count", "2", "--out", out, *how])
+    assert used
+    used.clear()
+    few = ["--batches", "1", "--repeats", "1", "--shown", "1"]
+    compare.main(["--run", str(run_folder), "--out", str(tmp_path / "compare"), *few, *how])
+    found = json.loads((tmp_path / "compare" / "compare.json").read_text("utf-8"))["decoding"]
+    assert used and found["decoder"] == "remdm-loop" and found["top_p"] == 0.9
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["--decoder", "moment", "--top-p", "0.9"], "--top-p does nothing with --decoder moment"),
+        (["--decoder", "halton", "--schedule", "cosine"], "--schedule does nothing with --decoder halton"),
+        (["--decoder", "random", "--temperature", "1"], "--temperature does nothing with --decoder random"),
+        (["--guidance-start", "0.5"], "--guidance-start 0.5 does nothing without guidance"),
+        (["--guidance-start", "2", "--guidance", "1"], "--guidance-start 2.0: expected at most 1"),
+        (["--sampling-temperature", "0"], "--sampling-temperature 0.0: expected more than 0"),
+        (["--decoder", "halto"], "--decoder halto: expected one of maskgit, margin, entropy, random, halton"),
+    ],
+)
+@pytest.mark.parametrize("command", [generate, evaluate, compare, edit])
+def test_settings_that_a_decoder_lacks_are_refused_not_ignored(run_folder, capsys, command, arguments, told):
+    base = ["--box", "4,4,9,9", "--label", "heart"] if command is edit else []
+    assert told in error_line(capsys, command, "--run", str(run_folder), *base, *arguments)
+
+
+def test_runs_made_before_there_were_decoders_use_the_papers():
+    assert load_config(PRETRAINED / "glyphs" / "config.json").decoding.decoder == "maskgit"
 
 
 @pytest.mark.parametrize("option", ["--top-p", "--guidance-start", "--sampling-temperature"])

@@ -37,7 +37,7 @@ COUNTS = ["1", "3", "0", "-2", "1.5", "many", "", str(10**12)]
 WEIGHTS = ["0", "2.5", "-1", "nan", "inf", "-inf", "1e999", "x"]
 STEPS = ["1", "4", "64", "65", "0", "-1", "nan"]
 SCHEDULES = ["cosine", "bert", "kosine", ""]
-DECODERS = ["maskgit", "halton", "moment", "remdm-conf", "entropy-bound", "vae", ""]
+DECODERS = ["maskgit", "halton", "moment", "remdm-conf", "remdm-loop", "entropy-bound", "vae", ""]
 SHARES = ["0.9", "1", "0", "2", "nan", "x"]
 LABELS = ["heart", "Star", "3", "", "café", "💥", "99", "-1", "a b", "*"]
 FOLDERS = [
@@ -90,10 +90,11 @@ DEVICES = ["cpu", "auto", "cuda", "tpu", ""]
 PRECISIONS = ["auto", "fp32", "fp64", ""]
 
 DECODING = {"--steps": STEPS, "--schedule": SCHEDULES, "--temperature": WEIGHTS, "--guidance": WEIGHTS}
+DECODING |= {"--decoder": DECODERS, "--sampling-temperature": WEIGHTS, "--top-p": SHARES, "--guidance-start": SHARES}
 MACHINE = {"--device": DEVICES, "--precision": PRECISIONS}
 PICTURE = {"--out": FILES, "--gif": FILES, "--seed": SEEDS, "--count": COUNTS, "--label": LABELS}
 GRAMMAR = {
-    "generate": {"--run": RUNS, "--decoder": DECODERS, "--top-p": SHARES, **PICTURE, **DECODING, **MACHINE},
+    "generate": {"--run": RUNS, **PICTURE, **DECODING, **MACHINE},
     "edit": {
         **{"--run": RUNS, "--image": IMAGES, "--box": BOXES, "--mask": IMAGES, "--outpaint": BOXES, "--sample": COUNTS},
         **{"--start-step": STEPS, "--dilate": COUNTS, "--stride": COUNTS, "--inpaint": None, "--rival": None},
@@ -103,12 +104,10 @@ GRAMMAR = {
         **{"--run": RUNS, "--metrics": ["fd", "palette", "class", "fdd", ""], "--samples": ["20", *COUNTS]},
         **{
             "--reference": ["20", *COUNTS],
-            "--decoder": [*DECODERS, "gan", "diffusion"],
-            "--top-p": SHARES,
             "--k": COUNTS,
             "--json": FILES,
         },
-        **({"--seed": SEEDS} | DECODING | MACHINE),
+        **({"--seed": SEEDS} | DECODING | MACHINE | {"--decoder": [*DECODERS, "gan", "diffusion"]}),
     },
     "compare": {
         **{
@@ -117,12 +116,12 @@ GRAMMAR = {
             "--repeats": COUNTS,
             "--shown": COUNTS,
             "--out": FOLDERS,
-            "--steps": STEPS,
         },
-        **({"--seed": SEEDS} | MACHINE),
+        **({"--seed": SEEDS} | DECODING | MACHINE),
     },
     "ablate": {
-        **{"--run": RUNS, "--schedules": SCHEDULES, "--train-steps": ["2", *COUNTS], "--steps": STEPS, "--seed": SEEDS},
+        **{"--run": RUNS, "--schedules": SCHEDULES, "--train-steps": ["2", *COUNTS], "--seed": SEEDS},
+        **{option: values for option, values in DECODING.items() if option != "--schedule"},
         **({"--samples": ["20", *COUNTS], "--reference": ["20", *COUNTS], "--out": FOLDERS} | MACHINE),
     },
     "search": {

@@ -1,11 +1,16 @@
 """Tests that need an accelerator; skipped without one (`make test-gpu`)."""
 
+from typing import get_args
+
 import pytest
 import torch
 
 from minimaskgit import autoregressive
+from minimaskgit.decoders.named import DecoderName
 from minimaskgit.decoding import decode, decode_steps
 from minimaskgit.measuring.graphed import GraphedDecoder
+from minimaskgit.runs.choices import decoding_loop
+from minimaskgit.runs.config import DecodingConfig
 from minimaskgit.transformer import Transformer
 
 pytestmark = [
@@ -29,6 +34,25 @@ def test_the_decoding_loop_never_waits_for_the_device():
             pass
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", get_args(DecoderName))
+def test_no_decoder_s_loop_waits_for_the_device_and_all_are_reproducible(name):
+    labels, model = torch.tensor([0, 1, 1, 3], device="cuda"), small()
+
+    def draw() -> torch.Tensor:
+        loop = decoding_loop(DecodingConfig(decoder=name, guidance=1.0, guidance_start=0.5))
+        steps = loop(model, labels, steps=6, generator=torch.Generator("cuda").manual_seed(3))
+        next(steps)  # code before the loop may wait
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            *_, last = steps
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        return last.tokens.cpu()
+
+    first = draw()
+    assert first.equal(draw()) and ((first >= 0) & (first < model.num_codes)).all()
 
 
 def test_decoding_on_the_device_is_reproducible():

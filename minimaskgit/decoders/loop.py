@@ -81,6 +81,8 @@ def run(
     start_step: int = 0,
 ) -> Iterator[Step]:
     """Decode and yield every step, as `decoding.decode_steps` does: labels (B,), tokens (B, N) or a blank canvas."""
+    if not 0 <= start_step < steps:
+        raise ValueError(f"start_step {start_step} of {steps} steps; expected 0 to {steps - 1}")
     if tokens is None:
         tokens = torch.full((len(labels), model.num_tokens), model.mask_id, device=labels.device)
     given = tokens != model.mask_id

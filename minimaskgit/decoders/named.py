@@ -1,4 +1,18 @@
-"""The decoders by name, as --decoder takes them."""
+"""The decoders by name, as --decoder takes them.
+
+name            which tokens to keep      how many          taken back               paper (arXiv)
+maskgit         confidence, with noise    mask schedule     never                    Chang et al. 2022, 2202.04200
+margin          p1 - p2                   mask schedule     never                    Kim et al. 2025, 2502.06768
+entropy         the least entropy         mask schedule     never                    the usual baseline
+random          no preference             mask schedule     never                    masked diffusion, 2406.07524
+halton          the Halton sequence       arcsine           never                    Besnier et al. 2025, 2503.17076
+moment          noise + log sum p^beta    mask schedule     never                    Hayakawa et al. 2025, 2510.04525
+entropy-bound   the least entropy         within a bound    never                    Ben-Hamu et al. 2025, 2505.24857
+remdm-cap       confidence, with noise    mask schedule     4 % of the known         Wang et al. 2025, 2503.00307
+remdm-rescale   confidence, with noise    mask schedule     4 % of what may be       2503.00307
+remdm-conf      confidence, with noise    mask schedule     the least sure           2503.00307
+remdm-loop      confidence, with noise    with a pause      in the pause             2503.00307
+"""
 
 from typing import Literal
 
@@ -8,9 +22,19 @@ from minimaskgit.schedules import Schedule
 
 DecoderName = Literal[
     *("maskgit", "margin", "entropy", "random", "halton", "moment"),
-    *("entropy-bound", "remdm-cap", "remdm-rescale", "remdm-conf"),
+    *("entropy-bound", "remdm-cap", "remdm-rescale", "remdm-conf", "remdm-loop"),
 ]
 ENTROPY_BOUND = 2.0  # nats
+
+# The settings that a decoder has no use for: "moment" sharpens the distributions by itself.
+UNUSED = {
+    "margin": ("temperature",),
+    "entropy": ("temperature",),
+    "random": ("temperature",),
+    "halton": ("schedule", "temperature"),
+    "moment": ("sampling_temperature", "top_p"),
+    "entropy-bound": ("schedule", "temperature"),
+}
 
 
 def decoder(
@@ -22,11 +46,12 @@ def decoder(
     sampling_temperature: float = 1.0,
     top_p: float = 1.0,
 ) -> Decoder:
-    """The decoder with this name; `schedule` and `temperature` are the paper's, where the decoder has them.
+    """The decoder with this name; the settings that it does not use are in UNUSED.
 
-    The sampling settings hold for all but "moment", which sharpens the distributions by itself.
+    schedule and temperature: the paper's; the others: those of sampling.py.
     """
     confidence, scheduled = orders.confidence(temperature), counts.scheduled(schedule)
+    pause = correction.paused(schedule)
     order, how_many, take_back = {
         "maskgit": (confidence, scheduled, None),
         "margin": (orders.margin(), scheduled, None),
@@ -38,6 +63,7 @@ def decoder(
         "remdm-cap": (confidence, scheduled, correction.cap(schedule=schedule)),
         "remdm-rescale": (confidence, scheduled, correction.rescale(schedule=schedule)),
         "remdm-conf": (confidence, scheduled, correction.unsure(schedule)),
+        "remdm-loop": (confidence, counts.scheduled(pause), correction.loop(schedule=pause)),
     }[name]
     how = sampling.moment(temperature) if name == "moment" else sampling.tempered(sampling_temperature, top_p)
     return Decoder(order, how_many, how, take_back, sampling.late_guidance(guidance, guidance_start))

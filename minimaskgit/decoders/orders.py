@@ -4,11 +4,13 @@ The paper keeps the most confident tokens. Others have asked for the clearest ch
 (entropy), tokens far from each other (Halton), or nothing at all (random).
 """
 
+import math
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from minimaskgit.common.errors import UserError
 from minimaskgit.decoders.loop import Order, View
 from minimaskgit.decoding import TEMPERATURE, gumbel_noise
 
@@ -53,10 +55,10 @@ def halton(view: View) -> Tensor:
     Each sample starts elsewhere: its sequence is rolled by a random number of positions. arXiv 2503.17076.
     """
     num_tokens = view.tokens.shape[1]
-    side = int(num_tokens**0.5)
+    side = math.isqrt(num_tokens)
     if side * side != num_tokens:
-        raise ValueError(f"{num_tokens} tokens are not a square grid, which the Halton order needs")
-    order = halton_order(side, side).to(view.tokens.device)
+        raise UserError(f"{num_tokens} tokens are no square grid, as the Halton order expects; choose another decoder")
+    order = halton_order(side, side, view.tokens.device)
     ranks = torch.empty_like(order).scatter_(0, order, torch.arange(num_tokens, device=order.device))
     start = (view.offset * num_tokens).long()  # (B,)
     return -((ranks[None] - start[:, None]) % num_tokens).float()
@@ -73,11 +75,15 @@ def moment(temperature: float = TEMPERATURE) -> Order:
         alpha = temperature * (1 - view.progress)
         if alpha == 0:  # the last step, or no noise: the surest positions
             return view.log_probabilities().amax(-1)
-        beta = 1 + 1 / alpha
-        scores = (beta * view.log_probabilities()).logsumexp(-1)
+        scores = (beta(alpha) * view.log_probabilities()).logsumexp(-1)
         return scores + gumbel_noise(scores.shape, scores.device, view.generator)
 
     return order
+
+
+def beta(alpha: float) -> float:
+    """The power of moment sampling, 1 + 1/alpha; at most about 10^6, because greater ones overflow."""
+    return 1 + 1 / max(alpha, 1e-6)
 
 
 def _noisy(priority: Tensor, view: View, temperature: float) -> Tensor:
@@ -93,10 +99,11 @@ def entropies(view: View) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def halton_order(height: int, width: int) -> Tensor:
+def halton_order(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """All positions of a grid, row-major, in the order in which the Halton sequence of bases 2 and 3 visits them: (N,).
 
     Point i is at row floor(h phi_2(i)) and column floor(w phi_3(i)), i = 1, 2, ...; visited positions are skipped.
+    Kept on `device`, because moving it there in every step would wait for the device.
     """
     seen: dict[int, None] = {}
     i = 0
@@ -107,7 +114,7 @@ def halton_order(height: int, width: int) -> Tensor:
             for size, (digits, whole) in ((height, radical_inverse(i, 2)), (width, radical_inverse(i, 3)))
         )
         seen[row * width + column] = None
-    return torch.tensor(list(seen))
+    return torch.tensor(list(seen), device=device)
 
 
 def radical_inverse(i: int, base: int) -> tuple[int, int]:

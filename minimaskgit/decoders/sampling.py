@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from minimaskgit.decoders.loop import Sampling
+from minimaskgit.decoders.orders import beta
 from minimaskgit.decoding import TEMPERATURE
 
 
@@ -13,12 +14,15 @@ def tempered(temperature: float = 1.0, top_p: float = 1.0) -> Sampling:
     """Logits over `temperature`, and only the fewest codes whose probabilities add up to `top_p` (nucleus sampling)."""
 
     def sampling(logits: Tensor, r: float) -> Tensor:
-        logits = logits.float() / temperature
+        logits = logits.float()
+        # The greatest logit becomes 0, because it would overflow when divided by almost nothing.
+        logits = (logits - logits.amax(-1, keepdim=True)) / max(temperature, 1e-30)
         if top_p >= 1:
             return logits
         ordered, codes = logits.sort(dim=-1, descending=True)
         before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)  # of all likelier codes
-        outside = (before >= top_p).scatter(-1, codes, before >= top_p)
+        behind = before >= max(top_p, 1e-30)  # never the likeliest code, which has 0 before it
+        outside = behind.scatter(-1, codes, behind)
         return logits.masked_fill(outside, -torch.inf)
 
     return sampling
@@ -29,7 +33,7 @@ def moment(temperature: float = TEMPERATURE) -> Sampling:
 
     def sampling(logits: Tensor, r: float) -> Tensor:
         alpha = temperature * (1 - r)
-        return logits.float() * (1 + 1 / alpha) if alpha > 0 else logits.float()
+        return logits.float() * beta(alpha) if alpha > 0 else logits.float()
 
     return sampling
 

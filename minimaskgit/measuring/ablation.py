@@ -23,14 +23,15 @@ from tqdm.auto import tqdm
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
 from minimaskgit.common.machine import machine
+from minimaskgit.decoders.named import UNUSED
 from minimaskgit.masking import mask_counts, masked_cross_entropy, random_mask
 from minimaskgit.measuring.findings import findings, notes
 from minimaskgit.measuring.networks import feature_names, judge_network, look
 from minimaskgit.measuring.pictures import BATCH, sample
 from minimaskgit.measuring.scores import fd
 from minimaskgit.measuring.yardstick import COMMON_STEPS, PAPER, Options, Yardstick, make_yardstick
-from minimaskgit.runs.choices import choose_labels, decoding_loop
-from minimaskgit.runs.config import Config
+from minimaskgit.runs.choices import beyond_the_paper, choose_labels, decoding_loop, decoding_settings
+from minimaskgit.runs.config import Config, DecodingConfig
 from minimaskgit.runs.models import digest, load_model
 from minimaskgit.runs.run import Run
 from minimaskgit.schedules import SCHEDULES, Schedule, cosine
@@ -48,12 +49,12 @@ def ablate(run: Run, options: Options) -> dict:
     train_all(run, options)
     yardstick, floor = make_yardstick(run, options)
     rows = measure_all(run, options, yardstick)
-    decoding, training = run.config.decoding, run.config.transformer_training
+    decoding, training = decoding_of(run, options), run.config.transformer_training
     return {
         "run": str(run.folder),
         "quick": options.quick,
         "training": {"steps": options.train_steps, "batch_size": training.batch_size, "seed": run.config.seed},
-        "decoding": {"steps": options.steps, "temperature": decoding.temperature, "guidance": decoding.guidance},
+        "decoding": {"steps": options.steps, **same_for_all(decoding)},
         "tokens": yardstick.tokenizer.num_tokens,
         "samples": options.samples,
         "seed": options.seed,
@@ -72,6 +73,22 @@ def ablate(run: Run, options: Options) -> dict:
 def decoding_schedule(name: str) -> str:
     """The schedule that decodes a transformer trained with `name`: the same one, but the cosine for BERT's constant."""
     return "cosine" if name == "bert" else name
+
+
+def decoding_of(run: Run, options: Options) -> DecodingConfig:
+    """How images are decoded, but for steps and schedule; UserError for a decoder that follows no mask schedule."""
+    settings = decoding_settings(run.config.decoding, replace(options, steps=None))
+    if "schedule" in UNUSED.get(settings.decoder, ()):
+        raise UserError(
+            f"--decoder {settings.decoder} follows no mask schedule, and mask schedules are compared; choose another"
+        )
+    return settings
+
+
+def same_for_all(settings: DecodingConfig) -> dict[str, str | float]:
+    """The settings of decoding that all points share, as recorded with them."""
+    shared = {"temperature": settings.temperature, "guidance": settings.guidance}
+    return shared | beyond_the_paper(settings)  # a default is left out, as in measurements made before it was a setting
 
 
 def settings_of(config: Config, name: str, steps: int) -> Config:
@@ -130,14 +147,13 @@ def measure_all(run: Run, options: Options, yardstick: Yardstick) -> list[dict]:
 
 def measure(run: Run, name: str, options: Options, yardstick: Yardstick, bar: tqdm) -> dict:
     """Measure one schedule's row of the table; each point is saved in SCHEDULE/points.json once it is measured."""
-    folder, decoding = options.out / name, run.config.decoding
+    folder = options.out / name
     model = load_model(Transformer, folder).to(run.device)
     facts = {
         "samples": options.samples,
         "reference": options.reference,
         "seed": options.seed,
-        "temperature": decoding.temperature,
-        "guidance": decoding.guidance,
+        **same_for_all(decoding_of(run, options)),
         "models": [digest(path) for path in (folder, run.folder / "tokenizer", run.folder / "judge/classifier")],
     }
     kept = _read(folder / "points.json")
@@ -167,7 +183,7 @@ def measure(run: Run, name: str, options: Options, yardstick: Yardstick, bar: tq
 
 def quality(run: Run, model: Transformer, name: str, steps: int, options: Options, yardstick: Yardstick) -> dict:
     """FD, FD from the untouched real images, and class accuracy of images decoded in T = `steps` steps."""
-    loop = decoding_loop(replace(run.config.decoding, steps=steps, schedule=decoding_schedule(name)))
+    loop = decoding_loop(replace(decoding_of(run, options), steps=steps, schedule=decoding_schedule(name)))
 
     def sampler(labels: Tensor, generator: torch.Generator) -> Tensor:
         *_, last = loop(model, labels, generator=generator)

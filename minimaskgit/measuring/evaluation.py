@@ -85,7 +85,7 @@ class Options:
     guidance: Strength | None = None  # MaskGIT's classifier-free guidance weight (default: the run's)
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
-    guidance_start: Fraction | None = None  # progress at which guidance begins (default: the run's)
+    guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
     seed: Seed = 0  # seed of the generated images, and of the classifier that CAS trains
     json: Path | None = None  # JSON file to write (default: RUN/evaluation/DECODER.json)
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps

@@ -30,6 +30,7 @@ from minimaskgit.runs.choices import (
     decoding_loop,
     described,
     image_settings,
+    note_decoder,
 )
 from minimaskgit.runs.config import (
     Batch,
@@ -63,7 +64,7 @@ class Options:
     decoder: AnyDecoderName | None = None  # how MaskGIT decodes: the paper's way or one after it (default: the run's)
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
-    guidance_start: Fraction | None = None  # progress at which guidance begins (default: the run's)
+    guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
     batches: tuple[Batch, ...] = (1, 16)  # numbers of images generated at once
     repeats: Positive = 3  # timings of each, interleaved; the median counts
     shown: between(1, 64) = 8  # images in the picture and in the animation
@@ -85,6 +86,7 @@ def compare(run: Run, options: Options) -> dict:
     tokenizer, masked, causal = run.tokenizer(), run.transformer(), run.autoregressive()
     settings = image_settings(run, options)
     check_steps(settings.steps, masked.num_tokens)
+    note_decoder(settings)
     folder = folder_of(run.folder, options)
 
     rows = measure(run, contestants(run, masked, causal, settings), options.batches, options.repeats)

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from minimaskgit.classifier import Classifier
 from minimaskgit.common.precision import AnyPrecision
+from minimaskgit.decoders.named import DecoderName
 from minimaskgit.measuring.networks import Seen, cached_reference, judge_network, look
 from minimaskgit.measuring.pictures import held_out, through_tokenizer
 from minimaskgit.measuring.scores import fd
-from minimaskgit.runs.config import Positive, Samples, Seed
+from minimaskgit.runs.config import Fraction, Positive, Rate, Samples, Seed, Share, Strength
 from minimaskgit.runs.run import Run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.judge import load_judge
@@ -43,6 +44,12 @@ class Options:
     quick: bool = False  # fewer training steps, samples and values of T
     train_steps: Positive | None = None  # training steps of each transformer (default: the run's; --quick: at most 600)
     steps: tuple[int, ...] = ()  # decoding steps T (default: 1 2 4 6 8 12 16 24 32 64; --quick: without 6 12 24)
+    temperature: Strength | None = None  # temperature of the choice noise at the first step (default: the run's)
+    guidance: Strength | None = None  # classifier-free guidance weight (default: the run's)
+    decoder: DecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
+    sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
+    top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
+    guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
     samples: Samples | None = None  # images generated for each schedule and T (default: 2000; --quick: 500)
     reference: Samples = 10_000  # held-out real images to compare with, at most half of all held-out images
     seed: Seed = 0  # seed of the generated images and of the masks on held-out tokens

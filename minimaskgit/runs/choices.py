@@ -12,13 +12,13 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.data.sources import find_classes
 from minimaskgit.decoders import loop
 from minimaskgit.decoders.loop import Decoder
-from minimaskgit.decoders.named import DecoderName
+from minimaskgit.decoders.named import UNUSED, DecoderName
 from minimaskgit.decoders.named import decoder as named
 from minimaskgit.decoders.policy import Policy, decoder_of
 from minimaskgit.decoding import Step, decode_steps
 from minimaskgit.runs.config import DecodingConfig, decoding_arguments
 from minimaskgit.runs.run import Run
-from minimaskgit.runs.searched import read_searched
+from minimaskgit.runs.searched import NAME, read_searched
 from minimaskgit.schedules import SCHEDULES
 
 # What --decoder takes where whole images are made: "searched" is the policy that minimaskgit.search found.
@@ -29,9 +29,21 @@ PAPERS = {"decoder": "maskgit", "sampling_temperature": 1.0, "top_p": 1.0, "guid
 
 
 def decoding_settings(default: DecodingConfig, options: object) -> DecodingConfig:
-    """The run's decoding settings, with those of a command's `options` that it has and that are not None."""
+    """The run's decoding settings, with those of a command's `options` that it has and that are not None.
+
+    UserError for an option that the decoder has no use for.
+    """
     given = {field.name: getattr(options, field.name, None) for field in fields(default)}
-    return replace(default, **{name: value for name, value in given.items() if value is not None})
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = replace(default, **given)
+    for name in UNUSED.get(settings.decoder, ()):
+        if name in given:
+            raise UserError(f"--{name.replace('_', '-')} does nothing with --decoder {settings.decoder}; leave it out")
+    if given.get("guidance_start") and not settings.guidance:
+        raise UserError(
+            f"--guidance-start {settings.guidance_start} does nothing without guidance; give --guidance too"
+        )
+    return settings
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,14 @@ def described(settings: DecodingConfig) -> dict[str, Any]:
 def beyond_the_paper(settings: DecodingConfig) -> dict[str, str | float]:
     """The settings that the paper does not have and that change what it does."""
     return {name: getattr(settings, name) for name, value in PAPERS.items() if getattr(settings, name) != value}
+
+
+def note_decoder(settings: DecodingConfig) -> None:
+    """Print the settings that the paper does not have, if there are any: they may be the run's, unseen by the user."""
+    if decoder_name(settings) == "searched":
+        print(f"decoding: decoder searched, the policy of {NAME} for {settings.steps} steps")
+    elif beyond := beyond_the_paper(settings):
+        print(f"decoding: {', '.join(f'{name} {value}' for name, value in beyond.items())}")
 
 
 def chosen_decoder(settings: DecodingConfig) -> Decoder | None:

@@ -202,7 +202,7 @@ class DecodingConfig(Settings):
     decoder: DecoderName = "maskgit"  # the paper's, or one after it
     sampling_temperature: Rate = 1.0  # temperature of the distributions that tokens are drawn from
     top_p: Share = 1.0  # draw only from the likeliest codes whose probabilities add up to this
-    guidance_start: Fraction = 0.0  # progress, 0 to 1, at which guidance begins
+    guidance_start: Fraction = 0.0  # progress, 0 to 1, after which guidance begins
 
 
 def decoding_arguments(settings: DecodingConfig) -> dict[str, Any]:
