@@ -21,7 +21,6 @@ from minimaskgit.runs.choices import (
     check_steps,
     choose_labels,
     chosen_decoder,
-    decoder_name,
     image_settings,
     note_decoder,
 )
@@ -80,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     seconds = time.perf_counter() - start
     names = figures.class_titles(run.label_names)
     titles = [names[label] for label in labels.tolist()]
-    print(f"{options.count} images in {settings.steps} steps, {seconds:.2f} s, decoder {decoder_name(settings)}")
+    print(f"{options.count} images in {settings.steps} steps, {seconds:.2f} s")
     print(figures.save_picture(figures.grid(torch.cat(images), titles=titles), options.out))
     if options.gif:  # then there was one batch
         print(figures.animation(decoding_frames(run, tokenizer, steps), options.gif, seconds_per_frame=0.4))

@@ -2,7 +2,7 @@
 
     options ──> measuring/search.py, for each T ──> table, RUN/decoding.json, a plot of the policies
 
-Commands that decode in T steps use the policy from then on; `--decoder maskgit` is always the paper's.
+From then on generate, compare and evaluate use the policy for T steps; `--decoder maskgit` is always the paper's.
 """
 
 from collections.abc import Sequence

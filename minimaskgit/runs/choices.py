@@ -18,7 +18,7 @@ from minimaskgit.decoders.policy import Policy, decoder_of
 from minimaskgit.decoding import Step, decode_steps
 from minimaskgit.runs.config import DecodingConfig, decoding_arguments
 from minimaskgit.runs.run import Run
-from minimaskgit.runs.searched import read_searched
+from minimaskgit.runs.searched import NAME, read_searched
 from minimaskgit.schedules import SCHEDULES
 
 # What --decoder takes where whole images are made: "searched" is the policy that minimaskgit.search found.
@@ -99,7 +99,9 @@ def beyond_the_paper(settings: DecodingConfig) -> dict[str, str | float]:
 
 def note_decoder(settings: DecodingConfig) -> None:
     """Print the settings that the paper does not have, if there are any: they may be the run's, unseen by the user."""
-    if beyond := beyond_the_paper(settings):
+    if decoder_name(settings) == "searched":
+        print(f"decoding: decoder searched, the policy of {NAME} for {settings.steps} steps")
+    elif beyond := beyond_the_paper(settings):
         print(f"decoding: {', '.join(f'{name} {value}' for name, value in beyond.items())}")
 
 
