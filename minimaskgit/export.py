@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_options(run, how)
     searched = read_searched(run.folder)
     models = {name: load_model(kind, run.folder / name) for name, kind in MODELS.items()}
-    if (run.folder / "critic" / "model.safetensors").exists():
+    if (run.folder / "critic" / "model.safetensors").exists():  # a run may do without
         models["critic"] = run.critic()
     models["judge/classifier"] = load_judge(run)  # trains the judge if the run has none yet
     for name, model in models.items():

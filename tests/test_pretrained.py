@@ -57,6 +57,13 @@ def test_generate_finds_them_by_name(tmp_path):
     assert Image.open(tmp_path / "stars.png").size > (64, 32)
 
 
+def test_their_critic_finds_planted_tokens_and_decodes_with_them(tmp_path):
+    assert json.loads((GLYPHS / "critic/evaluation.json").read_text("utf-8"))["auroc_random_codes"] >= 0.9
+    out = tmp_path / "stars.png"
+    generate.main(["--pretrained", "glyphs", "--decoder", "critic", "--steps", "4", "--count", "4", "--out", str(out)])
+    assert Image.open(out).size > (64, 32)
+
+
 def test_the_weights_are_bfloat16_on_disk():
     for path in GLYPHS.rglob("model.safetensors"):
         floats = [value for value in load_file(path).values() if value.is_floating_point()]
