@@ -10,7 +10,7 @@ the second leaves out what the tokenizer loses, which is the same for all decode
 import json
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -28,13 +28,15 @@ from minimaskgit.measuring.networks import Seen, cached_reference, feature_names
 from minimaskgit.measuring.pictures import held_out, sample, through_tokenizer
 from minimaskgit.measuring.samplers import Sampler, autoregressive_sampler, diffusion_sampler, maskgit_sampler
 from minimaskgit.measuring.scores import fd, feature_scores
-from minimaskgit.runs.choices import check_steps, choose_labels
+from minimaskgit.runs.choices import SearchedConfig, check_steps, choose_labels
 from minimaskgit.runs.config import Positive, Samples, Seed
 from minimaskgit.runs.models import digest
 from minimaskgit.runs.run import Run
+from minimaskgit.runs.searched import read_searched
 from minimaskgit.training.judge import load_judge
 
 STEPS = (1, 2, 4, 8, 16, 32, 64)
+MODELS = ("tokenizer", "transformer", "critic", "autoregressive", "diffusion")
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,14 @@ def contestants(run: Run, options: Options) -> dict[str, tuple[int, Callable[[],
         check_steps(steps, tokens)
     settings = run.config.decoding
     found: dict[str, tuple[int, Callable[[], Sampler]]] = {}
-    for name in options.decoders or get_args(DecoderName):
+    able = [name for name in get_args(DecoderName) if name != "critic" or has(run, "critic")]
+    for name in options.decoders or able:
         for steps in options.steps or [T for T in STEPS if tokens >= T]:
             chosen = replace(settings, steps=steps, decoder=name)
             found[f"{name}, T = {steps}"] = steps, partial(maskgit_sampler, run, chosen)
+    for steps, policy in () if options.decoders else read_searched(run.folder).policies.items():
+        chosen = SearchedConfig(**vars(replace(settings, steps=steps)), policy=policy.policy)
+        found[f"searched, T = {steps}"] = steps, partial(maskgit_sampler, run, chosen)
     if has(run, "autoregressive"):
         found["autoregressive"] = tokens, partial(autoregressive_sampler, run)
     if has(run, "diffusion"):
@@ -116,7 +122,7 @@ def has(run: Run, stage: str) -> bool:
 
 def left_out(run: Run) -> list[str]:
     """The models that the run does not have."""
-    return [stage for stage in ("autoregressive", "diffusion") if not has(run, stage)]
+    return [stage for stage in ("critic", "autoregressive", "diffusion") if not has(run, stage)]
 
 
 def scores(seen: Seen, targets: Mapping[str, Seen]) -> dict[str, float]:
@@ -127,10 +133,12 @@ def scores(seen: Seen, targets: Mapping[str, Seen]) -> dict[str, float]:
 
 def facts_of(run: Run, options: Options) -> dict:
     """What a kept point depends on, beside its decoder, T and seed."""
-    models = [stage for stage in ("tokenizer", "transformer", "autoregressive", "diffusion") if has(run, stage)]
-    facts = {stage: digest(run.folder / stage) for stage in models}
+    models = [stage for stage in MODELS if has(run, stage)]
+    facts: dict = {stage: digest(run.folder / stage) for stage in models}
+    facts["policies"] = {str(T): asdict(found.policy) for T, found in read_searched(run.folder).policies.items()}
     decoding = {name: value for name, value in vars(run.config.decoding).items() if name not in ("steps", "decoder")}
-    return facts | {"samples": options.samples, "reference": options.reference, "decoding": decoding}
+    facts |= {"samples": options.samples, "reference": options.reference, "decoding": decoding}
+    return json.loads(json.dumps(facts))  # as it will be read
 
 
 def read(path: Path, facts: dict) -> dict:
