@@ -7,7 +7,7 @@ classes to pixels. No model's settings were chosen by these numbers: each uses t
 
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -60,7 +60,8 @@ class Settings:
     batches: tuple[int, ...] = (1, 64)  # batch sizes: images made at once
     repeats: int = 3  # timings per model and batch size, interleaved; the median counts
     shown: int = 10  # images in the picture
-    seed: int = 0
+    seed: int = 0  # of the first sample of each model
+    seeds: int = 3  # samples of each model, by which the verdicts tell a difference from chance
 
 
 def check(samples: int, folder: Path) -> None:
@@ -87,23 +88,25 @@ def showdown(run: Run, settings: Settings, decoding: DecodingConfig, folder: Pat
     target = cached_reference(run, network, "classifier", reference)
     metrics = [name for name in METRICS if name not in GLYPH_METRICS or run.config.data == "glyphs"]
 
-    def scores(pictures: Pictures, cas_from: Pictures) -> Scores:
+    def scores(pictures: Pictures, cas_from: Pictures, seed: int = settings.seed) -> Scores:
         found = feature_scores(metrics, look(run, network, pictures.images), target)
         found |= picture_scores(run, metrics, judge, pictures)
-        return found | {"cas": classification_accuracy_score(run, cas_from, second, settings.seed)}
+        return found | {"cas": classification_accuracy_score(run, cas_from, second, seed)}
 
     labels = choose_labels(run, None, settings.samples)
+    seeds = range(settings.seed, settings.seed + settings.seeds)
     rows, shown = [], {}
     for name, sampler in samplers.items():
         row = {"name": name, "passes": sampler.passes, "settings": sampler.settings}
         row |= {"parameters": sampler.parameters, "training_seconds": sampler.training_seconds, "batch": speed[name]}
         if name == "autoregressive, no cache":  # the same tokens from the same seed
-            row |= {"scores": rows[-1]["scores"]}
+            row |= {key: rows[-1][key] for key in ("scores", "by_seed")}
         else:
-            print(f"{name}: {settings.samples} samples")
-            made = sample(run, sampler.draw, labels, settings.seed)
-            row |= {"scores": scores(made, made)}
-            shown[name] = made.images[: settings.shown]
+            print(f"{name}: {settings.seeds} times {settings.samples} samples")
+            made = [sample(run, sampler.draw, labels, seed) for seed in seeds]
+            row |= {"by_seed": [scores(each, each, seed) for each, seed in zip(made, seeds)]}
+            row |= {"scores": mean(row["by_seed"])}
+            shown[name] = made[0].images[: settings.shown]
         rows.append(row)
     learned_from = training_pictures(run, settings.samples)
     real = scores(second, learned_from)
@@ -115,7 +118,7 @@ def showdown(run: Run, settings: Settings, decoding: DecodingConfig, folder: Pat
         "rows": rows,
         "real": real,
         "through_tokenizer": scores(*through),
-        "edits": edits(run, judge, decoding) if run.config.data == "glyphs" else None,
+        "edits": edits(run, judge, decoding, seeds) if run.config.data == "glyphs" else None,
         "machine": machine(run.device),
     }
     return result, draw(result, shown, same_classes(second, labels[: settings.shown]), folder)
@@ -143,21 +146,31 @@ def time_all(run: Run, samplers: dict[str, Sampler], settings: Settings) -> dict
             settings.repeats,
             run.device,
         )
-    medians = {key: statistics.median(taken) for key, taken in seconds.items()}
-    return {
-        name: {
-            str(batch): {"seconds": medians[name, batch], "images_per_second": batch / medians[name, batch]}
-            for batch in settings.batches
-        }
-        for name in samplers
-    }
+
+    def speed(taken: Sequence[float], batch: int) -> dict:
+        median = statistics.median(taken)
+        return {"seconds": median, "images_per_second": batch / median, "times": list(taken)}
+
+    return {name: {str(batch): speed(seconds[name, batch], batch) for batch in settings.batches} for name in samplers}
 
 
-def edits(run: Run, judge: Classifier, decoding: DecodingConfig) -> dict:
-    """Class edits by MaskGIT and its twin in two regions: one leaves the rim, the other the lowest row of tokens."""
+def mean(scores: Sequence[Scores]) -> Scores:
+    """The mean of each score."""
+    return {key: statistics.fmean(each[key] for each in scores) for key in scores[0]}
+
+
+def edits(run: Run, judge: Classifier, decoding: DecodingConfig, seeds: Sequence[int]) -> dict:
+    """Class edits by MaskGIT and its twin in two regions: one leaves the rim, the other the lowest row of tokens.
+
+    By region: the mean scores of each, and those of every seed.
+    """
     size, f = run.config.images.size, run.tokenizer().downsampling
     boxes = {"all but the rim": (f, f, size - f, size - f), "all but the lowest tokens": (0, 0, size, size - f)}
-    return {name: measure_class_edits(run, judge, EDITS, box=box, decoding=decoding) for name, box in boxes.items()}
+    found = {}
+    for name, box in boxes.items():
+        each = [measure_class_edits(run, judge, EDITS, seed, box, decoding) for seed in seeds]
+        found[name] = {model: mean([scores[model] for scores in each]) for model in each[0]} | {"by_seed": each}
+    return found
 
 
 def same_classes(pictures: Pictures, labels: Tensor) -> Tensor:
@@ -217,7 +230,7 @@ def table(result: dict) -> str:
     lines = [
         text_table([*heads, *columns.values()], rows),
         "",
-        f"{result['samples']} samples each, the classes in turn; seconds from classes to pixels;"
+        f"{samples(result)} each, the classes in turn; seconds from classes to pixels;"
         f" 'trained': seconds of all stages that it stands on",
         result["features"]["comparable"],
     ]
@@ -225,9 +238,16 @@ def table(result: dict) -> str:
         parts = (
             f"{name} asked class {score['asked_class']:.1%}, palette kept {score['kept_palette']:.1%}"
             for name, score in found.items()
+            if name != "by_seed"
         )
         lines.append(f"class edit, {region}: {'; '.join(parts)}")
     return "\n".join(lines)
+
+
+def samples(result: dict) -> str:
+    """How many samples the scores are of, in words."""
+    seeds = result.get("seeds", 1)  # earlier results are of one
+    return f"{result['samples']} samples" + (f", mean of {seeds} seeds," if seeds > 1 else "")
 
 
 def _scores(scores: Scores, columns: dict[str, str]) -> list[str]:
