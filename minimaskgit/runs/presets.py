@@ -40,7 +40,7 @@ def glyphs() -> Config:
         config,
         images=ImagesConfig(count=100_000),
         tokenizer_training=replace(config.tokenizer_training, steps=4000),
-        transformer_training=replace(config.transformer_training, steps=14_000, ema_decay=0.999),
+        transformer_training=replace(config.transformer_training, steps=14_000, ema_decay=0.999, class_dropout=0.1),
         report_every=200,
         picture_every=4000,
         save_every=1000,
