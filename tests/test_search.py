@@ -139,6 +139,7 @@ def test_wherever_the_search_goes_the_policy_can_decode_and_guides_only_late(x, 
 
 START = [Score(0.14, 0.70, 0.90)]
 WORSE = {"sure and dull": (0.25, 0.95, 0.55), "blurred, but near": (0.13, 0.50, 0.90), "all over": (0.3, 0.6, 0.97)}
+WORSE |= {"with strays": (0.14, 0.72, 0.90, 0.3)}
 BETTER = {"nearer": (0.10, 0.70, 0.90), "more precise": (0.14, 0.80, 0.90), "both": (0.10, 0.85, 0.85)}
 
 
