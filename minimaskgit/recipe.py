@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from minimaskgit import figures
 from minimaskgit.common import cli
+from minimaskgit.common.errors import UserError
 from minimaskgit.figures import differences
 from minimaskgit.measuring.recipe import Options, ablate_recipe, table
 from minimaskgit.measuring.recipe import differences as rows_of
@@ -19,6 +20,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     preset, _, config = starting_point(argv)
     options = checked(cli.parse(Options, "recipe", Options(preset, config=config), argv))
     check(options.config)
+    if options.config.seed != config.seed:
+        raise UserError(f"--seed {options.config.seed}: each model has a seed of its own; give --seeds")
+    if not options.seeds:
+        raise UserError("--seeds: expected one or more seeds")
     check_output_folder("--out", options.out)
     picture = options.out / "recipe.png"
     result = ablate_recipe(options, lambda result: figures.save_png(differences.draw(rows_of(result)), picture))

@@ -89,6 +89,11 @@ def test_an_unknown_change_is_refused_with_all_names(capsys, tmp_path):
     assert "ropes" in line and "transformer/rope" in line and not (tmp_path / "new").exists()
 
 
+def test_seeds_are_given_together(capsys):
+    assert "give --seeds" in error_line(capsys, recipe, "--seed", "3")
+    assert "one or more seeds" in error_line(capsys, recipe, "--seeds")
+
+
 def test_a_slower_step_means_fewer_steps(monkeypatch):
     costs = iter([1.0, 2.0] * measuring.ROUNDS)
     monkeypatch.setattr(measuring, "seconds_per_step", lambda *args, **options: {"transformer": next(costs)})

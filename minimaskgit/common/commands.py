@@ -100,6 +100,10 @@ COMMANDS = {
             "recipe --variants rope mask-beta --seeds 0 1 2",
             "recipe --share 0.25 --out runs/recipe-quick",
         ),
+        (
+            *("preset", "variants", "seeds", "share", "samples", "reference", "out", *IMAGES, *STEPS),
+            *("precision", "device"),
+        ),
     ),
     "bench": Command(
         "Measure the speed of decoding and of training on this machine.",

@@ -56,6 +56,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "cosine-codes": _codebook(l2_norm=True),
         "ema-codes": _codebook(ema=True),
         "perceptual-0": _tokenizer_training(perceptual_weight=0.0),
+        "perceptual-0.1": _tokenizer_training(perceptual_weight=0.1),
         "perceptual-1": _tokenizer_training(perceptual_weight=1.0),
         "adversary-off": _tokenizer_training(gan_weight=0.0),
         "adversary-half": _tokenizer_training(gan_start=0.5),
