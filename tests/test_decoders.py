@@ -21,8 +21,9 @@ from tiny import FixedLogits, generator, tiny_transformer
 from minimaskgit import compare, edit, evaluate, generate
 from minimaskgit.common.errors import UserError
 from minimaskgit.decoders import correction, counts, loop, orders, sampling
+from minimaskgit.decoders.critic import Critic
 from minimaskgit.decoders.loop import Decoder, View, run
-from minimaskgit.decoders.named import DecoderName
+from minimaskgit.decoders.named import DecoderName, decoder
 from minimaskgit.decoding import decode, decode_steps, mask_plan
 from minimaskgit.editing import edit_tokens
 from minimaskgit.runs.choices import chosen_decoder, decoding_loop
@@ -126,7 +127,8 @@ def test_a_start_outside_of_the_steps_is_refused(name, start_step):
 @given(canvas=known_regions, start_step=st.integers(0, 3), seed=seeds)
 def test_an_edit_with_any_decoder_keeps_what_is_outside_of_its_region(name, canvas, start_step, seed):
     region, tokens = canvas == MODEL.mask_id, canvas.clamp(max=K - 1)
-    decode_with = decoding_loop(DecodingConfig(decoder=name))
+    critic = Critic(MODEL.width, len(MODEL.blocks)) if name == "critic" else None
+    decode_with = decoding_loop(DecodingConfig(decoder=name), critic and decoder(name, cosine, 4.5, critic=critic))
     options = {"loop": decode_with, "steps": 4, "start_step": start_step, "generator": generator(seed)}
     edited = edit_tokens(MODEL, tokens, region, some_labels(tokens), **options)
     assert edited[~region].equal(tokens[~region]) and (edited < K).all()
@@ -337,6 +339,24 @@ def test_tokens_are_taken_back_as_often_as_remdm_says():
     }.items():
         found = rule(shown).float().mean(0)[: N - 2].numpy()
         assert np.abs(found - expected).max() < 4 * 0.5 / 4000**0.5
+
+
+@given(before=st.floats(0, 1), rise=st.floats(0, 1), sigma=st.floats(0, 1))
+def test_remdm_leaves_as_many_known_as_planned_however_many_it_takes_back(before, rise, sigma):
+    after = before + rise * (1 - before)
+    alphas = torch.tensor([before, after, sigma], dtype=torch.double)
+    taken, revealed = correction.remdm_probability(*alphas)
+    assert 0 <= taken <= sigma and -1e-9 <= revealed <= 1 + 1e-9
+    assert ((1 - taken) * before + revealed * (1 - before)).item() == pytest.approx(after, abs=1e-9)
+
+
+def test_a_critic_takes_back_the_most_doubted_of_which_it_is_sure():
+    doubt = torch.tensor([[5.0, 4.0, 3.0, -1.0, 9.0, 8.0]])
+    known = torch.tensor([[True, True, True, True, False, True]])
+    given_tokens = torch.tensor([[False, False, False, False, False, True]])
+    shown = view(torch.zeros(1, 6, K), known, step=0, given=given_tokens, doubt=doubt)  # r = 1/4, five free tokens
+    for part, sure, expected in ((0.6, 0.9, [0, 1]), (1.0, 0.9, [0, 1, 2]), (1.0, 0.97, [0, 1]), (0.1, 0.5, [])):
+        assert correction.doubted(part, sure)(shown)[0].nonzero().flatten().tolist() == expected
 
 
 def test_on_a_blank_or_complete_canvas_no_rule_divides_by_nothing():

@@ -18,9 +18,11 @@ from tiny import FixedLogits, generator
 from minimaskgit import compare, evaluate, export, generate, search
 from minimaskgit.common import cli
 from minimaskgit.decoders import loop
+from minimaskgit.decoders.correction import doubted
+from minimaskgit.decoders.critic import Critic
 from minimaskgit.decoders.loop import run
 from minimaskgit.decoders.named import decoder
-from minimaskgit.decoders.policy import Policy, decoder_of, papers_policy
+from minimaskgit.decoders.policy import SURE, Policy, decoder_of, papers_policy
 from minimaskgit.decoders.sampling import tempered
 from minimaskgit.decoding import mask_plan
 from minimaskgit.measuring import pictures
@@ -104,6 +106,16 @@ def test_each_step_has_its_own_guidance_and_its_own_sampling(monkeypatch):
         assert decoder_of(EARLY).sampling(logits, r).equal(tempered(temperature)(logits, r))
 
 
+def test_a_policy_takes_back_what_a_critic_doubts_and_cannot_without_one():
+    critic, policy = Critic(MODEL.width, len(MODEL.blocks)), replace(EARLY, doubted=0.5)
+    by_hand = replace(decoder_of(EARLY), correction=doubted(0.5, SURE), critic=critic)
+    walks = [run(each, MODEL, torch.arange(2), None, 3, generator(1)) for each in (decoder_of(policy, critic), by_hand)]
+    assert all(a.tokens.equal(b.tokens) for a, b in zip(*walks, strict=True))
+    assert decoder_of(EARLY, critic).critic is None  # which costs time
+    with pytest.raises(ValueError, match="needs a critic"):
+        decoder_of(policy)
+
+
 WRONG = {
     "for each step": {"choice": (1.0,)},
     "fall": {"masked": (0.3, 0.6, 0.0)},
@@ -112,6 +124,7 @@ WRONG = {
     "choice": {"choice": (math.nan, 0.0, 0.0)},
     "sampling": {"sampling": (1.0, 0.0, 1.0)},
     "guidance": {"guidance": (0.0, math.inf, 0.0)},
+    "doubted": {"doubted": 1.5},
 }
 
 
@@ -126,15 +139,15 @@ def test_a_policy_that_cannot_decode_says_what_is_wrong(reason):
 
 @given(steps=st.integers(1, 20), temperature=st.floats(0, 20))
 def test_the_search_starts_at_the_papers_policy(steps, temperature):
-    start = policy_at(torch.zeros(6), steps, DecodingConfig(temperature=temperature), 64)
+    start = policy_at(torch.zeros(7), steps, DecodingConfig(temperature=temperature), 64)
     assert start == papers_policy(steps, cosine, temperature, 64)
 
 
-@given(x=st.lists(st.floats(-20, 20), min_size=5, max_size=6), steps=st.integers(1, 20), name=schedule_names)
+@given(x=st.lists(st.floats(-20, 20), min_size=5, max_size=7), steps=st.integers(1, 20), name=schedule_names)
 def test_wherever_the_search_goes_the_policy_can_decode_and_guides_only_late(x, steps, name):
     policy = policy_at(torch.tensor(x), steps, DecodingConfig(schedule=name), 64)
-    assert policy.steps == steps and not any(policy.guidance[: steps // 2])
-    assert len(x) == 6 or not any(policy.guidance)
+    assert policy.steps == steps and not any(policy.guidance[: steps // 2]) and 0 <= policy.doubted <= 1
+    assert len(x) >= 6 or not any(policy.guidance)
 
 
 START = [Score(0.14, 0.70, 0.90)]
@@ -221,6 +234,7 @@ def test_a_stopped_search_goes_on_where_it_was_and_ends_the_same(copied, monkeyp
     resumed, count = capsys.readouterr().out, len(done)
     assert count == 2 * CHECKS + CANDIDATES
     (copied / "search/T2.json").unlink()
+    (copied / "decoding.json").unlink(missing_ok=True)  # an earlier policy would be checked too
     search.main(["--run", str(copied), *FEW])
     assert capsys.readouterr().out == resumed and len(done) == 2 * count
 
@@ -328,6 +342,7 @@ def test_numbers_that_cannot_decode_are_refused(searched, capsys):
 
 def test_a_policy_of_other_weights_is_refused_and_a_new_search_replaces_it(searched, capsys, monkeypatch):
     shutil.copy(searched / "autoregressive/model.safetensors", searched / "transformer/model.safetensors")
+    shutil.rmtree(searched / "critic")  # which is of those weights too
     assert "was searched with other weights" in error_line(capsys, generate, "--run", str(searched))
     monkeypatch.setattr(measuring, "measure", fewer_kept_is_better)
     search.main(["--run", str(searched), *FEW])

@@ -6,6 +6,7 @@
     sampling       0.9   0.9   0.9   ...     1     temperature of the distributions that tokens are drawn from
     guidance         0     0     0   ...   0.5
 
+and how much of what is known a critic may take back.
 The paper derives all of these from r = (t+1)/T; `papers_policy` has its values.
 """
 
@@ -14,11 +15,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from minimaskgit.decoders.correction import doubted
+from minimaskgit.decoders.critic import Critic
 from minimaskgit.decoders.loop import Decoder, View
 from minimaskgit.decoders.sampling import tempered
 from minimaskgit.decoding import gumbel_noise, num_to_mask
 from minimaskgit.schedules import Schedule
 
+SURE = 0.8  # how sure the critic must be
 LARGEST = 10_000.0  # of a temperature or a weight: more can overflow the logits
 
 
@@ -30,6 +34,7 @@ class Policy:
     choice: tuple[float, ...]
     sampling: tuple[float, ...]
     guidance: tuple[float, ...]
+    doubted: float = 0.0  # as `part` of correction.doubted; 0: no critic
 
     @property
     def steps(self) -> int:
@@ -44,12 +49,16 @@ class Policy:
         for name in ("choice", "guidance"):
             if not all(0 <= value <= LARGEST for value in getattr(self, name)):
                 raise ValueError(f"{name} {getattr(self, name)}: expected 0 to {LARGEST:g} in every step")
+        if not 0 <= self.doubted <= 1:
+            raise ValueError(f"doubted {self.doubted}: expected 0 to 1")
         if not all(0 < value <= LARGEST for value in self.sampling):
             raise ValueError(f"sampling {self.sampling}: expected more than 0, and at most {LARGEST:g}, in every step")
 
 
-def decoder_of(policy: Policy) -> Decoder:
-    """The decoder with these settings, for `loop.run` with T = policy.steps."""
+def decoder_of(policy: Policy, critic: Critic | None = None) -> Decoder:
+    """The decoder with these settings, for `loop.run` with T = policy.steps; ValueError if it lacks its critic."""
+    if policy.doubted and critic is None:
+        raise ValueError("this policy takes tokens back, which needs a critic")
 
     def at(values: tuple[float, ...], r: float) -> float:
         return values[round(r * policy.steps) - 1]
@@ -66,7 +75,9 @@ def decoder_of(policy: Policy) -> Decoder:
         order,
         counts,
         sampling=lambda logits, r: tempered(at(policy.sampling, r))(logits, r),
+        correction=doubted(policy.doubted, SURE) if policy.doubted else None,
         guidance=lambda r: at(policy.guidance, r),
+        critic=critic if policy.doubted else None,
     )
 
 

@@ -38,6 +38,7 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
+from minimaskgit.decoders.critic import Critic
 from minimaskgit.decoders.policy import LARGEST, Policy, decoder_of, papers_policy
 from minimaskgit.decoders.sampling import late_guidance
 from minimaskgit.measuring.evaluation import check_neighbours
@@ -124,7 +125,7 @@ def unbiased_fd(seen: Seen, reference: Seen) -> float:
 
 
 def policy_at(x: Tensor, steps: int, settings: DecodingConfig, num_tokens: int) -> Policy:
-    """The policy at x (5,), or (6,) with guidance: smooth functions of progress, a few numbers for any T.
+    """The policy at x (7,), or fewer: smooth functions of progress, a few numbers for any T.
 
     x = 0 is the paper's way with the run's temperatures. One unit of x makes a clear difference:
 
@@ -132,8 +133,9 @@ def policy_at(x: Tensor, steps: int, settings: DecodingConfig, num_tokens: int) 
     x[1], x[2]  choice temperature at r = 0 and r = 1
     x[3], x[4]  sampling temperature of the first and of the last step, exp(0.3 x)
     x[5]        guidance in the second half of the steps
+    x[6]        how much a critic may take back
     """
-    later, first, last, drawn_first, drawn_last, guided = (*x.tolist(), 0.0)[:6]
+    later, first, last, drawn_first, drawn_last, guided, taken = (*x.tolist(), *[0.0] * 7)[:7]
     gamma = SCHEDULES[settings.schedule]
     paper = papers_policy(steps, lambda r, n: gamma(r ** math.exp(0.6 * later), n), settings.temperature, num_tokens)
     unit = max(settings.temperature / 3, 0.5)
@@ -147,7 +149,8 @@ def policy_at(x: Tensor, steps: int, settings: DecodingConfig, num_tokens: int) 
             settings.sampling_temperature * math.exp(0.3 * (drawn_first * (1 - along) + drawn_last * along))
         )
         guidance.append(own(r) + (max(0.5 * guided, 0.0) if r > 0.5 else 0.0))
-    return replace(paper, choice=tuple(choice), sampling=tuple(sampling), guidance=tuple(guidance))
+    steps_own = {"choice": tuple(choice), "sampling": tuple(sampling), "guidance": tuple(guidance)}
+    return replace(paper, **steps_own, doubted=min(max(0.2 * taken, 0.0), 1.0))
 
 
 def candidates(centre: Tensor, spread: float, generator: torch.Generator) -> Tensor:
@@ -177,6 +180,7 @@ class Laboratory(NamedTuple):
     network: Network
     reference: Seen
     labels: Tensor  # (B,) of the images of one evaluation
+    critic: Critic | None  # if the run has one
 
 
 def laboratory(run: Run, options: Options) -> Laboratory:
@@ -185,18 +189,20 @@ def laboratory(run: Run, options: Options) -> Laboratory:
     pictures = training_pictures(run, options.reference)
     reference = look(run, network, through_tokenizer(run, pictures)[1])
     check_neighbours(("precision-recall",), None, min(options.samples, len(pictures.labels)))
-    return Laboratory(run, options, tokenizer, model, network, reference, choose_labels(run, None, options.samples))
+    critic = run.critic() if (run.folder / "critic" / "model.safetensors").exists() else None
+    labels = choose_labels(run, None, options.samples)
+    return Laboratory(run, options, tokenizer, model, network, reference, labels, critic)
 
 
 def start_of(lab: Laboratory, steps: int) -> Policy:
     """Where the search starts: x = 0."""
-    return policy_at(torch.zeros(6), steps, lab.run.config.decoding, lab.model.num_tokens)
+    return policy_at(torch.zeros(7), steps, lab.run.config.decoding, lab.model.num_tokens)
 
 
 def measure(lab: Laboratory, steps: int, policy: Policy | None, seed: int) -> Score:
     """Generate images with the policy, or the run's own decoder, and score them."""
     settings = replace(lab.run.config.decoding, steps=steps)
-    decoder = decoder_of(policy) if policy else None
+    decoder = decoder_of(policy, lab.critic) if policy else None
 
     def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
         return generate(lab.run, lab.tokenizer, lab.model, labels, settings, generator, decoder)[1]
@@ -221,7 +227,8 @@ class Memory:
     def __init__(self, lab: Laboratory, steps: int):
         self.lab, self.steps = lab, steps
         self.path = lab.run.folder / "search" / f"T{steps}.json"
-        folders = (lab.run.folder / name for name in ("transformer", "tokenizer", "judge/classifier"))
+        names = ["transformer", "tokenizer", "judge/classifier", *(["critic"] if lab.critic else [])]
+        folders = (lab.run.folder / name for name in names)
         named = {name: getattr(lab.options, name) for name in ("samples", "reference", "seed")}
         self.facts = named | {
             "models": [digest(folder) for folder in folders],
@@ -282,7 +289,10 @@ class Result(NamedTuple):
 def search(lab: Laboratory, steps: int, earlier: Policy | None = None) -> Result:
     """Search for a policy of T = `steps` steps, and compare it with the run's settings and with an earlier policy."""
     memory, settings, tokens = Memory(lab, steps), lab.run.config.decoding, lab.model.num_tokens
-    x = torch.zeros(6 if lab.run.config.transformer_training.class_dropout else 5, dtype=torch.double)
+    x = torch.zeros(7, dtype=torch.double)
+    usable = torch.ones_like(x)
+    usable[5] = lab.run.config.transformer_training.class_dropout > 0  # guidance needs a model that knows "no class"
+    usable[6] = lab.critic is not None
     policies = {"before": None} | ({"earlier": earlier} if earlier else {})
     with tqdm(desc=f"T = {steps}", unit="evaluation", dynamic_ncols=True, mininterval=interval()) as bar:
 
@@ -303,6 +313,7 @@ def search(lab: Laboratory, steps: int, earlier: Policy | None = None) -> Result
             points = candidates(
                 x, SPREAD * SHRINK**number, torch.Generator().manual_seed(seed_of(lab.options, steps, seed))
             )
+            points = points * usable
             tried = [policy_at(point, steps, settings, tokens) for point in points]
             values = [objective([score(policy, seed)], scores["before"]) for policy in tried]
             x = recombined(points, values)

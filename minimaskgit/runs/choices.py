@@ -111,7 +111,7 @@ def chosen_decoder(settings: DecodingConfig, run: Run | None = None) -> Decoder 
     run: the one whose transformer decodes; UserError if the settings ask for a critic and it has none.
     """
     if decoder_name(settings) == "searched":
-        return decoder_of(settings.policy)
+        return decoder_of(settings.policy, run.critic() if settings.policy.doubted and run else None)
     if not beyond_the_paper(settings):
         return None
     if settings.decoder == "critic" and run is None:
