@@ -39,8 +39,9 @@ def glyphs() -> Config:
     return replace(
         config,
         images=ImagesConfig(count=100_000),
-        tokenizer_training=replace(config.tokenizer_training, steps=4000),
-        transformer_training=replace(config.transformer_training, steps=14_000, ema_decay=0.999, class_dropout=0.1),
+        # With the demo's recipe as it was when these weights were trained.
+        tokenizer_training=replace(config.tokenizer_training, optimizer="adamw", perceptual_weight=0.1, steps=6000),
+        transformer_training=replace(config.transformer_training, steps=14_000, ema_decay=0.999),
         report_every=200,
         picture_every=4000,
         save_every=1000,
