@@ -27,8 +27,6 @@ from minimaskgit.decoders.sampling import tempered
 from minimaskgit.decoding import mask_plan
 from minimaskgit.measuring import pictures
 from minimaskgit.measuring import search as measuring
-from minimaskgit.measuring.networks import Seen
-from minimaskgit.measuring.scores import fd
 from minimaskgit.measuring.search import CANDIDATES, CHECKS, Score, candidates, objective, policy_at, recombined
 from minimaskgit.runs.config import DecodingConfig
 from minimaskgit.runs.searched import Found, write_searched
@@ -160,13 +158,6 @@ BETTER = {"nearer": (0.10, 0.70, 0.90), "more precise": (0.14, 0.80, 0.90), "bot
 def test_neither_sure_and_dull_nor_scattered_images_win(kind):
     assert objective(START, START) == pytest.approx(1)
     assert (objective([Score(*(WORSE | BETTER)[kind])], START) < 1) == (kind in BETTER)
-
-
-def test_unbiased_fd_is_nearer_to_that_of_many_images():
-    draws = torch.randn(40_000, 16, generator=generator(0))
-    reference, many, few = (Seen(part, part) for part in (draws[:20_000], draws[20_000:] + 0.1, draws[-200:] + 0.1))
-    true = fd(many, reference)
-    assert abs(measuring.unbiased_fd(few, reference) - true) < abs(fd(few, reference) - true) / 2
 
 
 @given(seed=seeds)
