@@ -9,6 +9,7 @@ from minimaskgit import figures
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.figures import differences
+from minimaskgit.measuring.evaluation import check_neighbours
 from minimaskgit.measuring.recipe import Options, ablate_recipe, table
 from minimaskgit.measuring.recipe import differences as rows_of
 from minimaskgit.runs.checks import check, check_output_folder, checked
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check(options.config)
     if options.config.seed != config.seed:
         raise UserError(f"--seed {options.config.seed}: each model has a seed of its own; give --seeds")
+    check_neighbours(("precision-recall",), None, min(options.samples, options.reference))
     if not options.seeds:
         raise UserError("--seeds: expected one or more seeds")
     check_output_folder("--out", options.out)

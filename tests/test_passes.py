@@ -87,3 +87,4 @@ def test_points_are_kept_and_measured_anew_for_other_models(run, tmp_path, monke
 def test_more_steps_than_tokens_are_refused(run, capsys):
     assert "expected 1 to 64" in error_line(capsys, passes, "--run", str(run), "--steps", "65")
     assert "one or more seeds" in error_line(capsys, passes, "--run", str(run), "--seeds")
+    assert "3 neighbours of 3 images" in error_line(capsys, passes, "--run", str(run), *FEW, "--samples", "3")

@@ -92,6 +92,7 @@ def test_an_unknown_change_is_refused_with_all_names(capsys, tmp_path):
 def test_seeds_are_given_together(capsys):
     assert "give --seeds" in error_line(capsys, recipe, "--seed", "3")
     assert "one or more seeds" in error_line(capsys, recipe, "--seeds")
+    assert "3 neighbours of 3 images" in error_line(capsys, recipe, "--samples", "3")
 
 
 def test_a_slower_step_means_fewer_steps(monkeypatch):

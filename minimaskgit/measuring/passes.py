@@ -23,6 +23,7 @@ from minimaskgit.common.machine import machine
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
 from minimaskgit.decoders.named import DecoderName
+from minimaskgit.measuring.evaluation import check_neighbours
 from minimaskgit.measuring.intervals import half_width
 from minimaskgit.measuring.networks import Seen, cached_reference, feature_names, judge_network, look
 from minimaskgit.measuring.pictures import held_out, sample, through_tokenizer
@@ -58,8 +59,9 @@ class Options:
 def measure_passes(run: Run, options: Options, folder: Path) -> dict:
     """Measure every point that is not there yet; return the contents of passes.json."""
     everyone = contestants(run, options)
-    network = judge_network(load_judge(run))
     reference, second = held_out(run, options.reference, options.samples)
+    check_neighbours(("precision-recall",), None, min(options.samples, len(reference.labels), len(second.labels)))
+    network = judge_network(load_judge(run))
     targets = {
         "fd": cached_reference(run, network, "classifier", reference),
         "fd_tokens": look(run, network, through_tokenizer(run, reference)[1]),
