@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check(options.config)
     if options.config.seed != config.seed:
         raise UserError(f"--seed {options.config.seed}: each model has a seed of its own; give --seeds")
-    check_neighbours(("precision-recall",), None, min(options.samples, options.reference))
+    check_neighbours(("precision-recall",), None, min(options.samples, options.reference), options=False)
     if not options.seeds:
         raise UserError("--seeds: expected one or more seeds")
     check_output_folder("--out", options.out)

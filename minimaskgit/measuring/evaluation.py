@@ -162,14 +162,17 @@ def check_options(run: Run, options: Options) -> tuple[str, ...]:
     return metrics
 
 
-def check_neighbours(metrics: Sequence[str], k: int | None, count: int) -> None:
-    """Raise UserError unless each of `count` images has as many neighbours as the metrics need."""
+def check_neighbours(metrics: Sequence[str], k: int | None, count: int, options: bool = True) -> None:
+    """Raise UserError unless each of `count` images has as many neighbours as the metrics need.
+
+    options: whether the command has --metrics and --k.
+    """
     for name, published in NEIGHBOURS.items():
         wanted = published if k is None else k
         if name in metrics and not 1 <= wanted < count:
             raise UserError(
-                f"--metrics {name}: {wanted} neighbours of {count} images; expected 1 to {count - 1}:"
-                " a smaller --k, or more --samples and --reference"
+                f"{'--metrics ' if options else ''}{name}: {wanted} neighbours of {count} images; expected 1 to"
+                f" {count - 1}: {'a smaller --k, or ' if options else ''}more --samples and --reference"
             )
 
 

@@ -60,7 +60,9 @@ def measure_passes(run: Run, options: Options, folder: Path) -> dict:
     """Measure every point that is not there yet; return the contents of passes.json."""
     everyone = contestants(run, options)
     reference, second = held_out(run, options.reference, options.samples)
-    check_neighbours(("precision-recall",), None, min(options.samples, len(reference.labels), len(second.labels)))
+    check_neighbours(
+        ("precision-recall",), None, min(options.samples, len(reference.labels), len(second.labels)), options=False
+    )
     network = judge_network(load_judge(run))
     targets = {
         "fd": cached_reference(run, network, "classifier", reference),

@@ -87,7 +87,7 @@ def check_options(run: Run, options: Options) -> None:
     least = 2 * len(run.label_names)
     if options.samples < least:
         raise UserError(f"--samples {options.samples}: expected {least} or more, two for each of {least // 2} classes")
-    check_neighbours(("precision-recall",), None, min(options.samples, options.reference))
+    check_neighbours(("precision-recall",), None, min(options.samples, options.reference), options=False)
 
 
 # --- The objective ---
@@ -181,7 +181,7 @@ def laboratory(run: Run, options: Options) -> Laboratory:
     tokenizer, model, network = run.tokenizer(), run.transformer(), judge_network(load_judge(run))
     pictures = training_pictures(run, options.reference)
     reference = look(run, network, through_tokenizer(run, pictures)[1])
-    check_neighbours(("precision-recall",), None, min(options.samples, len(pictures.labels)))
+    check_neighbours(("precision-recall",), None, min(options.samples, len(pictures.labels)), options=False)
     critic = run.critic() if (run.folder / "critic" / "model.safetensors").exists() else None
     labels = choose_labels(run, None, options.samples)
     return Laboratory(run, options, tokenizer, model, network, reference, labels, critic)
