@@ -70,7 +70,9 @@ def fill(panel: Axes, curves: Mapping[str, Sequence[Mapping]], score: str, floor
         color=MUTED, fontsize=9.5,
     )  # fmt: skip
     ticks = sorted({point["passes"] for points in curves.values() for point in points})
-    panel.set(xscale="log", yscale="log", xlabel="passes of the main network per image")
+    means = [floor, *(point[score]["mean"] for points in curves.values() for point in points)]
+    limits = (min(means) / 1.6, max(means) * 1.6)  # the bars of few seeds may be longer than the axis
+    panel.set(xscale="log", yscale="log", ylim=limits, xlabel="passes of the main network per image")
     panel.set_xticks(ticks, ticks)
     panel.xaxis.set_minor_locator(NullLocator())
     panel.yaxis.set_major_formatter("{x:g}")
