@@ -28,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("--seeds: expected one or more seeds")
     check_output_folder("--out", options.out)
     picture = options.out / "recipe.png"
-    result = ablate_recipe(options, lambda result: figures.save_png(differences.draw(rows_of(result)), picture))
+    report = lambda result: figures.save_png(differences.draw(rows_of(result)), picture)
+    result = ablate_recipe(options, report)
+    report(result)
     print(table(result))
     print("look at:")
     for path in (picture, options.out / "recipe.json"):

@@ -77,6 +77,19 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 
+def read_kept(path: Path, advice: str) -> dict[str, Any]:
+    """The results that an earlier call kept in a JSON file, {} if there are none; UserError if it is damaged.
+
+    advice: what deleting it leads to.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); delete it to {advice}") from None
+
+
 def _finite(content: Any) -> Any:
     if isinstance(content, Mapping):
         return {key: _finite(value) for key, value in content.items()}

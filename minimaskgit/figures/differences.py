@@ -28,8 +28,7 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> Image.Image:
         ours = sorted(ours, key=lambda row: -row["difference"])
         panel.axvline(0, color=INK, linewidth=1)
         for place, row in enumerate(ours):
-            told = row["interval"] is not None and abs(row["difference"]) > row["interval"]
-            colour = (MASKGIT if row["difference"] < 0 else AUTOREGRESSIVE) if told else MUTED
+            colour = {"better": MASKGIT, "worse": AUTOREGRESSIVE}.get(row["verdict"], MUTED)
             panel.errorbar(row["difference"], place, xerr=row["interval"] or 0, fmt="o", color=colour, capsize=3)
         panel.set_yticks(range(len(ours)), [row["name"] for row in ours])
         panel.set_title(stage, loc="left", weight="bold", color=INK, fontsize=12)

@@ -14,14 +14,13 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from minimaskgit.common.errors import UserError
-from minimaskgit.common.files import write_json
+from minimaskgit.common.files import read_kept, write_json
 from minimaskgit.common.machine import machine
 from minimaskgit.decoders.named import UNUSED
 from minimaskgit.masking import mask_counts, masked_cross_entropy, random_mask
@@ -41,6 +40,7 @@ from minimaskgit.training.session import finished, start_session
 from minimaskgit.training.transformer import train_transformer
 from minimaskgit.transformer import Transformer
 
+AGAIN = "measure or train again"
 FRACTIONS = (0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0)  # fractions masked, at which the likelihood is measured
 
 
@@ -108,7 +108,7 @@ def record_training(run: Run, name: str, options: Options) -> None:
         "shape": asdict(config.transformer),
         "tokenizer": digest(run.folder / "tokenizer"),
     }
-    facts, recorded = json.loads(json.dumps(facts)), _read(folder / "training.json")
+    facts, recorded = json.loads(json.dumps(facts)), read_kept(folder / "training.json", AGAIN)
     for key in facts if recorded else ():
         if recorded.get(key) != facts[key]:
             raise UserError(
@@ -156,7 +156,7 @@ def measure(run: Run, name: str, options: Options, yardstick: Yardstick, bar: tq
         **same_for_all(decoding_of(run, options)),
         "models": [digest(path) for path in (folder, run.folder / "tokenizer", run.folder / "judge/classifier")],
     }
-    kept = _read(folder / "points.json")
+    kept = read_kept(folder / "points.json", AGAIN)
     if kept.get("measured_with") != facts:
         kept = {"measured_with": facts, "by_steps": {}}
     if "likelihood" not in kept:
@@ -238,15 +238,3 @@ def nll(run: Run, model: Transformer, yardstick: Yardstick, masks: Tensor) -> fl
             logits = model(tokens.masked_fill(masked, model.mask_id), labels)
         total += masked_cross_entropy(logits, tokens, masked).item() * masked.sum().item()
     return total / masks.sum().item()
-
-
-# --- Files ---
-
-
-def _read(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to measure or train again") from None

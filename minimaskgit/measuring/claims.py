@@ -2,11 +2,12 @@
 
 import json
 import math
-import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from minimaskgit.measuring.intervals import half_width
+from minimaskgit.measuring.intervals import side
+
+VERDICTS = {-1: "does not hold here", 0: "cannot be told", 1: "holds"}  # from the worst to the best
 
 
 def claims(result: dict) -> list[dict[str, str]]:
@@ -105,16 +106,13 @@ def claims(result: dict) -> list[dict[str, str]]:
 
 
 def verdict(gains: Sequence[float]) -> str:
-    """Whether gains are above zero, below it, or neither beyond chance, by the 95 % interval of their mean."""
-    room = half_width(gains)
-    if room is None or abs(statistics.fmean(gains)) <= room:
-        return "cannot be told"
-    return "holds" if statistics.fmean(gains) > 0 else "does not hold here"
+    """Whether gains are above zero, below it, or neither beyond chance."""
+    return VERDICTS[side(gains)]
 
 
 def all_of(verdicts: Iterable[str]) -> str:
     """The verdict on several claims at once: the worst of them."""
-    return min(verdicts, key=("does not hold here", "cannot be told", "holds").index)
+    return min(verdicts, key=list(VERDICTS.values()).index)
 
 
 def _minus(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:

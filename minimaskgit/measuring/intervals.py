@@ -11,3 +11,11 @@ def half_width(values: Sequence[float]) -> float | None:
     if len(values) < 2:
         return None
     return float(student.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+
+
+def side(values: Sequence[float]) -> int:
+    """The side of zero on which the mean is beyond chance, -1 or 1; 0 if its 95 % interval contains zero."""
+    mean, room = statistics.fmean(values), half_width(values)
+    if room is None or abs(mean) <= room:
+        return 0
+    return 1 if mean > 0 else -1

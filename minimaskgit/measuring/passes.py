@@ -17,8 +17,7 @@ from typing import get_args
 
 from tqdm.auto import tqdm
 
-from minimaskgit.common.errors import UserError
-from minimaskgit.common.files import write_json
+from minimaskgit.common.files import read_kept, write_json
 from minimaskgit.common.machine import machine
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
@@ -147,15 +146,8 @@ def facts_of(run: Run, options: Options) -> dict:
 
 def read(path: Path, facts: dict) -> dict:
     """The points of an earlier call with the same models and settings."""
-    try:
-        kept = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        kept = {}
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to measure again") from None
-    if kept.get("measured_with") == facts:
-        return {"measured_with": facts, "points": kept["points"]}
-    return {"measured_with": facts, "points": {}}
+    kept = read_kept(path, "measure again")
+    return {"measured_with": facts, "points": kept["points"] if kept.get("measured_with") == facts else {}}
 
 
 def curves(result: Mapping) -> dict[str, list[dict]]:

@@ -19,11 +19,12 @@ from typing import Annotated, Any
 import torch
 import tyro
 
+from minimaskgit.classifier import Classifier
 from minimaskgit.common.errors import UserError
-from minimaskgit.common.files import write_json
+from minimaskgit.common.files import read_kept, write_json
 from minimaskgit.common.machine import machine
 from minimaskgit.common.tables import text_table
-from minimaskgit.measuring.intervals import half_width
+from minimaskgit.measuring.intervals import half_width, side
 from minimaskgit.measuring.networks import judge_network, look
 from minimaskgit.measuring.pictures import Pictures, sample, through_tokenizer
 from minimaskgit.measuring.samplers import autoregressive_sampler, maskgit_sampler
@@ -66,7 +67,7 @@ def ablate_recipe(options: Options, report: Callable[[dict], None]) -> dict:
         for seed in options.seeds
         for name, changes in {BASE: {}, **variants}.items()
     ]
-    results = read(options.out)
+    results = {"costs": {}, "models": {}} | read_kept(options.out / "recipe.json", "measure again")
     settings = json.loads(json.dumps(asdict(replace(base, seed=0))))
     if results.setdefault("base", settings) != settings:
         raise UserError(
@@ -90,18 +91,8 @@ def ablate_recipe(options: Options, report: Callable[[dict], None]) -> dict:
             results["models"][key] = {"facts": facts, "steps": steps, "scores": scores}
             results["machine"] = machine(run.device)
             write_json(options.out / "recipe.json", results)
-        report(results)
+            report(results)
     return results
-
-
-def read(folder: Path) -> dict:
-    """What recipe.json holds already."""
-    try:
-        return json.loads((folder / "recipe.json").read_text("utf-8"))
-    except FileNotFoundError:
-        return {"costs": {}, "models": {}}
-    except ValueError as error:
-        raise UserError(f"{folder / 'recipe.json'} is damaged ({error}); delete it to measure again") from None
 
 
 # --- Training at equal time ---
@@ -151,7 +142,7 @@ def fresh(run: Run, options: Options) -> tuple[Pictures, Pictures]:
     return Pictures(*data.batch(first)), Pictures(*data.batch(second))
 
 
-def judged(run: Run, options: Options):
+def judged(options: Options) -> Classifier:
     """The judge that measures all models: that of the base with the first seed."""
     return load_judge(open_run(options.out / "tokenizer" / f"{BASE}-{options.seeds[0]}", options.device))
 
@@ -159,14 +150,14 @@ def judged(run: Run, options: Options):
 def tokenizer_quality(run: Run, options: Options) -> Scores:
     """FD of reconstructions from other real images, PSNR, SSIM and use of the codebook."""
     reference, second = fresh(run, options)
-    network = judge_network(judged(run, options))
+    network = judge_network(judged(options))
     return tokenizer_scores(run, network, look(run, network, reference.images), second)
 
 
 def samples_quality(run: Run, options: Options, masked: bool) -> Scores:
     """FD, precision, recall and class accuracy of generated images, against reconstructions of real ones."""
     reference, _ = fresh(run, options)
-    judge = judged(run, options)
+    judge = judged(options)
     network = judge_network(judge)
     sampler = maskgit_sampler(run, run.config.decoding) if masked else autoregressive_sampler(run)
     pictures = sample(run, sampler.draw, choose_labels(run, None, options.samples), seed=0, quiet=True)
@@ -184,6 +175,8 @@ MEASURES = {
 
 # --- Results ---
 
+VERDICTS = {-1: "better", 0: "cannot be told", 1: "worse"}  # by the side of zero on which the differences are
+
 
 def differences(results: Mapping[str, Any]) -> list[dict]:
     """Each variant's scores, and its mean FD minus the base's with the same seed, with its 95 % interval."""
@@ -200,17 +193,9 @@ def differences(results: Mapping[str, Any]) -> list[dict]:
         scores = {key: [model["scores"][key] for model in models.values()] for key in models[min(models)]["scores"]}
         steps = round(statistics.mean(model["steps"] for model in models.values()))
         row = {"stage": stage, "name": name, "seeds": sorted(models), "steps": steps, "scores": scores}
-        rows.append(row | {"difference": statistics.mean(gaps), "interval": half_width(gaps)})
+        row |= {"difference": statistics.mean(gaps), "interval": half_width(gaps)}
+        rows.append(row | {"verdict": VERDICTS[side(gaps)]})
     return rows
-
-
-def verdict(row: Mapping[str, Any]) -> str:
-    """Whether a variant beats the base."""
-    if row["name"] == BASE:
-        return ""
-    if row["interval"] is None or abs(row["difference"]) <= row["interval"]:
-        return "cannot be told"
-    return "better" if row["difference"] < 0 else "worse"
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -223,16 +208,17 @@ def table(results: Mapping[str, Any]) -> str:
         cells = [
             [row["name"], len(row["seeds"]), row["steps"]]
             + [f"{statistics.mean(row['scores'][key]):.4g}" for key in keys]
-            + [
-                "" if row["name"] == BASE else f"{row['difference']:+.3f}",
-                "" if row["name"] == BASE or row["interval"] is None else f"± {row['interval']:.3f}",
-                verdict(row),
-            ]
+            + ([] if row["name"] == BASE else [f"{row['difference']:+.3f}", spread(row["interval"]), row["verdict"]])
             for row in ours
         ]
         heads = [stage, "seeds", "steps", *(NAMES[key] for key in keys), "FD - base's", "95 %", "verdict"]
         lines += [text_table(heads, cells), ""]
     return "\n".join(lines)
+
+
+def spread(interval: float | None) -> str:
+    """Half an interval as text; nothing for a single seed."""
+    return "" if interval is None else f"± {interval:.3f}"
 
 
 NAMES = {

@@ -10,9 +10,9 @@ The objective is 1 for the run's own settings, and lower is better:
     misses = sqrt(((1 - precision)^2 + (1 - recall)^2 + strays^2) / 3)
 
 strays is the fraction of glyphs that have some, and 0 for other data. Neither half can win alone. Surer decoding raises
-precision, but its dull pictures cost recall, which the misses count just as much, and FD. The reference are training
-images that went through the tokenizer, so that all of this measures the transformer's decoding; held-out images and the
-seeds of `evaluate` stay unseen, for an honest judgement later.
+precision, but its dull pictures cost recall, which the misses count just as much, and FD. The reference consists of
+training images that went through the tokenizer, so that all of this measures the transformer's decoding; held-out
+images and the seeds of `evaluate` stay unseen, for an honest judgement later.
 
 The FD of so few images is mostly the bias of a small sample, the same for all policies. That is welcome: the FD without
 it is close to zero here, and a ratio of such numbers would be chance.
@@ -38,7 +38,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from minimaskgit.common.errors import UserError
-from minimaskgit.common.files import write_json
+from minimaskgit.common.files import read_kept, write_json
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
 from minimaskgit.decoders.critic import Critic
@@ -229,7 +229,7 @@ class Memory:
             "scores": Score._fields,
         }
         self.facts = json.loads(json.dumps(self.facts))  # as it will be read
-        kept = read_json(self.path)
+        kept = read_kept(self.path, "search from the beginning")
         self.evaluations = kept["evaluations"] if kept.get("facts") == self.facts else {}
         if kept and not self.evaluations:
             print(
@@ -250,15 +250,6 @@ class Memory:
         """How many generations fit into the time, by the evaluations so far, when so many policies are checked."""
         mean = fmean(evaluation["seconds"] for evaluation in self.evaluations.values())
         return min(max(int((60 * minutes / mean - checked * CHECKS) / CANDIDATES), 1), GENERATIONS)
-
-
-def read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to search from the beginning") from None
 
 
 # --- The search ---
