@@ -24,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.config.seed != config.seed:
         raise UserError(f"--seed {options.config.seed}: each model has a seed of its own; give --seeds")
     check_neighbours(("precision-recall",), None, min(options.samples, options.reference), options=False)
+    if options.config.images.count is None:
+        raise UserError("--images.count: expected a number, so that some images are left to measure with")
     if not options.seeds:
         raise UserError("--seeds: expected one or more seeds")
     check_output_folder("--out", options.out)

@@ -264,6 +264,15 @@ def test_edits_and_the_race_decode_with_a_critic(run_folder, tmp_path):
     assert (tmp_path / "x.png").exists() and (tmp_path / "race/compare.json").exists()
 
 
+def test_a_critic_learns_with_the_mask_ratios_that_only_training_has(home, tmp_path):
+    folder = shutil.copytree(home, tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config["transformer_training"]["schedule"] = "beta"
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    stage(folder)
+    assert (folder / "critic/model.safetensors").exists()
+
+
 def test_a_critic_needs_a_transformer(home, tmp_path, capsys):
     folder = shutil.copytree(home, tmp_path / "run", ignore=shutil.ignore_patterns("transformer"))
     printed = error_line(capsys, train, "--out", str(folder), "--resume", "--stage", "critic")

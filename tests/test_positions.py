@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
+from command_line import error_line
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import codes
 from tiny import generator, tiny_transformer
 
-from minimaskgit import autoregressive
+from minimaskgit import autoregressive, train
 from minimaskgit.positions import QueryKey, grid_angles, rotate
 
 K, N, SIDE, D = 11, 9, 3, 8
@@ -92,3 +93,12 @@ def test_a_masked_model_that_counts_masks_reads_their_number_and_a_causal_one_ha
         model.masks.weight[N] += 1
     assert not model(tokens, labels).allclose(before)
     assert tiny_transformer(count_masks=True, causal=True).masks is None
+
+
+def test_settings_that_rotations_or_the_codebook_cannot_have_are_refused_before_training(capsys, tmp_path):
+    out = ("--out", str(tmp_path / "run"))
+    heads = ("--transformer.rope", "--transformer.heads", "64")
+    assert "2 channels for each of --transformer.heads 64" in error_line(capsys, train, *out, *heads)
+    both = ("--tokenizer.linear", "--tokenizer.ema")
+    assert "expected one of them" in error_line(capsys, train, *out, *both)
+    assert not (tmp_path / "run").exists()

@@ -93,6 +93,7 @@ def test_seeds_are_given_together(capsys):
     assert "give --seeds" in error_line(capsys, recipe, "--seed", "3")
     assert "one or more seeds" in error_line(capsys, recipe, "--seeds")
     assert "3 neighbours of 3 images" in error_line(capsys, recipe, "--samples", "3")
+    assert "--images.count: expected a number" in error_line(capsys, recipe, "--preset", "full")
 
 
 def test_a_slower_step_means_fewer_steps(monkeypatch):

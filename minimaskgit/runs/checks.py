@@ -72,6 +72,13 @@ def check(config: Config) -> None:
             f"--transformer.width {config.transformer.width} is not a multiple of"
             f" --transformer.heads {config.transformer.heads}"
         )
+    if config.transformer.rope and (channels := config.transformer.width // config.transformer.heads) % 4:
+        raise UserError(
+            f"--transformer.rope: {channels} channels for each of --transformer.heads {config.transformer.heads};"
+            " expected a multiple of 4, which fewer heads have"
+        )
+    if config.tokenizer.linear and config.tokenizer.ema:
+        raise UserError("--tokenizer.linear and --tokenizer.ema: expected one of them, as each moves the codes alone")
 
 
 def _check_limits(config: Config) -> None:

@@ -14,7 +14,7 @@ from minimaskgit.decoders.critic import Critic, critic_loss, with_features
 from minimaskgit.decoding import sample_categorical
 from minimaskgit.masking import draw_masks
 from minimaskgit.runs.models import load_model
-from minimaskgit.schedules import SCHEDULES, Schedule
+from minimaskgit.schedules import RATIOS, Schedule
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.optimizers import cosine_decay, set_learning_rate
 from minimaskgit.training.session import Session, finish, finished
@@ -36,7 +36,7 @@ def train_critic(session: Session) -> Critic:
     torch.manual_seed(seed)
     model = Critic(transformer.width, len(transformer.blocks)).to(session.device)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=0.01)
-    schedule = SCHEDULES[session.config.transformer_training.schedule]
+    schedule = RATIOS[session.config.transformer_training.schedule]
     batch = partial(session.numbers, len(tokens), settings.batch_size)
 
     def step(step: int) -> dict[str, Tensor]:

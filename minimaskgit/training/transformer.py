@@ -66,9 +66,9 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
         """The loss of one micro-batch, weighted so that the mean over micro-batches is that of the whole batch."""
         if causal:
             return autoregressive.next_token_loss(trained, x[rows], y[rows], settings.label_smoothing)
-        # Equation 1 is a mean over masked tokens, and some micro-batches have more of them than others.
         if settings.loss_mean == "images":
             return mean_of_images(trained, model.mask_id, x[rows], y[rows], masks[rows], settings.label_smoothing)
+        # Equation 1 is a mean over masked tokens, and some micro-batches have more of them than others.
         share = masks[rows].sum() * (len(masks) / len(masks[rows])) / masks.sum()
         return share * mvtm_loss(trained, x[rows], y[rows], masks[rows], settings.label_smoothing)
 
