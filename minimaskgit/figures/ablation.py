@@ -14,11 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, PercentFormatter
 from PIL import Image
 
-from minimaskgit.figures.plots import rendered
-from minimaskgit.figures.style import AUTOREGRESSIVE, INK, MASKGIT, MUTED, OTHERS, PAPER, TRACK
+from minimaskgit.figures.plots import floor_line, plain, rendered
+from minimaskgit.figures.style import AUTOREGRESSIVE, BLACK, GREEN, GREY, INK, MASKGIT, MUTED, ORANGE, PAPER, PINK, SKY
 from minimaskgit.schedules import SCHEDULES
 
-GREEN, PINK, ORANGE, SKY, GREY, BLACK = OTHERS
 STYLES = {  # colour, line, marker
     "exponential": (SKY, "-", "v"),
     "cubic": (GREEN, "-", "^"),
@@ -43,9 +42,7 @@ def draw(result: dict) -> Image.Image:
     bert = any(row["schedule"] == "bert" for row in result["rows"])
     titles = ("The schedules", "What they draw", "Why BERT's 15 % fails" if bert else "What they know")
     for panel, title, fill in zip(panels, titles, (gammas, qualities, likelihoods)):
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(color=TRACK)
-        panel.set_axisbelow(True)
+        plain(panel)
         panel.set_title(title, loc="left", weight="bold", color=INK, fontsize=12)
         fill(panel, result)
     figure.suptitle(
@@ -93,9 +90,7 @@ def qualities(panel: Axes, result: dict) -> None:
         ring = {"markersize": 13, "markerfacecolor": "none", "markeredgecolor": style["color"], "zorder": 4}
         panel.plot(row["best"]["steps"], row["best"]["fd"], marker="o", markeredgewidth=1.6, **ring)
     floor, steps = result["real"]["fd"], result["decoding"]["steps"]
-    panel.axhline(floor, color=MUTED, linewidth=1)
-    note = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "color": MUTED, "fontsize": 9.5}
-    panel.annotate("real images through the tokenizer", (0.01, floor), (0, 4), **note)
+    floor_line(panel, floor, "real images through the tokenizer")
     panel.set(xscale="log", yscale="log", xlabel="decoding steps T (ring: the best)", ylabel="Frechet distance (FD)")
     panel.set_xticks(steps, steps)
     panel.xaxis.set_minor_locator(NullLocator())

@@ -7,8 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from minimaskgit.figures.plots import rendered
-from minimaskgit.figures.style import AUTOREGRESSIVE, INK, MASKGIT, MUTED, PAPER, TRACK
+from minimaskgit.figures.plots import plain, rendered
+from minimaskgit.figures.style import AUTOREGRESSIVE, INK, MASKGIT, MUTED, PAPER
 
 
 def draw(rows: Sequence[Mapping[str, Any]]) -> Image.Image:
@@ -33,9 +33,8 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> Image.Image:
         panel.set_yticks(range(len(ours)), [row["name"] for row in ours])
         panel.set_title(stage, loc="left", weight="bold", color=INK, fontsize=12)
         panel.set_xlabel("FD minus the base's (left is better), 95 % interval")
-        panel.spines[["top", "right", "left"]].set_visible(False)
-        panel.grid(axis="x", color=TRACK)
-        panel.set_axisbelow(True)
+        plain(panel, "x")
+        panel.spines["left"].set_visible(False)
     return rendered(figure)
 
 

@@ -8,10 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 from PIL import Image
 
-from minimaskgit.figures.plots import rendered
-from minimaskgit.figures.style import AUTOREGRESSIVE, INK, MASKGIT, MUTED, OTHERS, PAPER, TRACK
+from minimaskgit.figures.plots import floor_line, plain, rendered
+from minimaskgit.figures.style import AUTOREGRESSIVE, BLACK, GREEN, GREY, INK, MASKGIT, MUTED, ORANGE, PAPER, PINK, SKY
 
-GREEN, PINK, ORANGE, SKY, GREY, BLACK = OTHERS
 STYLES = {  # colour, line, marker: colour by what the decoder changes
     "maskgit": (MASKGIT, "-", "o"),
     "searched": (BLACK, "-", "*"),
@@ -64,11 +63,7 @@ def fill(panel: Axes, curves: Mapping[str, Sequence[Mapping]], score: str, floor
             color=colour, linestyle=line, marker=marker, label=name, capsize=2,
             linewidth=2.6 if bold else 1.3, markersize=8 if bold else 5, zorder=3 if bold else 2,
         )  # fmt: skip
-    panel.axhline(floor, color=MUTED, linewidth=1)
-    panel.annotate(
-        "as many real images", (0.01, floor), (0, 4), xycoords=("axes fraction", "data"), textcoords="offset points",
-        color=MUTED, fontsize=9.5,
-    )  # fmt: skip
+    floor_line(panel, floor, "as many real images")
     ticks = sorted({point["passes"] for points in curves.values() for point in points})
     means = [floor, *(point[score]["mean"] for points in curves.values() for point in points)]
     limits = (min(means) / 1.6, max(means) * 1.6)  # the bars of few seeds may be longer than the axis
@@ -77,6 +72,4 @@ def fill(panel: Axes, curves: Mapping[str, Sequence[Mapping]], score: str, floor
     panel.xaxis.set_minor_locator(NullLocator())
     panel.yaxis.set_major_formatter("{x:g}")
     panel.yaxis.set_minor_formatter(NullFormatter())
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.grid(color=TRACK)
-    panel.set_axisbelow(True)
+    plain(panel)

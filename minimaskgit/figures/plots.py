@@ -1,6 +1,7 @@
 """Plots of numbers: training curves, scatter plots, mask schedules, distributions."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from minimaskgit.decoders.policy import Policy
 from minimaskgit.decoding import mask_plan
 from minimaskgit.figures.fonts import REGULAR, font_for, spelled
-from minimaskgit.figures.style import AUTOREGRESSIVE, INK, MASKGIT, OTHERS, PAPER, TRACK, colours_of, family_of
+from minimaskgit.figures.style import AUTOREGRESSIVE, INK, MASKGIT, MUTED, OTHERS, PAPER, TRACK, colours_of, family_of
 from minimaskgit.schedules import Schedule
 
 
@@ -125,12 +126,24 @@ def _figure(panels: int, heading: str | None = None) -> tuple[Figure, list[Axes]
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
     for panel in axes:
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(axis="y", color=TRACK)
-        panel.set_axisbelow(True)
+        plain(panel, "y")
     if heading:
         figure.suptitle(heading, x=0.01, ha="left", weight="bold", color=INK)
     return figure, axes
+
+
+def plain(panel: Axes, grid: Literal["x", "y", "both"] = "both") -> None:
+    """Leave out the frame's upper and right edge, and draw a pale grid behind the data."""
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(axis=grid, color=TRACK)
+    panel.set_axisbelow(True)
+
+
+def floor_line(panel: Axes, floor: float, text: str) -> None:
+    """Draw a horizontal line at the best value to expect, with a note above its left end."""
+    panel.axhline(floor, color=MUTED, linewidth=1)
+    note = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "color": MUTED, "fontsize": 9.5}
+    panel.annotate(text, (0.01, floor), (0, 4), **note)
 
 
 def rendered(figure: Figure) -> Image.Image:

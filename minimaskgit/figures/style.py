@@ -6,7 +6,7 @@ from itertools import cycle
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; the first two colours are the decoders'.
 MASKGIT, AUTOREGRESSIVE = "#0072B2", "#D55E00"
-OTHERS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C", "#222222")
+OTHERS = GREEN, PINK, ORANGE, SKY, GREY, BLACK = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C", "#222222")
 PAPER, INK, MUTED, TRACK = "#FFFFFF", "#222222", "#6B6B6B", "#E6E6E6"
 MASKED, MASKED_EDGE = 226, 206  # grey levels of a masked token and of its border
 
