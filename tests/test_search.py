@@ -27,7 +27,7 @@ from minimaskgit.decoders.sampling import tempered
 from minimaskgit.decoding import mask_plan
 from minimaskgit.measuring import pictures
 from minimaskgit.measuring import search as measuring
-from minimaskgit.measuring.search import CANDIDATES, CHECKS, Score, candidates, objective, policy_at, recombined
+from minimaskgit.measuring.search import CANDIDATES, CHECKS, STARTS, Score, candidates, objective, policy_at, recombined
 from minimaskgit.runs.config import DecodingConfig
 from minimaskgit.runs.searched import Found, write_searched
 from minimaskgit.schedules import SCHEDULES, cosine
@@ -203,8 +203,8 @@ def test_a_search_sees_training_images_only_and_its_seeds_are_its_own(copied, mo
     monkeypatch.setattr(measuring, "sample", lambda *given, **rest: drawn.append(given[3]) or sample(*given, **rest))
     search.main(["--run", str(copied), *FEW])
     assert set(splits) == {"train"}
-    assert len(drawn) == 2 * CHECKS + CANDIDATES and min(drawn) > 2**32
-    assert len(set(drawn)) == CHECKS + 1 and sorted(drawn[:CHECKS]) == sorted(drawn[-CHECKS:])  # the start's, the end's
+    assert len(drawn) == 2 * CHECKS + len(STARTS) + CANDIDATES and min(drawn) > 2**32
+    assert len(set(drawn)) == CHECKS + 2 and sorted(drawn[:CHECKS]) == sorted(drawn[-CHECKS:])  # the start's, the end's
     assert "T = 2" in capsys.readouterr().out and (copied / "search/policies.png").exists()
 
 
@@ -223,11 +223,20 @@ def test_a_stopped_search_goes_on_where_it_was_and_ends_the_same(copied, monkeyp
     monkeypatch.setattr(measuring, "measure", lambda *given: done.append(given) or real(*given))
     search.main(["--run", str(copied), *FEW])
     resumed, count = capsys.readouterr().out, len(done)
-    assert count == 2 * CHECKS + CANDIDATES
+    assert count == 2 * CHECKS + len(STARTS) + CANDIDATES
     (copied / "search/T2.json").unlink()
     (copied / "decoding.json").unlink(missing_ok=True)  # an earlier policy would be checked too
     search.main(["--run", str(copied), *FEW])
     assert capsys.readouterr().out == resumed and len(done) == 2 * count
+
+
+@pytest.mark.parametrize("measured, best", [(never_better, 0), (fewer_kept_is_better, 1)])
+def test_a_search_starts_from_the_best_of_several_points(copied, monkeypatch, measured, best):
+    centres, real = [], measuring.candidates
+    monkeypatch.setattr(measuring, "candidates", lambda x, *rest: centres.append(x) or real(x, *rest))
+    monkeypatch.setattr(measuring, "measure", measured)
+    search.main(["--run", str(copied), *FEW])
+    assert centres[0].tolist() == pytest.approx(STARTS[best])
 
 
 def test_what_is_better_is_kept_and_used_and_what_is_not_is_not(copied, monkeypatch, capsys):

@@ -18,8 +18,9 @@ The FD of so few images is mostly the bias of a small sample, the same for all p
 it is close to zero here, and a ratio of such numbers would be chance.
 
 One score of N images is noisy, by about 10 %. An evolution strategy bears this: each generation moves the settings to a
-weighted mean of its better half, in which noise averages out. What it ends with replaces the start only if it is better
-on seeds that the search has not used.
+weighted mean of its better half, in which noise averages out. But it only finds the nearest valley, so it starts from
+the best of a few points far apart (STARTS). What it ends with replaces the run's own settings only if it is better on
+seeds that the search has not used.
 """
 
 import hashlib
@@ -63,6 +64,9 @@ from minimaskgit.transformer import Transformer
 CANDIDATES = 10  # policies of a generation
 SPREAD, SHRINK = 0.6, 0.8  # of the first generation's x, and its factor from one generation to the next
 GENERATIONS = 15  # at most: by then the spread is 5 % of the first
+# Where to start from, as x of `policy_at`: the run's settings, and fewer tokens early with more noise in the choice,
+# without and with all that makes decoding surer.
+STARTS = ((0.0,) * 7, (0.7, 2.0, *(0.0,) * 5), (0.7, 2.0, 0.0, 0.0, -1.0, 2.0, 1.0))
 CHECKS = 6  # evaluations of the start, and of what the search ends with, each on seeds of its own
 
 
@@ -249,7 +253,8 @@ class Memory:
     def generations(self, minutes: float, checked: int) -> int:
         """How many generations fit into the time, by the evaluations so far, when so many policies are checked."""
         mean = fmean(evaluation["seconds"] for evaluation in self.evaluations.values())
-        return min(max(int((60 * minutes / mean - checked * CHECKS) / CANDIDATES), 1), GENERATIONS)
+        rest = 60 * minutes / mean - checked * CHECKS - len(STARTS)
+        return min(max(int(rest / CANDIDATES), 1), GENERATIONS)
 
 
 # --- The search ---
@@ -273,8 +278,7 @@ class Result(NamedTuple):
 def search(lab: Laboratory, steps: int, earlier: Policy | None = None) -> Result:
     """Search for a policy of T = `steps` steps, and compare it with the run's settings and with an earlier policy."""
     memory, settings, tokens = Memory(lab, steps), lab.run.config.decoding, lab.model.num_tokens
-    x = torch.zeros(7, dtype=torch.double)
-    usable = torch.ones_like(x)
+    usable = torch.ones(7, dtype=torch.double)
     usable[5] = lab.run.config.transformer_training.class_dropout > 0  # guidance needs a model that knows "no class"
     usable[6] = lab.critic is not None
     policies = {"before": None} | ({"earlier": earlier} if earlier else {})
@@ -291,15 +295,19 @@ def search(lab: Laboratory, steps: int, earlier: Policy | None = None) -> Result
         scores = {name: check(policy) for name, policy in policies.items()}
         minutes = steps / 2 if lab.options.minutes is None else lab.options.minutes
         count = memory.generations(minutes, len(policies) + 1)
-        bar.total = (len(policies) + 1) * CHECKS + count * CANDIDATES
+        bar.total = (len(policies) + 1) * CHECKS + len(STARTS) + count * CANDIDATES
+
+        def value(x: Tensor, seed: str) -> float:
+            return objective([score(policy_at(x, steps, settings, tokens), seed)], scores["before"])
+
+        x = min((usable * torch.tensor(start) for start in STARTS), key=lambda start: value(start, "starts"))
         for number in range(count):
             seed = f"generation {number}"  # one for all its candidates: what is luck for one is luck for the others
             points = candidates(
                 x, SPREAD * SHRINK**number, torch.Generator().manual_seed(seed_of(lab.options, steps, seed))
             )
             points = points * usable
-            tried = [policy_at(point, steps, settings, tokens) for point in points]
-            values = [objective([score(policy, seed)], scores["before"]) for policy in tried]
+            values = [value(point, seed) for point in points]
             x = recombined(points, values)
             bar.set_postfix_str(f"objective {fmean(values):.2f}")
         policies["after"] = policy_at(x, steps, settings, tokens)
