@@ -2,29 +2,19 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from command_line import TINY_RUN, error_line
 from PIL import Image
 
 from minimaskgit import passes, train
+from minimaskgit.decoders.policy import Policy
 from minimaskgit.measuring import passes as measuring
+from minimaskgit.runs.searched import Found, write_searched
 
-FEW = [
-    "--decoders",
-    "maskgit",
-    "halton",
-    "--steps",
-    "1",
-    "3",
-    "--samples",
-    "20",
-    "--reference",
-    "30",
-    "--seeds",
-    "0",
-    "1",
-]
+FEW = ["--decoders", "maskgit", "halton", "--steps", "1", "3", "--samples", "20", "--reference", "30"]
+FEW += ["--seeds", "0", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +49,22 @@ def test_curves_have_the_mean_and_interval_of_the_seeds(run):
     assert found["fd"]["interval"] == pytest.approx(12.706 * abs(both[0] - both[1]) / 2, rel=1e-3)
 
 
+def test_every_score_has_a_table(run):
+    text, points = measuring.table(result(run)), result(run)["points"]
+    for title in measuring.TITLES.values():
+        assert title in text
+    assert all(0 <= point["without_strays"] <= 1 for point in points.values())
+
+
+def test_a_policy_is_measured_at_its_own_t(run, tmp_path):
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    write_searched(copy, {2: Found(Policy((0.7, 0.0), (1.0, 0.0), (0.9, 1.0), (0.0, 0.0)), {})})
+    passes.main(["--run", str(copy), *FEW, "--decoders", "searched"])
+    assert set(result(copy)["points"]) == {
+        f"{name}/{seed}" for name in ("searched, T = 2", "autoregressive") for seed in (0, 1)
+    }
+
+
 def test_a_missing_model_is_named_in_the_table(run):
     assert "no diffusion model in this run: left out" in measuring.table(result(run))
 
@@ -84,7 +90,8 @@ def test_points_are_kept_and_measured_anew_for_other_models(run, tmp_path, monke
     assert sorted(drawn) == [0, 0, 0, 1, 1, 1]
 
 
-def test_more_steps_than_tokens_are_refused(run, capsys):
+def test_what_cannot_be_measured_is_refused(run, capsys):
+    assert "has no decoding.json" in error_line(capsys, passes, "--run", str(run), "--decoders", "searched")
     assert "expected 1 to 64" in error_line(capsys, passes, "--run", str(run), "--steps", "65")
     assert "one or more seeds" in error_line(capsys, passes, "--run", str(run), "--seeds")
     assert "3 neighbours of 3 images" in error_line(capsys, passes, "--run", str(run), *FEW, "--samples", "3")

@@ -17,6 +17,7 @@ from typing import get_args
 
 from tqdm.auto import tqdm
 
+from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import read_kept, write_json
 from minimaskgit.common.machine import machine
 from minimaskgit.common.precision import AnyPrecision
@@ -25,17 +26,23 @@ from minimaskgit.decoders.named import DecoderName
 from minimaskgit.measuring.evaluation import check_neighbours
 from minimaskgit.measuring.intervals import half_width
 from minimaskgit.measuring.networks import Seen, cached_reference, feature_names, judge_network, look
-from minimaskgit.measuring.pictures import held_out, sample, through_tokenizer
+from minimaskgit.measuring.pictures import Pictures, held_out, sample, through_tokenizer
 from minimaskgit.measuring.samplers import Sampler, autoregressive_sampler, diffusion_sampler, maskgit_sampler
-from minimaskgit.measuring.scores import fd, feature_scores
-from minimaskgit.runs.choices import SearchedConfig, check_steps, choose_labels
+from minimaskgit.measuring.scores import fd, feature_scores, without_strays
+from minimaskgit.runs.choices import AnyDecoderName, SearchedConfig, check_steps, choose_labels
 from minimaskgit.runs.config import Positive, Samples, Seed
 from minimaskgit.runs.models import digest
 from minimaskgit.runs.run import Run
-from minimaskgit.runs.searched import read_searched
+from minimaskgit.runs.searched import NAME, read_searched
 from minimaskgit.training.judge import load_judge
 
 STEPS = (1, 2, 4, 8, 16, 32, 64)
+TITLES = {  # of the tables, by score
+    "fd_tokens": "FD from real images through the tokenizer (diffusion: from real images)",
+    "precision": "precision",
+    "recall": "recall",
+    "without_strays": "fraction without strays",
+}
 MODELS = ("tokenizer", "transformer", "critic", "autoregressive", "diffusion")
 
 
@@ -45,9 +52,9 @@ class Options:
 
     run: Path | None = None  # run folder; or give --pretrained
     pretrained: str | None = None  # instead of --run: packaged weights; results go to runs/pretrained/NAME
-    decoders: tuple[DecoderName, ...] = ()  # decoders to measure (default: all that the run has)
+    decoders: tuple[AnyDecoderName, ...] = ()  # decoders to measure (default: all that the run has)
     steps: tuple[Positive, ...] = ()  # numbers of passes T (default: 1 2 4 8 16 32 64, as far as there are tokens)
-    samples: Samples = 300  # images per decoder, T and seed
+    samples: Samples = 200  # images per decoder, T and seed
     reference: Samples = 5000  # held-out real images to compare with, at most half of all held-out images
     seeds: tuple[Seed, ...] = (0, 1, 2)  # seeds of the generated images
     out: Path | None = None  # folder for the results; what is finished there is kept (default: RUN/passes)
@@ -77,7 +84,8 @@ def measure_passes(run: Run, options: Options, folder: Path) -> dict:
                 bar.set_postfix_str(name)
                 if (key := f"{name}/{seed}") not in kept["points"]:
                     pictures = sample(run, sampler.draw, labels, seed, quiet=True)
-                    kept["points"][key] = {"passes": passes} | scores(look(run, network, pictures.images), targets)
+                    found = scores(look(run, network, pictures.images), targets) | of_glyphs(run, pictures)
+                    kept["points"][key] = {"passes": passes} | found
                     write_json(folder / "passes.json", kept)
                 bar.update(passes * options.samples)
     real = scores(look(run, network, second.images), targets)
@@ -100,16 +108,19 @@ def contestants(run: Run, options: Options) -> dict[str, tuple[int, Callable[[],
     tokens = run.tokenizer().num_tokens
     for steps in options.steps:
         check_steps(steps, tokens)
-    settings = run.config.decoding
-    found: dict[str, tuple[int, Callable[[], Sampler]]] = {}
+    settings, policies = run.config.decoding, read_searched(run.folder).policies
+    if "searched" in options.decoders and not policies:
+        raise UserError(f"--decoders searched: {run.folder} has no {NAME}; run python -m minimaskgit.search first")
     able = [name for name in get_args(DecoderName) if name != "critic" or has(run, "critic")]
-    for name in options.decoders or able:
-        for steps in options.steps or [T for T in STEPS if tokens >= T]:
-            chosen = replace(settings, steps=steps, decoder=name)
+    every = options.steps or [T for T in STEPS if tokens >= T]
+    found: dict[str, tuple[int, Callable[[], Sampler]]] = {}
+    for name in options.decoders or (*able, "searched"):
+        for steps in every if name != "searched" else policies:
+            if name == "searched":
+                chosen = SearchedConfig(**vars(replace(settings, steps=steps)), policy=policies[steps].policy)
+            else:
+                chosen = replace(settings, steps=steps, decoder=name)
             found[f"{name}, T = {steps}"] = steps, partial(maskgit_sampler, run, chosen)
-    for steps, policy in () if options.decoders else read_searched(run.folder).policies.items():
-        chosen = SearchedConfig(**vars(replace(settings, steps=steps)), policy=policy.policy)
-        found[f"searched, T = {steps}"] = steps, partial(maskgit_sampler, run, chosen)
     if has(run, "autoregressive"):
         found["autoregressive"] = tokens, partial(autoregressive_sampler, run)
     if has(run, "diffusion"):
@@ -132,6 +143,11 @@ def scores(seen: Seen, targets: Mapping[str, Seen]) -> dict[str, float]:
     """FD from each target, and precision and recall against the tokenizer's reconstructions."""
     distances = {name: fd(seen, target) for name, target in targets.items()}
     return distances | feature_scores(("precision-recall",), seen, targets["fd_tokens"])
+
+
+def of_glyphs(run: Run, pictures: Pictures) -> dict[str, float]:
+    """The fraction of glyphs without strays; nothing for other data."""
+    return {"without_strays": without_strays(pictures)} if run.config.data == "glyphs" else {}
 
 
 def facts_of(run: Run, options: Options) -> dict:
@@ -164,24 +180,27 @@ def curves(result: Mapping) -> dict[str, list[dict]]:
 
 
 def table(result: Mapping) -> str:
-    """FD from reconstructions of real images (diffusion: from real images): a line per decoder, a column per T."""
+    """A table for each score: a line per decoder, a column per T."""
     lines = curves(result)
     columns = sorted({point["passes"] for points in lines.values() for point in points})
-    rows = []
-    for name, points in lines.items():
-        key = "fd" if name == "diffusion" else "fd_tokens"
-        cells = {point["passes"]: shown(point[key]) for point in points}
-        rows.append([name, *(cells.get(passes, "") for passes in columns)])
+    measured = {name for points in lines.values() for point in points for name in point}
+    tables = []
+    for score in (name for name in TITLES if name in measured):
+        rows = []
+        for name, points in lines.items():
+            key = "fd" if name == "diffusion" and score == "fd_tokens" else score
+            cells = {point["passes"]: shown(point[key]) for point in points}
+            rows.append([name, *(cells.get(passes, "") for passes in columns)])
+        tables.append(f"{TITLES[score]}\n{text_table(['passes', *map(str, columns)], rows)}\n")
     real, through = (result["real"][key] for key in ("second", "through"))
     notes = [
-        f"FD from real images through the tokenizer; diffusion: from real images. {result['samples']} images each,"
-        f" mean of {len(result['seeds'])} seeds ± half the 95 % interval",
-        f"as many real images: {through['fd_tokens']:.3g} through the tokenizer, {real['fd']:.3g} untouched;"
+        f"{result['samples']} images each, mean of {len(result['seeds'])} seeds ± half the 95 % interval",
+        f"as many real images: FD {through['fd_tokens']:.3g} through the tokenizer, {real['fd']:.3g} untouched;"
         f" the tokenizer alone costs {through['fd']:.3g}",
         f"{result['features']['comparable']}",
         *(f"no {stage} model in this run: left out" for stage in result["left_out"]),
     ]
-    return "\n".join([text_table(["passes", *map(str, columns)], rows), "", *(f"- {note}" for note in notes)])
+    return "\n".join([*tables, *(f"- {note}" for note in notes)])
 
 
 def shown(score: Mapping) -> str:
