@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from minimaskgit import bench, demo
-from minimaskgit.measuring import claims, findings, race, showdown
+from minimaskgit.measuring import claims, findings, passes, race, showdown
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minimaskgit"
@@ -104,6 +104,7 @@ BLOCKS = {
     "bench": lambda: code(
         "\n\n".join(bench.report(results(f"bench/{path.name}")) for path in sorted((RESULTS / "bench").glob("*.json")))
     ),
+    "pretrained": lambda: code(passes.table(results("pretrained/passes.json"))),
     "strays": strays,
     "viewer": viewer,
     "lessons": lesson_times,
@@ -115,6 +116,7 @@ DOCUMENT = {  # of each block; the README if not named
     "claims": "data/results/README.md",
     "ablation": "data/results/README.md",
     "bench": "data/results/README.md",
+    "pretrained": "data/results/README.md",
     "strays": "data/results/README.md",
     "viewer": "data/results/README.md",
     "lessons": "lessons/README.md",
@@ -205,6 +207,7 @@ def keep_results() -> None:
         "demo/ablation-quick/ablation.json demo/ablation-quick/ablation.png": "ablation",
         "bench/*.json": "bench",
         "recipe/recipe.json recipe/recipe.png": "recipe",
+        "pretrained/glyphs/passes/*": "pretrained",
         "lessons/times.json": "lessons",
     }
     for patterns, kept in results.items():
