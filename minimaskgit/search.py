@@ -1,4 +1,4 @@
-"""The search for a decoding policy: `python -m minimaskgit.search --run runs/demo` (lesson 8).
+"""The search for a decoding policy: `python -m minimaskgit.search --run runs/demo` (lesson 10).
 
     options ──> measuring/search.py, for each T ──> table, RUN/decoding.json, a plot of the policies
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from minimaskgit import figures
 from minimaskgit.common import cli
-from minimaskgit.measuring.search import Options, check_options, entry, laboratory, search, start_of, table
+from minimaskgit.measuring.search import Options, check_options, entry, laboratory, plain_policy, search, table
 from minimaskgit.runs.checks import check_output_folder, checked
 from minimaskgit.runs.models import digest
 from minimaskgit.runs.run import Run, check_outside_of_package, open_run
@@ -19,7 +19,7 @@ from minimaskgit.runs.searched import NAME, Found, parse_searched, write_searche
 def main(argv: Sequence[str] | None = None) -> None:
     """Search for each T in turn, keep what is better in RUN/decoding.json, and print the table."""
     options = checked(cli.parse(Options, "search", argv=argv))
-    check_outside_of_package("--run", options.run, "copy the folder, and give the copy")
+    check_outside_of_package("--run", options.run, "copy the folder and use the copy")
     run = open_run(options.run, options.device, options.precision)
     check_output_folder("--run", run.folder / "search")
     check_options(run, options)
@@ -27,7 +27,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     lab = laboratory(run, options)
     try:
         for steps in sorted(set(options.steps)):
-            result = results[steps] = search(lab, steps, policies[steps].policy if steps in policies else None)
+            earlier = policies[steps].policy if steps in policies else None
+            if earlier and earlier.doubted and not lab.critic:
+                print(f"note: the policy for {steps} steps needs a critic, and {run.folder} has none: it is dropped")
+                del policies[steps]
+                earlier = None
+            result = results[steps] = search(lab, steps, earlier)
             if result.best == "after":
                 policies[steps] = entry(result, options)
             elif result.best == "before":
@@ -36,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"every score is kept in {run.folder / 'search'}; to resume, run it again") from None
     print(table(results))
-    pairs = {f"T = {steps}": (start_of(lab, steps), result.policies["after"]) for steps, result in results.items()}
-    drawing = figures.policies(pairs, "where the search started", "where it ended")
+    pairs = {f"T = {steps}": (plain_policy(lab, steps), result.policies["after"]) for steps, result in results.items()}
+    drawing = figures.policies(pairs, "the paper's way", "where the search ended")
     print("look at:")
     print(f"  {figures.save_picture(drawing, run.folder / 'search' / 'policies.png')}")
     if policies:

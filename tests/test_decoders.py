@@ -37,7 +37,7 @@ DECODERS = {
     "the paper's": Decoder(orders.confidence(), PAPER),
     "margin": Decoder(orders.margin(1.0), PAPER, sampling.tempered(0.9)),
     "entropy": Decoder(orders.entropy(), counts.scheduled(linear), sampling.tempered(top_p=0.9)),
-    "random": Decoder(orders.random, PAPER, guidance=sampling.late_guidance(1.5)),
+    "random": Decoder(orders.random, PAPER, guidance=sampling.late_guidance(1.5, 0.5)),
     "Halton": Decoder(orders.halton, counts.arcsine),
     "moment": Decoder(orders.moment(), PAPER, sampling.moment()),
     "entropy bound": Decoder(orders.entropy(), counts.entropy_bound(1.0)),
@@ -291,13 +291,13 @@ def test_moment_sampling_is_finite_at_any_temperature(temperature):
 
 
 def test_guidance_begins_late():
-    assert [sampling.late_guidance(2.0)(r) for r in (0.25, 0.5, 0.75, 1.0)] == [0.0, 0.0, 2.0, 2.0]
+    assert [sampling.late_guidance(2.0, 0.5)(r) for r in (0.25, 0.5, 0.75, 1.0)] == [0.0, 0.0, 2.0, 2.0]
 
 
 def test_the_loop_guides_each_step_by_its_progress(monkeypatch):
     weights, real = [], loop.guided_logits
     monkeypatch.setattr(loop, "guided_logits", lambda *rest: weights.append(rest[-1]) or real(*rest))
-    list(run(Decoder(orders.random, PAPER, guidance=sampling.late_guidance(1.5)), MODEL, torch.arange(2), None, 4))
+    list(run(Decoder(orders.random, PAPER, guidance=sampling.late_guidance(1.5, 0.5)), MODEL, torch.arange(2), None, 4))
     assert weights == [0.0, 0.0, 1.5, 1.5]
 
 
@@ -469,6 +469,7 @@ def test_compare_and_edit_take_a_decoder(run_folder, tmp_path, monkeypatch):
         (["--decoder", "halton", "--schedule", "cosine"], "--schedule does nothing with --decoder halton"),
         (["--decoder", "random", "--temperature", "1"], "--temperature does nothing with --decoder random"),
         (["--guidance-start", "0.5"], "--guidance-start 0.5 does nothing without guidance"),
+        (["--guidance-start", "1", "--guidance", "1"], "--guidance-start 1: guidance would never begin"),
         (["--guidance-start", "2", "--guidance", "1"], "--guidance-start 2.0: expected at most 1"),
         (["--sampling-temperature", "0"], "--sampling-temperature 0.0: expected more than 0"),
         (["--decoder", "halto"], "--decoder halto: expected one of maskgit, margin, entropy, random, halton"),

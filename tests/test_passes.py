@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from PIL import Image
 from minimaskgit import passes, train
 from minimaskgit.decoders.policy import Policy
 from minimaskgit.measuring import passes as measuring
+from minimaskgit.measuring.samplers import maskgit_sampler
+from minimaskgit.runs.config import DecodingConfig
+from minimaskgit.runs.run import open_run
 from minimaskgit.runs.searched import Found, write_searched
 
 FEW = ["--decoders", "maskgit", "halton", "--steps", "1", "3", "--samples", "20", "--reference", "30"]
@@ -51,6 +55,7 @@ def test_curves_have_the_mean_and_interval_of_the_seeds(run):
 
 def test_every_score_has_a_table(run):
     text, points = measuring.table(result(run)), result(run)["points"]
+    assert "mean of seeds 0, 1 ±" in text
     for title in measuring.TITLES.values():
         assert title in text
     assert all(0 <= point["without_strays"] <= 1 for point in points.values())
@@ -59,10 +64,18 @@ def test_every_score_has_a_table(run):
 def test_a_policy_is_measured_at_its_own_t(run, tmp_path):
     copy = Path(shutil.copytree(run, tmp_path / "copy"))
     write_searched(copy, {2: Found(Policy((0.7, 0.0), (1.0, 0.0), (0.9, 1.0), (0.0, 0.0)), {})})
-    passes.main(["--run", str(copy), *FEW, "--decoders", "searched"])
+    passes.main(["--run", str(copy), *FEW, "--decoders", "searched", "--steps", "2"])
     assert set(result(copy)["points"]) == {
         f"{name}/{seed}" for name in ("searched, T = 2", "autoregressive") for seed in (0, 1)
     }
+
+
+def test_a_step_with_guidance_takes_two_passes(run):
+    guided = DecodingConfig(steps=4, guidance=1.0)
+    run = open_run(run, "cpu")
+    assert maskgit_sampler(run, guided).passes == 8
+    assert maskgit_sampler(run, replace(guided, guidance_start=0.5)).passes == 6
+    assert maskgit_sampler(run, replace(guided, guidance=0.0)).passes == 4
 
 
 def test_a_missing_model_is_named_in_the_table(run):
@@ -91,7 +104,7 @@ def test_points_are_kept_and_measured_anew_for_other_models(run, tmp_path, monke
 
 
 def test_what_cannot_be_measured_is_refused(run, capsys):
-    assert "has no decoding.json" in error_line(capsys, passes, "--run", str(run), "--decoders", "searched")
+    assert "has no policy for such steps" in error_line(capsys, passes, "--run", str(run), "--decoders", "searched")
     assert "expected 1 to 64" in error_line(capsys, passes, "--run", str(run), "--steps", "65")
     assert "one or more seeds" in error_line(capsys, passes, "--run", str(run), "--seeds")
     assert "3 neighbours of 3 images" in error_line(capsys, passes, "--run", str(run), *FEW, "--samples", "3")

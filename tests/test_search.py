@@ -260,9 +260,18 @@ def test_a_later_search_does_not_replace_a_better_policy(searched, monkeypatch):
     assert (searched / "decoding.json").read_bytes() == before
 
 
+def test_a_policy_whose_critic_is_gone_is_dropped(copied, monkeypatch, capsys):
+    write_searched(copied, {2: Found(replace(POLICY, doubted=0.5), {})})
+    shutil.rmtree(copied / "critic", ignore_errors=True)
+    monkeypatch.setattr(measuring, "measure", never_better)
+    search.main(["--run", str(copied), *FEW])
+    assert "the policy for 2 steps needs a critic" in capsys.readouterr().out
+    assert not (copied / "decoding.json").exists()
+
+
 def test_weights_of_the_package_are_not_written_to(capsys):
     folder = Path(__file__).parents[1] / "data/pretrained/glyphs"
-    assert "copy the folder, and give the copy" in error_line(capsys, search, "--run", str(folder))
+    assert "copy the folder and use the copy" in error_line(capsys, search, "--run", str(folder))
 
 
 @pytest.mark.parametrize("options", [["--steps", "0"], ["--steps", "65"], ["--samples", "19"], ["--reference", "3"]])
@@ -312,7 +321,7 @@ def test_reports_say_which_policy_was_used(searched, tmp_path):
 def test_a_searched_decoder_that_is_not_there_or_has_other_settings_is_refused(searched, capsys):
     asked = ["--run", str(searched), "--decoder", "searched"]
     assert "has no policy for 5 steps (it has those for 2)" in error_line(capsys, generate, *asked, "--steps", "5")
-    assert "--top-p does not go with" in error_line(capsys, generate, *asked, "--steps", "2", "--top-p", "0.5")
+    assert "--top-p cannot be used with" in error_line(capsys, generate, *asked, "--steps", "2", "--top-p", "0.5")
 
 
 DAMAGE = {

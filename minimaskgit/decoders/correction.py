@@ -38,8 +38,8 @@ def loop(eta: float = 0.02, schedule: Schedule = cosine) -> Correction:
     """In the second phase of `paused`, whose schedule this is, sigma = min(eta 1024 / T, sigma_max); elsewhere 0.
 
     The paper takes back eta = 2 % of the known tokens in each of 1024 steps. With T steps there are fewer chances to
-    take a token back, so each is 1024 / T times as likely: below 184 steps, sigma_max. The second phase of 8 steps has
-    4 of them; that of fewer than 4 steps has none but the last, which keeps all, so nothing is taken back.
+    take a token back, so each is 1024 / T times as likely: sigma_max, if T is small. Of 8 steps the second phase has 4,
+    of which 3 can take back, because the last step keeps all. Of fewer than 4 steps none can.
     """
 
     def correction(view: View) -> Tensor:
@@ -54,8 +54,8 @@ def loop(eta: float = 0.02, schedule: Schedule = cosine) -> Correction:
 def doubted(part: float = 0.2, sure: float = 0.9) -> Correction:
     """A critic's: of F free tokens the part x (1 - r) x F that it doubts most, if it is this sure that they are wrong.
 
-    That share falls to 0, as what is taken back late has no time to be replaced. A critic must be sure, because it
-    calls whatever differs from an image wrong: early on, when much may still be, that would be all that is rare.
+    The share falls to 0, because a token taken back late may not be replaced in time. The critic must be sure: it calls
+    every token wrong that differs from the image, and early on that includes all rare but valid choices.
     """
 
     def correction(view: View) -> Tensor:

@@ -38,7 +38,7 @@ def entropy_bound(bound: float) -> Counts:
         order = priority.masked_fill(view.known, -torch.inf).argsort(dim=1, descending=True)  # unknown tokens first
         unknown = (~view.known).gather(1, order)
         doubt = entropies(view).gather(1, order).masked_fill(~unknown, 0.0)
-        within = (doubt.cumsum(1) - doubt.cummax(1).values <= bound) & unknown  # monotone: both sides only grow
+        within = (doubt.cumsum(1) - doubt.cummax(1).values <= bound) & unknown  # a prefix: the difference never falls
         return unknown.sum(1) - within.sum(1).clamp(min=1).minimum(unknown.sum(1))
 
     return counts

@@ -4,8 +4,8 @@
                     └────>────┴──────>─────────┴──small network──> scores: whether each token is wrong
 
 A masked transformer is never asked about the tokens that it sees. But on their way through its blocks they meet all
-the others, and its features tell whether they fit in. So the critic needs no pass of its own: it looks at the features
-of the pass that decoding makes anyway.
+the others, and its features show whether each token fits. So the critic needs no pass of its own: it looks at the
+features of the pass that decoding makes anyway.
 """
 
 from collections.abc import Callable

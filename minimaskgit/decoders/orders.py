@@ -67,8 +67,8 @@ def halton(view: View) -> Tensor:
 def moment(temperature: float = TEMPERATURE) -> Order:
     """Gumbel noise + log sum_x p(x)^beta, beta = 1 + 1/alpha, with alpha = temperature (1 - r): arXiv 2510.04525.
 
-    This is how the paper's noisy confidence chooses positions, were their tokens drawn only afterwards, from p^beta:
-    to be combined with `sampling.moment`.
+    With many tokens, the paper's noisy confidence chooses positions almost like this. Here their tokens are drawn only
+    afterwards, from p^beta: use it with `sampling.moment`.
     """
 
     def order(view: View) -> Tensor:

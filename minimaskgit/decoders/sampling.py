@@ -29,7 +29,7 @@ def tempered(temperature: float = 1.0, top_p: float = 1.0) -> Sampling:
 
 
 def moment(temperature: float = TEMPERATURE) -> Sampling:
-    """p^beta, beta = 1 + 1/alpha with alpha = temperature (1 - r), and p in the last step; for `orders.moment`."""
+    """p^beta, beta = 1 + 1/alpha with alpha = temperature (1 - r), and p where alpha is 0; for `orders.moment`."""
 
     def sampling(logits: Tensor, r: float) -> Tensor:
         alpha = temperature * (1 - r)
@@ -38,6 +38,6 @@ def moment(temperature: float = TEMPERATURE) -> Sampling:
     return sampling
 
 
-def late_guidance(weight: float, start: float = 0.5) -> Callable[[float], float]:
-    """Guidance `weight` from progress `start` on, none before: early guidance hurts (arXiv 2507.08965)."""
+def late_guidance(weight: float, start: float) -> Callable[[float], float]:
+    """Guidance `weight` after progress `start`, none before: early guidance hurts (arXiv 2507.08965)."""
     return lambda r: weight if r > start else 0.0

@@ -3,8 +3,9 @@
     decoder x T x seed ──> images ──judge──> FD from real images, and from real images through the tokenizer
     the seeds ──> mean and interval of each point ──> the plot
 
-One pass is one evaluation of the main network for an image: the price of quality. The first FD is what a viewer sees;
-the second leaves out what the tokenizer loses, which is the same for all decoders of its tokens.
+One pass is one evaluation of the main network for an image: the price of quality. A step with guidance takes two. The
+first FD is what a viewer sees; the second leaves out what the tokenizer loses, which is the same for all decoders of
+its tokens.
 """
 
 import json
@@ -33,7 +34,7 @@ from minimaskgit.runs.choices import AnyDecoderName, SearchedConfig, check_steps
 from minimaskgit.runs.config import Positive, Samples, Seed
 from minimaskgit.runs.models import digest
 from minimaskgit.runs.run import Run
-from minimaskgit.runs.searched import NAME, read_searched
+from minimaskgit.runs.searched import read_searched
 from minimaskgit.training.judge import load_judge
 
 STEPS = (1, 2, 4, 8, 16, 32, 64)
@@ -52,7 +53,9 @@ class Options:
 
     run: Path | None = None  # run folder; or give --pretrained
     pretrained: str | None = None  # instead of --run: packaged weights; results go to runs/pretrained/NAME
-    decoders: tuple[AnyDecoderName, ...] = ()  # decoders to measure (default: all that the run has)
+    decoders: tuple[
+        AnyDecoderName, ...
+    ] = ()  # decoders to measure (default: all); the twin and diffusion are always measured
     steps: tuple[Positive, ...] = ()  # numbers of passes T (default: 1 2 4 8 16 32 64, as far as there are tokens)
     samples: Samples = 200  # images per decoder, T and seed
     reference: Samples = 5000  # held-out real images to compare with, at most half of all held-out images
@@ -85,7 +88,7 @@ def measure_passes(run: Run, options: Options, folder: Path) -> dict:
                 if (key := f"{name}/{seed}") not in kept["points"]:
                     pictures = sample(run, sampler.draw, labels, seed, quiet=True)
                     found = scores(look(run, network, pictures.images), targets) | of_glyphs(run, pictures)
-                    kept["points"][key] = {"passes": passes} | found
+                    kept["points"][key] = {"passes": sampler.passes} | found
                     write_json(folder / "passes.json", kept)
                 bar.update(passes * options.samples)
     real = scores(look(run, network, second.images), targets)
@@ -93,7 +96,6 @@ def measure_passes(run: Run, options: Options, folder: Path) -> dict:
     result = kept | {
         "run": str(run.folder),
         "samples": options.samples,
-        "seeds": options.seeds,
         "real": {"data": run.config.data, "reference": len(reference.labels), "second": real, "through": through},
         "features": feature_names(run, "classifier"),
         "left_out": left_out(run),
@@ -109,13 +111,16 @@ def contestants(run: Run, options: Options) -> dict[str, tuple[int, Callable[[],
     for steps in options.steps:
         check_steps(steps, tokens)
     settings, policies = run.config.decoding, read_searched(run.folder).policies
-    if "searched" in options.decoders and not policies:
-        raise UserError(f"--decoders searched: {run.folder} has no {NAME}; run python -m minimaskgit.search first")
+    own = [T for T in policies if not options.steps or T in options.steps]
+    if "searched" in options.decoders and not own:
+        raise UserError(
+            f"--decoders searched: {run.folder} has no policy for such steps; run python -m minimaskgit.search first"
+        )
     able = [name for name in get_args(DecoderName) if name != "critic" or has(run, "critic")]
     every = options.steps or [T for T in STEPS if tokens >= T]
     found: dict[str, tuple[int, Callable[[], Sampler]]] = {}
     for name in options.decoders or (*able, "searched"):
-        for steps in every if name != "searched" else policies:
+        for steps in every if name != "searched" else own:
             if name == "searched":
                 chosen = SearchedConfig(**vars(replace(settings, steps=steps)), policy=policies[steps].policy)
             else:
@@ -153,7 +158,7 @@ def of_glyphs(run: Run, pictures: Pictures) -> dict[str, float]:
 def facts_of(run: Run, options: Options) -> dict:
     """What a kept point depends on, beside its decoder, T and seed."""
     models = [stage for stage in MODELS if has(run, stage)]
-    facts: dict = {stage: digest(run.folder / stage) for stage in models}
+    facts: dict = {stage: digest(run.folder / stage) for stage in (*models, "judge/classifier")}
     facts["policies"] = {str(T): asdict(found.policy) for T, found in read_searched(run.folder).policies.items()}
     decoding = {name: value for name, value in vars(run.config.decoding).items() if name not in ("steps", "decoder")}
     facts |= {"samples": options.samples, "reference": options.reference, "decoding": decoding}
@@ -163,7 +168,10 @@ def facts_of(run: Run, options: Options) -> dict:
 def read(path: Path, facts: dict) -> dict:
     """The points of an earlier call with the same models and settings."""
     kept = read_kept(path, "measure again")
-    return {"measured_with": facts, "points": kept["points"] if kept.get("measured_with") == facts else {}}
+    same = kept.get("measured_with") == facts
+    if kept and not same:
+        print(f"note: {path} was measured with other models or settings, so every point is measured again")
+    return {"measured_with": facts, "points": kept["points"] if same else {}}
 
 
 def curves(result: Mapping) -> dict[str, list[dict]]:
@@ -192,9 +200,10 @@ def table(result: Mapping) -> str:
             cells = {point["passes"]: shown(point[key]) for point in points}
             rows.append([name, *(cells.get(passes, "") for passes in columns)])
         tables.append(f"{TITLES[score]}\n{text_table(['passes', *map(str, columns)], rows)}\n")
+    seeds = sorted({key.rpartition("/")[2] for key in result["points"]}, key=int)
     real, through = (result["real"][key] for key in ("second", "through"))
     notes = [
-        f"{result['samples']} images each, mean of {len(result['seeds'])} seeds ± half the 95 % interval",
+        f"{result['samples']} images each, mean of seeds {', '.join(seeds)} ± half the 95 % interval",
         f"as many real images: FD {through['fd_tokens']:.3g} through the tokenizer, {real['fd']:.3g} untouched;"
         f" the tokenizer alone costs {through['fd']:.3g}",
         f"{result['features']['comparable']}",

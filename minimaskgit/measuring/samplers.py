@@ -2,8 +2,8 @@
 
     classes (B,), random generator ──sampler──> images (B, 3, H, W)
 
-`passes` counts evaluations per image of the main network: transformer, generator or U-Net. After a transformer the
-tokenizer's decoder runs once, which is not counted.
+`passes` counts evaluations per image of the main network: transformer, generator or U-Net. A step with guidance takes
+two. After a transformer the tokenizer's decoder runs once, which is not counted.
 """
 
 import json
@@ -79,7 +79,9 @@ def maskgit_sampler(run: Run, settings: DecodingConfig) -> Sampler:
     decoder = chosen_decoder(settings, run)
     draw = lambda labels, generator: generate(run, tokenizer, model, labels, settings, generator, decoder)[1]
     parts = [model, tokenizer.quantizer, tokenizer.decoder]
-    return _sampler(run, "maskgit", settings.steps, described(settings), parts, draw)
+    weight = decoder.guidance if decoder else lambda r: settings.guidance
+    passes = sum(2 if weight((t + 1) / settings.steps) else 1 for t in range(settings.steps))
+    return _sampler(run, "maskgit", passes, described(settings), parts, draw)
 
 
 def autoregressive_sampler(run: Run, cache: bool = True) -> Sampler:

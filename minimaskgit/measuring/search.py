@@ -63,11 +63,11 @@ from minimaskgit.transformer import Transformer
 
 CANDIDATES = 10  # policies of a generation
 SPREAD, SHRINK = 0.6, 0.8  # of the first generation's x, and its factor from one generation to the next
-GENERATIONS = 15  # at most: by then the spread is 5 % of the first
+GENERATIONS = 15  # at most: by then the spread is 4 % of the first
 # Where to start from, as x of `policy_at`: the run's settings, and fewer tokens early with more noise in the choice,
 # without and with all that makes decoding surer.
 STARTS = ((0.0,) * 7, (0.7, 2.0, *(0.0,) * 5), (0.7, 2.0, 0.0, 0.0, -1.0, 2.0, 1.0))
-CHECKS = 6  # evaluations of the start, and of what the search ends with, each on seeds of its own
+CHECKS = 6  # seeds of the final comparison: the same for all policies, and unused in the search
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Options:
 
     run: Path  # run folder with a trained transformer
     steps: tuple[int, ...] = (4, 8, 12, 16)  # numbers of decoding steps T, each searched by itself
-    minutes: Rate | None = None  # time for each T (default: half a minute per step, so 4 for T = 8)
+    minutes: Rate | None = None  # time for each T, for 1 to 15 generations (default: half a minute per step)
     samples: Samples = 400  # images of one evaluation
     reference: Samples = 4000  # training images to compare with, reconstructed by the tokenizer
     seed: Seed = 0  # seed of the search, from which its images get seeds of their own
@@ -86,8 +86,11 @@ class Options:
 
 def check_options(run: Run, options: Options) -> None:
     """UserError for invalid options."""
+    if not options.steps:
+        raise UserError("--steps: expected one or more numbers")
+    tokens = run.transformer().num_tokens
     for steps in options.steps:
-        check_steps(steps, run.transformer().num_tokens)
+        check_steps(steps, tokens)
     least = 2 * len(run.label_names)
     if options.samples < least:
         raise UserError(f"--samples {options.samples}: expected {least} or more, two for each of {least // 2} classes")
@@ -191,8 +194,8 @@ def laboratory(run: Run, options: Options) -> Laboratory:
     return Laboratory(run, options, tokenizer, model, network, reference, labels, critic)
 
 
-def start_of(lab: Laboratory, steps: int) -> Policy:
-    """Where the search starts: x = 0."""
+def plain_policy(lab: Laboratory, steps: int) -> Policy:
+    """x = 0: the paper's way, with the run's temperatures."""
     return policy_at(torch.zeros(7), steps, lab.run.config.decoding, lab.model.num_tokens)
 
 
@@ -213,7 +216,7 @@ def measure(lab: Laboratory, steps: int, policy: Policy | None, seed: int) -> Sc
 
 
 def seed_of(options: Options, steps: int, name: str) -> int:
-    """The seed of an evaluation's images, which nobody gives to another command by chance."""
+    """The seed of an evaluation's images, which no other command is likely to use."""
     text = f"search {options.seed} {steps} {name}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
 
@@ -236,9 +239,7 @@ class Memory:
         kept = read_kept(self.path, "search from the beginning")
         self.evaluations = kept["evaluations"] if kept.get("facts") == self.facts else {}
         if kept and not self.evaluations:
-            print(
-                f"note: {self.path} is of a search with other weights or options, so this one starts from the beginning"
-            )
+            print(f"note: {self.path} comes from a search with other weights or options, so this search starts over")
 
     def score(self, policy: Policy | None, seed: str) -> Score:
         """The score of images drawn with the policy and the seed of this name."""

@@ -43,6 +43,8 @@ def decoding_settings(default: DecodingConfig, options: object) -> DecodingConfi
         raise UserError(
             f"--guidance-start {settings.guidance_start} does nothing without guidance; give --guidance too"
         )
+    if settings.guidance and settings.guidance_start == 1:
+        raise UserError("--guidance-start 1: guidance would never begin; expected less than 1")
     return settings
 
 
@@ -67,7 +69,8 @@ def image_settings(run: Run, options: object) -> DecodingConfig:
     if options.decoder != "searched" and (given or options.decoder):
         return decoding_settings(run.config.decoding, options)
     if given:
-        raise UserError(f"--{given[0].replace('_', '-')} does not go with --decoder searched, which has its own")
+        name = given[0].replace("_", "-")
+        raise UserError(f"--{name} cannot be used with --decoder searched, which sets it for each step")
     steps = run.config.decoding.steps if options.steps is None else options.steps
     policies = {T: found.policy for T, found in read_searched(run.folder).policies.items()}
     if options.decoder and steps not in policies:

@@ -74,4 +74,4 @@ def write_searched(folder: Path, policies: dict[int, Found]) -> None:
 
 
 def _advice(folder: Path) -> str:
-    return f"delete it, search again with python -m minimaskgit.search --run {folder}, or use --decoder maskgit"
+    return f"delete it, or search again with python -m minimaskgit.search --run {folder}"
