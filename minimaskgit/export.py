@@ -41,7 +41,7 @@ DECODERS = (None, "autoregressive")  # the run's own decoder of the masked trans
 class Options:
     """What to export, and the folder to write."""
 
-    run: Path  # run folder with all stages trained
+    run: Path  # run folder with tokenizer, transformer and autoregressive trained
     out: Path  # folder to write; it must not exist yet
     samples: Samples = 2000  # images generated to measure the quality
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps
@@ -81,10 +81,20 @@ def card(options: Options, config: Config, results: Sequence[dict], searched: Se
     """The model card: contents, training command, usage and quality."""
     preset = next((name for name, make in PRESETS.items() if first_difference(make(), config) is None), None)
     how = f"--preset {preset}" if preset else "(the settings of config.json)"
-    steps = " and ".join(map(str, searched))
+    *most, last = map(str, searched or [0])
+    steps = f"{', '.join(most)} or {last}" if most else last
     policies = (
-        f"Decoding in {steps} steps uses decoding.json, a policy searched for these weights.\n\n" if steps else ""
+        f"Decoding in {steps} steps uses decoding.json, a policy searched for these weights.\n\n" if searched else ""
     )
+    with_critic = (options.out / "critic").exists()
+    critic = ", the critic" if with_critic else ""
+    made = {
+        f"train {how} --out {options.run}": True,
+        f"train --resume --stage critic --out {options.run}": with_critic,
+        f"search --run {options.run} --steps {' '.join(map(str, searched))}": bool(searched),
+        f"export --run {options.run} --out {options.out}": True,
+    }
+    commands = "\n".join(f"python -m minimaskgit.{command}" for command, done in made.items() if done)
     measured = "\n\n".join(f"```\n{table(result)}\n```" for result in results)
     return f"""---
 library_name: minimaskgit
@@ -94,12 +104,11 @@ tags: [maskgit, image-generation]
 
 # MaskGIT on {config.data}, {config.images.size} x {config.images.size} pixels
 
-Tokenizer, masked and causal transformers, the classifier of the perceptual loss, and the judge, as bfloat16
+Tokenizer, masked and causal transformers{critic}, the classifier of the perceptual loss, and the judge, as bfloat16
 safetensors, each with its config.json. Made with
 
 ```
-python -m minimaskgit.train {how} --out {options.run}
-python -m minimaskgit.export --run {options.run} --out {options.out}
+{commands}
 ```
 
 Use them with `python -m minimaskgit.generate --run {options.out} --out grid.png`, or in Python:

@@ -89,6 +89,11 @@ def test_an_unknown_change_is_refused_with_all_names(capsys, tmp_path):
     assert "ropes" in line and "transformer/rope" in line and not (tmp_path / "new").exists()
 
 
+def test_a_change_that_changes_nothing_is_refused(capsys, tmp_path):
+    same = ["--preset", "demo", "--variants", "perceptual-1", "--out", str(tmp_path / "new")]
+    assert "so there is nothing to compare" in error_line(capsys, recipe, *same)
+
+
 def test_seeds_are_given_together(capsys):
     assert "give --seeds" in error_line(capsys, recipe, "--seed", "3")
     assert "one or more seeds" in error_line(capsys, recipe, "--seeds")

@@ -362,6 +362,7 @@ def test_a_policy_of_other_weights_is_refused_and_a_new_search_replaces_it(searc
 @pytest.mark.slow
 def test_export_carries_the_policies_for_the_rounded_weights(searched, tmp_path, capsys):
     export.main(["--run", str(searched), "--out", str(tmp_path / "shared"), "--samples", "20"])
-    assert "Decoding in 2 steps uses decoding.json" in (tmp_path / "shared/README.md").read_text("utf-8")
+    card = (tmp_path / "shared/README.md").read_text("utf-8")
+    assert "Decoding in 2 steps uses decoding.json" in card and f"search --run {searched} --steps 2" in card
     capsys.readouterr()
     assert used_by(tmp_path / "shared", capsys, tmp_path, "--steps", "2") == "searched"

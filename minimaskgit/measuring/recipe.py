@@ -67,6 +67,10 @@ def ablate_recipe(options: Options, report: Callable[[dict], None]) -> dict:
         for seed in options.seeds
         for name, changes in {BASE: {}, **variants}.items()
     ]
+    if not todo:
+        raise UserError(
+            "--variants: the recipe has these settings already, so there is nothing to compare; name others"
+        )
     results = {"costs": {}, "models": {}} | read_kept(options.out / "recipe.json", "measure again")
     settings = json.loads(json.dumps(asdict(replace(base, seed=0))))
     if results.setdefault("base", settings) != settings:
