@@ -102,7 +102,7 @@ print(f"and what the judge says of them:     {class_accuracy(judge, tokenizer.de
 #
 # **Confidence** keeps the tokens of which the model is surest. These lie close together, and neighbours are just the
 # tokens that should see each other. **Margin** asks how far the best code is ahead of the second, **random** asks
-# nothing. **Halton** (Besnier et al. 2025) goes one further: tokens that are kept together shall be *far apart*. It
+# nothing. **Halton** (Besnier et al. 2025) goes one further: it keeps tokens together that are *far apart*. It
 # needs no model, only a sequence that fills the grid evenly:
 #
 # > point i = 1, 2, ... is at row ⌊h φ₂(i)⌋ and column ⌊w φ₃(i)⌋, where φ<sub>b</sub>(i) is i in base b, its digits
@@ -169,7 +169,7 @@ show(figures.labelled_rows(rows), width=900)
 # keeps still more at the very end. And one may ask the model: keep as many as are sure enough *together*, which bounds
 # what the tokens drawn at once can know of each other (arXiv 2505.24857; the bound is in nats).
 #
-# **Predict before you run.** The last one is given 16 steps. How many will it use? And what will become of the arcsine,
+# **Predict before you run.** The last one is given 16 steps. How many will it use? And what happens to the arcsine,
 # which leaves a third of the canvas to its last step?
 
 # %%
@@ -199,7 +199,7 @@ show(figures.curves(curves, "step", f"tokens known, of {N}"), width=700)
 # Where does the second come from? Of the known, before · (1 − σ) stay; the rest of *after* has to come from the masked
 # ones, of which there are 1 − before. And the first: what is revealed must be a probability.
 #
-# **Exercise 2.** Write `remdm_probability`. What at before = 0, and at before = 1?
+# **Exercise 2.** Write `remdm_probability`. What should it return at before = 0, and at before = 1?
 
 # %%
 before, sigma = torch.linspace(0, 1, 6), torch.full((6,), 0.3)
@@ -249,8 +249,8 @@ sixteen = decoded(PAPER, steps=16)[-1].tokens
 print(f"MaskGIT:      0.0 tokens taken back a picture, {whole(sixteen):.0%} in one piece")
 
 # %% [markdown]
-# An honest result: in 16 steps, taking back helps ReMDM no further than to where MaskGIT is without it. A little
-# changes nothing; it takes as many tokens as the canvas has to make up for revealing at random. The paper's own gains
+# An honest result: in 16 steps, ReMDM with much taking back only catches up with MaskGIT, which takes nothing back. A
+# little changes nothing; it takes as many tokens as the canvas has to make up for revealing at random. The paper's own gains
 # come with more steps. One sees why: tokens are taken back *at random*, and with each wrong one go many right ones.
 # Which raises the question:
 #
@@ -452,7 +452,8 @@ print(f"3. position 0, the corner, is visited as number {order.tolist().index(0)
 # - Besnier et al. 2025, *Halton Scheduler for Masked Generative Image Transformer* (arXiv 2503.17076).
 # - Wang et al. 2025, *Remasking Discrete Diffusion Models with Inference-Time Scaling* (arXiv 2503.00307).
 # - Lezama et al. 2022, *Improved Masked Image Generation with Token-Critic* (arXiv 2209.04439).
-# - Ni et al. 2024, *AutoNAT* (arXiv 2406.05478): search all settings of the loop at once, on frozen weights.
+# - Ni et al. 2024, *Revisiting Non-Autoregressive Transformers for Efficient Image Synthesis* (AutoNAT, arXiv
+#   2406.05478): search all settings of the loop at once, on frozen weights. Here: `python -m minimaskgit.search`.
 #
 # This was the last lesson. Everything here was found by asking of one line of the loop: must it be so? Now ask it of a
 # line that nobody has asked about.
