@@ -81,8 +81,7 @@ def card(options: Options, config: Config, results: Sequence[dict], searched: Se
     """The model card: contents, training command, usage and quality."""
     preset = next((name for name, make in PRESETS.items() if first_difference(make(), config) is None), None)
     how = f"--preset {preset}" if preset else "(the settings of config.json)"
-    *most, last = map(str, searched or [0])
-    steps = f"{', '.join(most)} or {last}" if most else last
+    steps = ", ".join(map(str, searched))
     policies = (
         f"Decoding in {steps} steps uses decoding.json, a policy searched for these weights.\n\n" if searched else ""
     )

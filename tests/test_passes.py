@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import TINY_RUN, error_line
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from minimaskgit import passes, train
 from minimaskgit.decoders.policy import Policy
@@ -63,7 +64,8 @@ def test_every_score_has_a_table(run):
 
 def test_a_policy_is_measured_at_its_own_t(run, tmp_path):
     copy = Path(shutil.copytree(run, tmp_path / "copy"))
-    write_searched(copy, {2: Found(Policy((0.7, 0.0), (1.0, 0.0), (0.9, 1.0), (0.0, 0.0)), {})})
+    policies = {T: Policy((0.7,) * (T - 1) + (0.0,), (1.0,) * T, (0.9,) * T, (0.0,) * T) for T in (2, 3)}
+    write_searched(copy, {T: Found(policy, {}) for T, policy in policies.items()})
     passes.main(["--run", str(copy), *FEW, "--decoders", "searched", "--steps", "2"])
     assert set(result(copy)["points"]) == {
         f"{name}/{seed}" for name in ("searched, T = 2", "autoregressive") for seed in (0, 1)
@@ -98,6 +100,11 @@ def test_points_are_kept_and_measured_anew_for_other_models(run, tmp_path, monke
     (copy / "transformer" / "model.safetensors").write_bytes(
         (copy / "autoregressive" / "model.safetensors").read_bytes()
     )
+    drawn.clear()
+    passes.main(["--run", str(copy), "--decoders", "maskgit", *FEW[3:]])
+    assert sorted(drawn) == [0, 0, 0, 1, 1, 1]
+    judge = copy / "judge" / "classifier" / "model.safetensors"
+    save_file({name: value * 1.01 for name, value in load_file(judge).items()}, judge)
     drawn.clear()
     passes.main(["--run", str(copy), "--decoders", "maskgit", *FEW[3:]])
     assert sorted(drawn) == [0, 0, 0, 1, 1, 1]
