@@ -50,6 +50,14 @@ def lesson_times() -> str:
     return code(runner.table(results("lessons/times.json")))
 
 
+def critic() -> str:
+    found = json.loads((ROOT / "data/pretrained/glyphs/critic/evaluation.json").read_text("utf-8"))
+    return (
+        f"{found['auroc_random_codes']:.2f} for random codes among real ones,"
+        f" {found['auroc_own_samples']:.2f} for the transformer's own samples."
+    )
+
+
 def strays() -> str:
     rows = results("strays/strays.json")["without_strays"].items()
     return "\n".join(
@@ -105,6 +113,7 @@ BLOCKS = {
         "\n\n".join(bench.report(results(f"bench/{path.name}")) for path in sorted((RESULTS / "bench").glob("*.json")))
     ),
     "pretrained": lambda: code(passes.table(results("pretrained/passes.json"))),
+    "critic": critic,
     "strays": strays,
     "viewer": viewer,
     "lessons": lesson_times,
@@ -117,6 +126,7 @@ DOCUMENT = {  # of each block; the README if not named
     "ablation": "data/results/README.md",
     "bench": "data/results/README.md",
     "pretrained": "data/results/README.md",
+    "critic": "minimaskgit/training/README.md",
     "strays": "data/results/README.md",
     "viewer": "data/results/README.md",
     "lessons": "lessons/README.md",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from PIL import Image
 
 from minimaskgit.figures.plots import floor_line, plain, rendered
@@ -70,6 +70,7 @@ def fill(panel: Axes, curves: Mapping[str, Sequence[Mapping]], score: str, floor
     panel.set(xscale="log", yscale="log", ylim=limits, xlabel="passes of the main network per image")
     panel.set_xticks(ticks, ticks)
     panel.xaxis.set_minor_locator(NullLocator())
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.yaxis.set_major_formatter("{x:g}")
     panel.yaxis.set_minor_formatter(NullFormatter())
     plain(panel)
