@@ -19,7 +19,7 @@ from minimaskgit.data.glyphs import GLYPH_NAMES
 from minimaskgit.measuring import evaluation, networks, pictures, scores
 from minimaskgit.measuring.evaluation import check_neighbours
 from minimaskgit.measuring.networks import Seen, look
-from minimaskgit.measuring.pictures import Pictures, held_out, sample
+from minimaskgit.measuring.pictures import Pictures, held_out, like, sample
 from minimaskgit.measuring.scores import feature_scores
 from minimaskgit.runs import origin
 from minimaskgit.runs.config import (
@@ -159,6 +159,15 @@ def test_the_reference_and_the_second_sample_have_no_picture_in_common(run_folde
     assert (len(reference.images), len(second.images)) == (30, 24)
     same = (reference.images[:, None] == second.images[None]).flatten(2).all(-1)  # (30, 24)
     assert not same.any()
+
+
+def test_real_pictures_to_compare_with_have_the_classes_that_were_asked_for():
+    labels = torch.tensor([2, 0, 1, 0, 2, 2, 0, 1])
+    pictures = Pictures(torch.arange(8)[:, None, None, None].expand(8, 3, 4, 4).byte(), labels)
+    chosen = like(pictures, torch.tensor([0, 1, 2, 0, 1, 2, 1]))  # there is no third of class 1
+    assert sorted(chosen.labels.tolist()) == [0, 0, 1, 1, 2, 2]
+    assert sorted(chosen.images[:, 0, 0, 0].tolist()) == [0, 1, 2, 3, 4, 7]
+    assert labels[chosen.images[:, 0, 0, 0].long()].equal(chosen.labels)
 
 
 @pytest.mark.parametrize("available", [4, 7, 40, 53])

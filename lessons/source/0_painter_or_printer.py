@@ -243,6 +243,7 @@ notebook.road_map(0)
 # | 7 | How does one edit? | from a box in pixels to tokens and back |
 # | 8 | How good is it, against whom? | Fréchet distance, precision, recall; a GAN and a diffusion model |
 # | 9 | And photographs? | the arithmetic of training, a real run, the recipe for a GPU |
+# | 10 | And what came after the paper? | another order, taking tokens back, a critic |
 #
 # Each lesson shows the idea, builds it in a few lines, compares it with the package's, lets you predict an experiment
 # and breaks the idea on purpose. At its end are exercises with hints; `make check-3` says which law your answer breaks.

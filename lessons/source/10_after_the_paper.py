@@ -250,9 +250,9 @@ print(f"MaskGIT:      0.0 tokens taken back a picture, {whole(sixteen):.0%} in o
 
 # %% [markdown]
 # An honest result: in 16 steps, ReMDM with much taking back only catches up with MaskGIT, which takes nothing back. A
-# little changes nothing; it takes as many tokens as the canvas has to make up for revealing at random. The paper's own gains
-# come with more steps. One sees why: tokens are taken back *at random*, and with each wrong one go many right ones.
-# Which raises the question:
+# little changes nothing; it takes as many tokens as the canvas has to make up for revealing at random. The paper's own
+# gains come with more steps. One sees why: tokens are taken back *at random*, and with each wrong one go many right
+# ones. Which raises the question:
 #
 # ## A critic
 #

@@ -27,7 +27,7 @@ from minimaskgit.decoders.named import DecoderName
 from minimaskgit.measuring.evaluation import check_neighbours
 from minimaskgit.measuring.intervals import half_width
 from minimaskgit.measuring.networks import Seen, cached_reference, feature_names, judge_network, look
-from minimaskgit.measuring.pictures import Pictures, held_out, sample, through_tokenizer
+from minimaskgit.measuring.pictures import Pictures, held_out, like, sample, through_tokenizer
 from minimaskgit.measuring.samplers import Sampler, autoregressive_sampler, diffusion_sampler, maskgit_sampler
 from minimaskgit.measuring.scores import fd, feature_scores, without_strays
 from minimaskgit.runs.choices import AnyDecoderName, SearchedConfig, check_steps, choose_labels
@@ -68,7 +68,10 @@ class Options:
 def measure_passes(run: Run, options: Options, folder: Path) -> dict:
     """Measure every point that is not there yet; return the contents of passes.json."""
     everyone = contestants(run, options)
-    reference, second = held_out(run, options.reference, options.samples)
+    labels = choose_labels(run, None, options.samples)
+    # Generated images have equally many of each class; a random sample has not, and its FD is far higher for that alone.
+    reference, others = held_out(run, options.reference, options.reference + options.samples)
+    second = like(others, labels)
     check_neighbours(
         ("precision-recall",), None, min(options.samples, len(reference.labels), len(second.labels)), options=False
     )
@@ -77,7 +80,6 @@ def measure_passes(run: Run, options: Options, folder: Path) -> dict:
         "fd": cached_reference(run, network, "classifier", reference),
         "fd_tokens": look(run, network, through_tokenizer(run, reference)[1]),
     }
-    labels = choose_labels(run, None, options.samples)
     kept = read(folder / "passes.json", facts_of(run, options))
     total = sum(passes for passes, _ in everyone.values()) * len(options.seeds) * options.samples
     with tqdm(total=total, desc="sampling", unit="pass", unit_scale=True, dynamic_ncols=True) as bar:

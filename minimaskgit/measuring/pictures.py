@@ -36,6 +36,13 @@ def held_out(run: Run, reference: int, samples: int) -> tuple[Pictures, Pictures
     return Pictures(*data.batch(everything[:first])), Pictures(*data.batch(everything[first : first + samples]))
 
 
+def like(pictures: Pictures, labels: Tensor) -> Pictures:
+    """The first of these pictures, of each class as many as `labels` (B,) has, or fewer if there are no more."""
+    wanted = zip(*labels.cpu().unique(return_counts=True), strict=True)
+    chosen = torch.cat([(pictures.labels == label).nonzero()[:count, 0] for label, count in wanted])
+    return Pictures(*(part[chosen] for part in pictures))
+
+
 def training_pictures(run: Run, count: int) -> Pictures:
     """`count` of the run's training images, or all of them if there are fewer."""
     data = run_data(run, "train", min(count, run.config.images.count or count))
