@@ -2,9 +2,11 @@
 
 import json
 import math
+import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -228,6 +230,36 @@ def test_a_stopped_search_goes_on_where_it_was_and_ends_the_same(copied, monkeyp
     (copied / "decoding.json").unlink(missing_ok=True)  # an earlier policy would be checked too
     search.main(["--run", str(copied), *FEW])
     assert capsys.readouterr().out == resumed and len(done) == 2 * count
+
+
+@pytest.mark.parametrize("stop", [20, 44])  # evaluations: in the first of three generations, and at the very end
+def test_a_search_resumed_on_a_slower_machine_keeps_its_plan_and_ends_with_the_same_policy(copied, monkeypatch, stop):
+    done, clock = [], SimpleNamespace(now=0.0, seconds=1.0, perf_counter=lambda: clock.now)
+
+    def measured(lab, steps, policy, seed) -> Score:
+        if len(done) == stop:
+            raise KeyboardInterrupt
+        done.append(seed)
+        clock.now += clock.seconds
+        luck = random.Random(f"{policy} {seed}").uniform(-0.1, 0.1)
+        return Score(3.0 if policy is None else 3 - 2 * policy.masked[0] + luck, 0.5, 0.5)
+
+    def found() -> bytes:
+        search.main(["--run", str(copied), *FEW, "--minutes", "0.8"])
+        return (copied / "decoding.json").read_bytes()
+
+    monkeypatch.setattr(measuring, "time", clock)
+    monkeypatch.setattr(measuring, "measure", measured)
+    with pytest.raises(KeyboardInterrupt):
+        found()
+    stop, clock.seconds = None, 3.0
+    resumed = found()
+    assert len(done) == 2 * CHECKS + len(STARTS) + 3 * CANDIDATES  # what fits into 0.8 minutes at a second each
+    assert found() == resumed and len(done) == 45  # the policy that was found is checked too, from scores that are kept
+    shutil.rmtree(copied / "search")
+    (copied / "decoding.json").unlink()
+    clock.seconds = 1.0
+    assert found() == resumed
 
 
 @pytest.mark.parametrize("measured, best", [(never_better, 0), (fewer_kept_is_better, 1)])

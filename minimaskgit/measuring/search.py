@@ -1,6 +1,6 @@
 """Search for a decoding policy on frozen weights: how many tokens each step keeps, and with what noise (AutoNAT).
 
-    training images ──tokenizer──> reference                          RUN/search/T8.json: every score, to resume from
+    training images ──tokenizer──> reference                       RUN/search/T8.json: scores and plan, to resume from
     settings x ──policy──> N images ──judge──> FD, precision, recall ──> objective ──> the next settings
                   ^─────────────────── an evolution strategy ───────────────────┘
 
@@ -222,7 +222,7 @@ def seed_of(options: Options, steps: int, name: str) -> int:
 
 
 class Memory:
-    """Every evaluation of one search, saved after each: a search that is run again repeats none."""
+    """Every evaluation of one search, saved after each, and its plan: a search that is run again goes on with both."""
 
     def __init__(self, lab: Laboratory, steps: int):
         self.lab, self.steps = lab, steps
@@ -237,8 +237,10 @@ class Memory:
         }
         self.facts = json.loads(json.dumps(self.facts))  # as it will be read
         kept = read_kept(self.path, "search from the beginning")
-        self.evaluations = kept["evaluations"] if kept.get("facts") == self.facts else {}
-        if kept and not self.evaluations:
+        same = kept.get("facts") == self.facts
+        self.evaluations = kept["evaluations"] if same else {}
+        self.plans: dict[str, int] = kept.get("plans", {}) if same else {}  # --minutes to generations
+        if kept and not same:
             print(f"note: {self.path} comes from a search with other weights or options, so this search starts over")
 
     def score(self, policy: Policy | None, seed: str) -> Score:
@@ -248,14 +250,23 @@ class Memory:
             start = time.perf_counter()
             found = measure(self.lab, self.steps, policy, seed_of(self.lab.options, self.steps, seed))
             self.evaluations[name] = found._asdict() | {"seconds": time.perf_counter() - start}
-            write_json(self.path, {"facts": self.facts, "evaluations": self.evaluations})
+            self.save()
         return Score(*(self.evaluations[name][field] for field in Score._fields))
 
     def generations(self, minutes: float, checked: int) -> int:
-        """How many generations fit into the time, by the evaluations so far, when so many policies are checked."""
-        mean = fmean(evaluation["seconds"] for evaluation in self.evaluations.values())
-        rest = 60 * minutes / mean - checked * CHECKS - len(STARTS)
-        return min(max(int(rest / CANDIDATES), 1), GENERATIONS)
+        """How many generations fit into the time, by the evaluations so far, when so many policies are checked.
+
+        The first answer for these minutes is kept: a later one would depend on how fast the machine has been since.
+        """
+        if (key := str(float(minutes))) not in self.plans:
+            mean = fmean(evaluation["seconds"] for evaluation in self.evaluations.values())
+            rest = 60 * minutes / mean - checked * CHECKS - len(STARTS)
+            self.plans[key] = min(max(int(rest / CANDIDATES), 1), GENERATIONS)
+            self.save()
+        return self.plans[key]
+
+    def save(self) -> None:
+        write_json(self.path, {"facts": self.facts, "plans": self.plans, "evaluations": self.evaluations})
 
 
 # --- The search ---
