@@ -14,11 +14,13 @@ from canvas import MODEL, C, K, N, known_regions, some_labels
 from command_line import error_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from strategies import schedule_names, seeds
 from tiny import FixedLogits, generator
 
 from minimaskgit import compare, evaluate, export, generate, search
 from minimaskgit.common import cli
+from minimaskgit.common.files import write_json
 from minimaskgit.decoders import loop
 from minimaskgit.decoders.correction import doubted
 from minimaskgit.decoders.critic import Critic
@@ -292,15 +294,6 @@ def test_a_later_search_does_not_replace_a_better_policy(searched, monkeypatch):
     assert (searched / "decoding.json").read_bytes() == before
 
 
-def test_a_policy_whose_critic_is_gone_is_dropped(copied, monkeypatch, capsys):
-    write_searched(copied, {2: Found(replace(POLICY, doubted=0.5), {})})
-    shutil.rmtree(copied / "critic", ignore_errors=True)
-    monkeypatch.setattr(measuring, "measure", never_better)
-    search.main(["--run", str(copied), *FEW])
-    assert "the policy for 2 steps needs a critic" in capsys.readouterr().out
-    assert not (copied / "decoding.json").exists()
-
-
 def test_weights_of_the_package_are_not_written_to(capsys):
     folder = Path(__file__).parents[1] / "data/pretrained/glyphs"
     assert "copy the folder and use the copy" in error_line(capsys, search, "--run", str(folder))
@@ -391,10 +384,58 @@ def test_a_policy_of_other_weights_is_refused_and_a_new_search_replaces_it(searc
     generate.main(["--run", str(searched), "--count", "1", "--steps", "2", "--out", str(searched / "x.png")])
 
 
+# --- A policy that takes back what a critic doubts ---
+
+DOUBTING = replace(POLICY, doubted=0.5)
+THREE = Policy((0.9, 0.6, 0.0), choice=(1.0,) * 3, sampling=(1.0,) * 3, guidance=(0.0,) * 3)
+
+
+def retrain(critic: Path) -> None:
+    """Other weights of the same shape, for the same transformer."""
+    weights = load_file(critic / "model.safetensors")
+    save_file({name: value + 1 for name, value in weights.items()}, critic / "model.safetensors")
+
+
+ANOTHER = {"was searched with another critic than": retrain, "was searched with a critic, and there": shutil.rmtree}
+
+
+@pytest.mark.parametrize("complaint", ANOTHER)
+def test_a_policy_of_another_critic_is_refused_and_dropped_by_a_new_search(
+    copied, capsys, tmp_path, monkeypatch, complaint
+):
+    write_searched(copied, {2: Found(DOUBTING, {}), 3: Found(THREE, {})})
+    assert used_by(copied, capsys, tmp_path, "--steps", "2") == "searched"
+    ANOTHER[complaint](copied / "critic")
+    assert complaint in error_line(capsys, generate, "--run", str(copied), "--steps", "2")
+    assert used_by(copied, capsys, tmp_path, "--steps", "2", "--decoder", "maskgit") == "maskgit"
+    monkeypatch.setattr(measuring, "measure", never_better)
+    search.main(["--run", str(copied), *FEW, "--steps", "4"])
+    assert f"{complaint} " in (note := capsys.readouterr().out) and "dropped: the policy for 2 steps" in note
+    assert used_by(copied, capsys, tmp_path, "--steps", "2") == "maskgit"
+    assert used_by(copied, capsys, tmp_path, "--steps", "3") == "searched"
+
+
+def test_policies_without_a_critic_do_not_depend_on_it(searched, capsys, tmp_path):
+    assert json.loads((searched / "decoding.json").read_text("utf-8"))["critic"] is None
+    shutil.rmtree(searched / "critic")
+    assert used_by(searched, capsys, tmp_path, "--steps", "2") == "searched"
+
+
+def test_policies_of_an_earlier_version_which_recorded_no_critic_are_still_used(copied, capsys, tmp_path):
+    write_searched(copied, {2: Found(DOUBTING, {})})
+    kept = json.loads((copied / "decoding.json").read_text("utf-8"))
+    assert kept.pop("critic")
+    write_json(copied / "decoding.json", kept)
+    assert used_by(copied, capsys, tmp_path, "--steps", "2") == "searched"
+
+
 @pytest.mark.slow
 def test_export_carries_the_policies_for_the_rounded_weights(searched, tmp_path, capsys):
+    write_searched(searched, {2: Found(DOUBTING, {})})
     export.main(["--run", str(searched), "--out", str(tmp_path / "shared"), "--samples", "20"])
     card = (tmp_path / "shared/README.md").read_text("utf-8")
     assert "Decoding in 2 steps uses decoding.json" in card and f"search --run {searched} --steps 2" in card
     capsys.readouterr()
     assert used_by(tmp_path / "shared", capsys, tmp_path, "--steps", "2") == "searched"
+    retrain(tmp_path / "shared/critic")
+    assert "searched with another critic" in error_line(capsys, generate, "--run", str(tmp_path / "shared"))
