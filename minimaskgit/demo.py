@@ -25,7 +25,7 @@ from minimaskgit.data.strays import with_strays
 from minimaskgit.measuring import race
 from minimaskgit.measuring.samplers import generate
 from minimaskgit.runs.checks import check, check_output_folder, checked
-from minimaskgit.runs.choices import choose_labels
+from minimaskgit.runs.choices import choose_labels, decoding_loop
 from minimaskgit.runs.config import Config, first_difference, load_config
 from minimaskgit.runs.presets import PresetName, starting_point
 from minimaskgit.runs.run import Run, open_run
@@ -78,7 +78,8 @@ def make_report(run: Run) -> dict:
     settings = run.config.decoding
     parts = labels.split(BATCH)
     seeded = lambda seed: torch.Generator(run.device).manual_seed(seed)
-    samples = [generate(run, tokenizer, masked, part, settings, seeded(i))[1] for i, part in enumerate(parts)]
+    loop = decoding_loop(settings, run)
+    samples = [generate(run, tokenizer, masked, part, loop, seeded(i))[1] for i, part in enumerate(parts)]
     samples, rivals = torch.cat(samples), []
     with run.autocast(), torch.no_grad():
         for i, part in enumerate(parts):

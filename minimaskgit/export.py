@@ -17,7 +17,7 @@ from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import check_output_folder, write_json, write_text
 from minimaskgit.measuring.evaluation import Options as EvaluateOptions
-from minimaskgit.measuring.evaluation import check_options, evaluate, table
+from minimaskgit.measuring.evaluation import check_options, chosen_settings, evaluate, table
 from minimaskgit.runs.checks import checked
 from minimaskgit.runs.config import Config, Samples, first_difference
 from minimaskgit.runs.models import load_model, save_model
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         shutil.copy(run.folder / name, options.out)
     write_searched(options.out, dict(searched.policies))
     exported = open_run(options.out, options.device)
-    results = [evaluate(exported, how) for how in measured]
+    results = [evaluate(exported, how, chosen_settings(exported, how)) for how in measured]
     shutil.rmtree(options.out / "evaluation")  # the cached reference
     write_json(options.out / "evaluation.json", results)
     write_text(options.out / "README.md", card(options, run.config, results, list(searched.policies)))

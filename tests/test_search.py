@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from strategies import schedule_names, seeds
 from tiny import FixedLogits, generator
 
-from minimaskgit import compare, evaluate, export, generate, search
+from minimaskgit import compare, evaluate, export, generate, passes, runs, search
 from minimaskgit.common import cli
 from minimaskgit.common.files import write_json
 from minimaskgit.decoders import loop
@@ -33,6 +33,7 @@ from minimaskgit.measuring import pictures
 from minimaskgit.measuring import search as measuring
 from minimaskgit.measuring.search import CANDIDATES, CHECKS, STARTS, Score, candidates, objective, policy_at, recombined
 from minimaskgit.runs.config import DecodingConfig
+from minimaskgit.runs.run import Run
 from minimaskgit.runs.searched import Found, write_searched
 from minimaskgit.schedules import SCHEDULES, cosine
 
@@ -419,6 +420,25 @@ def test_policies_without_a_critic_do_not_depend_on_it(searched, capsys, tmp_pat
     assert json.loads((searched / "decoding.json").read_text("utf-8"))["critic"] is None
     shutil.rmtree(searched / "critic")
     assert used_by(searched, capsys, tmp_path, "--steps", "2") == "searched"
+
+
+QUICK = {
+    generate: ["--steps", "2", "--count", "1"],
+    evaluate: ["--steps", "2", "--metrics", "palette", "--samples", "20", "--reference", "20"],
+    compare: ["--steps", "2", "--batches", "1", "--repeats", "1", "--shown", "1"],
+    passes: ["--steps", "2", "--decoders", "searched", "--samples", "20", "--reference", "20", "--seeds", "0"],
+}
+
+
+@pytest.mark.parametrize("command", QUICK, ids=lambda command: command.__name__.split(".")[-1])
+def test_a_command_reads_the_policies_once_and_loads_their_critic_once(copied, tmp_path, monkeypatch, command):
+    write_searched(copied, {2: Found(DOUBTING, {})})
+    read, loaded, parse, load = [], [], runs.searched.parse_searched, Run.critic
+    monkeypatch.setattr(runs.searched, "parse_searched", lambda folder: read.append(folder) or parse(folder))
+    monkeypatch.setattr(Run, "critic", lambda run: loaded.append(run) or load(run))
+    out = ["--json" if command is evaluate else "--out", str(tmp_path / ("x.png" if command is generate else "x"))]
+    command.main(["--run", str(copied), *QUICK[command], *out])
+    assert len(read) == len(loaded) == 1
 
 
 def test_policies_of_an_earlier_version_which_recorded_no_critic_are_still_used(copied, capsys, tmp_path):

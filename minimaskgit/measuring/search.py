@@ -30,6 +30,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -43,6 +44,7 @@ from minimaskgit.common.files import read_kept, write_json
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
 from minimaskgit.decoders.critic import Critic
+from minimaskgit.decoders.loop import run as decode_with
 from minimaskgit.decoders.policy import LARGEST, Policy, decoder_of, papers_policy
 from minimaskgit.decoders.sampling import late_guidance
 from minimaskgit.measuring.evaluation import check_neighbours
@@ -51,7 +53,7 @@ from minimaskgit.measuring.pictures import sample, through_tokenizer, training_p
 from minimaskgit.measuring.samplers import generate
 from minimaskgit.measuring.scores import NEIGHBOURS, fd, without_strays
 from minimaskgit.metrics import precision_recall
-from minimaskgit.runs.choices import check_steps, choose_labels
+from minimaskgit.runs.choices import check_steps, choose_labels, decoding_loop
 from minimaskgit.runs.config import DecodingConfig, Rate, Samples, Seed
 from minimaskgit.runs.models import digest
 from minimaskgit.runs.run import Run
@@ -201,11 +203,13 @@ def plain_policy(lab: Laboratory, steps: int) -> Policy:
 
 def measure(lab: Laboratory, steps: int, policy: Policy | None, seed: int) -> Score:
     """Generate images with the policy, or the run's own decoder, and score them."""
-    settings = replace(lab.run.config.decoding, steps=steps)
-    decoder = decoder_of(policy, lab.critic) if policy else None
+    if policy:
+        loop = partial(decode_with, decoder_of(policy, lab.critic), steps=steps)
+    else:
+        loop = decoding_loop(replace(lab.run.config.decoding, steps=steps), lab.run)
 
     def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
-        return generate(lab.run, lab.tokenizer, lab.model, labels, settings, generator, decoder)[1]
+        return generate(lab.run, lab.tokenizer, lab.model, labels, loop, generator)[1]
 
     pictures = sample(lab.run, draw, lab.labels, seed, quiet=True)
     seen = look(lab.run, lab.network, pictures.images)
