@@ -20,6 +20,7 @@ from minimaskgit.classifier import Classifier, class_accuracy
 from minimaskgit.common import cli
 from minimaskgit.common.files import write_json
 from minimaskgit.common.machine import described, machine
+from minimaskgit.common.precision import double
 from minimaskgit.data.glyphs import palette_of
 from minimaskgit.data.strays import with_strays
 from minimaskgit.measuring import race
@@ -111,7 +112,7 @@ def scores(run: Run, judge: Classifier, images: Tensor, labels: Tensor) -> dict[
     found = dict.fromkeys(("palette_accuracy", "without_strays"))
     if run.config.data == "glyphs":
         passed = {"palette_accuracy": palette_of(images) >= 0, "without_strays": ~with_strays(images, labels)}
-        found = {name: ok.double().mean().item() for name, ok in passed.items()}
+        found = {name: double(ok).mean().item() for name, ok in passed.items()}
     return {"class_accuracy": class_accuracy(judge, images, labels), **found}
 
 

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from minimaskgit.common.precision import double
 from minimaskgit.decoders.loop import Counts, View
 from minimaskgit.decoders.orders import entropies
 from minimaskgit.decoding import num_to_mask
@@ -23,7 +24,8 @@ def scheduled(schedule: Schedule) -> Counts:
 def arcsine(view: View, priority: Tensor) -> Tensor:
     """U - floor(U 2/pi asin(r)), with at least t+1 tokens known: the few first, many last of the Halton paper."""
     unknown = (~view.given).sum(1)
-    kept = (unknown.double() * (2 / math.pi * math.asin(view.progress)) + 1e-9).floor().long().clamp(min=view.step + 1)
+    kept = (double(unknown) * (2 / math.pi * math.asin(view.progress)) + 1e-9).floor().long().to(unknown.device)
+    kept = kept.clamp(min=view.step + 1)
     return torch.minimum((unknown - kept).clamp(min=0), ((~view.known).sum(1) - 1).clamp(min=0))
 
 
