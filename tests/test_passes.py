@@ -97,6 +97,17 @@ def test_the_progress_bar_counts_the_passes_that_the_results_count(run, tmp_path
     assert bars[0].total == bars[0].n == 20 * sum(point["passes"] for point in points.values())
 
 
+def test_two_points_of_equally_many_passes_are_both_in_the_table(run):
+    found = result(run)
+    for key, point in list(found["points"].items()):
+        if key.startswith("halton"):
+            found["points"][key] = point | {"passes": 3, "precision": 0.111 if "T = 1" in key else 0.222}
+    row = next(
+        line for line in measuring.table(found).split("precision\n")[1].splitlines() if line.startswith("halton")
+    )
+    assert "0.111 ±0, 0.222 ±0" in row
+
+
 def test_a_missing_model_is_named_in_the_table(run):
     assert "no diffusion model in this run: left out" in measuring.table(result(run))
 

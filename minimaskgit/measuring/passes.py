@@ -201,8 +201,10 @@ def table(result: Mapping) -> str:
         rows = []
         for name, points in lines.items():
             key = "fd" if name == "diffusion" and score == "fd_tokens" else score
-            cells = {point["passes"]: shown(point[key]) for point in points}
-            rows.append([name, *(cells.get(passes, "") for passes in columns)])
+            cells: dict[int, list[str]] = {}  # two T may take equally many passes, one of them with guidance
+            for point in points:
+                cells.setdefault(point["passes"], []).append(shown(point[key]))
+            rows.append([name, *(", ".join(cells.get(passes, [])) for passes in columns)])
         tables.append(f"{TITLES[score]}\n{text_table(['passes', *map(str, columns)], rows)}\n")
     seeds = sorted({key.rpartition("/")[2] for key in result["points"]}, key=int)
     real, through = (result["real"][key] for key in ("second", "through"))
