@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
+from minimaskgit.common.precision import double
+
 
 class Classifier(nn.Module, PyTorchModelHubMixin):
     """Four convolutional stages and a linear layer, for images in [0, 1] of at least 16 x 16 pixels."""
@@ -48,7 +50,7 @@ class Classifier(nn.Module, PyTorchModelHubMixin):
 def class_accuracy(classifier: Classifier, images: Tensor, labels: Tensor, batch_size: int = 250) -> float:
     """Accuracy of a classifier in eval mode on float images (B, 3, H, W) in [0, 1] with labels (B,)."""
     predicted = [classifier(part).argmax(-1) for part in images.split(batch_size)]
-    return (torch.cat(predicted) == labels).double().mean().item()
+    return double(torch.cat(predicted) == labels).mean().item()
 
 
 def classification_loss(classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from minimaskgit.common.precision import double
 from minimaskgit.schedules import Schedule, cosine
 from minimaskgit.transformer import Transformer
 
@@ -55,8 +56,9 @@ def num_to_mask(unknown_at_start: Tensor, unknown_now: Tensor, step: int, steps:
     """
     if step == steps - 1:
         return torch.zeros_like(unknown_now)
-    r = torch.full(unknown_at_start.shape, (step + 1) / steps, dtype=torch.double, device=unknown_at_start.device)
-    counts = torch.floor(unknown_at_start * schedule(r, unknown_at_start)).long()
+    U = double(unknown_at_start)
+    r = torch.full_like(U, (step + 1) / steps)
+    counts = torch.floor(U * schedule(r, U)).long().to(unknown_now.device)
     return torch.minimum(counts.clamp(min=1), unknown_now - 1).clamp(min=0)
 
 

@@ -20,12 +20,13 @@ from minimaskgit.classifier import Classifier, class_accuracy
 from minimaskgit.common import cli
 from minimaskgit.common.files import write_json
 from minimaskgit.common.machine import described, machine
+from minimaskgit.common.precision import double
 from minimaskgit.data.glyphs import palette_of
 from minimaskgit.data.strays import with_strays
 from minimaskgit.measuring import race
 from minimaskgit.measuring.samplers import generate
 from minimaskgit.runs.checks import check, check_output_folder, checked
-from minimaskgit.runs.choices import choose_labels
+from minimaskgit.runs.choices import choose_labels, decoding_loop
 from minimaskgit.runs.config import Config, first_difference, load_config
 from minimaskgit.runs.presets import PresetName, starting_point
 from minimaskgit.runs.run import Run, open_run
@@ -78,7 +79,8 @@ def make_report(run: Run) -> dict:
     settings = run.config.decoding
     parts = labels.split(BATCH)
     seeded = lambda seed: torch.Generator(run.device).manual_seed(seed)
-    samples = [generate(run, tokenizer, masked, part, settings, seeded(i))[1] for i, part in enumerate(parts)]
+    loop = decoding_loop(settings, run)
+    samples = [generate(run, tokenizer, masked, part, loop, seeded(i))[1] for i, part in enumerate(parts)]
     samples, rivals = torch.cat(samples), []
     with run.autocast(), torch.no_grad():
         for i, part in enumerate(parts):
@@ -110,7 +112,7 @@ def scores(run: Run, judge: Classifier, images: Tensor, labels: Tensor) -> dict[
     found = dict.fromkeys(("palette_accuracy", "without_strays"))
     if run.config.data == "glyphs":
         passed = {"palette_accuracy": palette_of(images) >= 0, "without_strays": ~with_strays(images, labels)}
-        found = {name: ok.double().mean().item() for name, ok in passed.items()}
+        found = {name: double(ok).mean().item() for name, ok in passed.items()}
     return {"class_accuracy": class_accuracy(judge, images, labels), **found}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from minimaskgit.common import cli
 from minimaskgit.common.files import write_json
-from minimaskgit.measuring.evaluation import Options, chosen_name, evaluate, table
+from minimaskgit.measuring.evaluation import Options, chosen_name, chosen_settings, evaluate, table
 from minimaskgit.runs.checks import check_outputs, checked
 from minimaskgit.runs.run import chosen_work_folder, open_run
 
@@ -19,10 +19,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = checked(cli.parse(Options, "evaluate", argv=argv))
     check_outputs({"--json": options.json})
     run = open_run(chosen_work_folder(options.run, options.pretrained), options.device, options.precision)
-    path = options.json or run.folder / "evaluation" / f"{chosen_name(run, options)}.json"
-    settings = [*run.folder.rglob("config.json"), run.folder / "labels.json"]
-    check_outputs({"--json": path}, {f"the run's {file.relative_to(run.folder)}": file for file in settings})
-    result = evaluate(run, options)
+    settings = chosen_settings(run, options)
+    path = options.json or run.folder / "evaluation" / f"{chosen_name(options, settings)}.json"
+    kept = [*run.folder.rglob("config.json"), run.folder / "labels.json"]
+    check_outputs({"--json": path}, {f"the run's {file.relative_to(run.folder)}": file for file in kept})
+    result = evaluate(run, options, settings)
     print(table(result))
     write_json(path, result)
     print(path)

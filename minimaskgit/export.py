@@ -17,7 +17,7 @@ from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import check_output_folder, write_json, write_text
 from minimaskgit.measuring.evaluation import Options as EvaluateOptions
-from minimaskgit.measuring.evaluation import check_options, evaluate, table
+from minimaskgit.measuring.evaluation import check_options, chosen_settings, evaluate, table
 from minimaskgit.runs.checks import checked
 from minimaskgit.runs.config import Config, Samples, first_difference
 from minimaskgit.runs.models import load_model, save_model
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         shutil.copy(run.folder / name, options.out)
     write_searched(options.out, dict(searched.policies))
     exported = open_run(options.out, options.device)
-    results = [evaluate(exported, how) for how in measured]
+    results = [evaluate(exported, how, chosen_settings(exported, how)) for how in measured]
     shutil.rmtree(options.out / "evaluation")  # the cached reference
     write_json(options.out / "evaluation.json", results)
     write_text(options.out / "README.md", card(options, run.config, results, list(searched.policies)))
@@ -81,19 +81,16 @@ def card(options: Options, config: Config, results: Sequence[dict], searched: Se
     """The model card: contents, training command, usage and quality."""
     preset = next((name for name, make in PRESETS.items() if first_difference(make(), config) is None), None)
     how = f"--preset {preset}" if preset else "(the settings of config.json)"
-    steps = ", ".join(map(str, searched))
-    policies = (
-        f"Decoding in {steps} steps uses decoding.json, a policy searched for these weights.\n\n" if searched else ""
-    )
-    with_critic = (options.out / "critic").exists()
-    critic = ", the critic" if with_critic else ""
-    made = {
-        f"train {how} --out {options.run}": True,
-        f"train --resume --stage critic --out {options.run}": with_critic,
-        f"search --run {options.run} --steps {' '.join(map(str, searched))}": bool(searched),
-        f"export --run {options.run} --out {options.out}": True,
-    }
-    commands = "\n".join(f"python -m minimaskgit.{command}" for command, done in made.items() if done)
+    commands, critic, policies = [f"train {how} --out {options.run}"], "", ""
+    if (options.out / "critic").exists():
+        commands.append(f"train --resume --stage critic --out {options.run}")
+        critic = ", the critic"
+    if searched:
+        commands.append(f"search --run {options.run} --steps {' '.join(map(str, searched))}")
+        steps = ", ".join(map(str, searched))
+        policies = f"Decoding in {steps} steps uses decoding.json, a policy searched for these weights.\n\n"
+    commands.append(f"export --run {options.run} --out {options.out}")
+    made_with = "\n".join(f"python -m minimaskgit.{command}" for command in commands)
     measured = "\n\n".join(f"```\n{table(result)}\n```" for result in results)
     return f"""---
 library_name: minimaskgit
@@ -107,7 +104,7 @@ Tokenizer, masked and causal transformers{critic}, the classifier of the percept
 safetensors, each with its config.json. Made with
 
 ```
-{commands}
+{made_with}
 ```
 
 Use them with `python -m minimaskgit.generate --run {options.out} --out grid.png`, or in Python:

@@ -20,7 +20,7 @@ from minimaskgit.runs.choices import (
     AnyDecoderName,
     check_steps,
     choose_labels,
-    chosen_decoder,
+    decoding_loop,
     image_settings,
     note_decoder,
 )
@@ -68,12 +68,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(settings.steps, model.num_tokens)
     note_decoder(settings)
-    decoder = chosen_decoder(settings, run)
+    loop = decoding_loop(settings, run)
     start, images = time.perf_counter(), []
     generator = torch.Generator(run.device).manual_seed(options.seed)
     with tqdm(total=options.count, desc="generating", unit="image", dynamic_ncols=True, delay=2, leave=False) as bar:
         for part in labels.split(BATCH):
-            steps, made = generate(run, tokenizer, model, part, settings, generator, decoder)
+            steps, made = generate(run, tokenizer, model, part, loop, generator)
             images.append(to_bytes(made))
             bar.update(len(part))
     seconds = time.perf_counter() - start

@@ -7,14 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minimaskgit.common.precision import double
 from minimaskgit.schedules import Schedule
 
 
 def mask_counts(r: Tensor, num_tokens: int, schedule: Schedule) -> Tensor:
     """How many tokens of each sample to mask, ceil(gamma(r) * N): r (B,) in [0, 1] to int64 (B,) in 1..N."""
     # In double precision: float32 rounding would at times put gamma * N on the other side of an integer.
-    fraction = schedule(r.double(), num_tokens)
-    return torch.ceil(fraction * num_tokens).long().clamp(1, num_tokens)
+    fraction = schedule(double(r), num_tokens)
+    return torch.ceil(fraction * num_tokens).long().clamp(1, num_tokens).to(r.device)
 
 
 def random_mask(counts: Tensor, num_tokens: int, generator: torch.Generator | None = None) -> Tensor:

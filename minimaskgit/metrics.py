@@ -15,6 +15,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from minimaskgit.common.precision import double
+
 BLOCK = 2**24  # distances held at once: 64 MB, so that 50,000 x 50,000 need no more memory than 4,000 x 4,000
 
 # --- Gaussians: the Frechet distance ---
@@ -24,7 +26,7 @@ def feature_statistics(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (D,) and covariance (D, D), in float64, of feature vectors (N, D); N is 2 or more."""
     if len(features) < 2:
         raise ValueError(f"{len(features)} feature vectors: expected 2 or more for a covariance")
-    features = features.double()
+    features = double(features)
     mu = features.mean(0)
     centred = features - mu
     return mu, centred.T @ centred / (len(features) - 1)
@@ -36,17 +38,17 @@ def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -
     |mu1 - mu2|^2 + Tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)); 0 if and only if they are equal. It falls as the
     number of samples grows, even if both sets come from the same distribution.
     """
-    shift = (mu1.double() - mu2.double()).square().sum()
+    shift = (double(mu1) - double(mu2)).square().sum()
     # If A and B are the symmetric roots of the sigmas, Tr (A^2 B^2)^(1/2) is the sum of the singular values of A B.
     # They are real and exist even if a sigma is singular, unlike the root of the product, which is not symmetric.
     overlap = torch.linalg.svdvals(_root(sigma1) @ _root(sigma2)).sum()
-    spread = sigma1.double().trace() + sigma2.double().trace() - 2 * overlap
+    spread = double(sigma1).trace() + double(sigma2).trace() - 2 * overlap
     return (shift + spread).clamp(min=0)  # rounding may leave slightly less than 0
 
 
 def _root(sigma: Tensor) -> Tensor:
     """The symmetric square root of a positive semidefinite matrix."""
-    values, vectors = torch.linalg.eigh(sigma.double())
+    values, vectors = torch.linalg.eigh(double(sigma))
     return vectors * values.clamp(min=0).sqrt() @ vectors.T
 
 
@@ -64,7 +66,7 @@ def inception_score(probs: Tensor, splits: int = 1) -> tuple[Tensor, Tensor]:
     if not 1 <= splits <= len(probs):
         raise ValueError(f"{splits} splits of {len(probs)} images: expected 1 to {len(probs)}")
     scores = []
-    for p in probs.double().tensor_split(splits):
+    for p in double(probs).tensor_split(splits):
         marginal = p.mean(0)  # (C,), p(y)
         # x log x is 0 at 0, and if p(y) is 0, so is every p(y|x).
         kl = torch.special.xlogy(p, p).sum(1) - torch.special.xlogy(p, marginal).sum(1)  # (N / splits,)
@@ -85,7 +87,7 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[Tensor, Te
     """
     precision = _in_balls(fake, real, neighbour_distances(real, k))[0] > 0
     recall = _in_balls(real, fake, neighbour_distances(fake, k))[0] > 0
-    return precision.double().mean(), recall.double().mean()
+    return double(precision).mean(), double(recall).mean()
 
 
 def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[Tensor, Tensor]:
@@ -97,7 +99,7 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[Tensor, Te
     vectors.
     """
     balls, hit = _in_balls(fake, real, neighbour_distances(real, k))
-    return balls.double().mean() / k, hit.double().mean()
+    return double(balls).mean() / k, double(hit).mean()
 
 
 def neighbour_distances(features: Tensor, k: int) -> Tensor:

@@ -10,9 +10,12 @@ logarithmic) do the reverse.
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from minimaskgit.common.precision import double
 
 # r in [0, 1] and the number of tokens N (only the exponential and the logarithmic use it) -> gamma in [0, 1]
 Schedule = Callable[[Tensor, int | Tensor], Tensor]
@@ -80,13 +83,19 @@ def arccos(r: Tensor, num_tokens: int | Tensor) -> Tensor:
 
 def beta(r: Tensor, num_tokens: int | Tensor) -> Tensor:
     """A draw from Beta(12, 3), whose mean is 0.8, for r ~ U[0, 1) (AutoNAT, arXiv 2406.05478): its quantile 1 - r."""
-    x = torch.linspace(0, 1, 4097, dtype=torch.double, device=r.device)
-    cumulative = sum(math.comb(14, j) * x**j * (1 - x) ** (14 - j) for j in (12, 13, 14))  # P(Beta(12, 3) <= x)
-    wanted = 1 - r.double()
+    wanted = 1 - double(r)
+    x, cumulative = _beta_table(wanted.device)
     above = torch.searchsorted(cumulative, wanted).clamp(1, len(x) - 1)
     low, high = cumulative[above - 1], cumulative[above]
     between = (wanted - low) / (high - low).clamp(min=1e-300)
-    return (x[above - 1] + between * (x[above] - x[above - 1])).to(r.dtype)
+    return (x[above - 1] + between * (x[above] - x[above - 1])).to(r)
+
+
+@lru_cache(maxsize=8)
+def _beta_table(device: torch.device) -> tuple[Tensor, Tensor]:
+    """x from 0 to 1 and P(Beta(12, 3) <= x), kept on the device because every training step asks for them."""
+    x = torch.linspace(0, 1, 4097, dtype=torch.double, device=device)
+    return x, sum(math.comb(14, j) * x**j * (1 - x) ** (14 - j) for j in (12, 13, 14))
 
 
 RATIOS: dict[str, Schedule] = SCHEDULES | {"arccos": arccos, "beta": beta}

@@ -13,7 +13,7 @@ from minimaskgit.measuring.search import Options, check_options, entry, laborato
 from minimaskgit.runs.checks import check_output_folder, checked
 from minimaskgit.runs.models import digest
 from minimaskgit.runs.run import Run, check_outside_of_package, open_run
-from minimaskgit.runs.searched import NAME, Found, parse_searched, write_searched
+from minimaskgit.runs.searched import NAME, Found, other_critic, parse_searched, with_critic, write_searched
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -28,10 +28,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         for steps in sorted(set(options.steps)):
             earlier = policies[steps].policy if steps in policies else None
-            if earlier and earlier.doubted and not lab.critic:
-                print(f"note: the policy for {steps} steps needs a critic, and {run.folder} has none: it is dropped")
-                del policies[steps]
-                earlier = None
             result = results[steps] = search(lab, steps, earlier)
             if result.best == "after":
                 policies[steps] = entry(result, options)
@@ -50,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def earlier_policies(run: Run) -> dict[int, Found]:
-    """The policies that the run has already; those of other weights are dropped, with a note."""
+    """The policies that the run has already; those of other weights or another critic are dropped, with a note."""
     try:
         searched = parse_searched(run.folder)
     except FileNotFoundError:
@@ -58,7 +54,10 @@ def earlier_policies(run: Run) -> dict[int, Found]:
     if searched.transformer != digest(run.folder / "transformer"):
         print(f"note: {run.folder / NAME} is of other weights, and will be replaced")
         return {}
-    return dict(searched.policies)
+    dropped = with_critic(searched.policies) if (complaint := other_critic(run.folder, searched)) else []
+    if dropped:
+        print(f"note: {complaint}; dropped: the policy for {' and for '.join(map(str, dropped))} steps")
+    return {steps: found for steps, found in searched.policies.items() if steps not in dropped}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import shutil
 import tomllib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -127,8 +128,8 @@ def test_a_start_outside_of_the_steps_is_refused(name, start_step):
 @given(canvas=known_regions, start_step=st.integers(0, 3), seed=seeds)
 def test_an_edit_with_any_decoder_keeps_what_is_outside_of_its_region(name, canvas, start_step, seed):
     region, tokens = canvas == MODEL.mask_id, canvas.clamp(max=K - 1)
-    critic = Critic(MODEL.width, len(MODEL.blocks)) if name == "critic" else None
-    decode_with = decoding_loop(DecodingConfig(decoder=name), critic and decoder(name, cosine, 4.5, critic=critic))
+    with_critic = decoder(name, cosine, 4.5, critic=Critic(MODEL.width, len(MODEL.blocks)))
+    decode_with = partial(run, with_critic) if name == "critic" else decoding_loop(DecodingConfig(decoder=name))
     options = {"loop": decode_with, "steps": 4, "start_step": start_step, "generator": generator(seed)}
     edited = edit_tokens(MODEL, tokens, region, some_labels(tokens), **options)
     assert edited[~region].equal(tokens[~region]) and (edited < K).all()

@@ -11,9 +11,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from minimaskgit import passes, train
+from minimaskgit.common.files import write_json
 from minimaskgit.decoders.policy import Policy
 from minimaskgit.measuring import passes as measuring
 from minimaskgit.measuring.samplers import maskgit_sampler
+from minimaskgit.runs.choices import SearchedConfig
 from minimaskgit.runs.config import DecodingConfig
 from minimaskgit.runs.run import open_run
 from minimaskgit.runs.searched import Found, write_searched
@@ -78,6 +80,32 @@ def test_a_step_with_guidance_takes_two_passes(run):
     assert maskgit_sampler(run, guided).passes == 8
     assert maskgit_sampler(run, replace(guided, guidance_start=0.5)).passes == 6
     assert maskgit_sampler(run, replace(guided, guidance=0.0)).passes == 4
+    policy = Policy((0.7, 0.3, 0.0), choice=(1.0,) * 3, sampling=(1.0,) * 3, guidance=(0.0, 0.0, 1.0))
+    assert maskgit_sampler(run, SearchedConfig(steps=3, guidance=1.0, policy=policy)).passes == 4
+
+
+def test_the_progress_bar_counts_the_passes_that_the_results_count(run, tmp_path, monkeypatch):
+    copy = Path(shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("passes")))
+    config = json.loads((copy / "config.json").read_text("utf-8"))
+    config["decoding"] |= {"guidance": 1.0, "guidance_start": 0.5}
+    write_json(copy / "config.json", config)
+    bars, tqdm = [], measuring.tqdm
+    monkeypatch.setattr(measuring, "tqdm", lambda *given, **rest: bars.append(tqdm(*given, **rest)) or bars[-1])
+    passes.main(["--run", str(copy), *FEW])
+    points = result(copy)["points"]
+    assert points["maskgit, T = 3/0"]["passes"] == 5 and points["autoregressive/0"]["passes"] == 64
+    assert bars[0].total == bars[0].n == 20 * sum(point["passes"] for point in points.values())
+
+
+def test_two_points_of_equally_many_passes_are_both_in_the_table(run):
+    found = result(run)
+    for key, point in list(found["points"].items()):
+        if key.startswith("halton"):
+            found["points"][key] = point | {"passes": 3, "precision": 0.111 if "T = 1" in key else 0.222}
+    row = next(
+        line for line in measuring.table(found).split("precision\n")[1].splitlines() if line.startswith("halton")
+    )
+    assert "0.111 ±0, 0.222 ±0" in row
 
 
 def test_a_missing_model_is_named_in_the_table(run):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import statistics
 
 import pytest
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from minimaskgit import recipe
+from minimaskgit.data.images import ImageData
 from minimaskgit.measuring import recipe as measuring
 from minimaskgit.measuring.variants import BASE, VARIANTS, changed, differing
 from minimaskgit.runs.checks import check
 from minimaskgit.runs.config import load_config
 from minimaskgit.runs.presets import demo
 from minimaskgit.runs.run import open_run
+from minimaskgit.training import judge
 
 FEW = ["--samples", "20", "--reference", "30", "--seeds", "0", "1", *TINY_RUN]
 CHOSEN = ["--variants", "mask-beta", "transformer/rope", "autoregressive/qk-norm", "rotation-trick"]
@@ -63,12 +66,35 @@ def test_all_transformers_learn_the_tokens_of_one_tokenizer(out):
     assert all((folder / "tokenizer" / "model.safetensors").read_bytes() == first for folder in folders)
 
 
+def pictures(data: ImageData) -> set[bytes]:
+    return {image.numpy().tobytes() for image in data.batch(torch.arange(len(data)))[0]}
+
+
+def test_the_judge_learns_from_pictures_that_no_model_learns_from(out, tmp_path, monkeypatch):
+    copy, heard, train = tmp_path / "copy", [], judge.train_classifier
+    shutil.copytree(out, copy)
+    shutil.rmtree(copy / "tokenizer/base-0/judge")
+    monkeypatch.setattr(judge, "train_classifier", lambda session: heard.append(session.train) or train(session))
+    measuring.judged(measuring.Options(out=copy, seeds=(0, 1)))
+    for seed in (0, 1):
+        run = open_run(out / "transformer" / f"base-{seed}")
+        assert not pictures(heard[0]) & pictures(measuring.run_data(run, "train", run.config.images.count))
+
+
+@pytest.mark.parametrize("stage", ["tokenizer", "transformer"])
+def test_no_picture_is_drawn_that_measures_nothing(out, monkeypatch, stage):
+    asked, run_data = [], measuring.run_data
+    monkeypatch.setattr(measuring, "run_data", lambda run, *rest: asked.append(rest) or run_data(run, *rest))
+    run = open_run(out / stage / "base-0")
+    measuring.MEASURES[stage](run, measuring.Options(out=out, samples=20, reference=30))
+    assert asked == [("train", run.config.images.count + 30 + 20 * (stage == "tokenizer"))]
+
+
 def test_the_pictures_to_measure_with_are_none_that_a_model_learned_from(out):
     options = measuring.Options(samples=20, reference=30)
     run = open_run(out / "tokenizer" / "base-0")
-    learned = measuring.run_data(run, "train", run.config.images.count)
-    known = {image.numpy().tobytes() for image in learned.batch(torch.arange(len(learned)))[0]}
-    reference, second = measuring.fresh(run, options)
+    known = pictures(measuring.run_data(run, "train", run.config.images.count))
+    reference, second = measuring.fresh(run, options.reference, options.samples)
     seen = [image.numpy().tobytes() for image in torch.cat([reference.images, second.images])]
     assert len(set(seen)) == 50 and not known & set(seen)
 

@@ -82,6 +82,13 @@ def test_the_arccos_ratio_turned_around_is_its_inverse(r):
     assert math.cos(math.pi / 2 * found) == pytest.approx(r, abs=1e-12)
 
 
+def test_the_table_of_the_beta_ratio_is_not_made_anew_at_every_step(monkeypatch):
+    r = torch.tensor([0.0, 0.3, 1.0])
+    expected = RATIOS["beta"](r, 64)
+    monkeypatch.setattr(torch, "linspace", None)
+    assert RATIOS["beta"](r, 64).equal(expected)
+
+
 @pytest.mark.parametrize("name", ["arccos", "beta"])
 @pytest.mark.parametrize("dtype", [torch.float, torch.double])
 def test_a_later_ratio_falls_from_1_to_0(name, dtype):

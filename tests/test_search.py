@@ -2,9 +2,11 @@
 
 import json
 import math
+import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,11 +14,13 @@ from canvas import MODEL, C, K, N, known_regions, some_labels
 from command_line import error_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from strategies import schedule_names, seeds
 from tiny import FixedLogits, generator
 
-from minimaskgit import compare, evaluate, export, generate, search
+from minimaskgit import compare, evaluate, export, generate, passes, runs, search
 from minimaskgit.common import cli
+from minimaskgit.common.files import write_json
 from minimaskgit.decoders import loop
 from minimaskgit.decoders.correction import doubted
 from minimaskgit.decoders.critic import Critic
@@ -29,6 +33,7 @@ from minimaskgit.measuring import pictures
 from minimaskgit.measuring import search as measuring
 from minimaskgit.measuring.search import CANDIDATES, CHECKS, STARTS, Score, candidates, objective, policy_at, recombined
 from minimaskgit.runs.config import DecodingConfig
+from minimaskgit.runs.run import Run
 from minimaskgit.runs.searched import Found, write_searched
 from minimaskgit.schedules import SCHEDULES, cosine
 
@@ -230,6 +235,36 @@ def test_a_stopped_search_goes_on_where_it_was_and_ends_the_same(copied, monkeyp
     assert capsys.readouterr().out == resumed and len(done) == 2 * count
 
 
+@pytest.mark.parametrize("stop", [20, 44])  # evaluations: in the first of three generations, and at the very end
+def test_a_search_resumed_on_a_slower_machine_keeps_its_plan_and_ends_with_the_same_policy(copied, monkeypatch, stop):
+    done, clock = [], SimpleNamespace(now=0.0, seconds=1.0, perf_counter=lambda: clock.now)
+
+    def measured(lab, steps, policy, seed) -> Score:
+        if len(done) == stop:
+            raise KeyboardInterrupt
+        done.append(seed)
+        clock.now += clock.seconds
+        luck = random.Random(f"{policy} {seed}").uniform(-0.1, 0.1)
+        return Score(3.0 if policy is None else 3 - 2 * policy.masked[0] + luck, 0.5, 0.5)
+
+    def found() -> bytes:
+        search.main(["--run", str(copied), *FEW, "--minutes", "0.8"])
+        return (copied / "decoding.json").read_bytes()
+
+    monkeypatch.setattr(measuring, "time", clock)
+    monkeypatch.setattr(measuring, "measure", measured)
+    with pytest.raises(KeyboardInterrupt):
+        found()
+    stop, clock.seconds = None, 3.0
+    resumed = found()
+    assert len(done) == 2 * CHECKS + len(STARTS) + 3 * CANDIDATES  # what fits into 0.8 minutes at a second each
+    assert found() == resumed and len(done) == 45  # the policy that was found is checked too, from scores that are kept
+    shutil.rmtree(copied / "search")
+    (copied / "decoding.json").unlink()
+    clock.seconds = 1.0
+    assert found() == resumed
+
+
 @pytest.mark.parametrize("measured, best", [(never_better, 0), (fewer_kept_is_better, 1)])
 def test_a_search_starts_from_the_best_of_several_points(copied, monkeypatch, measured, best):
     centres, real = [], measuring.candidates
@@ -258,15 +293,6 @@ def test_a_later_search_does_not_replace_a_better_policy(searched, monkeypatch):
     before = (searched / "decoding.json").read_bytes()
     search.main(["--run", str(searched), *FEW])
     assert (searched / "decoding.json").read_bytes() == before
-
-
-def test_a_policy_whose_critic_is_gone_is_dropped(copied, monkeypatch, capsys):
-    write_searched(copied, {2: Found(replace(POLICY, doubted=0.5), {})})
-    shutil.rmtree(copied / "critic", ignore_errors=True)
-    monkeypatch.setattr(measuring, "measure", never_better)
-    search.main(["--run", str(copied), *FEW])
-    assert "the policy for 2 steps needs a critic" in capsys.readouterr().out
-    assert not (copied / "decoding.json").exists()
 
 
 def test_weights_of_the_package_are_not_written_to(capsys):
@@ -359,10 +385,77 @@ def test_a_policy_of_other_weights_is_refused_and_a_new_search_replaces_it(searc
     generate.main(["--run", str(searched), "--count", "1", "--steps", "2", "--out", str(searched / "x.png")])
 
 
+# --- A policy that takes back what a critic doubts ---
+
+DOUBTING = replace(POLICY, doubted=0.5)
+THREE = Policy((0.9, 0.6, 0.0), choice=(1.0,) * 3, sampling=(1.0,) * 3, guidance=(0.0,) * 3)
+
+
+def retrain(critic: Path) -> None:
+    """Other weights of the same shape, for the same transformer."""
+    weights = load_file(critic / "model.safetensors")
+    save_file({name: value + 1 for name, value in weights.items()}, critic / "model.safetensors")
+
+
+ANOTHER = {"was searched with another critic than": retrain, "was searched with a critic, and there": shutil.rmtree}
+
+
+@pytest.mark.parametrize("complaint", ANOTHER)
+def test_a_policy_of_another_critic_is_refused_and_dropped_by_a_new_search(
+    copied, capsys, tmp_path, monkeypatch, complaint
+):
+    write_searched(copied, {2: Found(DOUBTING, {}), 3: Found(THREE, {})})
+    assert used_by(copied, capsys, tmp_path, "--steps", "2") == "searched"
+    ANOTHER[complaint](copied / "critic")
+    assert complaint in error_line(capsys, generate, "--run", str(copied), "--steps", "2")
+    assert used_by(copied, capsys, tmp_path, "--steps", "2", "--decoder", "maskgit") == "maskgit"
+    monkeypatch.setattr(measuring, "measure", never_better)
+    search.main(["--run", str(copied), *FEW, "--steps", "4"])
+    assert f"{complaint} " in (note := capsys.readouterr().out) and "dropped: the policy for 2 steps" in note
+    assert used_by(copied, capsys, tmp_path, "--steps", "2") == "maskgit"
+    assert used_by(copied, capsys, tmp_path, "--steps", "3") == "searched"
+
+
+def test_policies_without_a_critic_do_not_depend_on_it(searched, capsys, tmp_path):
+    assert json.loads((searched / "decoding.json").read_text("utf-8"))["critic"] is None
+    shutil.rmtree(searched / "critic")
+    assert used_by(searched, capsys, tmp_path, "--steps", "2") == "searched"
+
+
+QUICK = {
+    generate: ["--steps", "2", "--count", "1"],
+    evaluate: ["--steps", "2", "--metrics", "palette", "--samples", "20", "--reference", "20"],
+    compare: ["--steps", "2", "--batches", "1", "--repeats", "1", "--shown", "1"],
+    passes: ["--steps", "2", "--decoders", "searched", "--samples", "20", "--reference", "20", "--seeds", "0"],
+}
+
+
+@pytest.mark.parametrize("command", QUICK, ids=lambda command: command.__name__.split(".")[-1])
+def test_a_command_reads_the_policies_once_and_loads_their_critic_once(copied, tmp_path, monkeypatch, command):
+    write_searched(copied, {2: Found(DOUBTING, {})})
+    read, loaded, parse, load = [], [], runs.searched.parse_searched, Run.critic
+    monkeypatch.setattr(runs.searched, "parse_searched", lambda folder: read.append(folder) or parse(folder))
+    monkeypatch.setattr(Run, "critic", lambda run: loaded.append(run) or load(run))
+    out = ["--json" if command is evaluate else "--out", str(tmp_path / ("x.png" if command is generate else "x"))]
+    command.main(["--run", str(copied), *QUICK[command], *out])
+    assert len(read) == len(loaded) == 1
+
+
+def test_policies_of_an_earlier_version_which_recorded_no_critic_are_still_used(copied, capsys, tmp_path):
+    write_searched(copied, {2: Found(DOUBTING, {})})
+    kept = json.loads((copied / "decoding.json").read_text("utf-8"))
+    assert kept.pop("critic")
+    write_json(copied / "decoding.json", kept)
+    assert used_by(copied, capsys, tmp_path, "--steps", "2") == "searched"
+
+
 @pytest.mark.slow
 def test_export_carries_the_policies_for_the_rounded_weights(searched, tmp_path, capsys):
+    write_searched(searched, {2: Found(DOUBTING, {})})
     export.main(["--run", str(searched), "--out", str(tmp_path / "shared"), "--samples", "20"])
     card = (tmp_path / "shared/README.md").read_text("utf-8")
     assert "Decoding in 2 steps uses decoding.json" in card and f"search --run {searched} --steps 2" in card
     capsys.readouterr()
     assert used_by(tmp_path / "shared", capsys, tmp_path, "--steps", "2") == "searched"
+    retrain(tmp_path / "shared/critic")
+    assert "searched with another critic" in error_line(capsys, generate, "--run", str(tmp_path / "shared"))

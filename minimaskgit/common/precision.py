@@ -17,6 +17,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from minimaskgit.common.timing import timed
 
@@ -32,6 +33,11 @@ MUCH_SLOWER = 2.0  # warn if the chosen precision takes this many times as long 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """A context in which matrix products and convolutions on `device` are computed in `precision`."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def double(x: Tensor) -> Tensor:
+    """x in float64: on its own device, or on the CPU if that is Apple's MPS, which has no float64."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def choose(asked: AnyPrecision, device: torch.device) -> Precision:

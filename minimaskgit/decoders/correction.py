@@ -25,7 +25,10 @@ def rescale(part: float = 0.04, schedule: Schedule = cosine) -> Correction:
 
 
 def unsure(schedule: Schedule = cosine) -> Correction:
-    """sigma_i = sigma_max x softmax over known tokens of minus their probability when kept: about one in all."""
+    """sigma_i = sigma_max x softmax over known tokens of minus their probability when kept.
+
+    On average at most one token is taken back in a step.
+    """
 
     def correction(view: View) -> Tensor:
         weights = (-view.sure).masked_fill(~view.known | view.given, -torch.inf).softmax(-1).nan_to_num(0.0)
@@ -35,7 +38,7 @@ def unsure(schedule: Schedule = cosine) -> Correction:
 
 
 def loop(eta: float = 0.02, schedule: Schedule = cosine) -> Correction:
-    """In the second phase of `paused`, whose schedule this is, sigma = min(eta 1024 / T, sigma_max); elsewhere 0.
+    """sigma = min(eta 1024 / T, sigma_max) in the second phase of `paused`, which must be the schedule; 0 elsewhere.
 
     The paper takes back eta = 2 % of the known tokens in each of 1024 steps. With T steps there are fewer chances to
     take a token back, so each is 1024 / T times as likely: sigma_max, if T is small. Of 8 steps the second phase has 4,
@@ -52,10 +55,11 @@ def loop(eta: float = 0.02, schedule: Schedule = cosine) -> Correction:
 
 
 def doubted(part: float = 0.2, sure: float = 0.9) -> Correction:
-    """A critic's: of F free tokens the part x (1 - r) x F that it doubts most, if it is this sure that they are wrong.
+    """A critic's: of F free tokens, the part x (1 - r) x F that it doubts most, where it is `sure` that they are wrong.
 
-    The share falls to 0, because a token taken back late may not be replaced in time. The critic must be sure: it calls
-    every token wrong that differs from the image, and early on that includes all rare but valid choices.
+    sure: the least probability. The share falls to 0, because what is taken back late has few steps left to be drawn
+    again. The critic must be sure, because it learned to call every token wrong that differs from the image's, and
+    early on that includes rare but valid choices.
     """
 
     def correction(view: View) -> Tensor:

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from minimaskgit.common.precision import double
 from minimaskgit.decoders.loop import Counts, View
 from minimaskgit.decoders.orders import entropies
 from minimaskgit.decoding import num_to_mask
@@ -21,17 +22,19 @@ def scheduled(schedule: Schedule) -> Counts:
 
 
 def arcsine(view: View, priority: Tensor) -> Tensor:
-    """U - floor(U 2/pi asin(r)), with at least t+1 tokens known: the few first, many last of the Halton paper."""
+    """U - floor(U 2/pi asin(r)), with at least t+1 tokens known: few first, many last, as in the Halton paper."""
     unknown = (~view.given).sum(1)
-    kept = (unknown.double() * (2 / math.pi * math.asin(view.progress)) + 1e-9).floor().long().clamp(min=view.step + 1)
+    # 1e-9, because rounding must not turn a whole number, such as U/3 at r = 1/2, into the one below.
+    kept = (double(unknown) * (2 / math.pi * math.asin(view.progress)) + 1e-9).floor().long().to(unknown.device)
+    kept = kept.clamp(min=view.step + 1)
     return torch.minimum((unknown - kept).clamp(min=0), ((~view.known).sum(1) - 1).clamp(min=0))
 
 
 def entropy_bound(bound: float) -> Counts:
     """Keep the largest set of tokens, greatest priority first, with sum H - max H <= bound nats (arXiv 2505.24857).
 
-    Tokens drawn at once are wrong together by at most this much: it bounds their mutual information. At least one token
-    is kept in each step, and the last step keeps all that are left.
+    Tokens kept at once are drawn independently of each other. What that ignores is their mutual information, which is
+    at most this bound. Each step keeps at least one token, and the last all that are left.
     """
 
     def counts(view: View, priority: Tensor) -> Tensor:

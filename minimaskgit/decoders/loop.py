@@ -5,8 +5,8 @@
       └────────────────────────────────── T times ─────────────────────────────────────────────┘
 
 Its parts are functions of a `View`, in orders.py, counts.py, sampling.py and correction.py. With the paper's parts it
-draws from the same distribution as `decoding.decode`, which is faster: here logits are computed everywhere, because a
-part may look at any token. Nothing in the loop waits for the device.
+draws from the same distribution as `decoding.decode`. That is faster, because here logits are computed everywhere: a
+part may look at any token. Nothing in the loop waits for the device, except on Apple's MPS (`precision.double`).
 """
 
 from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ Correction = Callable[[View], Tensor]  # bool (B, N): known tokens to mask again
 
 @dataclass(frozen=True)
 class Decoder:
-    """The four answers of a decoder; guidance is the weight at progress r."""
+    """The parts of a decoder; guidance is the weight at progress r."""
 
     order: Order
     counts: Counts

@@ -6,8 +6,8 @@
     sampling       0.9   0.9   0.9   ...     1     temperature of the distributions that tokens are drawn from
     guidance         0     0     0   ...   0.5
 
-and one number for all steps: the share of all tokens that a critic may take back, which falls to 0 as r grows.
-The paper derives all of these from r = (t+1)/T; `papers_policy` has its values.
+and one number for all steps: the share of tokens that a critic may take back, times 1 - r.
+The paper derives all but this from r = (t+1)/T; `papers_policy` has its values.
 """
 
 from dataclasses import dataclass

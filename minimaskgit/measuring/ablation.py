@@ -132,11 +132,11 @@ def train_all(run: Run, options: Options) -> None:
 
 
 def measure_all(run: Run, options: Options, yardstick: Yardstick) -> list[dict]:
-    """Measure a row for each schedule; the progress bar counts network passes times images, which take the time."""
-    passes, rows = len(options.schedules) * sum(options.steps) * options.samples, []
+    """Measure a row for each schedule; the progress bar counts decoding steps times images, which take the time."""
+    total, rows = len(options.schedules) * sum(options.steps) * options.samples, []
     interval = 0.5 if sys.stderr.isatty() else 30
     try:
-        with tqdm(total=passes, desc="decoding", unit="pass", unit_scale=True, mininterval=interval) as bar:
+        with tqdm(total=total, desc="decoding", unit="step", unit_scale=True, mininterval=interval) as bar:
             for name in options.schedules:
                 bar.set_postfix_str(name)
                 rows.append(measure(run, name, options, yardstick, bar))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from minimaskgit.classifier import Classifier, class_accuracy
 from minimaskgit.common.errors import UserError
+from minimaskgit.common.precision import double
 from minimaskgit.data.glyphs import palette_of
 from minimaskgit.data.images import to_float
 from minimaskgit.data.sources import load_data
@@ -49,7 +50,7 @@ def measure_class_edits(
     return {
         name: {
             "asked_class": class_accuracy(judge, shown, labels),
-            "kept_palette": (palette_of(shown) == palette_of(images)).double().mean().item(),
+            "kept_palette": double(palette_of(shown) == palette_of(images)).mean().item(),
         }
         for name, shown in pictures.items()
     }

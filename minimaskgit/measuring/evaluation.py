@@ -95,11 +95,11 @@ class Options:
     precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
 
 
-def evaluate(run: Run, options: Options) -> dict:
-    """Measure everything requested; return the contents of the JSON file."""
+def evaluate(run: Run, options: Options, settings: DecodingConfig | None) -> dict:
+    """Measure everything requested; return the contents of the JSON file. settings: from `chosen_settings`."""
     metrics = check_options(run, options)
     generates, compares = set(metrics) != {"tokenizer"}, bool({*FEATURE_METRICS, "tokenizer"} & set(metrics))
-    sampler = make_sampler(run, options) if generates else None
+    sampler = make_sampler(run, options, settings) if generates else None
     if "tokenizer" in metrics:
         run.tokenizer()  # damaged weights are found before the work
     reference, second = held_out(run, options.reference, options.samples)
@@ -126,7 +126,7 @@ def evaluate(run: Run, options: Options) -> dict:
         expected["reconstruction_fd"] = fd(real, target)
     return {
         "run": str(run.folder),
-        "decoder": chosen_name(run, options) if generates else None,
+        "decoder": chosen_name(options, settings) if generates else None,
         "decoding": sampler.settings if generates else None,
         "samples": options.samples if generates else 0,
         "samples_per_class": options.samples / len(run.label_names) if generates else 0,
@@ -176,15 +176,20 @@ def check_neighbours(metrics: Sequence[str], k: int | None, count: int, options:
             )
 
 
-def chosen_name(run: Run, options: Options) -> str:
-    """The name of what generates the images: a decoder, the run's by default, or another model."""
-    return options.decoder if options.decoder in OTHERS else decoder_name(image_settings(run, options))
+def chosen_settings(run: Run, options: Options) -> DecodingConfig | None:
+    """How to decode; None if another model generates the images."""
+    return None if options.decoder in OTHERS else image_settings(run, options)
 
 
-def make_sampler(run: Run, options: Options) -> Sampler:
+def chosen_name(options: Options, settings: DecodingConfig | None) -> str:
+    """The name of what generates the images: a decoder or another model."""
+    return decoder_name(settings) if settings else options.decoder
+
+
+def make_sampler(run: Run, options: Options, settings: DecodingConfig | None) -> Sampler:
     """The requested sampler; UserError if its model is not trained or does not have a given setting."""
-    if options.decoder not in OTHERS:
-        return maskgit_sampler(run, image_settings(run, options))
+    if settings:
+        return maskgit_sampler(run, settings)
     allowed = {"decoder", "steps"} if options.decoder == "diffusion" else {"decoder"}
     for name in (field.name for field in fields(DecodingConfig) if field.name not in allowed):
         if getattr(options, name) is not None:

@@ -24,13 +24,14 @@ from minimaskgit.common.machine import machine
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
 from minimaskgit.decoders.named import DecoderName
+from minimaskgit.decoders.policy import Policy
 from minimaskgit.measuring.evaluation import check_neighbours
 from minimaskgit.measuring.intervals import half_width
 from minimaskgit.measuring.networks import Seen, cached_reference, feature_names, judge_network, look
 from minimaskgit.measuring.pictures import Pictures, held_out, like, sample, through_tokenizer
 from minimaskgit.measuring.samplers import Sampler, autoregressive_sampler, diffusion_sampler, maskgit_sampler
 from minimaskgit.measuring.scores import fd, feature_scores, without_strays
-from minimaskgit.runs.choices import AnyDecoderName, SearchedConfig, check_steps, choose_labels
+from minimaskgit.runs.choices import AnyDecoderName, SearchedConfig, check_steps, choose_labels, count_passes
 from minimaskgit.runs.config import Positive, Samples, Seed
 from minimaskgit.runs.models import digest
 from minimaskgit.runs.run import Run
@@ -67,7 +68,8 @@ class Options:
 
 def measure_passes(run: Run, options: Options, folder: Path) -> dict:
     """Measure every point that is not there yet; return the contents of passes.json."""
-    everyone = contestants(run, options)
+    policies = {T: found.policy for T, found in read_searched(run.folder).policies.items()}
+    everyone = contestants(run, options, policies)
     labels = choose_labels(run, None, options.samples)
     # Generated images have equally many of each class; a random sample has not, and its FD is far higher for that alone.
     reference, others = held_out(run, options.reference, options.reference + options.samples)
@@ -80,7 +82,7 @@ def measure_passes(run: Run, options: Options, folder: Path) -> dict:
         "fd": cached_reference(run, network, "classifier", reference),
         "fd_tokens": look(run, network, through_tokenizer(run, reference)[1]),
     }
-    kept = read(folder / "passes.json", facts_of(run, options))
+    kept = read(folder / "passes.json", facts_of(run, options, policies))
     total = sum(passes for passes, _ in everyone.values()) * len(options.seeds) * options.samples
     with tqdm(total=total, desc="sampling", unit="pass", unit_scale=True, dynamic_ncols=True) as bar:
         for name, (passes, make) in everyone.items():
@@ -107,12 +109,14 @@ def measure_passes(run: Run, options: Options, folder: Path) -> dict:
     return result
 
 
-def contestants(run: Run, options: Options) -> dict[str, tuple[int, Callable[[], Sampler]]]:
+def contestants(
+    run: Run, options: Options, policies: Mapping[int, Policy]
+) -> dict[str, tuple[int, Callable[[], Sampler]]]:
     """Who is measured, as "NAME, T = 8": passes, and a function that makes the sampler."""
     tokens = run.tokenizer().num_tokens
     for steps in options.steps:
         check_steps(steps, tokens)
-    settings, policies = run.config.decoding, read_searched(run.folder).policies
+    settings = run.config.decoding
     own = [T for T in policies if not options.steps or T in options.steps]
     if "searched" in options.decoders and not own:
         raise UserError(
@@ -124,10 +128,10 @@ def contestants(run: Run, options: Options) -> dict[str, tuple[int, Callable[[],
     for name in options.decoders or (*able, "searched"):
         for steps in every if name != "searched" else own:
             if name == "searched":
-                chosen = SearchedConfig(**vars(replace(settings, steps=steps)), policy=policies[steps].policy)
+                chosen = SearchedConfig(**vars(replace(settings, steps=steps)), policy=policies[steps])
             else:
                 chosen = replace(settings, steps=steps, decoder=name)
-            found[f"{name}, T = {steps}"] = steps, partial(maskgit_sampler, run, chosen)
+            found[f"{name}, T = {steps}"] = count_passes(chosen), partial(maskgit_sampler, run, chosen)
     if has(run, "autoregressive"):
         found["autoregressive"] = tokens, partial(autoregressive_sampler, run)
     if has(run, "diffusion"):
@@ -157,11 +161,11 @@ def of_glyphs(run: Run, pictures: Pictures) -> dict[str, float]:
     return {"without_strays": without_strays(pictures)} if run.config.data == "glyphs" else {}
 
 
-def facts_of(run: Run, options: Options) -> dict:
+def facts_of(run: Run, options: Options, policies: Mapping[int, Policy]) -> dict:
     """What a kept point depends on, beside its decoder, T and seed."""
     models = [stage for stage in MODELS if has(run, stage)]
     facts: dict = {stage: digest(run.folder / stage) for stage in (*models, "judge/classifier")}
-    facts["policies"] = {str(T): asdict(found.policy) for T, found in read_searched(run.folder).policies.items()}
+    facts["policies"] = {str(T): asdict(policy) for T, policy in policies.items()}
     decoding = {name: value for name, value in vars(run.config.decoding).items() if name not in ("steps", "decoder")}
     facts |= {"samples": options.samples, "reference": options.reference, "decoding": decoding}
     return json.loads(json.dumps(facts))  # as it will be read
@@ -199,8 +203,10 @@ def table(result: Mapping) -> str:
         rows = []
         for name, points in lines.items():
             key = "fd" if name == "diffusion" and score == "fd_tokens" else score
-            cells = {point["passes"]: shown(point[key]) for point in points}
-            rows.append([name, *(cells.get(passes, "") for passes in columns)])
+            cells: dict[int, list[str]] = {}  # two T may take equally many passes, one of them with guidance
+            for point in points:
+                cells.setdefault(point["passes"], []).append(shown(point[key]))
+            rows.append([name, *(", ".join(cells.get(passes, [])) for passes in columns)])
         tables.append(f"{TITLES[score]}\n{text_table(['passes', *map(str, columns)], rows)}\n")
     seeds = sorted({key.rpartition("/")[2] for key in result["points"]}, key=int)
     real, through = (result["real"][key] for key in ("second", "through"))

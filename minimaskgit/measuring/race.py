@@ -25,9 +25,10 @@ from minimaskgit.measuring import showdown
 from minimaskgit.measuring.samplers import generate
 from minimaskgit.runs.choices import (
     AnyDecoderName,
+    Loop,
     check_steps,
     choose_labels,
-    chosen_decoder,
+    count_passes,
     decoding_loop,
     described,
     image_settings,
@@ -35,7 +36,6 @@ from minimaskgit.runs.choices import (
 )
 from minimaskgit.runs.config import (
     Batch,
-    DecodingConfig,
     Fraction,
     Positive,
     Rate,
@@ -90,7 +90,8 @@ def compare(run: Run, options: Options) -> dict:
     note_decoder(settings)
     folder = folder_of(run.folder, options)
 
-    rows = measure(run, contestants(run, masked, causal, settings), options.batches, options.repeats)
+    loop = decoding_loop(settings, run)
+    rows = measure(run, contestants(masked, causal, loop, count_passes(settings)), options.batches, options.repeats)
     result = {
         "decoding": described(settings),
         "tokens": masked.num_tokens,
@@ -100,7 +101,7 @@ def compare(run: Run, options: Options) -> dict:
     }
     print(table(rows))
     folder.mkdir(parents=True, exist_ok=True)
-    paths = draw(run, tokenizer, masked, causal, settings, rows, options, folder)
+    paths = draw(run, tokenizer, masked, causal, loop, rows, options, folder)
     if options.showdown:
         result["showdown"], more = showdown.showdown(
             run, showdown.Settings(options.samples, seed=options.seed), settings, folder
@@ -117,13 +118,10 @@ def compare(run: Run, options: Options) -> dict:
 Decoder = Callable[[Tensor], Tensor]
 
 
-def contestants(
-    run: Run, masked: Transformer, causal: Transformer, settings: DecodingConfig
-) -> dict[str, tuple[int, Decoder]]:
-    """The decoders by name, each with its number of forward passes."""
-    decode = decoding_loop(settings, chosen_decoder(settings, run))
+def contestants(masked: Transformer, causal: Transformer, loop: Loop, passes: int) -> dict[str, tuple[int, Decoder]]:
+    """The decoders by name, each with its number of forward passes; loop and passes: MaskGIT's."""
     return {
-        "MaskGIT": (settings.steps, lambda labels: list(decode(masked, labels))[-1].tokens),
+        "MaskGIT": (passes, lambda labels: list(loop(masked, labels))[-1].tokens),
         "autoregressive, cache": (causal.num_tokens, lambda labels: autoregressive.generate(causal, labels)),
         "autoregressive, no cache": (
             causal.num_tokens,
@@ -167,7 +165,7 @@ def draw(
     tokenizer: Tokenizer,
     masked: Transformer,
     causal: Transformer,
-    settings: DecodingConfig,
+    loop: Loop,
     rows: Sequence[dict],
     options: Options,
     folder: Path,
@@ -175,7 +173,7 @@ def draw(
     """Write the still picture, the decoding strip and the animation of the race."""
     labels = choose_labels(run, None, options.shown)
     seeded = lambda: torch.Generator(run.device).manual_seed(options.seed)
-    steps, images = generate(run, tokenizer, masked, labels, settings, seeded())
+    steps, images = generate(run, tokenizer, masked, labels, loop, seeded())
     with run.autocast():
         prefixes = list(autoregressive.raster_steps(causal, labels, generator=seeded()))
         final = prefixes[-1]  # (B, N); the canvas after pass k shows the first k tokens

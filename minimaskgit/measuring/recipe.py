@@ -39,6 +39,8 @@ from minimaskgit.training.judge import load_judge
 from minimaskgit.training.rehearsal import seconds_per_step
 from minimaskgit.training.stages import SETTINGS, train
 
+# Of the judge's images. The seed after a model's, which judges have elsewhere, may be that of the next model.
+JUDGE_SEED = 2**62
 ROUNDS = 3  # in which base and change are timed in turn
 
 
@@ -136,31 +138,31 @@ def trained(config: Config, stage: str, folder: Path, options: Options) -> Run:
 # --- Measuring ---
 
 
-def fresh(run: Run, options: Options) -> tuple[Pictures, Pictures]:
-    """Pictures of the training split that the run did not learn from: those to compare with, and a second sample."""
-    learned, count = run.config.images.count, options.reference + options.samples
-    data = run_data(run, "train", learned + count)
-    if len(data) < learned + count:
-        raise UserError(f"{run.config.data} has {len(data)} training images; expected {learned + count} or more")
-    first, second = torch.arange(learned, learned + count).split((options.reference, options.samples))
-    return Pictures(*data.batch(first)), Pictures(*data.batch(second))
+def fresh(run: Run, *counts: int) -> list[Pictures]:
+    """Sets of so many pictures of the training split that the run did not learn from, each set of different ones."""
+    learned, last = run.config.images.count, run.config.images.count + sum(counts)
+    data = run_data(run, "train", last)
+    if len(data) < last:
+        raise UserError(f"{run.config.data} has {len(data)} training images; expected {last} or more")
+    return [Pictures(*data.batch(chosen)) for chosen in torch.arange(learned, last).split(counts)]
 
 
 def judged(options: Options) -> Classifier:
-    """The judge that measures all models: that of the base with the first seed."""
-    return load_judge(open_run(options.out / "tokenizer" / f"{BASE}-{options.seeds[0]}", options.device))
+    """The judge that measures all models; it is kept with the base of the first seed, but has a seed of its own."""
+    run = open_run(options.out / "tokenizer" / f"{BASE}-{options.seeds[0]}", options.device)
+    return load_judge(replace(run, config=replace(run.config, seed=JUDGE_SEED)))
 
 
 def tokenizer_quality(run: Run, options: Options) -> Scores:
     """FD of reconstructions from other real images, PSNR, SSIM and use of the codebook."""
-    reference, second = fresh(run, options)
+    reference, second = fresh(run, options.reference, options.samples)
     network = judge_network(judged(options))
     return tokenizer_scores(run, network, look(run, network, reference.images), second)
 
 
 def samples_quality(run: Run, options: Options, masked: bool) -> Scores:
     """FD, precision, recall and class accuracy of generated images, against reconstructions of real ones."""
-    reference, _ = fresh(run, options)
+    (reference,) = fresh(run, options.reference)
     judge = judged(options)
     network = judge_network(judge)
     sampler = maskgit_sampler(run, run.config.decoding) if masked else autoregressive_sampler(run)

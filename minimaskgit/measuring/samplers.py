@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from minimaskgit import autoregressive
 from minimaskgit.common.errors import UserError
-from minimaskgit.decoders.loop import Decoder
 from minimaskgit.decoding import Step
 from minimaskgit.rivals import diffusion, gan
-from minimaskgit.runs.choices import check_steps, chosen_decoder, decoding_loop, described
+from minimaskgit.runs.choices import Loop, check_steps, count_passes, decoding_loop, described
 from minimaskgit.runs.config import DecodingConfig
 from minimaskgit.runs.run import Run
 from minimaskgit.tokenizer import Tokenizer
@@ -33,15 +32,13 @@ def generate(
     tokenizer: Tokenizer,
     model: Transformer,
     labels: Tensor,
-    settings: DecodingConfig,
+    loop: Loop,
     generator: torch.Generator,
-    decoder: Decoder | None = None,
 ) -> tuple[list[Step], Tensor]:
     """Generate images with MaskGIT; return all decoding steps and the final images (B, 3, H, W).
 
-    decoder: another than the settings choose.
+    loop: `choices.decoding_loop`, or another decoder's.
     """
-    loop = decoding_loop(settings, decoder or chosen_decoder(settings, run))
     with run.autocast():
         steps = list(loop(model, labels, generator=generator))
         return steps, tokenizer.decode(steps[-1].tokens)
@@ -76,12 +73,10 @@ def maskgit_sampler(run: Run, settings: DecodingConfig) -> Sampler:
     """Parallel decoding; UserError for more steps than tokens."""
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(settings.steps, model.num_tokens)
-    decoder = chosen_decoder(settings, run)
-    draw = lambda labels, generator: generate(run, tokenizer, model, labels, settings, generator, decoder)[1]
+    loop = decoding_loop(settings, run)
+    draw = lambda labels, generator: generate(run, tokenizer, model, labels, loop, generator)[1]
     parts = [model, tokenizer.quantizer, tokenizer.decoder]
-    weight = decoder.guidance if decoder else lambda r: settings.guidance
-    passes = sum(2 if weight((t + 1) / settings.steps) else 1 for t in range(settings.steps))
-    return _sampler(run, "maskgit", passes, described(settings), parts, draw)
+    return _sampler(run, "maskgit", count_passes(settings), described(settings), parts, draw)
 
 
 def autoregressive_sampler(run: Run, cache: bool = True) -> Sampler:

@@ -1,6 +1,6 @@
 """Search for a decoding policy on frozen weights: how many tokens each step keeps, and with what noise (AutoNAT).
 
-    training images ──tokenizer──> reference                          RUN/search/T8.json: every score, to resume from
+    training images ──tokenizer──> reference                       RUN/search/T8.json: scores and plan, to resume from
     settings x ──policy──> N images ──judge──> FD, precision, recall ──> objective ──> the next settings
                   ^─────────────────── an evolution strategy ───────────────────┘
 
@@ -9,18 +9,18 @@ The objective is 1 for the run's own settings, and lower is better:
     (FD / FD of the start + misses / misses of the start) / 2
     misses = sqrt(((1 - precision)^2 + (1 - recall)^2 + strays^2) / 3)
 
-strays is the fraction of glyphs that have some, and 0 for other data. Neither half can win alone. Surer decoding raises
-precision, but its dull pictures cost recall, which the misses count just as much, and FD. The reference consists of
-training images that went through the tokenizer, so that all of this measures the transformer's decoding; held-out
-images and the seeds of `evaluate` stay unseen, for an honest judgement later.
+strays is the fraction of glyphs that have some, and 0 for other data. Neither half can be won alone: surer decoding
+raises precision, but its pictures are all alike, which costs both recall and FD. The reference consists of training
+images that went through the tokenizer, so that only the transformer's decoding is measured. Held-out images and the
+seeds of `evaluate` stay unseen, for an honest judgement later.
 
-The FD of so few images is mostly the bias of a small sample, the same for all policies. That is welcome: the FD without
-it is close to zero here, and a ratio of such numbers would be chance.
+The FD of so few images is mostly the bias of a small sample, which is about the same for all policies. That helps:
+without the bias the FD would be close to zero here, and a ratio of two such numbers would be noise.
 
-One score of N images is noisy, by about 10 %. An evolution strategy bears this: each generation moves the settings to a
-weighted mean of its better half, in which noise averages out. But it only finds the nearest valley, so it starts from
-the best of a few points far apart (STARTS). What it ends with replaces the run's own settings only if it is better on
-seeds that the search has not used.
+A score of N images is noisy, by about 10 %. An evolution strategy copes with that: each generation moves the settings
+to a weighted mean of its better half, in which the noise averages out. But it only finds the nearest valley, so it
+starts from the best of a few points that are far apart (STARTS). Its result replaces the run's own settings only if it
+is better on seeds that the search has not used.
 """
 
 import hashlib
@@ -30,6 +30,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -43,6 +44,7 @@ from minimaskgit.common.files import read_kept, write_json
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
 from minimaskgit.decoders.critic import Critic
+from minimaskgit.decoders.loop import run as decode_with
 from minimaskgit.decoders.policy import LARGEST, Policy, decoder_of, papers_policy
 from minimaskgit.decoders.sampling import late_guidance
 from minimaskgit.measuring.evaluation import check_neighbours
@@ -51,7 +53,7 @@ from minimaskgit.measuring.pictures import sample, through_tokenizer, training_p
 from minimaskgit.measuring.samplers import generate
 from minimaskgit.measuring.scores import NEIGHBOURS, fd, without_strays
 from minimaskgit.metrics import precision_recall
-from minimaskgit.runs.choices import check_steps, choose_labels
+from minimaskgit.runs.choices import check_steps, choose_labels, decoding_loop
 from minimaskgit.runs.config import DecodingConfig, Rate, Samples, Seed
 from minimaskgit.runs.models import digest
 from minimaskgit.runs.run import Run
@@ -61,13 +63,13 @@ from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.judge import load_judge
 from minimaskgit.transformer import Transformer
 
-CANDIDATES = 10  # policies of a generation
-SPREAD, SHRINK = 0.6, 0.8  # of the first generation's x, and its factor from one generation to the next
+CANDIDATES = 10  # policies in a generation
+SPREAD, SHRINK = 0.6, 0.8  # standard deviation of x in the first generation, and its factor from one to the next
 GENERATIONS = 15  # at most: by then the spread is 4 % of the first
-# Where to start from, as x of `policy_at`: the run's settings, and fewer tokens early with more noise in the choice,
-# without and with all that makes decoding surer.
+# Where to start, as x of `policy_at`: the run's own settings; fewer tokens early and more noise in their choice; and
+# the same with all that makes decoding surer.
 STARTS = ((0.0,) * 7, (0.7, 2.0, *(0.0,) * 5), (0.7, 2.0, 0.0, 0.0, -1.0, 2.0, 1.0))
-CHECKS = 6  # seeds of the final comparison: the same for all policies, and unused in the search
+CHECKS = 6  # seeds of the final comparison, the same for all policies and not used in the search
 
 
 @dataclass(frozen=True)
@@ -125,15 +127,15 @@ def objective(scores: Sequence[Score], start: Sequence[Score]) -> float:
 
 
 def policy_at(x: Tensor, steps: int, settings: DecodingConfig, num_tokens: int) -> Policy:
-    """The policy at x (7,), or fewer: smooth functions of progress, a few numbers for any T.
+    """The policy at x, at most 7 numbers for any T, because its settings are smooth functions of progress r.
 
-    x = 0 is the paper's way with the run's temperatures. One unit of x makes a clear difference:
+    x = 0 is the paper's way with the run's temperatures. A change of x by 1 makes a clear difference:
 
     x[0]        gamma(r) becomes gamma(r^exp(0.6 x)): fewer tokens early where x > 0
     x[1], x[2]  choice temperature at r = 0 and r = 1
     x[3], x[4]  sampling temperature of the first and of the last step, exp(0.3 x)
-    x[5]        guidance in the second half of the steps
-    x[6]        how much a critic may take back
+    x[5]        guidance in the second half of the steps, on top of the run's
+    x[6]        the share of tokens that a critic may take back
     """
     later, first, last, drawn_first, drawn_last, guided, taken = (*x.tolist(), *[0.0] * 7)[:7]
     gamma = SCHEDULES[settings.schedule]
@@ -184,7 +186,7 @@ class Laboratory(NamedTuple):
 
 
 def laboratory(run: Run, options: Options) -> Laboratory:
-    """Load the models and look at the reference; the judge is trained first if there is none yet."""
+    """Load the models and look at the reference; train the judge first if there is none yet."""
     tokenizer, model, network = run.tokenizer(), run.transformer(), judge_network(load_judge(run))
     pictures = training_pictures(run, options.reference)
     reference = look(run, network, through_tokenizer(run, pictures)[1])
@@ -201,11 +203,13 @@ def plain_policy(lab: Laboratory, steps: int) -> Policy:
 
 def measure(lab: Laboratory, steps: int, policy: Policy | None, seed: int) -> Score:
     """Generate images with the policy, or the run's own decoder, and score them."""
-    settings = replace(lab.run.config.decoding, steps=steps)
-    decoder = decoder_of(policy, lab.critic) if policy else None
+    if policy:
+        loop = partial(decode_with, decoder_of(policy, lab.critic), steps=steps)
+    else:
+        loop = decoding_loop(replace(lab.run.config.decoding, steps=steps), lab.run)
 
     def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
-        return generate(lab.run, lab.tokenizer, lab.model, labels, settings, generator, decoder)[1]
+        return generate(lab.run, lab.tokenizer, lab.model, labels, loop, generator)[1]
 
     pictures = sample(lab.run, draw, lab.labels, seed, quiet=True)
     seen = look(lab.run, lab.network, pictures.images)
@@ -222,7 +226,7 @@ def seed_of(options: Options, steps: int, name: str) -> int:
 
 
 class Memory:
-    """Every evaluation of one search, saved after each: a search that is run again repeats none."""
+    """Every evaluation of one search, saved after each, and its plan: a search that is run again goes on with both."""
 
     def __init__(self, lab: Laboratory, steps: int):
         self.lab, self.steps = lab, steps
@@ -237,8 +241,10 @@ class Memory:
         }
         self.facts = json.loads(json.dumps(self.facts))  # as it will be read
         kept = read_kept(self.path, "search from the beginning")
-        self.evaluations = kept["evaluations"] if kept.get("facts") == self.facts else {}
-        if kept and not self.evaluations:
+        same = kept.get("facts") == self.facts
+        self.evaluations = kept["evaluations"] if same else {}
+        self.plans: dict[str, int] = kept.get("plans", {}) if same else {}  # --minutes to generations
+        if kept and not same:
             print(f"note: {self.path} comes from a search with other weights or options, so this search starts over")
 
     def score(self, policy: Policy | None, seed: str) -> Score:
@@ -248,21 +254,30 @@ class Memory:
             start = time.perf_counter()
             found = measure(self.lab, self.steps, policy, seed_of(self.lab.options, self.steps, seed))
             self.evaluations[name] = found._asdict() | {"seconds": time.perf_counter() - start}
-            write_json(self.path, {"facts": self.facts, "evaluations": self.evaluations})
+            self.save()
         return Score(*(self.evaluations[name][field] for field in Score._fields))
 
     def generations(self, minutes: float, checked: int) -> int:
-        """How many generations fit into the time, by the evaluations so far, when so many policies are checked."""
-        mean = fmean(evaluation["seconds"] for evaluation in self.evaluations.values())
-        rest = 60 * minutes / mean - checked * CHECKS - len(STARTS)
-        return min(max(int(rest / CANDIDATES), 1), GENERATIONS)
+        """How many generations fit into the time, by the evaluations so far, when so many policies are checked.
+
+        The first answer for these minutes is kept: a later one would depend on how fast the machine has been since.
+        """
+        if (key := str(float(minutes))) not in self.plans:
+            mean = fmean(evaluation["seconds"] for evaluation in self.evaluations.values())
+            rest = 60 * minutes / mean - checked * CHECKS - len(STARTS)
+            self.plans[key] = min(max(int(rest / CANDIDATES), 1), GENERATIONS)
+            self.save()
+        return self.plans[key]
+
+    def save(self) -> None:
+        write_json(self.path, {"facts": self.facts, "plans": self.plans, "evaluations": self.evaluations})
 
 
 # --- The search ---
 
 
 class Result(NamedTuple):
-    """The policies of one T that were compared at the end, and their scores from the same unused seeds."""
+    """The policies of one T that were compared at the end, and their scores with the same seeds, new to the search."""
 
     policies: dict[str, Policy | None]  # "before" (None: the run's own decoder), "after", perhaps "earlier"
     scores: dict[str, list[Score]]
@@ -303,7 +318,7 @@ def search(lab: Laboratory, steps: int, earlier: Policy | None = None) -> Result
 
         x = min((usable * torch.tensor(start) for start in STARTS), key=lambda start: value(start, "starts"))
         for number in range(count):
-            seed = f"generation {number}"  # one for all its candidates: what is luck for one is luck for the others
+            seed = f"generation {number}"  # the same for all its candidates, so that they share their luck
             points = candidates(
                 x, SPREAD * SHRINK**number, torch.Generator().manual_seed(seed_of(lab.options, steps, seed))
             )

@@ -15,11 +15,14 @@ from minimaskgit.decoders.loop import Decoder
 from minimaskgit.decoders.named import UNUSED, DecoderName
 from minimaskgit.decoders.named import decoder as named
 from minimaskgit.decoders.policy import Policy, decoder_of
+from minimaskgit.decoders.sampling import late_guidance
 from minimaskgit.decoding import Step, decode_steps
 from minimaskgit.runs.config import DecodingConfig, decoding_arguments
 from minimaskgit.runs.run import Run
 from minimaskgit.runs.searched import NAME, read_searched
 from minimaskgit.schedules import SCHEDULES
+
+Loop = Callable[..., Iterator[Step]]  # as `decode_steps`: model, labels and perhaps a canvas to its decoding steps
 
 # What --decoder takes where whole images are made: "searched" is the policy that minimaskgit.search found.
 AnyDecoderName = Literal[DecoderName, "searched"]
@@ -95,6 +98,15 @@ def described(settings: DecodingConfig) -> dict[str, Any]:
     return {field.name: getattr(settings, field.name) for field in fields(DecodingConfig)}
 
 
+def count_passes(settings: DecodingConfig) -> int:
+    """How many passes of the transformer an image takes: one for each step, two for a step with guidance."""
+    progress = [(t + 1) / settings.steps for t in range(settings.steps)]
+    weights = map(late_guidance(settings.guidance, settings.guidance_start), progress)
+    if decoder_name(settings) == "searched":
+        weights = settings.policy.guidance
+    return settings.steps + sum(weight > 0 for weight in weights)
+
+
 def beyond_the_paper(settings: DecodingConfig) -> dict[str, str | float]:
     """The settings that the paper does not have and that change what it does."""
     return {name: getattr(settings, name) for name, value in PAPERS.items() if getattr(settings, name) != value}
@@ -124,12 +136,12 @@ def chosen_decoder(settings: DecodingConfig, run: Run | None = None) -> Decoder 
     return named(settings.decoder, **how | {"schedule": SCHEDULES[settings.schedule], "critic": critic})
 
 
-def decoding_loop(settings: DecodingConfig, decoder: Decoder | None = None) -> Callable[..., Iterator[Step]]:
+def decoding_loop(settings: DecodingConfig, run: Run | None = None) -> Loop:
     """`decode_steps` with these settings, or the loop of the decoder that they choose, with the same arguments.
 
-    Whatever decodes with a run's settings decodes with this. decoder: another one, whatever the settings say.
+    Whatever decodes with a run's settings decodes with this. run: as for `chosen_decoder`, which may load its critic.
     """
-    decoder = decoder or chosen_decoder(settings)
+    decoder = chosen_decoder(settings, run)
     if decoder is None:
         return partial(decode_steps, **decoding_arguments(settings))
     return partial(loop.run, decoder, steps=settings.steps)
@@ -137,8 +149,8 @@ def decoding_loop(settings: DecodingConfig, decoder: Decoder | None = None) -> C
 
 def editing_options(run: Run, settings: DecodingConfig, seed: int) -> dict:
     """Settings and seed as arguments of `editing.edit_steps`."""
-    decode = decoding_loop(settings, chosen_decoder(settings, run))
-    return {"loop": decode, "steps": settings.steps, "generator": torch.Generator(run.device).manual_seed(seed)}
+    generator = torch.Generator(run.device).manual_seed(seed)
+    return {"loop": decoding_loop(settings, run), "steps": settings.steps, "generator": generator}
 
 
 def check_steps(steps: int, num_tokens: int) -> None:

@@ -1,6 +1,7 @@
 """What `minimaskgit.search` found for a run: RUN/decoding.json, a decoding policy for each number of steps T.
 
-    RUN/decoding.json  {"transformer": digest of its weights, "policies": {"8": {"policy": ..., "search": how}}}
+    RUN/decoding.json  {"transformer": digest of its weights, "critic": that of the critic, if a policy uses it,
+                        "policies": {"8": {"policy": ..., "search": how}}}
 
 A policy suits the weights it was searched with and no others, so it is refused once they have changed.
 """
@@ -33,6 +34,7 @@ class Searched(Settings):
     """The contents of decoding.json."""
 
     transformer: str
+    critic: str | None = None  # None: no policy uses it, or the file is of an earlier version
     policies: dict[int, Found] = field(default_factory=dict)
 
 
@@ -47,7 +49,26 @@ def read_searched(folder: Path) -> Searched:
         return Searched("")
     if searched.transformer != digest(weights):
         raise UserError(f"{path} was searched with other weights than {weights} has now; {_advice(folder)}")
+    if complaint := other_critic(folder, searched):
+        raise UserError(f"{complaint}; {_advice(folder)}")
     return searched
+
+
+def other_critic(folder: Path, searched: Searched) -> str | None:
+    """One line if policies use a critic that the run has no longer; None if it is the same, or unknown."""
+    critic = folder / "critic"
+    if not with_critic(searched.policies) or foreign(critic / "model.safetensors"):  # reading it will say so
+        return None
+    if not (critic / "model.safetensors").exists():
+        return f"{folder / NAME} was searched with a critic, and there is none in {critic}"
+    if searched.critic in (None, digest(critic)):
+        return None
+    return f"{folder / NAME} was searched with another critic than {critic} is now"
+
+
+def with_critic(policies: dict[int, Found]) -> list[int]:
+    """The numbers of steps whose policies use a critic."""
+    return [steps for steps, found in policies.items() if found.policy.doubted]
 
 
 def parse_searched(folder: Path) -> Searched:
@@ -68,7 +89,9 @@ def parse_searched(folder: Path) -> Searched:
 def write_searched(folder: Path, policies: dict[int, Found]) -> None:
     """Save policies as those of the run's present weights; without any, there is no file."""
     if policies:
-        write_json(folder / NAME, asdict(Searched(digest(folder / "transformer"), dict(sorted(policies.items())))))
+        critic = digest(folder / "critic") if with_critic(policies) else None
+        searched = Searched(digest(folder / "transformer"), critic, dict(sorted(policies.items())))
+        write_json(folder / NAME, asdict(searched))
     else:
         (folder / NAME).unlink(missing_ok=True)
 
