@@ -100,7 +100,7 @@ show(race(stride=8)[0])
 # **Predict before you run.** One picture at a time (batch 1), and 16 at a time: who wins, with the cache and without?
 
 # %%
-rows = measure(run, contestants(run, painter, printer, run.config.decoding), batches=(1, 16), repeats=3)
+rows = measure(run, contestants(painter, printer, decode_steps, passes=8), batches=(1, 16), repeats=3)
 print(table(rows))
 
 # %% [markdown]

@@ -256,7 +256,7 @@ for name, (count_passes, places) in ways.items():
 
 # %%
 batches = (1, 4, 16, 64)
-rows = race.measure(run, race.contestants(run, masked, causal, settings), batches, repeats=2)
+rows = race.measure(run, race.contestants(masked, causal, decode_steps, passes=8), batches, repeats=2)
 speed = {row["decoder"]: [row["batch"][str(b)]["images_per_second"] for b in batches] for row in rows}
 print(f"{'pictures a second, batch of':<28}" + "".join(f"{b:>9}" for b in batches))
 for name, values in speed.items():

@@ -122,7 +122,7 @@ class TransformerConfig(Settings):
     """The shape of the masked and the causal transformer; see minimaskgit.transformer.Transformer."""
 
     width: Positive = 128  # width D of the embeddings
-    depth: Positive = 5  # blocks
+    depth: Positive = 2  # blocks
     heads: Positive = 4  # attention heads
     mlp_width: Positive = 512  # hidden units of each block's MLP
     dropout: Fraction = 0.0  # dropout of embeddings, attention and both sublayers
@@ -136,7 +136,7 @@ class TransformerConfig(Settings):
 class TransformerTraining(Settings):
     """How both transformers are trained."""
 
-    steps: Positive = 2200  # training steps
+    steps: Positive = 5600  # training steps
     batch_size: Positive = 32  # images per step, over all processes
     optimizer: Literal["muon", "adamw"] = "muon"  # optimizer of the blocks' matrices; the rest uses AdamW
     learning_rate: Rate = 3e-3  # peak learning rate of AdamW

@@ -30,7 +30,7 @@ def demo() -> Config:
         images=ImagesConfig(count=30_000),
         tokenizer_training=TokenizerTraining(optimizer="muon", perceptual_weight=1.0),
         # Keeps fewer tokens early than the cosine: the first decide where a glyph is, and few of them can contradict.
-        decoding=DecodingConfig(schedule="square", temperature=3.0),
+        decoding=DecodingConfig(schedule="square", temperature=2.0),
     )
 
 
@@ -41,8 +41,10 @@ def glyphs() -> Config:
         config,
         images=ImagesConfig(count=100_000),
         tokenizer_training=replace(config.tokenizer_training, steps=4000),
+        transformer=replace(config.transformer, depth=5),
         # Without their class, some samples train what guidance needs.
         transformer_training=replace(config.transformer_training, steps=14_000, ema_decay=0.999, class_dropout=0.1),
+        decoding=replace(config.decoding, temperature=3.0),
         report_every=200,
         picture_every=4000,
         save_every=250,
