@@ -425,11 +425,11 @@ def test_a_rehearsal_times_every_stage_and_leaves_nothing_behind(tmp_path, monke
 
 
 def test_a_forecast_is_steps_times_seconds_per_step():
-    settings = config.Config()  # 250 and twice as many, 1200, 2200 and 2200 steps
+    settings = config.Config()  # 250 and twice as many, 1200, 5600 and 5600 steps
     text = rehearsal.forecast(
         settings, {"classifier": 0.1, "tokenizer": 0.1, "transformer": 1, "judge/classifier": 0.1}
     )
-    assert "40 min" in text and "classifier 25 s" in text and "transformer 37 min" in text and "judge 50 s" in text
+    assert "97 min" in text and "classifier 25 s" in text and "transformer 93 min" in text and "judge 50 s" in text
 
 
 def test_the_bench_names_its_file_by_machine_and_precision():

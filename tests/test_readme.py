@@ -104,7 +104,6 @@ BLOCKS = {
     "demo": lambda: code(
         race.table(results("demo/compare.json")["rows"]) + "\n\n" + demo.summary(results("demo/report.json"))
     ),
-    "demo-fp32": lambda: code(demo.summary(results("demo-fp32/report.json"))),
     "core": core_path,
     "showdown": lambda: code(showdown.table(claims.load(RESULTS / "showdown/compare.json"))),
     "claims": lambda: claims.claims_table(claims.claims(claims.load(RESULTS / "showdown/compare.json"))),
@@ -209,10 +208,8 @@ def test_every_command_of_a_document_exists(document):
 
 def keep_results() -> None:
     """Copy the commands' results on this machine from runs/ to data/results/."""
-    config = RUNS / "demo" / "config.json"
-    fast = config.exists() and json.loads(config.read_text("utf-8"))["precision"] == "bf16"
     results = {
-        "demo/config.json demo/report.json demo/samples.png demo/compare/*": "demo" if fast else "demo-fp32",
+        "demo/config.json demo/report.json demo/samples.png demo/compare/*": "demo",
         "demo/showdown/compare.json demo/showdown/showdown.png demo/showdown/quality.png": "showdown",
         "demo/ablation-quick/ablation.json demo/ablation-quick/ablation.png": "ablation",
         "bench/*.json": "bench",

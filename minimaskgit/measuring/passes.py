@@ -71,7 +71,7 @@ def measure_passes(run: Run, options: Options, folder: Path) -> dict:
     policies = {T: found.policy for T, found in read_searched(run.folder).policies.items()}
     everyone = contestants(run, options, policies)
     labels = choose_labels(run, None, options.samples)
-    # Generated images have equally many of each class; a random sample has not, and its FD is far higher for that alone.
+    # Generated images have equally many of each class. A random sample does not, which alone makes its FD far higher.
     reference, others = held_out(run, options.reference, options.reference + options.samples)
     second = like(others, labels)
     check_neighbours(
