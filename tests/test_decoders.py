@@ -25,11 +25,12 @@ from minimaskgit.decoders import correction, counts, loop, orders, sampling
 from minimaskgit.decoders.critic import Critic
 from minimaskgit.decoders.loop import Decoder, View, run
 from minimaskgit.decoders.named import DecoderName, decoder
+from minimaskgit.decoders.policy import papers_policy
 from minimaskgit.decoding import decode, decode_steps, mask_plan
 from minimaskgit.editing import edit_tokens
-from minimaskgit.runs.choices import chosen_decoder, decoding_loop
+from minimaskgit.runs.choices import SearchedConfig, chosen_decoder, decoding_loop, editing_options
 from minimaskgit.runs.config import DecodingConfig, load_config, save_config
-from minimaskgit.runs.run import PRETRAINED
+from minimaskgit.runs.run import PRETRAINED, open_run
 from minimaskgit.schedules import cosine, linear
 
 model_runs = settings(max_examples=30)
@@ -500,3 +501,10 @@ def test_the_papers_settings_give_the_papers_own_loop():
     assert chosen_decoder(DecodingConfig()) is None
     for other in ({"decoder": "halton"}, {"guidance_start": 0.5}, {"sampling_temperature": 0.9}, {"top_p": 0.9}):
         assert chosen_decoder(DecodingConfig(**other)) is not None
+
+
+def test_edits_never_use_a_policy_which_is_for_whole_images():
+    run = open_run(PRETRAINED / "glyphs", "cpu", "fp32")
+    policy = papers_policy(12, cosine, 2.0, 64)
+    options = editing_options(run, SearchedConfig(steps=12, policy=policy), seed=0)
+    assert options["loop"].func is decode_steps

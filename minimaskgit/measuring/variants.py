@@ -34,6 +34,9 @@ def _tokenizer_training(**settings: Any) -> dict[str, Any]:
 
 
 _BOTH = {  # of the masked transformer and its twin
+    "depth-1": _transformer(depth=1),
+    "depth-3": _transformer(depth=3),
+    "depth-5": _transformer(depth=5),
     "class-dropout": _training(class_dropout=0.1),
     "label-smoothing": _training(label_smoothing=0.1),
     "no-ema": _training(ema_decay=0.0),

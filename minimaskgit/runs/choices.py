@@ -148,7 +148,9 @@ def decoding_loop(settings: DecodingConfig, run: Run | None = None) -> Loop:
 
 
 def editing_options(run: Run, settings: DecodingConfig, seed: int) -> dict:
-    """Settings and seed as arguments of `editing.edit_steps`."""
+    """Settings and seed as arguments of `editing.edit_steps`; policies are for whole images, and not used."""
+    if isinstance(settings, SearchedConfig):
+        settings = replace(settings, policy=None)
     generator = torch.Generator(run.device).manual_seed(seed)
     return {"loop": decoding_loop(settings, run), "steps": settings.steps, "generator": generator}
 
