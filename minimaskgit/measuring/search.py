@@ -226,7 +226,7 @@ def seed_of(options: Options, steps: int, name: str) -> int:
 
 
 class Memory:
-    """Every evaluation of one search, saved after each, and its plan: a search that is run again goes on with both."""
+    """Every evaluation of one search, saved after each, and its plan: a search that is run again resumes from both."""
 
     def __init__(self, lab: Laboratory, steps: int):
         self.lab, self.steps = lab, steps
