@@ -249,10 +249,10 @@ sixteen = decoded(PAPER, steps=16)[-1].tokens
 print(f"MaskGIT:      0.0 tokens taken back a picture, {whole(sixteen):.0%} in one piece")
 
 # %% [markdown]
-# An honest result: in 16 steps, ReMDM with much taking back only catches up with MaskGIT, which takes nothing back. A
-# little changes nothing; it takes as many tokens as the canvas has to make up for revealing at random. The paper's own
-# gains come with more steps. One sees why: tokens are taken back *at random*, and with each wrong one go many right
-# ones. Which raises the question:
+# An honest result: in 16 steps, ReMDM at best catches up with MaskGIT, which takes nothing back. A little changes
+# nothing; it takes dozens of tokens a picture to make up for revealing at random. The paper's own gains come with more
+# steps. One sees why: tokens are taken back *at random*, and with each wrong one go many right ones. Which raises the
+# question:
 #
 # ## A critic
 #
@@ -350,8 +350,8 @@ rows["the truth"] = (exchanged != fresh)[few].float().view(-1, 1, SIDE, SIDE).ex
 show(figures.labelled_rows(rows), width=800)
 
 # %% [markdown]
-# A surprise, at least on this model: what was never trained is nearly as good as what was. A transformer that has
-# learned how tokens go together cannot help noticing one that does not fit. The trained critic is ahead where errors
+# A surprise, at least on this model: what was never trained is not far behind what was. A transformer that has learned
+# how tokens go together cannot help noticing one that does not fit. The trained critic is further ahead where errors
 # are harder to see, on those of the decoding itself.
 #
 # Now use it. Paint in 8 steps, look once, take the four most suspicious tokens back, and draw these again: two more
