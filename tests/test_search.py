@@ -459,3 +459,8 @@ def test_export_carries_the_policies_for_the_rounded_weights(searched, tmp_path,
     assert used_by(tmp_path / "shared", capsys, tmp_path, "--steps", "2") == "searched"
     retrain(tmp_path / "shared/critic")
     assert "searched with another critic" in error_line(capsys, generate, "--run", str(tmp_path / "shared"))
+
+
+def test_the_advice_for_weights_of_the_package_is_to_search_in_a_copy(capsys):
+    asked = ["--pretrained", "glyphs", "--decoder", "searched", "--steps", "5"]
+    assert "copy the folder and find one" in error_line(capsys, generate, *asked)

@@ -18,7 +18,7 @@ from minimaskgit.decoders.policy import Policy, decoder_of
 from minimaskgit.decoders.sampling import late_guidance
 from minimaskgit.decoding import Step, decode_steps
 from minimaskgit.runs.config import DecodingConfig, decoding_arguments
-from minimaskgit.runs.run import Run
+from minimaskgit.runs.run import Run, packaged
 from minimaskgit.runs.searched import NAME, read_searched
 from minimaskgit.schedules import SCHEDULES
 
@@ -77,10 +77,11 @@ def image_settings(run: Run, options: object) -> DecodingConfig:
     steps = run.config.decoding.steps if options.steps is None else options.steps
     policies = {T: found.policy for T, found in read_searched(run.folder).policies.items()}
     if options.decoder and steps not in policies:
+        first, folder = ("copy the folder and ", "COPY") if packaged(run.folder) else ("", run.folder)
         raise UserError(
             f"--decoder searched: {run.folder} has no policy for {steps} steps"
             f" ({'it has those for ' + ', '.join(map(str, policies)) if policies else 'nor for any other'});"
-            f" find one with python -m minimaskgit.search --run {run.folder} --steps {steps}"
+            f" {first}find one with python -m minimaskgit.search --run {folder} --steps {steps}"
         )
     settings = replace(run.config.decoding, steps=steps)
     return SearchedConfig(**vars(settings), policy=policies[steps]) if steps in policies else settings

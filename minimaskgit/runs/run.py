@@ -122,9 +122,14 @@ def chosen_work_folder(run: Path | None, pretrained: str | None) -> Path:
     return copy
 
 
+def packaged(path: Path) -> bool:
+    """Whether a path is in the folder of the pretrained weights, where nothing is written."""
+    return Path(os.path.realpath(path)).is_relative_to(PRETRAINED.resolve())  # resolve() fails on a circle of links
+
+
 def check_outside_of_package(option: str, path: Path, advice: str = "choose another folder") -> None:
     """UserError for a path in the folder of the pretrained weights."""
-    if Path(os.path.realpath(path)).is_relative_to(PRETRAINED.resolve()):  # resolve() fails on a circle of links
+    if packaged(path):
         raise UserError(
             f"{option} {path} is in the folder of the pretrained weights, where nothing is written; {advice}"
         )
