@@ -5,8 +5,8 @@
       └────────────────────────────────── T times ─────────────────────────────────────────────┘
 
 Its parts are functions of a `View`, in orders.py, counts.py, sampling.py and correction.py. With the paper's parts it
-draws from the same distribution as `decoding.decode`. That is faster, because here logits are computed everywhere: a
-part may look at any token. Nothing in the loop waits for the device, except on Apple's MPS (`precision.double`).
+draws from the same distribution as `decoding.decode`. `decode` is faster: this loop computes logits everywhere, because
+a part may look at any token. Nothing in the loop waits for the device, except on Apple's MPS (`precision.double`).
 """
 
 from collections.abc import Callable, Iterator

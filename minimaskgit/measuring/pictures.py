@@ -37,7 +37,7 @@ def held_out(run: Run, reference: int, samples: int) -> tuple[Pictures, Pictures
 
 
 def like(pictures: Pictures, labels: Tensor) -> Pictures:
-    """The first of these pictures, of each class as many as `labels` (B,) has, or fewer if there are no more."""
+    """The first of these pictures, with as many of each class as `labels` (B,) has, or all there are if too few."""
     wanted = zip(*labels.cpu().unique(return_counts=True), strict=True)
     chosen = torch.cat([(pictures.labels == label).nonzero()[:count, 0] for label, count in wanted])
     return Pictures(*(part[chosen] for part in pictures))

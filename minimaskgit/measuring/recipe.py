@@ -39,7 +39,7 @@ from minimaskgit.training.judge import load_judge
 from minimaskgit.training.rehearsal import seconds_per_step
 from minimaskgit.training.stages import SETTINGS, train
 
-# Of the judge's images. The seed after a model's, which judges have elsewhere, may be that of the next model.
+# Of the judge's images. Elsewhere a judge has the seed after the run's, which here may be the next model's.
 JUDGE_SEED = 2**62
 ROUNDS = 3  # in which base and change are timed in turn
 
@@ -139,7 +139,7 @@ def trained(config: Config, stage: str, folder: Path, options: Options) -> Run:
 
 
 def fresh(run: Run, *counts: int) -> list[Pictures]:
-    """Sets of so many pictures of the training split that the run did not learn from, each set of different ones."""
+    """Disjoint sets, of these sizes, of pictures from the training split that the run did not learn from."""
     learned, last = run.config.images.count, run.config.images.count + sum(counts)
     data = run_data(run, "train", last)
     if len(data) < last:

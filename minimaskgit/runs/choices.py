@@ -101,10 +101,11 @@ def described(settings: DecodingConfig) -> dict[str, Any]:
 
 def count_passes(settings: DecodingConfig) -> int:
     """How many passes of the transformer an image takes: one for each step, two for a step with guidance."""
-    progress = [(t + 1) / settings.steps for t in range(settings.steps)]
-    weights = map(late_guidance(settings.guidance, settings.guidance_start), progress)
     if decoder_name(settings) == "searched":
         weights = settings.policy.guidance
+    else:
+        weight = late_guidance(settings.guidance, settings.guidance_start)
+        weights = [weight((t + 1) / settings.steps) for t in range(settings.steps)]
     return settings.steps + sum(weight > 0 for weight in weights)
 
 

@@ -55,7 +55,7 @@ def read_searched(folder: Path) -> Searched:
 
 
 def other_critic(folder: Path, searched: Searched) -> str | None:
-    """One line if policies use a critic that the run has no longer; None if it is the same, or unknown."""
+    """One line if policies use a critic that the run no longer has; None if it has it, or if none was recorded."""
     critic = folder / "critic"
     if not with_critic(searched.policies) or foreign(critic / "model.safetensors"):  # reading it will say so
         return None
