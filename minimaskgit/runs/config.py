@@ -177,7 +177,7 @@ class GanConfig(Settings):
 class GanTraining(Settings):
     """How the rival GAN is trained."""
 
-    steps: Positive = 4000  # training steps; each updates both networks
+    steps: Positive = 3600  # training steps; each updates both networks
     batch_size: Positive = 32  # images per step
     learning_rate: Rate = 2e-3  # peak learning rate of the generator, with Adam
     d_learning_rate: Rate = 1e-3  # peak learning rate of the discriminator, with Adam
@@ -201,7 +201,7 @@ class DiffusionConfig(Settings):
 class DiffusionTraining(Settings):
     """How the rival diffusion model is trained."""
 
-    steps: Positive = 5000  # training steps
+    steps: Positive = 4200  # training steps
     batch_size: Positive = 32  # images per step
     learning_rate: Rate = 2e-3  # peak learning rate of AdamW
     ema_decay: Fraction = 0.995  # decay of the moving average of the weights

@@ -210,7 +210,7 @@ def test_tokens_are_sampled_at_temperature_1_however_large_the_choice_temperatur
 def test_the_choice_temperature_falls_linearly_to_zero(impl, seed):
     # Position 0 is certain, the others guess among K codes, one token is fixed a step. With Gumbel noise at
     # temperature tau the certain one of M is fixed with probability 1 / (1 + (M - 1) K^(-1 / tau)).
-    samples, steps, num_codes, temperature = 2000, 4, 16, 4.0
+    samples, steps, num_codes, temperature = 600, 4, 16, 4.0
     logits = torch.zeros(steps, num_codes)
     logits[0, 0] = 50
     model = FixedLogits(logits)
@@ -232,7 +232,7 @@ def test_the_choice_temperature_falls_linearly_to_zero(impl, seed):
 @pytest.mark.law("decode")
 def test_without_choice_noise_the_likelier_of_two_drawn_tokens_is_kept(impl, seed):
     # The rare code is kept only where both positions have drawn it.
-    samples, rare = 4000, 0.4
+    samples, rare = 1000, 0.4
     model = FixedLogits(torch.tensor([rare, 1 - rare]).log().expand(2, 2))
     options = {"steps": 2, "schedule": linear, "temperature": 0.0, "generator": generator(seed)}
     canvas = torch.full((samples, 2), model.mask_id)
