@@ -5,7 +5,7 @@
     --outpaint left,top,right,bottom   the picture is continued beyond its edges
 
 Without --image a picture from the validation set is edited. Box and mask are in pixels of the given picture.
---box + --label + --released edits as the authors' demo does, whatever the run's settings (editing.py says what differs).
+--released with --box and --label edits with the settings of the authors' demo; editing.py says what still differs.
 """
 
 from collections.abc import Iterator, Sequence

@@ -129,8 +129,9 @@ def test_released_rounding_alone_keeps_the_fast_loop():
 def test_rounding_is_an_option_and_is_said(tmp_path, capsys):
     pictures = []
     for rounding in ("exact", "released"):
-        options = ["--steps", "3", "--rounding", rounding, "--out", str(tmp_path / f"{rounding}.png")]
-        generate.main(["--pretrained", "glyphs", "--count", "2", *options])
+        options = ["--steps", "3", "--schedule", "cosine", "--rounding", rounding]
+        out = ["--out", str(tmp_path / f"{rounding}.png")]
+        generate.main(["--pretrained", "glyphs", "--count", "2", *options, *out])
         assert ("decoding: rounding released" in capsys.readouterr().out) == (rounding == "released")
         pictures.append((tmp_path / f"{rounding}.png").read_bytes())
     assert pictures[0] != pictures[1]
@@ -175,9 +176,9 @@ def test_edit_released_has_the_demo_s_settings_whatever_the_run_s_and_says_them(
     config = load_config(run / "config.json")
     others = DecodingConfig(6, "linear", 2.0, 1.0, "remdm-cap", 0.9, 0.9, 0.5)
     save_config(replace(config, decoding=others), run / "config.json")
-    with patch.object(edit, "editing_options", wraps=edit.editing_options) as how:
-        with patch.object(edit, "edit", wraps=edit.edit) as what:
-            edit.main(["--run", str(run), *BOX, "--released", "--out", str(tmp_path / "x.png")])
+    listen = lambda name: patch.object(edit, name, wraps=getattr(edit, name))
+    with listen("editing_options") as how, listen("edit") as what:
+        edit.main(["--run", str(run), *BOX, "--released", "--out", str(tmp_path / "x.png")])
     assert how.call_args.args[1] == DecodingConfig(12, "cosine", 4.5, 0.0, "maskgit", 1.0, 1.0, 0.0, "released")
     used = what.call_args.kwargs
     assert (used["steps"], used["start_step"], used["dilate"], used["loop"].func) == (12, 2, 1, decode_steps)

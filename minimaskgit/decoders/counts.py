@@ -12,17 +12,16 @@ from minimaskgit.decoders.orders import entropies
 from minimaskgit.decoding import Count, num_to_mask
 from minimaskgit.schedules import Schedule, cubic, linear, square
 
-
 POWERS = {linear: 1, square: 2, cubic: 3}  # schedules 1 - r^k
 
 
 def released(unknown_at_start: Tensor, unknown_now: Tensor, step: int, steps: int, schedule: Schedule) -> Tensor:
     """As `num_to_mask`, but computed as the authors' code, compiled by XLA, does on a CPU: int64 (B,).
 
-    All is in float32, where cos(pi/3) is a hair below 1/2, so U = 4 and T = 3 leave 3 and then 1 token, not 2. And where
-    only one token is unknown, it stays so until the last step. Logarithmic and exponential counts may differ by one
-    from theirs, because XLA rounds its logarithms in another way. Which tokens stay is not changed: if confidences are
-    exactly equal, as may happen without choice noise, the released code masks fewer.
+    All is in float32, where cos(pi/3) is a hair below 1/2, so with U = 4 and T = 3 the second step leaves 1 token, not
+    2. And where only one token is unknown, it stays so until the last step. Logarithmic and exponential counts may
+    differ by one from theirs, because XLA rounds logarithms in another way. Which tokens are masked is not changed: if
+    confidences are exactly equal, as may happen without choice noise, the released code masks fewer.
     """
     if step == steps - 1:
         return torch.zeros_like(unknown_now)
