@@ -25,7 +25,7 @@ from minimaskgit import decoding, edit, generate
 from minimaskgit.decoders.counts import ROUNDINGS, released
 from minimaskgit.decoding import decode, decode_steps, mask_plan
 from minimaskgit.editing import box_to_mask, box_to_token_mask, soften
-from minimaskgit.runs.choices import chosen_decoder, decoding_loop
+from minimaskgit.runs.choices import chosen_decoder, decoding_loop, recorded
 from minimaskgit.runs.config import DecodingConfig, load_config, save_config
 from minimaskgit.schedules import cosine
 
@@ -135,6 +135,11 @@ def test_rounding_is_an_option_and_is_said(tmp_path, capsys):
         assert ("decoding: rounding released" in capsys.readouterr().out) == (rounding == "released")
         pictures.append((tmp_path / f"{rounding}.png").read_bytes())
     assert pictures[0] != pictures[1]
+
+
+def test_measurements_kept_from_before_there_was_a_rounding_still_count():
+    assert "rounding" not in recorded(DecodingConfig())
+    assert recorded(DecodingConfig(rounding="released"))["rounding"] == "released"
 
 
 # --- Editing ---
