@@ -105,6 +105,7 @@ PRECISIONS = ["auto", "fp32", "fp64", ""]
 
 DECODING = {"--steps": STEPS, "--schedule": SCHEDULES, "--temperature": WEIGHTS, "--guidance": WEIGHTS}
 DECODING |= {"--decoder": DECODERS, "--sampling-temperature": WEIGHTS, "--top-p": SHARES, "--guidance-start": SHARES}
+DECODING |= {"--rounding": ["exact", "released", ""]}
 MACHINE = {"--device": DEVICES, "--precision": PRECISIONS}
 PICTURE = {"--out": FILES, "--gif": FILES, "--seed": SEEDS, "--count": COUNTS, "--label": LABELS}
 GRAMMAR = {
@@ -112,7 +113,7 @@ GRAMMAR = {
     "edit": {
         **{"--run": RUNS, "--image": IMAGES, "--box": BOXES, "--mask": IMAGES, "--outpaint": BOXES, "--sample": COUNTS},
         **{"--start-step": STEPS, "--dilate": COUNTS, "--stride": COUNTS, "--inpaint": None, "--rival": None},
-        **(PICTURE | DECODING | MACHINE),
+        **(PICTURE | DECODING | MACHINE | {"--released": None}),
     },
     "evaluate": {
         **{"--run": RUNS, "--metrics": ["fd", "palette", "strays", "class", "fdd", ""], "--samples": ["20", *COUNTS]},
