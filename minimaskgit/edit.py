@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = checked(cli.parse(Options, "edit", argv=argv))
     check(options)
     run = chosen_run(options.run, options.pretrained, options.device, options.precision)
-    settings = decoding_settings(run.config.decoding, options)
+    settings = decoding_settings(run, options)
     job = prepare(run, options)
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(options.steps, model.num_tokens)
