@@ -8,6 +8,7 @@ description with the arrays as they lie in the file.
 import hashlib
 import json
 import math
+import os
 import pickle
 import shutil
 import struct
@@ -354,6 +355,13 @@ def test_a_file_that_is_no_released_transformer_is_refused_in_a_line_and_nothing
     )
     line = error_line(capsys, import_weights, *given)
     assert said in line and ("x is not" in line or str(tmp_path / "x") in line)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_path_that_cannot_be_a_file_is_refused_too(files, tmp_path, capsys):
+    given = ["--tokenizer", str(files["tokenizer"]), "--out", str(tmp_path / "run"), "--data", "n" * 300]
+    for path in ("n" * 300, "~nobody/x", os.devnull, f"{files['transformer']}/x"):
+        assert "expected a flax checkpoint" in error_line(capsys, import_weights, *given, "--transformer", path)
     assert not (tmp_path / "run").exists()
 
 

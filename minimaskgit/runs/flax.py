@@ -10,6 +10,7 @@ Nothing in a file is executed, and whatever it says, a damaged one ends in a Use
 
 import math
 import mmap
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -59,8 +60,8 @@ class Damaged(ValueError):
 
 def read_arrays(path: Path) -> dict[str, Any]:
     """The content of a flax checkpoint: nested maps with arrays as read-only views; UserError for another file."""
-    if not path.is_file():
-        found = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
+    if not os.path.isfile(path):  # unlike the path's own methods, these take a name that is too long
+        found = "is a folder" if os.path.isdir(path) else "is not a file" if os.path.exists(path) else "does not exist"
         raise UserError(f"{path} {found}; expected a flax checkpoint, a file as the authors published it")
     try:
         with path.open("rb") as file:
