@@ -6,8 +6,8 @@ the paper    schedules, masking           how much to mask, and the training obj
              decoding, autoregressive     eight passes for a whole image, or one per token (section 3.2)
              editing, outpainting         a region, or beyond the edges (section 4.3)
              metrics                      FD, IS, precision, recall (section 4.1)
-commands     train generate edit compare evaluate search ablate passes recipe bench grade export demo:
-             python -m minimaskgit.NAME
+commands     train generate edit compare evaluate search ablate passes recipe bench grade export import_weights
+             demo: python -m minimaskgit.NAME
 lessons      notebook                     what the notebooks share
 rooms        common data decoders rivals runs figures training measuring grading: what the paper's files need to run
 """

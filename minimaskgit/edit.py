@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.released:
         options = as_released(options)
     run = chosen_run(options.run, options.pretrained, options.device, options.precision)
-    settings = decoding_settings(run.config.decoding, options)
+    settings = decoding_settings(run, options)
     job = prepare(run, options)
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(options.steps, model.num_tokens)

@@ -1,6 +1,7 @@
 """Export trained weights: `python -m minimaskgit.export --run runs/glyphs --out data/pretrained/glyphs` (lesson 0).
 
     run folder ──weights to bfloat16, training state left out──> folder of a few megabytes, itself a run ──> model card
+    run folder ──--to flax──> tokenizer_checkpoint and maskgit_checkpoint, as the authors' code reads them
 
 Quality is measured with the exported (rounded) weights and written to the card.
 """
@@ -9,6 +10,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -20,9 +22,11 @@ from minimaskgit.measuring.evaluation import Options as EvaluateOptions
 from minimaskgit.measuring.evaluation import check_options, chosen_settings, evaluate, table
 from minimaskgit.runs.checks import checked
 from minimaskgit.runs.config import Config, Samples, first_difference
+from minimaskgit.runs.flax import write_arrays
 from minimaskgit.runs.models import load_model, save_model
 from minimaskgit.runs.presets import PRESETS
-from minimaskgit.runs.run import open_run
+from minimaskgit.runs.released import check_released, released_tree
+from minimaskgit.runs.run import Run, open_run
 from minimaskgit.runs.searched import read_searched, write_searched
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.judge import load_judge
@@ -41,8 +45,9 @@ DECODERS = (None, "autoregressive")  # the run's own decoder of the masked trans
 class Options:
     """What to export, and the folder to write."""
 
-    run: Path  # run folder with tokenizer, transformer and autoregressive trained
+    run: Path  # run folder with tokenizer, transformer and autoregressive trained; for flax the first two
     out: Path  # folder to write; it must not exist yet
+    to: Literal["run", "flax"] = "run"  # a smaller run with a card, or the format of the authors' checkpoints
     samples: Samples = 2000  # images generated to measure the quality
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps
 
@@ -54,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.out.exists():
         raise UserError(f"--out {options.out} already exists; remove it, or choose another name")
     run = open_run(options.run, options.device)
+    if options.to == "flax":
+        return export_to_flax(run, options.out)
     measured = [EvaluateOptions(options.out, samples=options.samples, decoder=name) for name in DECODERS]
     for how in measured:
         check_options(run, how)
@@ -75,6 +82,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_text(options.out / "README.md", card(options, run.config, results, list(searched.policies)))
     size = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())
     print(f"{options.out}: {size / 1e6:.1f} MB; look at {options.out / 'README.md'}")
+
+
+def export_to_flax(run: Run, out: Path) -> None:
+    """Write the tokenizer and the masked transformer as the authors' files hold theirs, in float32."""
+    models = {"tokenizer": run.tokenizer(), "maskgit": run.transformer()}
+    for line in check_released(run.folder):
+        print(line)
+    for name, model in models.items():
+        write_arrays(out / f"{name}_checkpoint", released_tree(model))
+        print(out / f"{name}_checkpoint")
 
 
 def card(options: Options, config: Config, results: Sequence[dict], searched: Sequence[int]) -> str:

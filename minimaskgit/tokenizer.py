@@ -256,11 +256,12 @@ class Tokenizer(nn.Module, PyTorchModelHubMixin):
         """Images (B, 3, H, W) in [0, 1] to codes (B, N) in raster order."""
         return self.quantizer(self.encoder(images)).codes.flatten(1)
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """Codes (B, N) in raster order to images (B, 3, H, W), clipped to [0, 1]."""
+    def decode(self, codes: Tensor, clip: bool = True) -> Tensor:
+        """Codes (B, N) in raster order to images (B, 3, H, W), clipped to [0, 1] unless clip is False."""
         z_q = F.embedding(codes, self.quantizer.entries())  # (B, N, D)
         z_q = z_q.unflatten(1, (self.grid, -1)).movedim(-1, 1)  # (B, D, h, w)
-        return self.decoder(z_q).float().clamp(0, 1)
+        images = self.decoder(z_q).float()
+        return images.clamp(0, 1) if clip else images
 
 
 def _conv(inputs: int, outputs: int, bias: bool = True) -> nn.Conv2d:

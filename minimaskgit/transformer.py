@@ -11,6 +11,8 @@ class means "no class" (classifier-free guidance). The same table, transposed, i
 codes are used, so the output is never [MASK] or a class.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
@@ -18,6 +20,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from minimaskgit.positions import QueryKey
+
+Gelu = Literal["erf", "tanh"]  # x Phi(x) itself, or its approximation by tanh: BERT's and the released code's
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -71,15 +75,26 @@ class Block(nn.Module):
     before each sublayer, which trains faster and without a long warm-up. The parameters are the same.
     """
 
-    def __init__(self, width: int, heads: int, mlp_width: int, dropout: float, causal: bool, pre_norm: bool):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_width: int,
+        dropout: float,
+        causal: bool,
+        pre_norm: bool,
+        norm_eps: float = 1e-6,
+        gelu: Gelu = "erf",
+    ):
         super().__init__()
         self.heads, self.causal, self.pre_norm, self.dropout = heads, causal, pre_norm, dropout
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.up = nn.Linear(width, mlp_width)
         self.down = nn.Linear(mlp_width, width)
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.norm1 = nn.LayerNorm(width, norm_eps)
+        self.norm2 = nn.LayerNorm(width, norm_eps)
+        self.gelu = activation(gelu)
         self.query_key: QueryKey | None = None  # positions.py; the paper has none
 
     def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
@@ -101,7 +116,7 @@ class Block(nn.Module):
         return self._drop(self.out(merge_heads(attention(q, k, v, causal, self.dropout if self.training else 0.0))))
 
     def _mlp(self, x: Tensor) -> Tensor:
-        return self._drop(self.down(F.gelu(self.up(x))))
+        return self._drop(self.down(self.gelu(self.up(x))))
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training)
@@ -112,6 +127,7 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
 
     num_codes K, num_classes C, num_tokens N; depth L blocks of `width` D with `heads` and `mlp_width`; dropout on
     embeddings, attention and both sublayers. The defaults are the paper's ImageNet-256 model: 172,457,193 parameters.
+    norm_eps: added to the variance in every LayerNorm. The authors' weights need heads=16, norm_eps=1e-12, gelu="tanh".
     After the paper: qk_norm and rope (positions.py); count_masks tells the model how many tokens are masked.
     """
 
@@ -130,6 +146,8 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
         qk_norm: bool = False,
         rope: bool = False,
         count_masks: bool = False,
+        norm_eps: float = 1e-6,
+        gelu: Gelu = "erf",
     ):
         super().__init__()
         if width % heads:
@@ -140,9 +158,10 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
         self.recompute = False  # activation checkpointing: keep only each block's input for the backward pass
         self.embedding = nn.Embedding(num_codes + num_classes + 1, width)
         self.positions = nn.Parameter(torch.empty(num_tokens + 1, width))
-        self.norm = nn.LayerNorm(width, eps=1e-6)  # of the embedding, or with pre_norm of the last block's output
-        self.blocks = nn.ModuleList(Block(width, heads, mlp_width, dropout, causal, pre_norm) for _ in range(depth))
-        self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=1e-6))
+        self.norm = nn.LayerNorm(width, norm_eps)  # of the embedding, or with pre_norm of the last block's output
+        shape = (width, heads, mlp_width, dropout, causal, pre_norm, norm_eps, gelu)
+        self.blocks = nn.ModuleList(Block(*shape) for _ in range(depth))
+        self.head = nn.Sequential(nn.Linear(width, width), activation(gelu), nn.LayerNorm(width, norm_eps))
         self.bias = nn.Parameter(torch.zeros(num_codes + num_classes + 1))
         if qk_norm or rope:
             for block in self.blocks:
@@ -192,6 +211,11 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
     def logits(self, x: Tensor) -> Tensor:
         """Trunk outputs (..., D) to logits over the K codes, (..., K)."""
         return F.linear(self.head(x), self.embedding.weight[: self.num_codes], self.bias[: self.num_codes])
+
+
+def activation(gelu: Gelu) -> nn.GELU:
+    """The GELU of this name."""
+    return nn.GELU({"erf": "none", "tanh": "tanh"}[gelu])
 
 
 def shift_right(tokens: Tensor, start: Tensor) -> Tensor:

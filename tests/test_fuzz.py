@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from odd_folders import plant
 from PIL import Image
+from tiny import released_tokenizer, released_transformer
 
 from minimaskgit import (
     ablate,
@@ -32,16 +33,22 @@ from minimaskgit import (
     export,
     generate,
     grade,
+    import_weights,
     passes,
     recipe,
     search,
     train,
 )
 from minimaskgit.common import cli
+from minimaskgit.runs.flax import write_arrays
+from minimaskgit.runs.released import released_tree
 
 COMMANDS = {
     module.__name__.rsplit(".", 1)[1]: module
-    for module in (generate, edit, evaluate, compare, search, ablate, passes, recipe, bench, export, grade, train, demo)
+    for module in (
+        *(generate, edit, evaluate, compare, search, ablate, passes, recipe, bench, export, import_weights, grade),
+        *(train, demo),
+    )
 }
 
 # --- The grammar: values of each kind of option, the good ones first ---
@@ -100,6 +107,8 @@ DATA = [
     "a/b/c",
     "data/*",
 ]
+CHECKPOINTS = [*(f"{kind}_checkpoint" for kind in ("tokenizer", "maskgit")), "cut_checkpoint", "run/config.json"]
+CHECKPOINTS += ["kept.png", "kept", "nowhere", "empty.png", "null", "run/transformer/model.safetensors", ""]
 DEVICES = ["cpu", "auto", "cuda", "tpu", ""]
 PRECISIONS = ["auto", "fp32", "fp64", ""]
 
@@ -156,7 +165,11 @@ GRAMMAR = {
         "--repeats": ["0", "x"],
         "--batches": ["0", "9999999"],
     },
-    "export": {"--run": RUNS, "--out": FOLDERS, "--samples": ["20", *COUNTS], "--device": DEVICES},
+    "export": {
+        **{"--run": RUNS, "--out": FOLDERS, "--samples": ["20", *COUNTS], "--device": DEVICES},
+        "--to": ["run", "flax", "jax"],
+    },
+    "import_weights": {"--tokenizer": CHECKPOINTS, "--transformer": CHECKPOINTS, "--out": FOLDERS, "--data": DATA},
     "grade": {
         **{
             "": ["kept", "kept.png", "nowhere", ""],
@@ -206,6 +219,7 @@ BASE = {
     "search": ["--run", "run", "--steps", "1", "--minutes", "0.001", "--samples", "20", "--reference", "20"],
     "bench": ["--repeats", "0"],
     "export": ["--run", "run", "--samples", "20"],
+    "import_weights": ["--tokenizer", "tokenizer_checkpoint", "--transformer", "maskgit_checkpoint"],
     "grade": [],
     "train": [*TINY_RUN, "--images.count", "16"],
     "demo": [*TINY_RUN, "--data", "nowhere"],  # a whole demo takes too long
@@ -262,6 +276,9 @@ def place(run_folder, tmp_path_factory) -> Path:
     (here / "pointer/tokenizer/model.safetensors").write_bytes(pointer)
     weights = here / "broken/transformer/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-9])
+    for kind, model in (("tokenizer", released_tokenizer()), ("maskgit", released_transformer())):
+        write_arrays(here / f"{kind}_checkpoint", released_tree(model))
+    (here / "cut_checkpoint").write_bytes((here / "maskgit_checkpoint").read_bytes()[:999])
     noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(noise).save(here / "kept.png")
     Image.fromarray(noise[..., 0] > 99).save(here / "mask.png")

@@ -102,8 +102,9 @@ REFUSED = {
     "bench --batches 1,2": "--batches 1,2: expected whole numbers, separated by spaces",
     "bench --precisions fp32 fp64": "--precisions fp32 fp64: expected one of bf16, fp32",
     "train --transformer-training.betas 0.9": "--transformer-training.betas 0.9: expected 2 numbers",
-    "train --preset demmo": "--preset demmo: expected one of demo, glyphs, demo-real, tiny-imagenet, full, paper",
-    "train --preset": "--preset: expected one of demo, glyphs, demo-real, tiny-imagenet, full, paper",
+    "train --preset demmo": "--preset demmo: expected one of"
+    " demo, glyphs, demo-real, tiny-imagenet, full, paper, official",
+    "train --preset": "--preset: expected one of demo, glyphs, demo-real, tiny-imagenet, full, paper, official",
     "train --out": "--out: expected a path",
     "train --max-steps x": "--max-steps x: expected a whole number",
     "train --resume=yes": "--resume yes: expected no value after --resume; see --help",
@@ -136,6 +137,7 @@ def test_a_value_with_a_line_break_leaves_the_error_on_one_line(capsys):
 )
 def test_no_value_that_a_command_can_refuse_brings_out_the_parser_s_own_panel(capsys, name):
     required = {"export": ["--run", "a", "--out", "b"], "grade": ["a", "--lesson", "1"]}
+    required["import_weights"] = ["--tokenizer", "a", "--transformer", "b", "--out", "c"]
     required |= {command: ["--run", "a"] for command in ("ablate", "search")}
     for action in actions_of(name):
         takes_any = action.metavar is not None and re.search("STR|PATH", action.metavar)

@@ -25,6 +25,7 @@ COMMANDS = (
     "bench",
     "grade",
     "export",
+    "import_weights",
     "demo",
     "__main__",
     "notebook",

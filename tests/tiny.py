@@ -40,6 +40,24 @@ def tiny_tokenizer(**options) -> Tokenizer:
     return Tokenizer(**shape | options)
 
 
+def released_transformer(**options) -> Transformer:
+    """As the authors' own, but with 16 codes, 5 classes and a 4 x 4 canvas."""
+    shape = {"num_codes": 16, "num_classes": 5, "num_tokens": 16, "width": 32, "depth": 2, "heads": 4, "mlp_width": 64}
+    torch.manual_seed(0)
+    return Transformer(**shape | {"norm_eps": 1e-12, "gelu": "tanh"} | options).eval()
+
+
+def released_tokenizer(**options) -> Tokenizer:
+    """As the authors' own, but of 8 x 8 pixels in a 4 x 4 grid of 16 codes, with every parameter random."""
+    shape = {"image_size": 8, "width": 32, "multipliers": (1, 2), "blocks": 2, "patch": 1, "num_codes": 16}
+    torch.manual_seed(0)
+    model = Tokenizer(**shape | {"code_dim": 4, "l2_norm": False, "released_shortcut": True} | options).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    return model
+
+
 def tiny_discriminator() -> PatchDiscriminator:
     """Scores of 16 x 16 pixels, in 2 x 2 patches."""
     torch.manual_seed(0)

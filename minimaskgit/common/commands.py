@@ -117,6 +117,10 @@ COMMANDS = {
         "Export a run's weights in bfloat16, small enough to share, with a model card.",
         ("export --run runs/demo --out shared/demo", "export --run runs/full --out shared/full --samples 10000"),
     ),
+    "import_weights": Command(
+        "Make a run of the weights that the authors of MaskGIT published (flax checkpoints).",
+        ("import_weights --tokenizer tokenizer_checkpoint --transformer maskgit_checkpoint --out runs/imagenet256",),
+    ),
     "grade": Command(
         "Grade a class: check each student's file against the laws of a lesson.",
         (

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from minimaskgit.common.errors import UserError
+from minimaskgit.data.imagenet import first_names
 from minimaskgit.data.layout import ARCHIVES, Split, arrange, lines_of
 from minimaskgit.data.parquet import english_names
 from minimaskgit.data.splits import NO_SPLIT, Found, by_preference, counted, split_name
@@ -74,10 +75,8 @@ def _english(tree: Folder, training: Split) -> dict[str, str]:
         words = english_names(place)
         for name, separator in (("words.txt", "\t"), ("LOC_synset_mapping.txt", " ")):
             words |= dict(line.split(separator, 1) for line in lines_of(os.path.join(place, name)) if separator in line)
-        names = {id: nfc(words[id].split(",")[0].strip()) for id in training.classes if id in words}
-        if names:
-            shared = Counter(names.values())
-            return {id: f"{name} ({id})" if shared[name] > 1 else name for id, name in names.items()}
+        if known := {id: nfc(words[id]) for id in training.classes if id in words}:
+            return first_names(known)
     return {}
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.data.columns import LABELS, label_dtype, type_name
+from minimaskgit.data.imagenet import other_names
 
 MANY = 100  # classes; more than that, and most with a single image, are hardly classes
 
@@ -21,14 +22,18 @@ def find_classes(wanted: Sequence[str], names: Sequence[str], ids: Sequence[str]
     """Numbers of the `wanted` classes, given by name, id or number; () means all classes.
 
     Spaces around a name, upper or lower case and the form of accents matter only where classes differ in nothing
-    else. UserError for an unknown class, with similar names.
+    else. ImageNet's classes also go by their ids and further names (imagenet.py). UserError for an unknown class, with
+    similar names.
     """
+    numbers = {name: number for number, name in enumerate(names)}
+    others = ((other, numbers[name]) for other, name in other_names(names).items())
+    keys = [(key, number) for keys in (names, ids) for number, key in enumerate(keys)]
+    keys += [*others, *((str(number), number) for number in range(len(names)))]  # the first wins: names, then ids
     tables = []  # of numbers by key; keys as they are, then tidied, then in lower case
     for form in (str, tidied, _folded):
         tables.append({})
-        for keys in (names, ids, map(str, range(len(names)))):  # a name wins over an id, an id over a number
-            for number, key in enumerate(keys):
-                tables[-1].setdefault(form(key), number)
+        for key, number in keys:
+            tables[-1].setdefault(form(key), number)
     folded, found = tables[-1], []
     for given in wanted:
         forms = (given, tidied(given), _folded(given))

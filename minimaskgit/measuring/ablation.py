@@ -77,7 +77,7 @@ def decoding_schedule(name: str) -> str:
 
 def decoding_of(run: Run, options: Options) -> DecodingConfig:
     """How images are decoded, but for steps and schedule; UserError for a decoder that follows no mask schedule."""
-    settings = decoding_settings(run.config.decoding, replace(options, steps=None))
+    settings = decoding_settings(run, replace(options, steps=None))
     if "schedule" in UNUSED.get(settings.decoder, ()):
         raise UserError(
             f"--decoder {settings.decoder} follows no mask schedule, and mask schedules are compared; choose another"

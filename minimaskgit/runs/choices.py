@@ -31,11 +31,12 @@ AnyDecoderName = Literal[DecoderName, "searched"]
 PAPERS = {"decoder": "maskgit", "sampling_temperature": 1.0, "top_p": 1.0, "guidance_start": 0.0, "rounding": "exact"}
 
 
-def decoding_settings(default: DecodingConfig, options: object) -> DecodingConfig:
+def decoding_settings(run: Run, options: object) -> DecodingConfig:
     """The run's decoding settings, with those of a command's `options` that it has and that are not None.
 
-    UserError for an option that the decoder has no use for.
+    UserError for an option that the decoder has no use for, and for guidance of a model that cannot do without a class.
     """
+    default = run.config.decoding
     given = {field.name: getattr(options, field.name, None) for field in fields(default)}
     given = {name: value for name, value in given.items() if value is not None}
     settings = replace(default, **given)
@@ -48,7 +49,17 @@ def decoding_settings(default: DecodingConfig, options: object) -> DecodingConfi
         )
     if settings.guidance and settings.guidance_start == 1:
         raise UserError("--guidance-start 1: guidance would never begin; expected less than 1")
+    check_guidance(run, settings)
     return settings
+
+
+def check_guidance(run: Run, settings: DecodingConfig) -> None:
+    """UserError for guidance of a transformer that was always trained with a class: it does not know "no class"."""
+    if settings.guidance and not run.config.transformer_training.class_dropout:
+        raise UserError(
+            f"--guidance {settings.guidance}: the transformer of {run.folder} was never trained without a class, from"
+            " which guidance would lead away; expected 0, or a run with --transformer-training.class-dropout 0.1"
+        )
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ def image_settings(run: Run, options: object) -> DecodingConfig:
     names = [field.name for field in fields(DecodingConfig) if field.name not in ("steps", "decoder")]
     given = [name for name in names if getattr(options, name) is not None]
     if options.decoder != "searched" and (given or options.decoder):
-        return decoding_settings(run.config.decoding, options)
+        return decoding_settings(run, options)
     if given:
         name = given[0].replace("_", "-")
         raise UserError(f"--{name} cannot be used with --decoder searched, which sets it for each step")
@@ -84,6 +95,7 @@ def image_settings(run: Run, options: object) -> DecodingConfig:
             f" {first}find one with python -m minimaskgit.search --run {folder} --steps {steps}"
         )
     settings = replace(run.config.decoding, steps=steps)
+    check_guidance(run, settings)
     return SearchedConfig(**vars(settings), policy=policies[steps]) if steps in policies else settings
 
 

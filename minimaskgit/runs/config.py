@@ -21,6 +21,7 @@ from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.decoders.counts import ROUNDINGS, Rounding
 from minimaskgit.decoders.named import DecoderName
 from minimaskgit.schedules import SCHEDULES
+from minimaskgit.transformer import Gelu
 
 ScheduleName = Literal["cosine", "linear", "square", "cubic", "exponential", "square_root", "logarithmic", "bert"]
 RatioName = Literal[ScheduleName, "arccos", "beta"]  # the last two only in training
@@ -131,6 +132,8 @@ class TransformerConfig(Settings):
     qk_norm: bool = False  # normalise queries and keys before attention
     rope: bool = False  # turn queries and keys by their row and column (2-D RoPE)
     count_masks: bool = False  # tell the masked model how many tokens are masked
+    norm_eps: Rate = 1e-6  # added to the variance in every LayerNorm; 1e-12 in the released code
+    gelu: Gelu = "erf"  # the GELU itself, or its approximation by tanh, as in the released code
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 import contextlib
 import hashlib
+import inspect
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -39,13 +41,19 @@ def load_model(kind: type[nn.Module], folder: Path) -> nn.Module:
         raise UserError(f"the weights in {folder} are damaged: {reason}") from None
 
 
+def arguments(kind: type[nn.Module], folder: Path) -> dict[str, Any]:
+    """The arguments that build the finished model in a folder; defaults for those that an earlier version lacked."""
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    return {each.name: each.default for each in parameters} | json.loads((folder / "config.json").read_text("utf-8"))
+
+
 def training_command(folder: Path) -> str:
     """The command that trains the stage of this folder in a run."""
     return f"python -m minimaskgit.train --out {folder.parent} --stage {folder.name} --resume"
 
 
-def foreign(path: Path) -> str | None:
-    """What a file is instead of safetensors, and what to do, as one line; None if it may be safetensors."""
+def foreign(path: Path, expected: str = "a safetensors file") -> str | None:
+    """What a file of weights is instead, and what to do, as one line; None if it may be what is expected."""
     try:
         with path.open("rb") as file:
             start = file.read(1000).lstrip().lower()
@@ -59,7 +67,7 @@ def foreign(path: Path) -> str | None:
         problem = "empty: copy or download it again"
     else:
         return None
-    return f"{path.name} is not a safetensors file: it is {problem}"
+    return f"{path.name} is not {expected}: it is {problem}"
 
 
 def load_cache(path: Path) -> dict[str, Tensor] | None:

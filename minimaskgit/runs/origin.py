@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
+from minimaskgit.data.imagenet import as_imagenet
 from minimaskgit.data.images import ImageData
 from minimaskgit.data.sources import load_data
 from minimaskgit.runs.config import Config, Settings, load_config, problem, save_config
@@ -173,7 +174,7 @@ def check_unchanged(folder: Path, now: Origin) -> None:
 def check_names(folder: Path, names: Sequence[str], place: Place) -> None:
     """UserError if the run in `folder` has other classes than its data."""
     if (known := _known_names(folder)) is not None:
-        _refuse(folder, place.source, changed_names(known, names))
+        _refuse(folder, place.source, changed_names(as_imagenet(known), as_imagenet(names)))
 
 
 def _refuse(folder: Path, data: str, change: str | None) -> None:

@@ -1,6 +1,6 @@
 """The presets, one function each, and which one a command line starts from (lesson 9; paper section 4.1).
 
-demo, glyphs (drawn pictures) · demo-real, tiny-imagenet, full (Tiny ImageNet) · paper (ImageNet, as published)
+demo, glyphs (drawn pictures) · demo-real, tiny-imagenet, full (Tiny ImageNet) · paper, official (ImageNet)
 --preset, --out, --resume ──starting_point──> preset's name, run folder, settings
 """
 
@@ -137,6 +137,16 @@ def paper() -> Config:
     )  # fmt: skip
 
 
+def official() -> Config:
+    """The paper's model as the authors' released code and weights have it; training/README.md lists what differs."""
+    config = paper()
+    return replace(
+        config,
+        transformer=replace(config.transformer, heads=16, norm_eps=1e-12, gelu="tanh"),
+        decoding=replace(config.decoding, steps=16, rounding="released"),
+    )
+
+
 PRESETS = {
     "demo": demo,
     "glyphs": glyphs,
@@ -144,6 +154,7 @@ PRESETS = {
     "tiny-imagenet": tiny_imagenet,
     "full": full,
     "paper": paper,
+    "official": official,
 }
 PresetName = Literal[tuple(PRESETS)]
 
