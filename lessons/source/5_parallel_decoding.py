@@ -126,7 +126,7 @@ for step in range(8):
 
 # %% [markdown]
 # The authors' released code counts in the same way, but in float32. There cos(π/3) is a hair below 1/2, so half of four
-# tokens, rounded down, is one. This package counts exactly unless told `--rounding released`.
+# tokens, rounded down, is one. This package counts exactly, and with `--rounding released` as they do.
 
 # %%
 print(f"cos(π/3) in float32: {torch.cos(torch.tensor(torch.pi / 3)):.8f}")
