@@ -29,7 +29,7 @@ from minimaskgit.editing import DILATE, START_STEP, STEPS, Box, Edit, autoregres
 from minimaskgit.figures.edits import Job, View, before_after, frames
 from minimaskgit.outpainting import outpaint_steps, windows
 from minimaskgit.runs.checks import check_outputs, checked
-from minimaskgit.runs.choices import check_steps, decoding_settings, editing_options, note_decoder
+from minimaskgit.runs.choices import check_steps, decoding_settings, editing_options, note_decoder, watched
 from minimaskgit.runs.config import Count, Fraction, Positive, Rate, ScheduleName, Seed, Share, Strength, between
 from minimaskgit.runs.origin import run_data
 from minimaskgit.runs.run import Run, chosen_run
@@ -96,12 +96,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             how["stride"] = options.stride
             count = outpainting_steps(tokenizer, view.rounded, options)
             canvases = outpaint_steps(tokenizer, model, images, view.rounded, labels, **how)
-            canvases = tqdm(canvases, "outpainting", count, unit="step", dynamic_ncols=True, delay=2, leave=False)
+            canvases = tqdm(canvases, "outpainting", count, unit="step", dynamic_ncols=True, leave=False)
             stages = ((canvas.images, canvas.tokens == model.mask_id) for canvas in canvases)
             stages = list(stages) if options.gif else first_and_last(stages)
         else:
-            result = edit(tokenizer, model, images, job.mask, labels, **how)
-            stages = [(images, result.region), *edit_stages(tokenizer, images, result)]
+            count = options.steps - options.start_step
+            with tqdm(desc="editing", total=count, unit="step", dynamic_ncols=True, leave=False) as bar:
+                how["loop"] = watched(how["loop"], bar.update)
+                result = edit(tokenizer, model, images, job.mask, labels, **how)
+            last = [(result.images, result.steps[-1].masked)]
+            stages = [(images, result.region), *(edit_stages(tokenizer, images, result) if options.gif else last)]
         rows = [("MaskGIT sees", view.veiled(*stages[0])[:1], view.veiled(*stages[-1]))]
         if options.rival:
             hidden, edited = rival_edits(run, tokenizer, images, result.region, labels, options.seed)

@@ -161,6 +161,17 @@ def decoding_loop(settings: DecodingConfig, run: Run | None = None) -> Loop:
     return partial(loop.run, decoder, steps=settings.steps)
 
 
+def watched(loop: Loop, update: Callable[[], object]) -> Loop:
+    """The same loop, which calls `update` after each step."""
+
+    def steps(*arguments, **options) -> Iterator[Step]:
+        for step in loop(*arguments, **options):
+            update()
+            yield step
+
+    return steps
+
+
 def editing_options(run: Run, settings: DecodingConfig, seed: int) -> dict:
     """Settings and seed as arguments of `editing.edit_steps`; policies are for whole images, and not used."""
     if isinstance(settings, SearchedConfig):
