@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def located(data: str) -> str:
     """The data as an absolute path if it is on this disk: the run must find it from any folder."""
     path = home(data)
-    return str(path.resolve()) if data and path.exists() else data
+    return str(path.resolve()) if data and os.path.exists(path) else data
 
 
 def check_names(files: Sequence[Weights], size: int) -> None:

@@ -5,6 +5,7 @@ import math
 import re
 import typing
 from dataclasses import asdict, fields, is_dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -103,6 +104,24 @@ def test_the_models_of_a_preset_fit_together(name):
     tokens = torch.zeros(1, tokenizer.num_tokens, dtype=torch.long, device="meta")
     labels = torch.zeros(1, dtype=torch.long, device="meta")
     assert transformer(tokens, labels).shape == (1, tokenizer.num_tokens, config.tokenizer.num_codes)
+
+
+def flat(config, before: str = "") -> dict[str, str]:
+    """Each setting's value as text, by its name on the command line."""
+    values = {}
+    for f in fields(config):
+        value, name = getattr(config, f.name), f"{before}{f.name}"
+        values |= flat(value, f"{name}.") if is_dataclass(value) else {name: str(value)}
+    return values
+
+
+def test_the_documents_name_every_setting_in_which_the_release_differs_from_the_paper_s_preset():
+    text = (Path(__file__).parents[1] / "minimaskgit/training/README.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([\w.]+)` \| [^|]+ \| (\S+) \| ([^|,\s]+)", text, re.MULTILINE)
+    paper, official = flat(PRESETS["paper"]()), flat(PRESETS["official"]())
+    assert {name: (a, b) for name, a, b in rows} == {
+        name: (value, official[name]) for name, value in paper.items() if value != official[name]
+    }
 
 
 def test_schedules_have_the_same_names_on_the_command_line_and_in_the_table():

@@ -8,6 +8,7 @@ description with the arrays as they lie in the file.
 import hashlib
 import json
 import math
+import os
 import pickle
 import shutil
 import struct
@@ -196,7 +197,7 @@ def test_every_array_of_the_published_files_has_its_place_and_no_parameter_is_le
 
 shapes = st.lists(st.integers(0, 4), max_size=3).map(tuple)
 arrays = st.tuples(st.sampled_from(DTYPES), shapes).map(lambda x: np.arange(math.prod(x[1])).astype(x[0]).reshape(x[1]))
-names = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+names = st.text(st.characters().filter(str.isprintable), max_size=40)
 trees = st.dictionaries(
     names, st.recursive(arrays, lambda inner: st.dictionaries(names, inner, max_size=20)), max_size=3
 )
@@ -315,6 +316,7 @@ BROKEN = {
     "text": (raw(b"hello"), "no flax checkpoint, or a damaged one"),
     "a folder": (lambda f, d: (d / "x").mkdir(), "is a folder"),
     "missing": (lambda f, d: None, "does not exist"),
+    "a name of two lines": (raw(b"\x81\xa3a\nb\x01"), r"a name is 'a\nb', not printable text"),
     "very deep": (raw(b"\x81\xa1a" * 5000), "maps within each other"),
     "an unknown dtype": (raw(b"\x81\xa1a" + ARRAY.replace(b"int16", b"int17")), "dtype 'uint17'"),
     "a shape that does not fit": (raw(b"\x81\xa1a" + ARRAY.replace(b"\x92\x02", b"\x92\x03")), "has 4 bytes"),
@@ -353,6 +355,13 @@ def test_a_file_that_is_no_released_transformer_is_refused_in_a_line_and_nothing
     )
     line = error_line(capsys, import_weights, *given)
     assert said in line and ("x is not" in line or str(tmp_path / "x") in line)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_path_that_cannot_be_a_file_is_refused_too(files, tmp_path, capsys):
+    given = ["--tokenizer", str(files["tokenizer"]), "--out", str(tmp_path / "run"), "--data", "n" * 300]
+    for path in ("n" * 300, "~nobody/x", os.devnull, f"{files['transformer']}/x"):
+        assert "expected a flax checkpoint" in error_line(capsys, import_weights, *given, "--transformer", path)
     assert not (tmp_path / "run").exists()
 
 

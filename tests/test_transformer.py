@@ -205,3 +205,14 @@ def test_reading_one_by_one_from_a_cache_is_reading_all_at_once(tokens, first, p
         assert cache.length == place
         parts.append(model.trunk(ids[:, place : place + 1], cache))
     assert torch.cat(parts, 1).allclose(model.trunk(ids), atol=1e-5)
+
+
+# --- Settings of the release ---
+
+
+@pytest.mark.parametrize(("eps", "gelu", "approximate"), [(1e-12, "tanh", "tanh"), (1e-6, "erf", "none")])
+def test_every_norm_and_every_gelu_follow_the_settings_which_are_saved_with_the_model(tmp_path, eps, gelu, approximate):
+    tiny_transformer(norm_eps=eps, gelu=gelu).save_pretrained(tmp_path)
+    modules = list(Transformer.from_pretrained(tmp_path).modules())
+    assert [each.eps for each in modules if isinstance(each, torch.nn.LayerNorm)] == [eps] * 6
+    assert [each.approximate for each in modules if isinstance(each, torch.nn.GELU)] == [approximate] * 3

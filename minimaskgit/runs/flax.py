@@ -10,6 +10,7 @@ Nothing in a file is executed, and whatever it says, a damaged one ends in a Use
 
 import math
 import mmap
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,12 +28,23 @@ LARGEST = 2**30  # bytes of an array in one piece
 DEEPEST = 50  # maps within maps
 PIECES = "__msgpack_chunked_array__"
 
-NUMBERS = {0xCA: ">f", 0xCB: ">d"} | {0xCC + i: f">{code}" for i, code in enumerate("BHIQbhiq")}
-CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}
-# First byte: the kind of what follows, and of how many bytes its length is made.
-SIZED = {0xC4: ("bin", 1), 0xC5: ("bin", 2), 0xC6: ("bin", 4), 0xC7: ("ext", 1), 0xC8: ("ext", 2), 0xC9: ("ext", 4)}
-SIZED |= {0xD9: ("str", 1), 0xDA: ("str", 2), 0xDB: ("str", 4)}
-SIZED |= {0xDC: ("list", 2), 0xDD: ("list", 4), 0xDE: ("map", 2), 0xDF: ("map", 4)}
+# Of each kind: the first byte of its shortest forms, how many of these there are, each with its size in that byte, and
+# the first byte of longer forms, by the number of bytes of the size that follows it. An "int" is a size alone.
+FORMS = {
+    "int": (0x00, 128, {1: 0xCC, 2: 0xCD, 4: 0xCE, 8: 0xCF}),
+    "map": (0x80, 16, {2: 0xDE, 4: 0xDF}),
+    "list": (0x90, 16, {2: 0xDC, 4: 0xDD}),
+    "str": (0xA0, 32, {1: 0xD9, 2: 0xDA, 4: 0xDB}),
+    "bin": (0, 0, {1: 0xC4, 2: 0xC5, 4: 0xC6}),
+    "ext": (0, 0, {1: 0xC7, 2: 0xC8, 4: 0xC9}),
+}
+EXTENSIONS = {1: 0xD4, 2: 0xD5, 4: 0xD6, 8: 0xD7, 16: 0xD8}  # first bytes of those with these sizes
+# What a first byte says: the kind, its size, and of how many bytes the size is made that follows instead.
+STARTS = {low + size: (kind, size, 0) for kind, (low, count, _) in FORMS.items() for size in range(count)}
+STARTS |= {code: (kind, 0, width) for kind, (_, _, codes) in FORMS.items() for width, code in codes.items()}
+STARTS |= {code: ("ext", size, 0) for size, code in EXTENSIONS.items()}
+CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True} | {256 + number: number for number in range(-32, 0)}
+NUMBERS = {0xCA: ">f", 0xCB: ">d", 0xD0: ">b", 0xD1: ">h", 0xD2: ">i", 0xD3: ">q"}
 # What other files of weights begin with.
 OTHERS = {
     b"PK": "a zip archive, such as PyTorch's .pt, .pth and .ckpt files, or an .npz",
@@ -48,8 +60,8 @@ class Damaged(ValueError):
 
 def read_arrays(path: Path) -> dict[str, Any]:
     """The content of a flax checkpoint: nested maps with arrays as read-only views; UserError for another file."""
-    if not path.is_file():
-        found = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
+    if not os.path.isfile(path):  # unlike the path's own methods, these take a name that is too long
+        found = "is a folder" if os.path.isdir(path) else "is not a file" if os.path.exists(path) else "does not exist"
         raise UserError(f"{path} {found}; expected a flax checkpoint, a file as the authors published it")
     try:
         with path.open("rb") as file:
@@ -99,23 +111,17 @@ class Reader:
         if depth > DEEPEST:
             raise Damaged(f"more than {DEEPEST} maps within each other")
         first = self.number(">B")
-        if first < 0x80 or first >= 0xE0:
-            return first if first < 0x80 else first - 256
-        if first < 0xC0:
-            kinds = (("map", 0x80, 0x90), ("list", 0x90, 0xA0), ("str", 0xA0, 0xC0))
-            kind, size = next((kind, first - low) for kind, low, high in kinds if first < high)
-        elif first in CONSTANTS:
+        if first in CONSTANTS:
             return CONSTANTS[first]
-        elif first in NUMBERS:
+        if first in NUMBERS:
             return self.number(NUMBERS[first])
-        elif first in SIZED:
-            kind, width = SIZED[first]
-            size = int.from_bytes(self.take(width), "big")
-        elif 0xD4 <= first <= 0xD8:
-            kind, size = "ext", 1 << (first - 0xD4)
-        else:
+        if first not in STARTS:
             raise Damaged(f"byte {self.at - 1:,} is {first:#x}, which msgpack does not have")
+        kind, size, width = STARTS[first]
+        size += int.from_bytes(self.take(width), "big")
         match kind:
+            case "int":
+                return size
             case "map":
                 return joined(dict(self.entry(depth) for _ in range(size)), size)
             case "list":
@@ -128,8 +134,8 @@ class Reader:
 
     def entry(self, depth: int) -> tuple[str, Any]:
         key = self.value(depth + 1)
-        if not isinstance(key, str):
-            raise Damaged(f"a name is {type(key).__name__}, not text")
+        if not isinstance(key, str) or not key.isprintable():
+            raise Damaged(f"a name is {key!r:.40}, not printable text")
         return key, self.value(depth + 1)
 
 
@@ -204,47 +210,38 @@ def write_arrays(path: Path, content: Mapping[str, Any], largest: int = LARGEST)
 def packed(content: Any, largest: int) -> Iterator[bytes]:
     """The msgpack of nested maps of arrays, part by part."""
     if isinstance(content, Mapping):
-        yield head(len(content), 0x80, 16, (0xDE, 0xDF))
+        yield head("map", len(content))
         for key, value in content.items():
             yield packed_text(key)
             yield from packed(value, largest)
     elif isinstance(content, bool):
         yield b"\xc3" if content else b"\xc2"
     elif isinstance(content, int):
-        yield packed_length(content)
+        yield head("int", content)
     elif content.nbytes > largest and content.size > 1:
         flat, count = content.reshape(-1), max(1, largest // content.itemsize)
         pieces = [flat[start : start + count] for start in range(0, flat.size, count)]
-        shape, chunks = (dict(zip(map(str, range(len(values))), values)) for values in (content.shape, pieces))
+        shape, chunks = ({str(i): value for i, value in enumerate(values)} for values in (content.shape, pieces))
         yield from packed({PIECES: True, "shape": shape, "chunks": chunks}, largest)
     else:
         data = content.astype(content.dtype.newbyteorder("<"), copy=False).tobytes()
-        shape = head(content.ndim, 0x90, 16, (0xDC, 0xDD)) + b"".join(map(packed_length, content.shape))
-        start = b"\x93" + shape + packed_text(content.dtype.name) + head(len(data), 0, 0, (0xC4, 0xC5, 0xC6))
-        size = len(start) + len(data)
-        fixed = {1 << i: bytes([0xD4 + i]) for i in range(5)}
-        yield fixed.get(size) or head(size, 0, 0, (0xC7, 0xC8, 0xC9))
-        yield b"\x01" + start
+        shape = head("list", content.ndim) + b"".join(head("int", side) for side in content.shape)
+        start = head("list", 3) + shape + packed_text(content.dtype.name) + head("bin", len(data))
+        yield head("ext", len(start) + len(data)) + b"\x01" + start
         yield data
-
-
-def packed_length(number: int) -> bytes:
-    """A whole number, 0 or more, in the shortest form."""
-    return head(number, 0, 0x80, (0xCC, 0xCD, 0xCE, 0xCF))
 
 
 def packed_text(content: str) -> bytes:
     data = content.encode("utf-8")
-    return head(len(data), 0xA0, 32, (0xD9, 0xDA, 0xDB)) + data
+    return head("str", len(data)) + data
 
 
-def head(size: int, short: int, limit: int, codes: tuple[int, ...]) -> bytes:
-    """A first byte with a size below `limit` in it, or the code for the width of the size that follows.
-
-    codes: for sizes of ever twice as many bytes, the last for 4, or with four codes for 8.
-    """
-    if size < limit:
-        return bytes([short + size])
-    widths = (1, 2, 4, 8) if len(codes) > 2 else (2, 4)
-    code, width = next((code, width) for code, width in zip(codes, widths) if size < 256**width)
+def head(kind: str, size: int) -> bytes:
+    """The first bytes of something of this size, in the shortest form."""
+    low, count, codes = FORMS[kind]
+    if size < count:
+        return bytes([low + size])
+    if kind == "ext" and size in EXTENSIONS:
+        return bytes([EXTENSIONS[size]])
+    code, width = next((code, width) for width, code in codes.items() if size < 256**width)
     return bytes([code]) + size.to_bytes(width, "big")

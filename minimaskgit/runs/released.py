@@ -45,10 +45,9 @@ class Pair(NamedTuple):
     axes: tuple[int, ...]  # of the flat array, in the order of ours
 
 
-def pair(ours: str, theirs: str | Sequence[str], shape: Sequence[int], axes: Sequence[int], flat=None) -> Pair:
-    return Pair(
-        ours, (theirs,) if isinstance(theirs, str) else tuple(theirs), *map(tuple, (shape, flat or shape, axes))
-    )
+def pair(ours: str, theirs: Sequence[str], shape: Sequence[int], axes: Sequence[int], flat: Sequence[int] = ()) -> Pair:
+    """A pair whose arrays are flat already unless said otherwise."""
+    return Pair(ours, tuple(theirs), tuple(shape), tuple(flat or shape), tuple(axes))
 
 
 def pairs(model: Transformer | Tokenizer) -> list[Pair]:
@@ -60,21 +59,21 @@ def layer_pairs(layer: nn.Module, ours: str, theirs: str) -> Iterator[Pair]:
     """The pairs of a dense layer, a convolution or a norm."""
     weight = tuple(layer.weight.shape)
     if isinstance(layer, nn.Linear):
-        yield pair(f"{ours}.weight", f"{theirs}/kernel", weight[::-1], (1, 0))
+        yield pair(f"{ours}.weight", [f"{theirs}/kernel"], weight[::-1], (1, 0))
     elif isinstance(layer, nn.Conv2d):
         out, inputs, height, width = weight
-        yield pair(f"{ours}.weight", f"{theirs}/kernel", (height, width, inputs, out), (3, 2, 0, 1))
+        yield pair(f"{ours}.weight", [f"{theirs}/kernel"], (height, width, inputs, out), (3, 2, 0, 1))
     else:
-        yield pair(f"{ours}.weight", f"{theirs}/scale", weight, (0,))
+        yield pair(f"{ours}.weight", [f"{theirs}/scale"], weight, (0,))
     if layer.bias is not None:
-        yield pair(f"{ours}.bias", f"{theirs}/bias", layer.bias.shape, (0,))
+        yield pair(f"{ours}.bias", [f"{theirs}/bias"], layer.bias.shape, (0,))
 
 
 def _transformer_pairs(model: Transformer) -> Iterator[Pair]:
     D, heads = model.width, model.heads
     d = D // heads
-    yield pair("embedding.weight", "Embed_0/word_embeddings/embedding", model.embedding.weight.shape, (0, 1))
-    yield pair("positions", "Embed_0/position_embeddings/embedding", model.positions.shape, (0, 1))
+    yield pair("embedding.weight", ["Embed_0/word_embeddings/embedding"], model.embedding.weight.shape, (0, 1))
+    yield pair("positions", ["Embed_0/position_embeddings/embedding"], model.positions.shape, (0, 1))
     yield from layer_pairs(model.norm, "norm", "Embed_0/embeddings_ln")
     for i, block in enumerate(model.blocks):
         ours, theirs = f"blocks.{i}", f"TransformerLayer_{i}"
@@ -82,19 +81,19 @@ def _transformer_pairs(model: Transformer) -> Iterator[Pair]:
         three = [f"{attention}/{name}" for name in ("query", "key", "value")]
         yield pair(f"{ours}.qkv.weight", [f"{one}/kernel" for one in three], (D, heads, d), (1, 0), flat=(D, D))
         yield pair(f"{ours}.qkv.bias", [f"{one}/bias" for one in three], (heads, d), (0,), flat=(D,))
-        yield pair(f"{ours}.out.weight", f"{attention}/out/kernel", (heads, d, D), (1, 0), flat=(D, D))
-        yield pair(f"{ours}.out.bias", f"{attention}/out/bias", (D,), (0,))
+        yield pair(f"{ours}.out.weight", [f"{attention}/out/kernel"], (heads, d, D), (1, 0), flat=(D, D))
+        yield pair(f"{ours}.out.bias", [f"{attention}/out/bias"], (D,), (0,))
         yield from layer_pairs(block.norm1, f"{ours}.norm1", f"{theirs}/Attention_0/attention_output_ln")
         yield from layer_pairs(block.up, f"{ours}.up", f"{theirs}/Mlp_0/intermediate_output")
         yield from layer_pairs(block.down, f"{ours}.down", f"{theirs}/Mlp_0/layer_output")
         yield from layer_pairs(block.norm2, f"{ours}.norm2", f"{theirs}/Mlp_0/layer_output_ln")
     yield from layer_pairs(model.head[0], "head.0", "MlmLayer_0/mlm_dense")
     yield from layer_pairs(model.head[2], "head.2", "MlmLayer_0/mlm_ln")
-    yield pair("bias", "MlmLayer_0/mlm_bias/bias", model.bias.shape, (0,))
+    yield pair("bias", ["MlmLayer_0/mlm_bias/bias"], model.bias.shape, (0,))
 
 
 def _tokenizer_pairs(model: Tokenizer) -> Iterator[Pair]:
-    yield pair("quantizer.codebook", "quantizer/codebook", model.quantizer.codebook.shape, (0, 1))
+    yield pair("quantizer.codebook", ["quantizer/codebook"], model.quantizer.codebook.shape, (0, 1))
     for part in ("encoder", "decoder"):
         yield from _numbered(getattr(model, part), part, part)
 
