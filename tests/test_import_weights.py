@@ -470,9 +470,30 @@ def test_the_classes_are_those_of_imagenet_in_the_order_of_their_ids():
     assert find_classes(["polar bear", "n02510455", "Tiger", "999"], names) == [296, 388, 292, 999]
 
 
-def test_a_name_of_two_classes_stands_for_neither():
-    with pytest.raises(UserError, match=r"no class 'crane' .* crane \(n02012849\), crane \(n03126707\)"):
-        find_classes(["crane"], imagenet_names())
+def test_a_class_goes_by_its_id_its_number_and_all_its_names_in_any_case():
+    names, ids = imagenet_names(), list(synsets())
+    lines = [names[number] if words == "crane" else words for number, words in enumerate(synsets().values())]
+    lines[638] = names[638]  # of the two maillots, one has no other name
+    forms = [ids, [id.upper() for id in ids], map(str, range(1000)), names, lines, [n.replace(" ", "_") for n in names]]
+    for form in forms:
+        assert find_classes(list(form), names) == list(range(1000))
+    assert find_classes(["missile", "GOLDFISH, carassius auratus", " white Shark "], names) == [657, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("Crane", r"class 'Crane' may be crane \(n02012849\) \(number 134\) or crane \(n03126707\) \(number 517\)"),
+        ("CARDIGAN", r"may be Cardigan \(number 264\) or cardigan \(number 474\); expected"),
+        ("panda", r"may be lesser panda \(number 387\) or giant panda \(number 388\); expected"),
+        ("goldfsh", "no class 'goldfsh' among the 1000; did you mean goldfish, "),
+        ("cat", "did you mean tabby, tiger cat, Persian cat, "),
+        ("1000", "they have the numbers 0 to 999"),
+    ],
+)
+def test_a_label_of_several_classes_or_none_is_refused_with_the_nearest_names(label, said):
+    with pytest.raises(UserError, match=said):
+        find_classes([label], imagenet_names())
 
 
 def test_other_copies_of_imagenet_have_the_same_classes():
