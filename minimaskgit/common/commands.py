@@ -120,6 +120,10 @@ COMMANDS = {
         "Make a run of the weights that the authors of MaskGIT published (flax checkpoints).",
         ("import_weights --tokenizer tokenizer_checkpoint --transformer maskgit_checkpoint --out runs/imagenet256",),
     ),
+    "imagenet": Command(
+        "Say where the authors' ImageNet weights are, or fetch them and make them a run.",
+        ("imagenet", "imagenet --download --out runs/imagenet256"),
+    ),
     "grade": Command(
         "Grade a class: check each student's file against the laws of a lesson.",
         (

@@ -18,6 +18,7 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.common.machine import machine
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
+from minimaskgit.data.imagenet import imagenet_names
 from minimaskgit.measuring.networks import cached_reference, feature_names, inception_network, judge_network, look
 from minimaskgit.measuring.pictures import held_out, sample, training_pictures
 from minimaskgit.measuring.samplers import (
@@ -40,6 +41,7 @@ from minimaskgit.measuring.scores import (
 )
 from minimaskgit.runs.choices import PAPERS, AnyDecoderName, choose_labels, decoder_name, image_settings
 from minimaskgit.runs.config import DecodingConfig, Fraction, Rate, Samples, ScheduleName, Seed, Share, Strength
+from minimaskgit.runs.presets import official
 from minimaskgit.runs.run import Run
 from minimaskgit.training.judge import load_judge
 
@@ -124,6 +126,10 @@ def evaluate(run: Run, options: Options, settings: DecodingConfig | None) -> dic
     if "tokenizer" in metrics:
         found |= tokenizer_scores(run, network, target, second)
         expected["reconstruction_fd"] = fd(real, target)
+    paper = published(run) if generates and settings and not own else None
+    lines = notes(run, options, metrics, len(second.labels), real.features.shape[1] if compares else 0)
+    if paper:
+        lines.append(f"paper: MaskGIT in table 1, {paper['steps']} steps, with the authors' counts of images")
     return {
         "run": str(run.folder),
         "decoder": chosen_name(options, settings) if generates else None,
@@ -135,7 +141,8 @@ def evaluate(run: Run, options: Options, settings: DecodingConfig | None) -> dic
         "features": feature_names(run, options.features),
         "neighbours": {name: options.k or k for name, k in NEIGHBOURS.items() if name in metrics},
         "metrics": {name: {"value": found[name], "real": expected.get(name)} for name in NAMES if name in found},
-        "notes": notes(run, options, metrics, len(second.labels), real.features.shape[1] if compares else 0),
+        "paper": paper,
+        "notes": lines,
         "machine": machine(run.device),
     }
 
@@ -204,6 +211,18 @@ def make_sampler(run: Run, options: Options, settings: DecodingConfig | None) ->
 
 # --- Report ---
 
+# Table 1 of the paper, by image size: MaskGIT's steps, FID and IS on ImageNet.
+PUBLISHED = {256: {"steps": 8, "fd": 6.18, "is": 182.1}, 512: {"steps": 12, "fd": 7.32, "is": 156.0}}
+
+
+def published(run: Run) -> dict[str, float] | None:
+    """The paper's numbers for a run of the authors' own weights; None for any other run."""
+    ours, theirs = run.config, official()
+    same = (ours.tokenizer, ours.transformer) == (theirs.tokenizer, theirs.transformer)
+    trained_here = (run.folder / "transformer" / "metrics.jsonl").exists()
+    imported = same and not trained_here and tuple(run.label_names) == imagenet_names()
+    return PUBLISHED.get(ours.images.size) if imported else None
+
 
 def notes(run: Run, options: Options, metrics: Sequence[str], second: int, width: int) -> list[str]:
     """What a reader must know to interpret the numbers."""
@@ -237,10 +256,12 @@ def table(result: dict) -> str:
             f" seed {result['seed']}, {', '.join(f'{key} {value}' for key, value in settings)}"
         )
     lines += [f"features: {result['features']['network']}", ""]
-    rows = []
+    rows, paper = [], result["paper"]
     for key, score in result["metrics"].items():
         name, rises = NAMES[key]
         floor = "" if score["real"] is None else f"{score['real']:.4g}"
-        rows.append([name, f"{score['value']:.4g}", floor, f"{'higher' if rises else 'lower'} is better"])
-    lines += [text_table(["", "this run", "real", ""], rows, left=(0, 3)), ""]
+        theirs = [f"{paper[key]:.4g}" if key in paper else ""] if paper else []
+        rows.append([name, f"{score['value']:.4g}", *theirs, floor, f"{'higher' if rises else 'lower'} is better"])
+    columns = ["", "this run", *(["paper"] if paper else []), "real", ""]
+    lines += [text_table(columns, rows, left=(0, len(columns) - 1)), ""]
     return "\n".join([*lines, *(f"- {note}" for note in result["notes"])])
