@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from minimaskgit import figures
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError, first_line
-from minimaskgit.common.precision import AnyPrecision
+from minimaskgit.common.precision import DecodingPrecision
 from minimaskgit.data.images import square, to_float
 from minimaskgit.data.pixels import peak, to_rgb, white_notes, white_of
 from minimaskgit.data.sources import find_classes
@@ -73,7 +73,7 @@ class Options:
     out: Path = Path("edit.png")  # before/after picture to write
     gif: Path | None = None  # animation of the decoding to write (default: none)
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps
-    precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
+    precision: DecodingPrecision = "auto"  # of matrix products; auto: the faster of bf16 and fp32
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -111,7 +111,7 @@ DATA = [
 CHECKPOINTS = [*(f"{kind}_checkpoint" for kind in ("tokenizer", "maskgit")), "cut_checkpoint", "run/config.json"]
 CHECKPOINTS += ["kept.png", "kept", "nowhere", "empty.png", "null", "run/transformer/model.safetensors", ""]
 DEVICES = ["cpu", "auto", "cuda", "tpu", ""]
-PRECISIONS = ["auto", "fp32", "fp64", ""]
+PRECISIONS = ["auto", "fp32", "int8", "fp64", ""]
 
 DECODING = {"--steps": STEPS, "--schedule": SCHEDULES, "--temperature": WEIGHTS, "--guidance": WEIGHTS}
 DECODING |= {"--decoder": DECODERS, "--sampling-temperature": WEIGHTS, "--top-p": SHARES, "--guidance-start": SHARES}
