@@ -514,10 +514,10 @@ def test_an_export_is_the_imported_file_to_the_byte(files, run_of_weights, tmp_p
     assert "note" not in capsys.readouterr().out
 
 
-def test_released_files_come_back_to_the_byte(tmp_path):
-    weights = RELEASED / "maskgit_checkpoint"
-    write_arrays(tmp_path / "again", read_arrays(weights))
-    assert (tmp_path / "again").read_bytes() == weights.read_bytes()
+def test_a_model_is_written_in_the_order_of_the_published_files(reference, tmp_path):
+    again = write(tmp_path / "again", reference[0])
+    assert again.read_bytes() == (RELEASED / "maskgit_checkpoint").read_bytes()
+    assert list(released_tree(released_tokenizer())["params"]) == ["encoder", "quantizer", "decoder"]
 
 
 @pytest.mark.parametrize(
