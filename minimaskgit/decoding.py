@@ -12,7 +12,7 @@ computes the same with less work, and never waits for the device:
 - on a blank canvas all samples of a class share their first pass.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -109,11 +109,17 @@ class Step(NamedTuple):
     masked: Tensor  # (B, N) bool, True where still masked
 
 
-def mask_plan(unknown: Tensor, steps: int, schedule: Schedule, start_step: int = 0) -> Tensor:
+# How many tokens to mask after a step; `num_to_mask` is one, and decoders/counts.py has the released code's.
+Count = Callable[[Tensor, Tensor, int, int, Schedule], Tensor]
+
+
+def mask_plan(
+    unknown: Tensor, steps: int, schedule: Schedule, start_step: int = 0, count: Count = num_to_mask
+) -> Tensor:
     """The number of masked tokens after each step, (T - start_step, B), from those unknown at the start (B,)."""
     counts, now = [], unknown
     for step in range(start_step, steps):
-        now = num_to_mask(unknown, now, step, steps, schedule)
+        now = count(unknown, now, step, steps, schedule)
         counts.append(now)
     return torch.stack(counts)
 
@@ -129,12 +135,13 @@ def decode_steps(
     guidance: float = 0.0,
     generator: torch.Generator | None = None,
     start_step: int = 0,
+    count: Count = num_to_mask,
 ) -> Iterator[Step]:
     """Decode and yield every step: labels (B,) in 0..C (C: no class), tokens (B, N) with mask_id where unknown.
 
     tokens: the canvas to start from; blank by default. temperature: of the choice noise at the first step. guidance w:
     logits become (1 + w) * conditional - w * unconditional; 0, as in the paper, is no guidance. start_step: enter the
-    schedule there, as the released code does when it edits.
+    schedule there, as the released code does when it edits. count: how many tokens to mask after a step.
     """
     if not 0 <= start_step < steps:
         raise ValueError(f"start_step {start_step} of {steps} steps; expected 0 to {steps - 1}")
@@ -142,7 +149,7 @@ def decode_steps(
     if blank:
         tokens = torch.full((len(labels), model.num_tokens), model.mask_id, device=labels.device)
     unknown = (tokens == model.mask_id).sum(1).cpu()  # (B,)
-    plan = mask_plan(unknown, steps, schedule, start_step)  # (T, B)
+    plan = mask_plan(unknown, steps, schedule, start_step, count)  # (T, B)
     widths = [unknown.max().item(), *plan.amax(1).tolist()]  # M at each step: the most that any sample has unknown
     classes = labels.unique(return_inverse=True) if blank else None
     yield from refine(

@@ -5,10 +5,11 @@
     --outpaint left,top,right,bottom   the picture is continued beyond its edges
 
 Without --image a picture from the validation set is edited. Box and mask are in pixels of the given picture.
+--released with --box and --label edits with the settings of the authors' demo; editing.py says what still differs.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,25 @@ from minimaskgit.common.precision import DecodingPrecision
 from minimaskgit.data.images import square, to_float
 from minimaskgit.data.pixels import peak, to_rgb, white_notes, white_of
 from minimaskgit.data.sources import find_classes
+from minimaskgit.decoders.counts import Rounding
 from minimaskgit.decoders.named import DecoderName
 from minimaskgit.editing import DILATE, START_STEP, STEPS, Box, Edit, autoregressive_edit, box_to_mask, composite, edit
 from minimaskgit.figures.edits import Job, View, before_after, frames
 from minimaskgit.outpainting import outpaint_steps, windows
 from minimaskgit.runs.checks import check_outputs, checked
 from minimaskgit.runs.choices import check_steps, decoding_settings, editing_options, note_decoder, watched
-from minimaskgit.runs.config import Count, Fraction, Positive, Rate, ScheduleName, Seed, Share, Strength, between
+from minimaskgit.runs.config import (
+    Count,
+    DecodingConfig,
+    Fraction,
+    Positive,
+    Rate,
+    ScheduleName,
+    Seed,
+    Share,
+    Strength,
+    between,
+)
 from minimaskgit.runs.origin import run_data
 from minimaskgit.runs.run import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
@@ -38,6 +51,8 @@ from minimaskgit.tokenizer import Tokenizer
 MARGIN_LIMIT = 4096  # pixels that outpainting may add on each side
 CANVAS_LIMIT = 2**24  # pixels of all outpainted canvases together: they are drawn enlarged, in some GB of memory
 FRAME_LIMIT = 500  # of an animation
+# What --released sets: the settings of the authors' demo.
+RELEASED = vars(DecodingConfig(steps=STEPS, rounding="released")) | {"start_step": START_STEP, "dilate": DILATE}
 
 Stage = tuple[Tensor, Tensor]  # a canvas, and the tokens that are still masked
 
@@ -68,6 +83,8 @@ class Options:
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
     guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
+    rounding: Rounding | None = None  # count masked tokens exactly, or as the released code (default: the run's)
+    released: bool = False  # edit as the authors' demo does, with its settings instead of the run's
     rival: bool = False  # also show the autoregressive twin's edits of the same region
     seed: Seed = 0  # seed of all random numbers; the same seed makes the same edits
     out: Path = Path("edit.png")  # before/after picture to write
@@ -80,12 +97,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Edit a picture; write a before/after picture, and an animation with --gif."""
     options = checked(cli.parse(Options, "edit", argv=argv))
     check(options)
+    if options.released:
+        options = as_released(options)
     run = chosen_run(options.run, options.pretrained, options.device, options.precision)
     settings = decoding_settings(run, options)
     job = prepare(run, options)
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(options.steps, model.num_tokens)
-    note_decoder(settings)
+    if not options.released:  # which has said so already
+        note_decoder(settings)
 
     images = job.image.to(run.device).expand(options.count, -1, -1, -1)
     labels = torch.full((options.count,), job.label, device=run.device)
@@ -156,6 +176,19 @@ def rival_edits(
     generator = torch.Generator(run.device).manual_seed(seed)
     tokens = autoregressive_edit(run.autoregressive(), tokenizer.encode(images), region, labels, generator)
     return region.cumsum(1) > 0, composite(tokenizer, images, tokens, region)
+
+
+def as_released(options: Options) -> Options:
+    """The options with the settings of the authors' demo, which are printed; UserError if any contradicts them."""
+    if options.box is None or options.inpaint:
+        other = "--inpaint" if options.inpaint else "--outpaint" if options.outpaint else "--mask"
+        raise UserError(f"--released repaints a --box as a class, as the authors' demo does; leave out {other}")
+    for name, value in RELEASED.items():
+        if getattr(options, name) not in (None, value):
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} {getattr(options, name)}: --released sets {value}; leave out one of the two")
+    print(f"released: {', '.join(f'{name} {value}' for name, value in RELEASED.items())}")
+    return replace(options, **RELEASED)
 
 
 def check(options: Options) -> None:

@@ -12,6 +12,7 @@ from minimaskgit import figures
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.precision import DecodingPrecision
+from minimaskgit.decoders.counts import Rounding
 from minimaskgit.decoding import Step
 from minimaskgit.measuring.pictures import BATCH, at_once, to_bytes
 from minimaskgit.measuring.samplers import generate
@@ -49,6 +50,7 @@ class Options:
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
     guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
+    rounding: Rounding | None = None  # count masked tokens exactly, or as the released code (default: the run's)
     seed: Seed = 0  # seed of all random numbers; the same seed makes the same images
     out: Path = Path("generated.png")  # picture to write
     gif: Path | None = None  # animation of the decoding to write (default: none)

@@ -1,4 +1,9 @@
-"""The paper's formulas in plain numpy and double precision, as references for the tests."""
+"""The paper's formulas in plain numpy and double precision, as references for the tests.
+
+And the released code's decoding, which is in float32.
+"""
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from torch import Tensor
@@ -45,3 +50,40 @@ def holds(ball: tuple[np.ndarray, float], point: np.ndarray, slack: float = 1e-6
     """Whether a point lies in a ball whose radius is enlarged by the fraction `slack`."""
     centre, radius = ball
     return np.sqrt(np.square(centre - point).sum()) <= radius * (1 + slack)
+
+
+def released_steps(
+    canvas: np.ndarray,
+    mask_id: int,
+    predict: Callable[[np.ndarray], Tensor],
+    drawn: list[np.ndarray],
+    noise: list[np.ndarray],
+    steps: int,
+    start_step: int,
+) -> Iterator[np.ndarray]:
+    """The canvas (B, N) after each step of the released algorithm under the cosine, from draws and noise as given."""
+    start = (canvas == mask_id).sum(1, keepdims=True)
+    for step, codes, gumbel in zip(range(start_step, steps), drawn, noise):
+        unknown = canvas == mask_id
+        tokens = np.where(unknown, codes, canvas)
+        log_p = np.take_along_axis(log_softmax(predict(canvas)), np.where(unknown, tokens, 0)[..., None], -1)[..., 0]
+        ratio = np.float32(step + 1) / np.float32(steps)
+        sure = np.where(unknown, log_p + 4.5 * (1 - (step + 1) / steps) * gumbel, np.inf)
+        count = np.floor(start.astype(np.float32) * np.cos(np.float32(np.pi / 2) * ratio)).astype(int)
+        count = np.maximum(1, np.minimum(unknown.sum(1, keepdims=True) - 1, count))
+        ordered = np.sort(np.pad(sure, ((0, 0), (0, 1)), constant_values=np.inf), 1)  # the class is a known token too
+        canvas = (
+            tokens if step == steps - 1 else np.where(sure < np.take_along_axis(ordered, count, 1), mask_id, tokens)
+        )
+        yield canvas
+
+
+def released_region(box: tuple[int, int, int, int]) -> np.ndarray:
+    """The tokens that the released code's edit of a 256 x 256 picture masks: bool (16, 16)."""
+    x0, y0, x1, y1 = box
+    rows, columns = (
+        slice(max(0, low // 16 - 1), min(16, (high - low) // 16 + low // 16 + 1)) for low, high in ((y0, y1), (x0, x1))
+    )
+    region = np.zeros((16, 16), bool)
+    region[rows, columns] = True
+    return region

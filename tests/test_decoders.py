@@ -26,12 +26,12 @@ from minimaskgit.decoders.critic import Critic
 from minimaskgit.decoders.loop import Decoder, View, run
 from minimaskgit.decoders.named import DecoderName, decoder
 from minimaskgit.decoders.policy import papers_policy
-from minimaskgit.decoding import decode, decode_steps, mask_plan
+from minimaskgit.decoding import Count, decode, decode_steps, mask_plan, num_to_mask
 from minimaskgit.editing import edit_tokens
 from minimaskgit.runs.choices import SearchedConfig, chosen_decoder, decoding_loop, editing_options
 from minimaskgit.runs.config import DecodingConfig, load_config, save_config
 from minimaskgit.runs.run import PRETRAINED, open_run
-from minimaskgit.schedules import cosine, linear
+from minimaskgit.schedules import SCHEDULES, cosine, linear
 
 model_runs = settings(max_examples=30)
 PAPER, PAUSED = counts.scheduled(cosine), correction.paused(cosine)
@@ -247,6 +247,38 @@ def test_the_arcsine_counts_are_those_published(num_tokens, expected):
     model = FixedLogits(torch.zeros(num_tokens, 3), C)
     masked = [step.masked.sum().item() for step in run(DECODERS["Halton"], model, torch.tensor([0]), None, 8)]
     assert np.diff([num_tokens, *masked]).tolist() == [-count for count in expected]
+
+
+RELEASED = np.load(Path(__file__).parent / "released" / "counts.npz")  # of JAX 0.10; cosine and linear of an older one
+
+
+def off(schedule: str, count: Count) -> np.ndarray:
+    """How many more tokens our plans leave before each step than the released code, for U = 0..300: (steps, U)."""
+    start = torch.arange(301)
+    plans = [mask_plan(start, steps, SCHEDULES[schedule], count=count)[:-1] for steps in RELEASED["steps"].tolist()]
+    ours = torch.cat([part for plan in plans for part in (start[None], plan)]).numpy()
+    return ours - RELEASED[schedule].astype(int)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "square", "cubic", "square_root"])
+def test_counts_with_released_rounding_are_those_of_the_released_code(schedule):
+    assert not off(schedule, counts.released).any() and off(schedule, num_to_mask).any()
+
+
+@pytest.mark.parametrize("schedule", ["logarithmic", "exponential"])
+def test_with_logarithms_few_counts_differ_from_the_released_code_s_and_by_one(schedule):
+    differ = np.abs(off(schedule, counts.released))
+    assert differ.max() == 1 and differ.sum() < 20 and differ.size == 24_080
+
+
+@pytest.mark.parametrize("name", sorted({*get_args(DecoderName)} - {"halton", "entropy-bound", "remdm-loop", "critic"}))
+def test_any_decoder_with_a_mask_schedule_can_count_as_the_released_code(name):
+    *_, before_last, _ = run(
+        replace(decoder(name, cosine, 4.5, rounding="released"), correction=None), MODEL, torch.arange(3), None, 12
+    )
+    assert before_last.masked.sum(1).tolist() == [1, 1, 1]
+    *_, before_last, _ = run(replace(decoder(name, cosine, 4.5), correction=None), MODEL, torch.arange(3), None, 12)
+    assert not before_last.masked.any()
 
 
 @given(seed=seeds, bound=st.floats(0, 8), data=st.data())
@@ -470,6 +502,8 @@ def test_compare_and_edit_take_a_decoder(run_folder, tmp_path, monkeypatch):
         (["--decoder", "moment", "--top-p", "0.9"], "--top-p does nothing with --decoder moment"),
         (["--decoder", "halton", "--schedule", "cosine"], "--schedule does nothing with --decoder halton"),
         (["--decoder", "random", "--temperature", "1"], "--temperature does nothing with --decoder random"),
+        (["--decoder", "halton", "--rounding", "exact"], "--rounding does nothing with --decoder halton"),
+        (["--rounding", "near"], "--rounding near: expected one of exact, released"),
         (["--guidance-start", "0.5"], "--guidance-start 0.5 does nothing without guidance"),
         (["--guidance-start", "1", "--guidance", "1"], "--guidance-start 1: guidance would never begin"),
         (["--guidance-start", "2", "--guidance", "1"], "--guidance-start 2.0: expected at most 1"),

@@ -115,6 +115,7 @@ PRECISIONS = ["auto", "fp32", "int8", "fp64", ""]
 
 DECODING = {"--steps": STEPS, "--schedule": SCHEDULES, "--temperature": WEIGHTS, "--guidance": WEIGHTS}
 DECODING |= {"--decoder": DECODERS, "--sampling-temperature": WEIGHTS, "--top-p": SHARES, "--guidance-start": SHARES}
+DECODING |= {"--rounding": ["exact", "released", ""]}
 MACHINE = {"--device": DEVICES, "--precision": PRECISIONS}
 PICTURE = {"--out": FILES, "--gif": FILES, "--seed": SEEDS, "--count": COUNTS, "--label": LABELS}
 GRAMMAR = {
@@ -122,7 +123,7 @@ GRAMMAR = {
     "edit": {
         **{"--run": RUNS, "--image": IMAGES, "--box": BOXES, "--mask": IMAGES, "--outpaint": BOXES, "--sample": COUNTS},
         **{"--start-step": STEPS, "--dilate": COUNTS, "--stride": COUNTS, "--inpaint": None, "--rival": None},
-        **(PICTURE | DECODING | MACHINE),
+        **(PICTURE | DECODING | MACHINE | {"--released": None}),
     },
     "evaluate": {
         **{"--run": RUNS, "--metrics": ["fd", "palette", "strays", "class", "fdd", ""], "--samples": ["20", *COUNTS]},

@@ -111,6 +111,7 @@ BLOCKS = {
     "bench": lambda: code(
         "\n\n".join(bench.report(results(f"bench/{path.name}")) for path in sorted((RESULTS / "bench").glob("*.json")))
     ),
+    "samplers": lambda: code(passes.table(results("samplers/passes.json"))),
     "pretrained": lambda: code(passes.table(results("pretrained/passes.json"))),
     "critic": critic,
     "strays": strays,
@@ -124,6 +125,7 @@ DOCUMENT = {  # of each block; the README if not named
     "claims": "data/results/README.md",
     "ablation": "data/results/README.md",
     "bench": "data/results/README.md",
+    "samplers": "data/results/README.md",
     "pretrained": "data/results/README.md",
     "critic": "minimaskgit/training/README.md",
     "strays": "data/results/README.md",
@@ -214,6 +216,7 @@ def keep_results() -> None:
         "demo/ablation-quick/ablation.json demo/ablation-quick/ablation.png": "ablation",
         "bench/*.json": "bench",
         "recipe/recipe.json recipe/recipe.png": "recipe",
+        "demo/passes/*": "samplers",
         "pretrained/glyphs/passes/*": "pretrained",
         "lessons/times.json": "lessons",
     }

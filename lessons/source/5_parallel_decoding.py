@@ -14,6 +14,7 @@ import torch
 
 from minimaskgit import figures, notebook
 from minimaskgit.classifier import class_accuracy
+from minimaskgit.decoders.counts import released
 from minimaskgit.decoding import (
     confidence,
     decode,
@@ -122,6 +123,16 @@ for step in range(8):
     same = left.equal(num_to_mask(start, now, step, 8, cosine))
     print(f"step {step}: fixes {(now - left).tolist()}, leaves {left.tolist()} masked; as the package: {same}")
     now = left
+
+# %% [markdown]
+# The authors' released code counts in the same way, but in float32. There cos(π/3) is a hair below 1/2, so half of four
+# tokens, rounded down, is one. This package counts exactly unless told `--rounding released`.
+
+# %%
+print(f"cos(π/3) in float32: {torch.cos(torch.tensor(torch.pi / 3)):.8f}")
+for how, count in {"exactly": num_to_mask, "as released": released}.items():
+    plan = mask_plan(torch.tensor([4]), 3, cosine, count=count)[:, 0]
+    print(f"U = 4, T = 3, counted {how}: the steps leave {plan.tolist()} masked")
 
 # %% [markdown]
 # Each sample of a batch has its own U, and so its own count. (Known bug 6 of this field: take the count of sample 0 for

@@ -1,6 +1,7 @@
 """How many tokens stay masked after a step of decoding: int64 (B,) from a `View` and its priorities."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -8,15 +9,41 @@ from torch import Tensor
 from minimaskgit.common.precision import double
 from minimaskgit.decoders.loop import Counts, View
 from minimaskgit.decoders.orders import entropies
-from minimaskgit.decoding import num_to_mask
-from minimaskgit.schedules import Schedule
+from minimaskgit.decoding import Count, num_to_mask
+from minimaskgit.schedules import Schedule, cubic, linear, square
+
+POWERS = {linear: 1, square: 2, cubic: 3}  # schedules 1 - r^k
 
 
-def scheduled(schedule: Schedule) -> Counts:
+def released(unknown_at_start: Tensor, unknown_now: Tensor, step: int, steps: int, schedule: Schedule) -> Tensor:
+    """As `num_to_mask`, but computed as the authors' code, compiled by XLA, does on a CPU: int64 (B,).
+
+    All is in float32, where cos(pi/3) is a hair below 1/2, so with U = 4 and T = 3 the second step leaves 1 token, not
+    2. And where only one token is unknown, it stays so until the last step. Logarithmic and exponential counts may
+    differ by one from theirs, because XLA rounds logarithms in another way. Which tokens are masked is not changed: if
+    confidences are exactly equal, as may happen without choice noise, the released code masks fewer.
+    """
+    if step == steps - 1:
+        return torch.zeros_like(unknown_now)
+    U = unknown_at_start.float()
+    if schedule in POWERS:  # XLA multiplies by 1/T instead of dividing by T, and rounds only after the subtraction
+        k = POWERS[schedule]
+        gamma = torch.full_like(U, 1 - (step + 1) ** k * (torch.tensor(1 / steps) ** k).item())
+    else:
+        gamma = schedule(torch.full_like(U, (step + 1) / steps), U)
+    counts = torch.floor(U * gamma).long()
+    return counts.minimum(unknown_now - 1).clamp(min=1).minimum(unknown_now)
+
+
+Rounding = Literal["exact", "released"]
+ROUNDINGS: dict[Rounding, Count] = {"exact": num_to_mask, "released": released}
+
+
+def scheduled(schedule: Schedule, rounding: Rounding = "exact") -> Counts:
     """floor(U gamma(r)): the paper's, with any mask schedule (section 3.3)."""
 
     def counts(view: View, priority: Tensor) -> Tensor:
-        return num_to_mask((~view.given).sum(1), (~view.known).sum(1), view.step, view.steps, schedule)
+        return ROUNDINGS[rounding]((~view.given).sum(1), (~view.known).sum(1), view.step, view.steps, schedule)
 
     return counts
 

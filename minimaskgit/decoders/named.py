@@ -18,6 +18,7 @@ critic          confidence, with noise    mask schedule     what a critic doubts
 from typing import Literal
 
 from minimaskgit.decoders import correction, counts, orders, sampling
+from minimaskgit.decoders.counts import Rounding
 from minimaskgit.decoders.critic import Critic
 from minimaskgit.decoders.loop import Decoder
 from minimaskgit.schedules import Schedule
@@ -33,9 +34,9 @@ UNUSED = {
     "margin": ("temperature",),
     "entropy": ("temperature",),
     "random": ("temperature",),
-    "halton": ("schedule", "temperature"),
+    "halton": ("schedule", "temperature", "rounding"),
     "moment": ("sampling_temperature", "top_p"),
-    "entropy-bound": ("schedule", "temperature"),
+    "entropy-bound": ("schedule", "temperature", "rounding"),
 }
 
 
@@ -47,13 +48,15 @@ def decoder(
     guidance_start: float = 0.0,
     sampling_temperature: float = 1.0,
     top_p: float = 1.0,
+    rounding: Rounding = "exact",
     critic: Critic | None = None,
 ) -> Decoder:
     """The decoder with this name; the settings that it does not use are in UNUSED.
 
-    schedule and temperature: the paper's; the others: those of sampling.py. critic: for "critic".
+    schedule and temperature: the paper's; rounding: of counts.py; the others: those of sampling.py. critic: for
+    "critic".
     """
-    confidence, scheduled = orders.confidence(temperature), counts.scheduled(schedule)
+    confidence, scheduled = orders.confidence(temperature), counts.scheduled(schedule, rounding)
     pause = correction.paused(schedule)
     order, how_many, take_back = {
         "maskgit": (confidence, scheduled, None),
@@ -66,7 +69,7 @@ def decoder(
         "remdm-cap": (confidence, scheduled, correction.cap(schedule=schedule)),
         "remdm-rescale": (confidence, scheduled, correction.rescale(schedule=schedule)),
         "remdm-conf": (confidence, scheduled, correction.unsure(schedule)),
-        "remdm-loop": (confidence, counts.scheduled(pause), correction.loop(schedule=pause)),
+        "remdm-loop": (confidence, counts.scheduled(pause, rounding), correction.loop(schedule=pause)),
         "critic": (confidence, scheduled, correction.doubted()),
     }[name]
     how = sampling.moment(temperature) if name == "moment" else sampling.tempered(sampling_temperature, top_p)

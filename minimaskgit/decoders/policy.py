@@ -22,7 +22,7 @@ from minimaskgit.decoders.sampling import tempered
 from minimaskgit.decoding import gumbel_noise, num_to_mask
 from minimaskgit.schedules import Schedule
 
-SURE = 0.8  # how sure the critic must be
+SURE = 0.8  # how sure the critic must be; less than by default, since the search decides how many tokens to take back
 LARGEST = 10_000.0  # of a temperature or a weight: more can overflow the logits
 
 

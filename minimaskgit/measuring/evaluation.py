@@ -19,6 +19,7 @@ from minimaskgit.common.machine import machine
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
 from minimaskgit.data.imagenet import imagenet_names
+from minimaskgit.decoders.counts import Rounding
 from minimaskgit.measuring.networks import cached_reference, feature_names, inception_network, judge_network, look
 from minimaskgit.measuring.pictures import held_out, sample, training_pictures
 from minimaskgit.measuring.samplers import (
@@ -91,6 +92,7 @@ class Options:
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
     guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
+    rounding: Rounding | None = None  # count masked tokens exactly, or as the released code (default: the run's)
     seed: Seed = 0  # seed of the generated images, and of the classifier that CAS trains
     json: Path | None = None  # JSON file to write (default: RUN/evaluation/DECODER.json)
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps

@@ -31,7 +31,14 @@ from minimaskgit.measuring.networks import Seen, cached_reference, feature_names
 from minimaskgit.measuring.pictures import Pictures, held_out, like, sample, through_tokenizer
 from minimaskgit.measuring.samplers import Sampler, autoregressive_sampler, diffusion_sampler, maskgit_sampler
 from minimaskgit.measuring.scores import fd, feature_scores, without_strays
-from minimaskgit.runs.choices import AnyDecoderName, SearchedConfig, check_steps, choose_labels, count_passes
+from minimaskgit.runs.choices import (
+    AnyDecoderName,
+    SearchedConfig,
+    check_steps,
+    choose_labels,
+    count_passes,
+    recorded,
+)
 from minimaskgit.runs.config import Positive, Samples, Seed
 from minimaskgit.runs.models import digest
 from minimaskgit.runs.run import Run
@@ -166,7 +173,9 @@ def facts_of(run: Run, options: Options, policies: Mapping[int, Policy]) -> dict
     models = [stage for stage in MODELS if has(run, stage)]
     facts: dict = {stage: digest(run.folder / stage) for stage in (*models, "judge/classifier")}
     facts["policies"] = {str(T): asdict(policy) for T, policy in policies.items()}
-    decoding = {name: value for name, value in vars(run.config.decoding).items() if name not in ("steps", "decoder")}
+    decoding = {
+        name: value for name, value in recorded(run.config.decoding).items() if name not in ("steps", "decoder")
+    }
     facts |= {"samples": options.samples, "reference": options.reference, "decoding": decoding}
     return json.loads(json.dumps(facts))  # as it will be read
 

@@ -21,6 +21,7 @@ from minimaskgit.common.machine import machine
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
 from minimaskgit.common.timing import interleaved
+from minimaskgit.decoders.counts import Rounding
 from minimaskgit.measuring import showdown
 from minimaskgit.measuring.samplers import generate
 from minimaskgit.runs.choices import (
@@ -66,6 +67,7 @@ class Options:
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
     guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
+    rounding: Rounding | None = None  # count masked tokens exactly, or as the released code (default: the run's)
     batches: tuple[Batch, ...] = (1, 16)  # numbers of images generated at once
     repeats: Positive = 3  # timings of each, interleaved; the median counts
     shown: between(1, 64) = 8  # images in the picture and in the animation

@@ -29,7 +29,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
@@ -53,7 +53,7 @@ from minimaskgit.measuring.pictures import sample, through_tokenizer, training_p
 from minimaskgit.measuring.samplers import generate
 from minimaskgit.measuring.scores import NEIGHBOURS, fd, without_strays
 from minimaskgit.metrics import precision_recall
-from minimaskgit.runs.choices import check_steps, choose_labels, decoding_loop
+from minimaskgit.runs.choices import check_steps, choose_labels, decoding_loop, recorded
 from minimaskgit.runs.config import DecodingConfig, Rate, Samples, Seed
 from minimaskgit.runs.models import digest
 from minimaskgit.runs.run import Run
@@ -236,7 +236,7 @@ class Memory:
         named = {name: getattr(lab.options, name) for name in ("samples", "reference", "seed")}
         self.facts = named | {
             "models": [digest(folder) for folder in folders],
-            "decoding": asdict(lab.run.config.decoding),
+            "decoding": recorded(lab.run.config.decoding),
             "scores": Score._fields,
         }
         self.facts = json.loads(json.dumps(self.facts))  # as it will be read

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from minimaskgit.classifier import Classifier
 from minimaskgit.common.precision import AnyPrecision
+from minimaskgit.decoders.counts import Rounding
 from minimaskgit.decoders.named import DecoderName
 from minimaskgit.measuring.networks import Seen, cached_reference, judge_network, look
 from minimaskgit.measuring.pictures import held_out, through_tokenizer
@@ -50,6 +51,7 @@ class Options:
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
     guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
+    rounding: Rounding | None = None  # count masked tokens exactly, or as the released code (default: the run's)
     samples: Samples | None = None  # images generated for each schedule and T (default: 2000; --quick: 500)
     reference: Samples = 10_000  # held-out real images to compare with, at most half of all held-out images
     seed: Seed = 0  # seed of the generated images and of the masks on held-out tokens

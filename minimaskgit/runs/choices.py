@@ -28,7 +28,7 @@ Loop = Callable[..., Iterator[Step]]  # as `decode_steps`: model, labels and per
 AnyDecoderName = Literal[DecoderName, "searched"]
 
 # Settings that the paper does not have, at the values with which decoding is the paper's.
-PAPERS = {"decoder": "maskgit", "sampling_temperature": 1.0, "top_p": 1.0, "guidance_start": 0.0}
+PAPERS = {"decoder": "maskgit", "sampling_temperature": 1.0, "top_p": 1.0, "guidance_start": 0.0, "rounding": "exact"}
 
 
 def decoding_settings(run: Run, options: object) -> DecodingConfig:
@@ -111,6 +111,11 @@ def described(settings: DecodingConfig) -> dict[str, Any]:
     return {field.name: getattr(settings, field.name) for field in fields(DecodingConfig)}
 
 
+def recorded(settings: DecodingConfig) -> dict[str, Any]:
+    """The settings as kept with measurements, without a default that earlier measurements did not know."""
+    return {name: value for name, value in asdict(settings).items() if (name, value) != ("rounding", "exact")}
+
+
 def count_passes(settings: DecodingConfig) -> int:
     """How many passes of the transformer an image takes: one for each step, two for a step with guidance."""
     if decoder_name(settings) == "searched":
@@ -141,7 +146,7 @@ def chosen_decoder(settings: DecodingConfig, run: Run | None = None) -> Decoder 
     """
     if decoder_name(settings) == "searched":
         return decoder_of(settings.policy, run.critic() if settings.policy.doubted and run else None)
-    if not beyond_the_paper(settings):
+    if not beyond_the_paper(settings).keys() - {"rounding"}:  # which the paper's loop knows
         return None
     if settings.decoder == "critic" and run is None:
         raise UserError("decoder critic: a transformer in training has no critic; expected another decoder")

@@ -143,7 +143,7 @@ def official() -> Config:
     return replace(
         config,
         transformer=replace(config.transformer, heads=16, norm_eps=1e-12, gelu="tanh"),
-        decoding=replace(config.decoding, steps=16),
+        decoding=replace(config.decoding, steps=16, rounding="released"),
     )
 
 

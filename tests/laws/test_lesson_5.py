@@ -210,7 +210,7 @@ def test_tokens_are_sampled_at_temperature_1_however_large_the_choice_temperatur
 def test_the_choice_temperature_falls_linearly_to_zero(impl, seed):
     # Position 0 is certain, the others guess among K codes, one token is fixed a step. With Gumbel noise at
     # temperature tau the certain one of M is fixed with probability 1 / (1 + (M - 1) K^(-1 / tau)).
-    samples, steps, num_codes, temperature = 600, 4, 16, 4.0
+    samples, steps, num_codes, temperature = 800, 4, 16, 8.0
     logits = torch.zeros(steps, num_codes)
     logits[0, 0] = 50
     model = FixedLogits(logits)
