@@ -78,7 +78,7 @@ class Options:
     schedule: ScheduleName | None = None  # mask schedule (default: the run's)
     # temperature of the choice noise at the first step; 0: always keep the most confident tokens (default: the run's)
     temperature: Strength | None = None
-    guidance: Strength | None = None  # classifier-free guidance weight; 0: none (default: the run's)
+    guidance: Strength | None = None  # guidance weight; 0: none (needs class dropout in training; default: the run's)
     decoder: DecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)

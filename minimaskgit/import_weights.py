@@ -41,12 +41,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_output_folder("--out", options.out)
     if os.path.lexists(options.out):
         raise UserError(f"--out {options.out} already exists; remove it, or choose another name")
+    if options.data == "glyphs":
+        raise UserError("--data glyphs: these weights never saw glyphs; expected images of their classes")
     files = [open_weights(getattr(options, kind), kind) for kind in ("tokenizer", "transformer")]
     config = config_of(*files, data=located(options.data))
     check_names(files, config.images.size)
     models = {weights.kind: build(config, weights) for weights in files}
     labels = class_names(models["transformer"].num_classes)
-    print(description(config, len(labels)), flush=True)
+    print(description(config, len(labels)))
+    print(f"data: {config.data} (not opened; edit without --image and evaluate will read it)", flush=True)
     for weights in files:
         print(f"checking {weights.path}", flush=True)
         check_finite(weights)

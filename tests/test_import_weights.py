@@ -12,7 +12,7 @@ import os
 import pickle
 import shutil
 import struct
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +25,22 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny import generator, released_tokenizer, released_transformer
 
-from minimaskgit import compare, edit, evaluate, export, generate, import_weights
+from minimaskgit import compare, edit, evaluate, export, generate, import_weights, passes, search
 from minimaskgit.common.errors import UserError
 from minimaskgit.data.imagenet import as_imagenet, imagenet_names, synsets
 from minimaskgit.data.labels import find_classes
+from minimaskgit.decoders.policy import Policy
+from minimaskgit.measuring import evaluation
+from minimaskgit.measuring.evaluation import check_options
+from minimaskgit.runs.config import load_config, save_config
 from minimaskgit.runs.flax import DTYPES, read_arrays, write_arrays
 from minimaskgit.runs.models import save_model
 from minimaskgit.runs.presets import official
 from minimaskgit.runs.released import open_weights, pairs, released_tree
 from minimaskgit.runs.run import open_run
+from minimaskgit.runs.searched import Found, write_searched
 from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.training import judge
 from minimaskgit.transformer import Transformer
 
 RELEASED = Path(__file__).parent / "released"
@@ -436,7 +442,84 @@ GUIDED = {
 def test_guidance_is_refused_because_no_class_was_never_trained(run_of_weights, capsys, name):
     command, more = GUIDED[name]
     line = error_line(capsys, command, "--run", str(run_of_weights), "--guidance", "2", *more)
-    assert line.startswith("error: --guidance 2.0") and "never trained without a class" in line
+    assert line.startswith("error: --guidance 2.0") and f"{run_of_weights} was only trained with one" in line
+    assert "use --guidance 0, or use a run trained with --transformer-training.class-dropout 0.1" in line
+
+
+OLD = {
+    "generate": (generate, []),
+    "edit": (edit, ["--box", "0,0,4,4", "--label", "1", "--image", "photo.png", "--start-step", "0"]),
+    "passes": (passes, []),
+    "search": (search, ["--steps", "2"]),
+    "evaluate": (evaluate, ["--samples", "20"]),
+}
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_guidance_of_the_run_itself_is_refused_where_it_stands(run_of_weights, tmp_path, capsys, monkeypatch, name):
+    folder = Path(shutil.copytree(run_of_weights, tmp_path / "run"))
+    config = load_config(folder / "config.json")
+    save_config(replace(config, decoding=replace(config.decoding, guidance=2.0)), folder / "config.json")
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save("photo.png")
+    command, more = OLD[name]
+    line = error_line(capsys, command, "--run", str(folder), *more)
+    assert line.startswith(f"error: decoding.guidance 2.0 in {folder / 'config.json'}") and "make it 0 there" in line
+
+
+def test_the_run_s_guidance_is_no_reason_to_refuse_a_policy_which_has_its_own(run_of_weights, tmp_path):
+    folder = Path(shutil.copytree(run_of_weights, tmp_path / "run"))
+    config = load_config(folder / "config.json")
+    save_config(replace(config, decoding=replace(config.decoding, guidance=2.0)), folder / "config.json")
+    write_searched(folder, {2: Found(Policy((0.5, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 0.0)), {})})
+    generate.main(["--run", str(folder), "--steps", "2", "--count", "1", "--out", str(tmp_path / "x.png")])
+
+
+# --- Measuring needs no judge unless it is asked for ---
+
+
+def test_inception_features_need_no_judge_unless_its_metrics_are_asked_for(run_of_weights, capsys):
+    run, how = open_run(run_of_weights, "cpu"), {"samples": 20, "features": "inception"}
+    assert not {"class", "cas"} & set(check_options(run, evaluation.Options(**how)))
+    assert capsys.readouterr().out.startswith("left out: cas and class, which train classifiers first")
+    assert check_options(run, evaluation.Options(**how, metrics=("class", "fd"))) == ("class", "fd")
+    assert "class" in check_options(run, evaluation.Options(samples=20)) and not capsys.readouterr().out
+
+
+def test_a_judge_says_what_its_training_takes_which_is_little_for_an_imported_run(
+    run_of_weights, capsys, monkeypatch, tmp_path
+):
+    trained = []
+    monkeypatch.setattr(judge, "start_session", lambda config, *_: trained.append(config.classifier.steps))
+    monkeypatch.setattr(judge, "train_classifier", lambda session: None)
+    judge.load_judge(open_run(Path(shutil.copytree(run_of_weights, tmp_path / "run")), "cpu"))
+    (line,) = capsys.readouterr().out.splitlines()
+    assert trained == [10_000] and line.startswith("training a judge first: 10000 steps on imagenet-1k, into ")
+    assert line.endswith("Ctrl-C saves it, and the same command resumes")
+
+
+# --- The data, which nobody opened ---
+
+
+def test_data_is_named_but_not_opened_and_glyphs_are_refused(files, tmp_path, capsys):
+    given = [word for kind, path in files.items() for word in (f"--{kind}", str(path))]
+    assert "--data glyphs: " in error_line(
+        capsys, import_weights, *given, "--out", str(tmp_path / "run"), "--data", "glyphs"
+    )
+    assert not (tmp_path / "run").exists()
+    imported(files, tmp_path / "run", "--data", "nowhere/x")
+    assert "data: nowhere/x (not opened; " in capsys.readouterr().out
+
+
+def test_data_of_other_classes_is_refused_with_advice_that_an_imported_run_can_follow(files, tmp_path, capsys):
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (8, 8), (60 * number, 0, 0)).save(tmp_path / "pets" / name / f"{number}.png")
+    folder = imported(files, tmp_path / "run", "--data", str(tmp_path / "pets"))
+    line = error_line(capsys, edit, "--run", str(folder), "--box", "0,0,4,4", "--label", "1")
+    assert "class 'cat' is new" in line and "learned from" not in line
+    assert line.endswith(f'expected images of its classes, named as "data" in {folder / "config.json"}')
 
 
 def test_a_thousand_classes_are_imagenet_s(files, tmp_path, capsys):

@@ -44,10 +44,11 @@ from minimaskgit.runs.choices import PAPERS, AnyDecoderName, choose_labels, deco
 from minimaskgit.runs.config import DecodingConfig, Fraction, Rate, Samples, ScheduleName, Seed, Share, Strength
 from minimaskgit.runs.presets import official
 from minimaskgit.runs.run import Run
-from minimaskgit.training.judge import load_judge
+from minimaskgit.training.judge import has_judge, load_judge
 
 OTHERS = ("autoregressive", "gan", "diffusion")  # models that do not decode in parallel
 METRICS = (*FEATURE_METRICS, "cas", "class", *GLYPH_METRICS, "tokenizer")
+CLASSIFIED = ("cas", "class")  # need a classifier of the run's own classes, whatever the features
 
 # Key in the JSON file: its name in the table, and whether higher is better.
 NAMES = {
@@ -88,7 +89,7 @@ class Options:
     steps: int | None = None  # decoding steps T of MaskGIT, or steps of diffusion (default: the run's; diffusion: 250)
     schedule: ScheduleName | None = None  # MaskGIT's mask schedule (default: the run's)
     temperature: Strength | None = None  # temperature of MaskGIT's choice noise at the first step (default: the run's)
-    guidance: Strength | None = None  # MaskGIT's classifier-free guidance weight (default: the run's)
+    guidance: Strength | None = None  # guidance weight (needs class dropout in training; default: the run's)
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
     guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
@@ -156,6 +157,9 @@ def check_options(run: Run, options: Options) -> tuple[str, ...]:
     """The metrics to measure; UserError for invalid options."""
     glyphs, least = run.config.data == "glyphs", 2 * len(run.label_names)
     metrics = tuple(dict.fromkeys(options.metrics)) or tuple(m for m in METRICS if glyphs or m not in GLYPH_METRICS)
+    if not options.metrics and options.features == "inception" and not has_judge(run):
+        metrics = tuple(m for m in metrics if m not in CLASSIFIED)
+        print(f"left out: {' and '.join(CLASSIFIED)}, which train classifiers first; ask for them with --metrics")
     for name in metrics:
         if name not in METRICS:
             raise UserError(f"--metrics {name}: expected one or more of {', '.join(METRICS)}")

@@ -34,6 +34,7 @@ from minimaskgit.measuring.scores import fd, feature_scores, without_strays
 from minimaskgit.runs.choices import (
     AnyDecoderName,
     SearchedConfig,
+    check_guidance,
     check_steps,
     choose_labels,
     count_passes,
@@ -124,6 +125,7 @@ def contestants(
     for steps in options.steps:
         check_steps(steps, tokens)
     settings = run.config.decoding
+    check_guidance(run, settings)
     own = [T for T in policies if not options.steps or T in options.steps]
     if "searched" in options.decoders and not own:
         raise UserError(

@@ -62,7 +62,7 @@ class Options:
     steps: int | None = None  # decoding steps T of MaskGIT (default: the run's)
     schedule: ScheduleName | None = None  # MaskGIT's mask schedule (default: the run's)
     temperature: Strength | None = None  # temperature of MaskGIT's choice noise at the first step (default: the run's)
-    guidance: Strength | None = None  # MaskGIT's classifier-free guidance weight (default: the run's)
+    guidance: Strength | None = None  # guidance weight (needs class dropout in training; default: the run's)
     decoder: AnyDecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)

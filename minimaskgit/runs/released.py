@@ -28,6 +28,7 @@ from minimaskgit.runs.presets import official
 from minimaskgit.tokenizer import ResidualBlock, Tokenizer
 from minimaskgit.transformer import Transformer
 
+JUDGE_STEPS = 5000  # of the judge, times 2, for metrics that need one: the paper preset's would take days
 Arrays = Mapping[str, np.ndarray]  # by name, without params/ before it
 MARKS = {"tokenizer": "encoder", "transformer": "Embed_0"}  # what each file has and the other has not
 
@@ -219,6 +220,7 @@ def config_of(tokenizer: Weights, transformer: Weights, data: str) -> Config:
     return replace(
         config,
         data=data,
+        classifier=replace(config.classifier, steps=JUDGE_STEPS),
         images=replace(config.images, size=side * patch * 2 ** (levels - 1)),
         tokenizer=replace(config.tokenizer, **shape, num_codes=K, code_dim=code_dim),
         transformer=replace(config.transformer, width=width, depth=depth, heads=heads, mlp_width=mlp_width),
