@@ -283,7 +283,7 @@ def test_weights_and_checkpoints_have_the_same_permissions_as_other_new_files(tm
 
 def test_the_error_for_a_missing_model_says_what_to_do(tmp_path):
     with pytest.raises(UserError, match=r"no trained transformer in .*; train it with python -m minimaskgit.train"):
-        load_model(Transformer, tmp_path)
+        load_model(Transformer, tmp_path / "transformer")
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut short", "of another shape", "of another model"])
@@ -315,12 +315,13 @@ class Bomb:
 
 
 def test_a_pickle_in_a_model_s_folder_is_not_loaded(tmp_path):
-    save_model(MODELS["transformer"][1], tmp_path)
-    (tmp_path / "model.safetensors").unlink()
+    folder = tmp_path / "transformer"
+    save_model(MODELS["transformer"][1], folder)
+    (folder / "model.safetensors").unlink()
     for name in ("pytorch_model.bin", "model.pt", "checkpoint.pt"):
-        (tmp_path / name).write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
+        (folder / name).write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
     with pytest.raises(UserError, match="no trained transformer"):
-        load_model(Transformer, tmp_path)
+        load_model(Transformer, folder)
     assert not (tmp_path / "exploded").exists()
 
 

@@ -368,7 +368,7 @@ def test_the_paper_s_numbers_stand_beside_those_of_the_authors_own_weights_and_n
     others.append(replace(theirs, config=replace(larger, images=replace(larger.images, size=64))))
     assert not any(map(evaluation.published, others))
     (tmp_path / "transformer").mkdir()
-    (tmp_path / "transformer/metrics.jsonl").touch()  # the same model, trained here
+    (tmp_path / "transformer/evaluation.json").touch()  # the same model, trained here
     assert evaluation.published(theirs) is None
 
 

@@ -165,13 +165,11 @@ def test_the_imported_tokenizer_answers_what_its_description_says(run_of_weights
         assert model.decode(codes).equal(model.decode(codes, clip=False).clamp(0, 1))
 
 
-@pytest.mark.parametrize("change", [{"l2_norm": True}, {"released_shortcut": False, "multipliers": (1, 2)}])
-def test_a_tokenizer_with_another_setting_would_not(run_of_weights, tokenizer_answers, change):
+def test_a_tokenizer_that_compares_codes_by_angle_would_not(run_of_weights, tokenizer_answers):
     model = open_run(run_of_weights, "cpu").tokenizer()
     settings = json.loads((run_of_weights / "tokenizer/config.json").read_text("utf-8"))
-    other = Tokenizer(**settings | change).eval()
-    state = {name: value for name, value in model.state_dict().items() if value.shape == other.state_dict()[name].shape}
-    other.load_state_dict(state, strict=False)
+    other = Tokenizer(**settings | {"l2_norm": True}).eval()
+    other.load_state_dict(model.state_dict())
     assert not agrees(other, tokenizer_answers)
 
 
@@ -417,7 +415,7 @@ def test_every_size_is_read_from_the_arrays_heads_too(files, run_of_weights):
         assert all(model.state_dict()[name].equal(value) for name, value in original.state_dict().items())
 
 
-def test_the_commands_take_the_run(run_of_weights, tmp_path, capsys):
+def test_generate_and_edit_take_the_run(run_of_weights, tmp_path):
     Image.new("RGB", (20, 20), "teal").save(tmp_path / "photo.png")
     run = ["--run", str(run_of_weights), "--device", "cpu"]
     generate.main([*run, "--label", "class 3", "--count", "2", "--out", str(tmp_path / "two.png")])
@@ -426,9 +424,42 @@ def test_the_commands_take_the_run(run_of_weights, tmp_path, capsys):
         *("--start-step", "1", "--count", "1", "--out", str(tmp_path / "edit.png")),
     ])  # fmt: skip
     assert (tmp_path / "two.png").exists() and (tmp_path / "edit.png").exists()
-    for command, more in ((compare, []), (export, ["--out", str(tmp_path / "small")])):
-        line = error_line(capsys, command, *run, *more)
-        assert "no trained" in line and "train it with" in line
+
+
+def test_compare_leaves_out_the_twin_that_the_release_does_not_have(run_of_weights, tmp_path, capsys):
+    given = ["--run", str(run_of_weights), "--out", str(tmp_path), "--batches", "1", "--repeats", "1", "--shown", "1"]
+    compare.main([*given, "--device", "cpu"])
+    assert f"left out: the autoregressive twin, which {run_of_weights} does not have" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "compare.json").read_text("utf-8"))["rows"]
+    assert [row["decoder"] for row in rows] == ["MaskGIT"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["compare.json", "compare.png", "decoding.png"]
+
+
+def test_an_export_leaves_out_what_the_release_does_not_have_and_says_what_it_is_of(files, tmp_path, capsys):
+    for label in range(5):
+        (tmp_path / f"real/class {label}").mkdir(parents=True)
+        for number in range(100):
+            picture = Image.new("RGB", (8, 8), (2 * number, 50 * label, 0))
+            picture.save(tmp_path / f"real/class {label}/{number}.png")
+    folder = imported(files, tmp_path / "run", "--data", str(tmp_path / "real"))
+    config = load_config(folder / "config.json")
+    small = replace(config.classifier, steps=1, width=8, batch_size=4)
+    save_config(replace(config, classifier=small), folder / "config.json")
+    out = tmp_path / "small"
+    export.main(["--run", str(folder), "--out", str(out), "--samples", "12", "--device", "cpu"])
+    assert f"left out: autoregressive, classifier, which {folder} does not have" in capsys.readouterr().out
+    assert {path.name for path in out.iterdir() if path.is_dir()} == {"tokenizer", "transformer", "judge"}
+    card = (out / "README.md").read_text("utf-8")
+    assert "license: apache-2.0" in card and "minimaskgit.import_weights --tokenizer FILE" in card
+    assert "config.json: the tokenizer, the masked transformer, the judge. Made with" in card
+    assert [result["decoder"] for result in json.loads((out / "evaluation.json").read_text("utf-8"))] == ["maskgit"]
+    generate.main(["--run", str(out), "--count", "1", "--out", str(tmp_path / "x.png")])
+
+
+def test_flax_has_no_quality_to_measure(run_of_weights, tmp_path, capsys):
+    given = ["--run", str(run_of_weights), "--to", "flax", "--out", str(tmp_path / "out"), "--samples", "20"]
+    assert "leave it out with --to flax" in error_line(capsys, export, *given)
+    assert not (tmp_path / "out").exists()
 
 
 GUIDED = {
@@ -503,9 +534,8 @@ def test_a_judge_says_what_its_training_takes_which_is_little_for_an_imported_ru
 
 def test_data_is_named_but_not_opened_and_glyphs_are_refused(files, tmp_path, capsys):
     given = [word for kind, path in files.items() for word in (f"--{kind}", str(path))]
-    assert "--data glyphs: " in error_line(
-        capsys, import_weights, *given, "--out", str(tmp_path / "run"), "--data", "glyphs"
-    )
+    given += ["--out", str(tmp_path / "run"), "--data", "glyphs"]
+    assert "--data glyphs: " in error_line(capsys, import_weights, *given)
     assert not (tmp_path / "run").exists()
     imported(files, tmp_path / "run", "--data", "nowhere/x")
     assert "data: nowhere/x (not opened; " in capsys.readouterr().out

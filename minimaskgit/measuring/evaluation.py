@@ -44,7 +44,7 @@ from minimaskgit.runs.choices import PAPERS, AnyDecoderName, choose_labels, deco
 from minimaskgit.runs.config import DecodingConfig, Fraction, Rate, Samples, ScheduleName, Seed, Share, Strength
 from minimaskgit.runs.presets import official
 from minimaskgit.runs.run import Run
-from minimaskgit.training.judge import has_judge, load_judge
+from minimaskgit.training.judge import load_judge
 
 OTHERS = ("autoregressive", "gan", "diffusion")  # models that do not decode in parallel
 METRICS = (*FEATURE_METRICS, "cas", "class", *GLYPH_METRICS, "tokenizer")
@@ -157,7 +157,7 @@ def check_options(run: Run, options: Options) -> tuple[str, ...]:
     """The metrics to measure; UserError for invalid options."""
     glyphs, least = run.config.data == "glyphs", 2 * len(run.label_names)
     metrics = tuple(dict.fromkeys(options.metrics)) or tuple(m for m in METRICS if glyphs or m not in GLYPH_METRICS)
-    if not options.metrics and options.features == "inception" and not has_judge(run):
+    if not options.metrics and options.features == "inception" and not run.has("judge/classifier"):
         metrics = tuple(m for m in metrics if m not in CLASSIFIED)
         print(f"left out: {' and '.join(CLASSIFIED)}, which train classifiers first; ask for them with --metrics")
     for name in metrics:
@@ -225,9 +225,8 @@ def published(run: Run) -> dict[str, float] | None:
     """The paper's numbers for a run of the authors' own weights; None for any other run."""
     ours, theirs = run.config, official()
     same = (ours.tokenizer, ours.transformer) == (theirs.tokenizer, theirs.transformer)
-    trained_here = (run.folder / "transformer" / "metrics.jsonl").exists()
-    imported = same and not trained_here and tuple(run.label_names) == imagenet_names()
-    return PUBLISHED.get(ours.images.size) if imported else None
+    theirs_alone = same and run.imported and tuple(run.label_names) == imagenet_names()
+    return PUBLISHED.get(ours.images.size) if theirs_alone else None
 
 
 def notes(run: Run, options: Options, metrics: Sequence[str], second: int, width: int) -> list[str]:

@@ -192,7 +192,7 @@ def laboratory(run: Run, options: Options) -> Laboratory:
     pictures = training_pictures(run, options.reference)
     reference = look(run, network, through_tokenizer(run, pictures)[1])
     check_neighbours(("precision-recall",), None, min(options.samples, len(pictures.labels)), options=False)
-    critic = run.critic() if (run.folder / "critic" / "model.safetensors").exists() else None
+    critic = run.critic() if run.has("critic") else None
     labels = choose_labels(run, None, options.samples)
     return Laboratory(run, options, tokenizer, model, network, reference, labels, critic)
 

@@ -37,7 +37,7 @@ def load_model(kind: type[nn.Module], folder: Path) -> nn.Module:
     """
     path = folder / "model.safetensors"
     if not path.exists():
-        raise UserError(f"no trained {kind.__name__.lower()} in {folder}; train it with {training_command(folder)}")
+        raise UserError(f"no trained {folder.name} in {folder}; train it with {training_command(folder)}")
     try:
         given, known = json.loads((folder / "config.json").read_text("utf-8")), inspect.signature(kind).parameters
         with Weightless():

@@ -41,6 +41,15 @@ class Run:
     device: torch.device
     precision: Precision | Literal["int8"]  # of matrix products here; training may have used another
 
+    def has(self, stage: str) -> bool:
+        """Whether the run has a finished model of this stage."""
+        return (self.folder / stage / "model.safetensors").exists()
+
+    @property
+    def imported(self) -> bool:
+        """Whether its weights are from elsewhere: training leaves an evaluation, which an export keeps."""
+        return not (self.folder / "transformer" / "evaluation.json").exists()
+
     def tokenizer(self) -> Tokenizer:
         return load_model(Tokenizer, self.folder / "tokenizer").to(self.device)
 

@@ -18,18 +18,13 @@ from minimaskgit.training.processes import connect
 from minimaskgit.training.session import start_session
 
 
-def has_judge(run: Run) -> bool:
-    """Whether the run's judge is trained."""
-    return (run.folder / "judge" / "classifier" / "model.safetensors").exists()
-
-
 def load_judge(run: Run) -> Classifier:
     """The run's judge; it is trained first if there is none yet, which a line announces.
 
     UserError if its batches cannot be shared evenly between processes.
     """
     folder = run.folder / "judge" / "classifier"
-    if has_judge(run):
+    if run.has("judge/classifier"):
         return load_model(Classifier, folder).to(run.device)
     config = run.config
     classifier = judge_settings(config)
