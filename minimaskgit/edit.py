@@ -32,19 +32,9 @@ from minimaskgit.figures.edits import Job, View, before_after, frames
 from minimaskgit.outpainting import outpaint_steps, windows
 from minimaskgit.runs.checks import check_outputs, checked
 from minimaskgit.runs.choices import check_steps, decoding_settings, editing_options, note_decoder, watched
-from minimaskgit.runs.config import (
-    Count,
-    DecodingConfig,
-    Fraction,
-    Positive,
-    Rate,
-    ScheduleName,
-    Seed,
-    Share,
-    Strength,
-    between,
-)
+from minimaskgit.runs.config import Count, Fraction, Positive, Rate, ScheduleName, Seed, Share, Strength, between
 from minimaskgit.runs.origin import run_data
+from minimaskgit.runs.presets import official
 from minimaskgit.runs.run import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
 
@@ -52,7 +42,7 @@ MARGIN_LIMIT = 4096  # pixels that outpainting may add on each side
 CANVAS_LIMIT = 2**24  # pixels of all outpainted canvases together: they are drawn enlarged, in some GB of memory
 FRAME_LIMIT = 500  # of an animation
 # What --released sets: the settings of the authors' demo.
-RELEASED = vars(DecodingConfig(steps=STEPS, rounding="released")) | {"start_step": START_STEP, "dilate": DILATE}
+RELEASED = vars(replace(official().decoding, steps=STEPS)) | {"start_step": START_STEP, "dilate": DILATE}
 
 Stage = tuple[Tensor, Tensor]  # a canvas, and the tokens that are still masked
 
@@ -186,7 +176,9 @@ def as_released(options: Options) -> Options:
     for name, value in RELEASED.items():
         if getattr(options, name) not in (None, value):
             option = f"--{name.replace('_', '-')}"
-            raise UserError(f"{option} {getattr(options, name)}: --released sets {value}; leave out one of the two")
+            raise UserError(
+                f"{option} {getattr(options, name)}: --released sets {value}; leave out {option} or --released"
+            )
     print(f"released: {', '.join(f'{name} {value}' for name, value in RELEASED.items())}")
     return replace(options, **RELEASED)
 

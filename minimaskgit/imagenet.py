@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for file in missing:
         fetch(file, options.files, options.address)
     # A process of its own, because no command imports another.
-    code = subprocess.run([sys.executable, "-m", *import_command(options.files, options.out)]).returncode
+    command, *given = import_command(options.files, options.out)
+    code = subprocess.run([sys.executable, "-m", f"minimaskgit.{command}", *given]).returncode
     if code:
         sys.exit(code)
     print(f"{options.files} is no longer needed")
@@ -59,16 +60,16 @@ def directions(options: Options) -> str:
         f"To fetch both ({amount(FILES.values())}) and make them the run {options.out}:",
         "  python -m minimaskgit.imagenet --download  (or make imagenet ARGS=--download)",
         f"Or fetch them yourself into {options.files}, and type:",
-        f"  python -m {' '.join(import_command(options.files, options.out))}",
+        f"  {cli.typed(*import_command(options.files, options.out))}",
         "Then:",
-        f"  python -m minimaskgit.generate --run {options.out} --label goldfish --count 4",
+        f"  {cli.typed('generate', '--run', options.out, '--label', 'goldfish', '--count', 4)}",
     ])  # fmt: skip
 
 
 def import_command(files: Path, out: Path) -> list[str]:
-    """The module and the arguments that make a run of the files."""
+    """The command and the arguments that make a run of the files."""
     given = [word for kind, file in FILES.items() for word in (f"--{kind}", str(files / file.name))]
-    return ["minimaskgit.import_weights", *given, "--out", str(out)]
+    return ["import_weights", *given, "--out", str(out)]
 
 
 def amount(files: Iterable[Published]) -> str:

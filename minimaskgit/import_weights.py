@@ -1,4 +1,4 @@
-"""The authors' published weights as a run: `python -m minimaskgit.import_weights --out runs/imagenet256` (lesson 9).
+"""The authors' published weights as a run: `python -m minimaskgit.import_weights --out runs/imagenet256`.
 
     tokenizer_imagenet256_checkpoint ─┐
     maskgit_imagenet256_checkpoint ───┴─> sizes read, every array used once ──> RUN: config.json, labels.json, models
@@ -62,8 +62,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         record_source(options.out / "transformer", options.out / "tokenizer")
         write_json(options.out / "labels.json", labels)
         save_config(config, options.out / "config.json")
-    print(f"{options.out}: written in {time.perf_counter() - start:.0f} s; to see what it paints, type")
-    print(f'python -m minimaskgit.generate --run {options.out} --label "{labels[min(1, len(labels) - 1)]}" --count 4')
+    print(f"{options.out}: written in {time.perf_counter() - start:.0f} s; try it:")
+    label = labels[min(1, len(labels) - 1)]
+    print(cli.typed("generate", "--run", options.out, "--label", label, "--count", 4))
 
 
 def located(data: str) -> str:

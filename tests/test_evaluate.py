@@ -363,9 +363,12 @@ def test_the_paper_s_numbers_stand_beside_those_of_the_authors_own_weights_and_n
     theirs = replace(run, folder=tmp_path, config=official(), label_names=list(imagenet_names()))
     larger = replace(theirs.config, images=replace(theirs.config.images, size=512))
     assert evaluation.published(theirs) == {"steps": 8, "fd": 6.18, "is": 182.1}
-    assert evaluation.published(replace(theirs, config=larger))["fd"] == 7.32
-    others = [replace(theirs, config=paper()), replace(theirs, label_names=["cat"] * 1000), run]
-    others.append(replace(theirs, config=replace(larger, images=replace(larger.images, size=64))))
+    others = [
+        replace(theirs, config=larger),
+        replace(theirs, config=paper()),
+        replace(theirs, label_names=["cat"] * 1000),
+        run,
+    ]
     assert not any(map(evaluation.published, others))
     (tmp_path / "transformer").mkdir()
     (tmp_path / "transformer/evaluation.json").touch()  # the same model, trained here

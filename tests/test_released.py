@@ -182,11 +182,12 @@ def test_edit_released_has_the_demo_s_settings_whatever_the_run_s_and_says_them(
     others = DecodingConfig(6, "linear", 2.0, 1.0, "remdm-cap", 0.9, 0.9, 0.5)
     save_config(replace(config, decoding=others), run / "config.json")
     listen = lambda name: patch.object(edit, name, wraps=getattr(edit, name))
-    with listen("editing_options") as how, listen("edit") as what:
+    with listen("editing_options") as how, listen("edit") as what, listen("watched") as loops:
         edit.main(["--run", str(run), *BOX, "--released", "--out", str(tmp_path / "x.png")])
     assert how.call_args.args[1] == DecodingConfig(12, "cosine", 4.5, 0.0, "maskgit", 1.0, 1.0, 0.0, "released")
     used = what.call_args.kwargs
-    assert (used["steps"], used["start_step"], used["dilate"], used["loop"].func) == (12, 2, 1, decode_steps)
+    assert (used["steps"], used["start_step"], used["dilate"]) == (12, 2, 1)
+    assert loops.call_args.args[0].func is decode_steps
     (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("released:")]
     assert all(each in said for each in ("steps 12", "start_step 2", "temperature 4.5", "schedule cosine"))
 

@@ -36,7 +36,7 @@ def other_names(names: Sequence[str]) -> list[tuple[str, int]]:
 
     Some names stand for several classes.
     """
-    if tuple(names) != imagenet_names():
+    if tuple(as_imagenet(names)) != imagenet_names():
         return []
     found = []
     for number, (id, words) in enumerate(synsets().items()):

@@ -25,13 +25,13 @@ def released(unknown_at_start: Tensor, unknown_now: Tensor, step: int, steps: in
     """
     if step == steps - 1:
         return torch.zeros_like(unknown_now)
-    U = unknown_at_start.float()
+    U = unknown_at_start.float().cpu()  # an accelerator's cosine may be a hair off theirs
     if schedule in POWERS:  # XLA multiplies by 1/T instead of dividing by T, and rounds only after the subtraction
         k = POWERS[schedule]
         gamma = torch.full_like(U, 1 - (step + 1) ** k * (torch.tensor(1 / steps) ** k).item())
     else:
         gamma = schedule(torch.full_like(U, (step + 1) / steps), U)
-    counts = torch.floor(U * gamma).long()
+    counts = torch.floor(U * gamma).long().to(unknown_now.device)
     return counts.minimum(unknown_now - 1).clamp(min=1).minimum(unknown_now)
 
 

@@ -67,7 +67,7 @@ class Weightless(TorchFunctionMode):
 
 def arguments(kind: type[nn.Module], folder: Path) -> dict[str, Any]:
     """The arguments that build the finished model in a folder; defaults for those that an earlier version lacked."""
-    parameters = inspect.signature(kind.__init__).parameters.values()
+    parameters = inspect.signature(kind).parameters.values()
     return {each.name: each.default for each in parameters} | json.loads((folder / "config.json").read_text("utf-8"))
 
 
