@@ -22,12 +22,13 @@ from strategies import seeds
 from tiny import generator, tiny_transformer
 
 from minimaskgit import decoding, edit, generate
+from minimaskgit.decoders import counts
 from minimaskgit.decoders.counts import ROUNDINGS, released
 from minimaskgit.decoding import decode, decode_steps, mask_plan
 from minimaskgit.editing import box_to_mask, box_to_token_mask, soften
 from minimaskgit.runs.choices import chosen_decoder, decoding_loop, recorded
 from minimaskgit.runs.config import DecodingConfig, load_config, save_config
-from minimaskgit.schedules import cosine
+from minimaskgit.schedules import SCHEDULES, cosine
 
 JOINT = np.load(Path(__file__).parent / "released" / "joint.npz")
 CASES = dict(zip(JOINT["cases"].tolist(), JOINT["found"]))
@@ -118,6 +119,15 @@ def test_the_last_unknown_token_waits_for_the_last_step():
 
 
 # --- The commands ---
+
+
+@pytest.mark.parametrize("name", ["cosine", "square_root"])
+def test_no_accelerator_computes_the_released_schedule(name, monkeypatch):
+    """Only the CPU's float32 was compared with theirs: the schedule gets one number there, not the tokens' device."""
+    seen, schedule = [], SCHEDULES[name]
+    monkeypatch.setattr(counts, name, heard := lambda r, N: seen.append((r.device.type, r.ndim)) or schedule(r, N))
+    unknown = torch.full((3,), 16, device="meta")
+    assert released(unknown, unknown, 1, 8, heard).device.type == "meta" and seen == [("cpu", 0)]
 
 
 def test_released_rounding_alone_keeps_the_fast_loop():
