@@ -119,10 +119,7 @@ COMMANDS = {
     ),
     "import_weights": Command(
         "Turn the authors' published weights (flax checkpoints) into a run.",
-        (
-            "import_weights --tokenizer tokenizer_imagenet256_checkpoint"
-            " --transformer maskgit_imagenet256_checkpoint --out runs/imagenet256",
-        ),
+        ("import_weights --tokenizer tokenizer_checkpoint --transformer maskgit_checkpoint --out runs/imagenet256",),
     ),
     "imagenet": Command(
         "Say where the authors' ImageNet weights are, or fetch them and make them a run.",
