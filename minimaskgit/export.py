@@ -130,14 +130,15 @@ def card(options: Options, run: Run, models: Sequence[str], results: Sequence[di
         policies = f"Decoding in {steps} steps uses decoding.json, a policy searched for these weights.\n\n"
     commands.append(f"export --run {options.run} --out {options.out}")
     made_with = "\n".join(f"python -m minimaskgit.{command}" for command in commands)
-    measured = "\n\n".join(f"```\n{table(result)}\n```" for result in results)
+    data = Path(config.data).name if Path(config.data).is_absolute() else config.data  # a folder here means nothing there
+    measured = "\n\n".join(f"```\n{table(result)}\n```" for result in results).replace(config.data, data)
     return f"""---
 library_name: minimaskgit
 license: {"apache-2.0" if run.imported else "mit"}
 tags: [maskgit, image-generation]
 ---
 
-# MaskGIT on {config.data}, {config.images.size} x {config.images.size} pixels
+# MaskGIT on {data}, {config.images.size} x {config.images.size} pixels
 
 As bfloat16 safetensors, each with its config.json: {contents}. Made with
 

@@ -461,6 +461,7 @@ def test_an_export_leaves_out_what_the_release_does_not_have_and_says_what_it_is
     assert f"left out: autoregressive, classifier, which {folder} does not have" in capsys.readouterr().out
     assert {path.name for path in out.iterdir() if path.is_dir()} == {"tokenizer", "transformer", "judge"}
     card = (out / "README.md").read_text("utf-8")
+    assert "# MaskGIT on real, 8 x 8 pixels" in card and str(tmp_path / "real") not in card
     assert "license: apache-2.0" in card and "minimaskgit.import_weights --tokenizer FILE" in card
     assert "config.json: the tokenizer, the masked transformer, the judge. Made with" in card
     assert [result["decoder"] for result in json.loads((out / "evaluation.json").read_text("utf-8"))] == ["maskgit"]
