@@ -130,7 +130,7 @@ def card(options: Options, run: Run, models: Sequence[str], results: Sequence[di
         policies = f"Decoding in {steps} steps uses decoding.json, a policy searched for these weights.\n\n"
     commands.append(f"export --run {options.run} --out {options.out}")
     made_with = "\n".join(f"python -m minimaskgit.{command}" for command in commands)
-    data = Path(config.data).name if Path(config.data).is_absolute() else config.data  # a folder here means nothing there
+    data = Path(config.data).name if Path(config.data).is_absolute() else config.data  # not where it was here
     measured = "\n\n".join(f"```\n{table(result)}\n```" for result in results).replace(config.data, data)
     return f"""---
 library_name: minimaskgit
