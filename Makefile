@@ -13,7 +13,7 @@ JUPYTER := .venv/.jupyter
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo demo-real compare full test test-fast test-gpu mutants lessons lab bench ablate ablate-recipe lab-samplers results lint format \
+.PHONY: help setup demo demo-real compare full test test-fast test-gpu mutants lessons lab bench ablate ablate-recipe lab-samplers imagenet results lint format \
 	clean distclean FORCE
 
 help: ## show this list
@@ -77,6 +77,9 @@ lab-samplers: $(READY) ## plot quality against passes for every decoder of runs/
 
 ablate-recipe: $(READY) ## compare changes of the demo's training (hours; ARGS="--variants rope"); results in runs/recipe
 	@$(PY) -m minimaskgit.recipe $(ARGS)
+
+imagenet: $(READY) ## say where the authors' ImageNet weights are; ARGS=--download fetches them; results in runs/imagenet256
+	@$(PY) -m minimaskgit.imagenet $(ARGS)
 
 bench: $(READY) ## measure decoding and training speed; results in runs/bench/MACHINE.json
 	@$(PY) -m minimaskgit.bench $(ARGS)

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from minimaskgit import figures
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError, first_line
-from minimaskgit.common.precision import AnyPrecision
+from minimaskgit.common.precision import DecodingPrecision
 from minimaskgit.data.images import square, to_float
 from minimaskgit.data.pixels import peak, to_rgb, white_notes, white_of
 from minimaskgit.data.sources import find_classes
@@ -31,20 +31,10 @@ from minimaskgit.editing import DILATE, START_STEP, STEPS, Box, Edit, autoregres
 from minimaskgit.figures.edits import Job, View, before_after, frames
 from minimaskgit.outpainting import outpaint_steps, windows
 from minimaskgit.runs.checks import check_outputs, checked
-from minimaskgit.runs.choices import check_steps, decoding_settings, editing_options, note_decoder
-from minimaskgit.runs.config import (
-    Count,
-    DecodingConfig,
-    Fraction,
-    Positive,
-    Rate,
-    ScheduleName,
-    Seed,
-    Share,
-    Strength,
-    between,
-)
+from minimaskgit.runs.choices import check_steps, decoding_settings, editing_options, note_decoder, watched
+from minimaskgit.runs.config import Count, Fraction, Positive, Rate, ScheduleName, Seed, Share, Strength, between
 from minimaskgit.runs.origin import run_data
+from minimaskgit.runs.presets import official
 from minimaskgit.runs.run import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
 
@@ -52,7 +42,7 @@ MARGIN_LIMIT = 4096  # pixels that outpainting may add on each side
 CANVAS_LIMIT = 2**24  # pixels of all outpainted canvases together: they are drawn enlarged, in some GB of memory
 FRAME_LIMIT = 500  # of an animation
 # What --released sets: the settings of the authors' demo.
-RELEASED = vars(DecodingConfig(steps=STEPS, rounding="released")) | {"start_step": START_STEP, "dilate": DILATE}
+RELEASED = vars(replace(official().decoding, steps=STEPS)) | {"start_step": START_STEP, "dilate": DILATE}
 
 Stage = tuple[Tensor, Tensor]  # a canvas, and the tokens that are still masked
 
@@ -78,7 +68,7 @@ class Options:
     schedule: ScheduleName | None = None  # mask schedule (default: the run's)
     # temperature of the choice noise at the first step; 0: always keep the most confident tokens (default: the run's)
     temperature: Strength | None = None
-    guidance: Strength | None = None  # classifier-free guidance weight; 0: none (default: the run's)
+    guidance: Strength | None = None  # guidance weight; 0: none (needs class dropout in training; default: the run's)
     decoder: DecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
@@ -90,7 +80,7 @@ class Options:
     out: Path = Path("edit.png")  # before/after picture to write
     gif: Path | None = None  # animation of the decoding to write (default: none)
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps
-    precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
+    precision: DecodingPrecision = "auto"  # of matrix products; auto: the faster of bf16 and fp32
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -116,12 +106,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             how["stride"] = options.stride
             count = outpainting_steps(tokenizer, view.rounded, options)
             canvases = outpaint_steps(tokenizer, model, images, view.rounded, labels, **how)
-            canvases = tqdm(canvases, "outpainting", count, unit="step", dynamic_ncols=True, delay=2, leave=False)
+            canvases = tqdm(canvases, "outpainting", count, unit="step", dynamic_ncols=True, leave=False)
             stages = ((canvas.images, canvas.tokens == model.mask_id) for canvas in canvases)
             stages = list(stages) if options.gif else first_and_last(stages)
         else:
-            result = edit(tokenizer, model, images, job.mask, labels, **how)
-            stages = [(images, result.region), *edit_stages(tokenizer, images, result)]
+            count = options.steps - options.start_step
+            with tqdm(desc="editing", total=count, unit="step", dynamic_ncols=True, leave=False) as bar:
+                how["loop"] = watched(how["loop"], bar.update)
+                result = edit(tokenizer, model, images, job.mask, labels, **how)
+            last = [(result.images, result.steps[-1].masked)]
+            stages = [(images, result.region), *(edit_stages(tokenizer, images, result) if options.gif else last)]
         rows = [("MaskGIT sees", view.veiled(*stages[0])[:1], view.veiled(*stages[-1]))]
         if options.rival:
             hidden, edited = rival_edits(run, tokenizer, images, result.region, labels, options.seed)
@@ -182,7 +176,9 @@ def as_released(options: Options) -> Options:
     for name, value in RELEASED.items():
         if getattr(options, name) not in (None, value):
             option = f"--{name.replace('_', '-')}"
-            raise UserError(f"{option} {getattr(options, name)}: --released sets {value}; leave out one of the two")
+            raise UserError(
+                f"{option} {getattr(options, name)}: --released sets {value}; leave out {option} or --released"
+            )
     print(f"released: {', '.join(f'{name} {value}' for name, value in RELEASED.items())}")
     return replace(options, **RELEASED)
 

@@ -21,7 +21,7 @@ from minimaskgit.common.files import check_output_folder, write_json, write_text
 from minimaskgit.measuring.evaluation import Options as EvaluateOptions
 from minimaskgit.measuring.evaluation import check_options, chosen_settings, evaluate, table
 from minimaskgit.runs.checks import checked
-from minimaskgit.runs.config import Config, Samples, first_difference
+from minimaskgit.runs.config import Samples, first_difference
 from minimaskgit.runs.flax import write_arrays
 from minimaskgit.runs.models import load_model, save_model
 from minimaskgit.runs.presets import PRESETS
@@ -38,6 +38,7 @@ MODELS = {
     "autoregressive": Transformer,
     "classifier": Classifier,
 }
+OPTIONAL = ("autoregressive", "classifier")  # the twin and the perceptual network, which imported runs lack
 DECODERS = (None, "autoregressive")  # the run's own decoder of the masked transformer, and its twin
 
 
@@ -45,10 +46,10 @@ DECODERS = (None, "autoregressive")  # the run's own decoder of the masked trans
 class Options:
     """What to export, and the folder to write."""
 
-    run: Path  # run folder with tokenizer, transformer and autoregressive trained; for flax the first two
+    run: Path  # run folder with tokenizer and transformer trained; what else it lacks is left out
     out: Path  # folder to write; it must not exist yet
     to: Literal["run", "flax"] = "run"  # a smaller run with a card, or the format of the authors' checkpoints
-    samples: Samples = 2000  # images generated to measure the quality
+    samples: Samples | None = None  # images generated to measure the quality of a run (default: 2000)
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps
 
 
@@ -60,18 +61,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--out {options.out} already exists; remove it, or choose another name")
     run = open_run(options.run, options.device)
     if options.to == "flax":
+        if options.samples is not None:
+            raise UserError("--samples measures the quality of a run; leave it out with --to flax")
         return export_to_flax(run, options.out)
-    measured = [EvaluateOptions(options.out, samples=options.samples, decoder=name) for name in DECODERS]
+    samples = {} if options.samples is None else {"samples": options.samples}
+    decoders = [name for name in DECODERS if name is None or run.has(name)]
+    measured = [EvaluateOptions(options.out, decoder=name, **samples) for name in decoders]
     for how in measured:
         check_options(run, how)
     searched = read_searched(run.folder)
-    models = {name: load_model(kind, run.folder / name) for name, kind in MODELS.items()}
-    if (run.folder / "critic" / "model.safetensors").exists():  # a run may do without
+    missing = [name for name in OPTIONAL if not run.has(name)]
+    if missing:
+        print(f"left out: {', '.join(missing)}, which {run.folder} does not have")
+    models = {name: load_model(kind, run.folder / name) for name, kind in MODELS.items() if name not in missing}
+    if run.has("critic"):
         models["critic"] = run.critic()
     models["judge/classifier"] = load_judge(run)  # trains the judge if the run has none yet
     for name, model in models.items():
         save_model(model.to(torch.bfloat16), options.out / name)
-        shutil.copy(run.folder / name / "evaluation.json", options.out / name)
+        if (evaluation := run.folder / name / "evaluation.json").exists():  # not of imported weights
+            shutil.copy(evaluation, options.out / name)
     for name in ("config.json", "labels.json"):
         shutil.copy(run.folder / name, options.out)
     write_searched(options.out, dict(searched.policies))
@@ -79,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     results = [evaluate(exported, how, chosen_settings(exported, how)) for how in measured]
     shutil.rmtree(options.out / "evaluation")  # the cached reference
     write_json(options.out / "evaluation.json", results)
-    write_text(options.out / "README.md", card(options, run.config, results, list(searched.policies)))
+    write_text(options.out / "README.md", card(options, run, list(models), results, list(searched.policies)))
     size = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())
     print(f"{options.out}: {size / 1e6:.1f} MB; look at {options.out / 'README.md'}")
 
@@ -94,31 +103,44 @@ def export_to_flax(run: Run, out: Path) -> None:
         print(out / f"{name}_checkpoint")
 
 
-def card(options: Options, config: Config, results: Sequence[dict], searched: Sequence[int]) -> str:
+CONTENTS = {
+    "tokenizer": "the tokenizer",
+    "transformer": "the masked transformer",
+    "autoregressive": "its causal twin",
+    "critic": "the critic",
+    "classifier": "the classifier of the perceptual loss",
+    "judge/classifier": "the judge",
+}
+
+
+def card(options: Options, run: Run, models: Sequence[str], results: Sequence[dict], searched: Sequence[int]) -> str:
     """The model card: contents, training command, usage and quality."""
+    config, policies = run.config, ""
     preset = next((name for name, make in PRESETS.items() if first_difference(make(), config) is None), None)
     how = f"--preset {preset}" if preset else "(the settings of config.json)"
-    commands, critic, policies = [f"train {how} --out {options.run}"], "", ""
-    if (options.out / "critic").exists():
+    commands = [f"train {how} --out {options.run}"]
+    if run.imported:
+        commands = [f"import_weights --tokenizer FILE --transformer FILE --out {options.run}"]
+    if "critic" in models:
         commands.append(f"train --resume --stage critic --out {options.run}")
-        critic = ", the critic"
+    contents = ", ".join(CONTENTS[name] for name in CONTENTS if name in models)
     if searched:
         commands.append(f"search --run {options.run} --steps {' '.join(map(str, searched))}")
         steps = ", ".join(map(str, searched))
         policies = f"Decoding in {steps} steps uses decoding.json, a policy searched for these weights.\n\n"
     commands.append(f"export --run {options.run} --out {options.out}")
     made_with = "\n".join(f"python -m minimaskgit.{command}" for command in commands)
-    measured = "\n\n".join(f"```\n{table(result)}\n```" for result in results)
+    data = Path(config.data).name if Path(config.data).is_absolute() else config.data  # not where it was here
+    measured = "\n\n".join(f"```\n{table(result)}\n```" for result in results).replace(config.data, data)
     return f"""---
 library_name: minimaskgit
-license: mit
+license: {"apache-2.0" if run.imported else "mit"}
 tags: [maskgit, image-generation]
 ---
 
-# MaskGIT on {config.data}, {config.images.size} x {config.images.size} pixels
+# MaskGIT on {data}, {config.images.size} x {config.images.size} pixels
 
-Tokenizer, masked and causal transformers{critic}, the classifier of the perceptual loss, and the judge, as bfloat16
-safetensors, each with its config.json. Made with
+As bfloat16 safetensors, each with its config.json: {contents}. Made with
 
 ```
 {made_with}

@@ -11,10 +11,10 @@ from tqdm.auto import tqdm
 from minimaskgit import figures
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
-from minimaskgit.common.precision import AnyPrecision
+from minimaskgit.common.precision import DecodingPrecision
 from minimaskgit.decoders.counts import Rounding
 from minimaskgit.decoding import Step
-from minimaskgit.measuring.pictures import BATCH, to_bytes
+from minimaskgit.measuring.pictures import BATCH, at_once, to_bytes
 from minimaskgit.measuring.samplers import generate
 from minimaskgit.runs.checks import check_outputs, checked
 from minimaskgit.runs.choices import (
@@ -24,6 +24,7 @@ from minimaskgit.runs.choices import (
     decoding_loop,
     image_settings,
     note_decoder,
+    watched,
 )
 from minimaskgit.runs.config import Fraction, Rate, ScheduleName, Seed, Share, Strength, between
 from minimaskgit.runs.run import Run, chosen_run
@@ -44,7 +45,7 @@ class Options:
     schedule: ScheduleName | None = None  # mask schedule (default: the run's)
     # temperature of the choice noise at the first step; 0: always keep the most confident tokens (default: the run's)
     temperature: Strength | None = None
-    guidance: Strength | None = None  # classifier-free guidance weight; 0: none (default: the run's)
+    guidance: Strength | None = None  # guidance weight; 0: none (needs class dropout in training; default: the run's)
     decoder: AnyDecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
@@ -54,7 +55,7 @@ class Options:
     out: Path = Path("generated.png")  # picture to write
     gif: Path | None = None  # animation of the decoding to write (default: none)
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps
-    precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
+    precision: DecodingPrecision = "auto"  # of matrix products; auto: the faster of bf16 and fp32
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -71,19 +72,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_steps(settings.steps, model.num_tokens)
     note_decoder(settings)
     loop = decoding_loop(settings, run)
-    start, images = time.perf_counter(), []
+    start, images, batches = time.perf_counter(), [], []
     generator = torch.Generator(run.device).manual_seed(options.seed)
-    with tqdm(total=options.count, desc="generating", unit="image", dynamic_ncols=True, delay=2, leave=False) as bar:
-        for part in labels.split(BATCH):
-            steps, made = generate(run, tokenizer, model, part, loop, generator)
+    parts = labels.split(at_once(run))
+    total = len(parts) * (settings.steps + 1)  # the tokenizer's decoder takes about as long as a step
+    with tqdm(total=total, desc="generating", unit="step", dynamic_ncols=True, leave=False) as bar:
+        for part in parts:
+            steps, made = generate(run, tokenizer, model, part, watched(loop, bar.update), generator)
             images.append(to_bytes(made))
-            bar.update(len(part))
+            batches.append(steps)
+            bar.update()
     seconds = time.perf_counter() - start
     names = figures.class_titles(run.label_names)
     titles = [names[label] for label in labels.tolist()]
     print(f"{options.count} images in {settings.steps} steps, {seconds:.2f} s")
     print(figures.save_picture(figures.grid(torch.cat(images), titles=titles), options.out))
-    if options.gif:  # then there was one batch
+    if options.gif:
+        steps = [Step(*map(torch.cat, zip(*parts))) for parts in zip(*batches)]
         print(figures.animation(decoding_frames(run, tokenizer, steps), options.gif, seconds_per_frame=0.4))
 
 

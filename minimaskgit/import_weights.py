@@ -1,4 +1,4 @@
-"""The authors' published weights as a run: `python -m minimaskgit.import_weights --out runs/imagenet256` (lesson 9).
+"""The authors' published weights as a run: `python -m minimaskgit.import_weights --out runs/imagenet256`.
 
     tokenizer_imagenet256_checkpoint ─┐
     maskgit_imagenet256_checkpoint ───┴─> sizes read, every array used once ──> RUN: config.json, labels.json, models
@@ -41,12 +41,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_output_folder("--out", options.out)
     if os.path.lexists(options.out):
         raise UserError(f"--out {options.out} already exists; remove it, or choose another name")
+    if options.data == "glyphs":
+        raise UserError("--data glyphs: these weights never saw glyphs; expected images of their classes")
     files = [open_weights(getattr(options, kind), kind) for kind in ("tokenizer", "transformer")]
     config = config_of(*files, data=located(options.data))
     check_names(files, config.images.size)
     models = {weights.kind: build(config, weights) for weights in files}
     labels = class_names(models["transformer"].num_classes)
-    print(description(config, len(labels)), flush=True)
+    print(description(config, len(labels)))
+    print(f"data: {config.data} (not opened; edit without --image and evaluate will read it)", flush=True)
     for weights in files:
         print(f"checking {weights.path}", flush=True)
         check_finite(weights)
@@ -59,8 +62,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         record_source(options.out / "transformer", options.out / "tokenizer")
         write_json(options.out / "labels.json", labels)
         save_config(config, options.out / "config.json")
-    print(f"{options.out}: written in {time.perf_counter() - start:.0f} s; to see what it paints, type")
-    print(f'python -m minimaskgit.generate --run {options.out} --label "{labels[min(1, len(labels) - 1)]}" --count 4')
+    print(f"{options.out}: written in {time.perf_counter() - start:.0f} s; try it:")
+    label = labels[min(1, len(labels) - 1)]
+    print(cli.typed("generate", "--run", options.out, "--label", label, "--count", 4))
 
 
 def located(data: str) -> str:

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
+AT_ONCE = 2**18  # pixels encoded or decoded at once: at the paper's width, an activation then takes 128 MiB
+
 
 def nearest_codes(z: Tensor, codebook: Tensor) -> Tensor:
     """Index of the codebook entry nearest to each vector: (..., D) and (K, D) to int64 (...)."""
@@ -254,14 +256,20 @@ class Tokenizer(nn.Module, PyTorchModelHubMixin):
 
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1] to codes (B, N) in raster order."""
-        return self.quantizer(self.encoder(images)).codes.flatten(1)
+        parts = _in_parts(images, pixels=images.shape[-2:].numel())
+        return torch.cat([self.quantizer(self.encoder(part)).codes.flatten(1) for part in parts])
 
     def decode(self, codes: Tensor, clip: bool = True) -> Tensor:
         """Codes (B, N) in raster order to images (B, 3, H, W), clipped to [0, 1] unless clip is False."""
         z_q = F.embedding(codes, self.quantizer.entries())  # (B, N, D)
         z_q = z_q.unflatten(1, (self.grid, -1)).movedim(-1, 1)  # (B, D, h, w)
-        images = self.decoder(z_q).float()
+        parts = _in_parts(z_q, pixels=z_q.shape[-2:].numel() * self.downsampling**2)
+        images = torch.cat([self.decoder(part).float() for part in parts])
         return images.clamp(0, 1) if clip else images
+
+
+def _in_parts(batch: Tensor, pixels: int) -> tuple[Tensor, ...]:
+    return batch.split(max(1, AT_ONCE // pixels))
 
 
 def _conv(inputs: int, outputs: int, bias: bool = True) -> nn.Conv2d:

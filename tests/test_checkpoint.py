@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny import generator, tiny_tokenizer, tiny_transformer
 
 import minimaskgit
 from minimaskgit.classifier import Classifier
 from minimaskgit.common.errors import UserError
-from minimaskgit.runs.models import load_model, save_model
+from minimaskgit.decoders.critic import Critic
+from minimaskgit.rivals.diffusion import UNet
+from minimaskgit.rivals.gan import Generator
+from minimaskgit.runs.models import Weightless, load_model, save_model
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training import checkpoint
 from minimaskgit.training.checkpoint import checkpoints, delete_checkpoints, load_checkpoint, save_checkpoint
@@ -227,6 +230,40 @@ def test_a_model_comes_back_with_its_shape_and_its_weights_to_the_bit(tmp_path, 
         assert answer(read).equal(answer(model))
 
 
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (Transformer, {"depth": 1, "rope": True, "qk_norm": True, "count_masks": True}),
+        (Tokenizer, {"ema": True, "linear": True}),
+        (Generator, {"image_size": 32, "num_classes": 3}),
+        (UNet, {"image_size": 32, "num_classes": 3}),
+        (Critic, {"width": 32, "depth": 2}),
+        (Classifier, {"num_classes": 5}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_model_is_loaded_without_random_weights_but_with_every_value(tmp_path, kind, options):
+    model = kind(**options)
+    save_model(model, tmp_path)
+    with Weightless():
+        assert any(parameter.is_meta for parameter in kind(**options).parameters())
+    read = load_model(kind, tmp_path)
+    expected = dict((*model.named_parameters(), *model.named_buffers()))
+    for name, value in (*read.named_parameters(), *read.named_buffers()):
+        assert value.equal(expected[name]) and value.requires_grad == expected[name].requires_grad
+
+
+def test_loaded_weights_can_be_trained_and_the_file_stays_and_those_of_bfloat16_become_float32(tmp_path):
+    save_model(MODELS["transformer"][1], tmp_path)
+    path = tmp_path / "model.safetensors"
+    whole = path.read_bytes()
+    with torch.no_grad():
+        load_model(Transformer, tmp_path).bias.add_(1)
+    assert path.read_bytes() == whole
+    save_file({name: value.bfloat16() for name, value in load_file(path).items()}, path)
+    assert {value.dtype for value in load_model(Transformer, tmp_path).parameters()} == {torch.float32}
+
+
 def test_a_finished_model_is_two_files_and_the_weights_are_written_last(tmp_path, monkeypatch):
     moved = []
     replace = Path.replace
@@ -246,7 +283,7 @@ def test_weights_and_checkpoints_have_the_same_permissions_as_other_new_files(tm
 
 def test_the_error_for_a_missing_model_says_what_to_do(tmp_path):
     with pytest.raises(UserError, match=r"no trained transformer in .*; train it with python -m minimaskgit.train"):
-        load_model(Transformer, tmp_path)
+        load_model(Transformer, tmp_path / "transformer")
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut short", "of another shape", "of another model"])
@@ -278,12 +315,13 @@ class Bomb:
 
 
 def test_a_pickle_in_a_model_s_folder_is_not_loaded(tmp_path):
-    save_model(MODELS["transformer"][1], tmp_path)
-    (tmp_path / "model.safetensors").unlink()
+    folder = tmp_path / "transformer"
+    save_model(MODELS["transformer"][1], folder)
+    (folder / "model.safetensors").unlink()
     for name in ("pytorch_model.bin", "model.pt", "checkpoint.pt"):
-        (tmp_path / name).write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
+        (folder / name).write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
     with pytest.raises(UserError, match="no trained transformer"):
-        load_model(Transformer, tmp_path)
+        load_model(Transformer, folder)
     assert not (tmp_path / "exploded").exists()
 
 

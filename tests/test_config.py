@@ -136,6 +136,13 @@ def test_a_preset_passes_the_check(name):
     check(PRESETS[name]())
 
 
+def test_guidance_needs_class_dropout_before_any_training():
+    guided = replace(Config(), decoding=replace(Config().decoding, guidance=2.0))
+    with pytest.raises(UserError, match=r"^--decoding.guidance 2.0: .* use --decoding.guidance 0, or --transformer-tr"):
+        check(guided)
+    check(replace(guided, transformer_training=replace(guided.transformer_training, class_dropout=0.1)))
+
+
 def numbers_of(config, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """The paths of all numeric settings."""
     found = []

@@ -16,6 +16,7 @@ from minimaskgit import ablate, compare, evaluate, train
 from minimaskgit.classifier import Classifier
 from minimaskgit.common.errors import UserError
 from minimaskgit.data.glyphs import GLYPH_NAMES
+from minimaskgit.data.imagenet import imagenet_names
 from minimaskgit.measuring import evaluation, networks, pictures, scores
 from minimaskgit.measuring.evaluation import check_neighbours
 from minimaskgit.measuring.networks import Seen, look
@@ -31,6 +32,7 @@ from minimaskgit.runs.config import (
     save_config,
 )
 from minimaskgit.runs.models import save_model
+from minimaskgit.runs.presets import official, paper
 from minimaskgit.runs.run import open_run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.judge import load_judge
@@ -351,3 +353,35 @@ def test_as_many_neighbours_as_exist_are_accepted(k, count):
         with pytest.raises(UserError, match="neighbours of"):
             check_neighbours(("precision-recall", "fd"), k, count)
     check_neighbours(("fd", "tokenizer"), k, count)
+
+
+# --- The paper's numbers ---
+
+
+def test_the_paper_s_numbers_stand_beside_those_of_the_authors_own_weights_and_no_others(run_folder, tmp_path):
+    run = open_run(run_folder, "cpu")
+    theirs = replace(run, folder=tmp_path, config=official(), label_names=list(imagenet_names()))
+    larger = replace(theirs.config, images=replace(theirs.config.images, size=512))
+    assert evaluation.published(theirs) == {"steps": 8, "fd": 6.18, "is": 182.1}
+    others = [
+        replace(theirs, config=larger),
+        replace(theirs, config=paper()),
+        replace(theirs, label_names=["cat"] * 1000),
+        run,
+    ]
+    assert not any(map(evaluation.published, others))
+    (tmp_path / "transformer").mkdir()
+    (tmp_path / "transformer/evaluation.json").touch()  # the same model, trained here
+    assert evaluation.published(theirs) is None
+
+
+def test_the_table_has_a_column_of_the_paper_s_numbers_only_with_its_network(run_folder, capsys, monkeypatch, tmp_path):
+    looks = lambda images: Seen(images.float().mean((2, 3)), images[:, :, 0, 0].float())
+    monkeypatch.setattr(evaluation, "inception_network", lambda device: looks)
+    monkeypatch.setattr(evaluation, "published", lambda run: {"steps": 8, "fd": 6.18, "is": 182.1})
+    given = ["--run", str(run_folder), *FEW, "--metrics", "fd", "is", "precision-recall"]
+    for features, seen in (("inception", True), ("classifier", False)):
+        evaluate.main([*given, "--features", features, "--json", str(tmp_path / "q.json")])
+        page = capsys.readouterr().out
+        assert ("paper" in page and "6.18" in page and "182.1" in page) == seen
+        assert (json.loads((tmp_path / "q.json").read_text("utf-8"))["paper"] is not None) == seen

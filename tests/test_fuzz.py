@@ -33,6 +33,7 @@ from minimaskgit import (
     export,
     generate,
     grade,
+    imagenet,
     import_weights,
     passes,
     recipe,
@@ -46,8 +47,8 @@ from minimaskgit.runs.released import released_tree
 COMMANDS = {
     module.__name__.rsplit(".", 1)[1]: module
     for module in (
-        *(generate, edit, evaluate, compare, search, ablate, passes, recipe, bench, export, import_weights, grade),
-        *(train, demo),
+        *(generate, edit, evaluate, compare, search, ablate, passes, recipe, bench, export, import_weights, imagenet),
+        *(grade, train, demo),
     )
 }
 
@@ -110,7 +111,7 @@ DATA = [
 CHECKPOINTS = [*(f"{kind}_checkpoint" for kind in ("tokenizer", "maskgit")), "cut_checkpoint", "run/config.json"]
 CHECKPOINTS += ["kept.png", "kept", "nowhere", "empty.png", "null", "run/transformer/model.safetensors", ""]
 DEVICES = ["cpu", "auto", "cuda", "tpu", ""]
-PRECISIONS = ["auto", "fp32", "fp64", ""]
+PRECISIONS = ["auto", "fp32", "int8", "fp64", ""]
 
 DECODING = {"--steps": STEPS, "--schedule": SCHEDULES, "--temperature": WEIGHTS, "--guidance": WEIGHTS}
 DECODING |= {"--decoder": DECODERS, "--sampling-temperature": WEIGHTS, "--top-p": SHARES, "--guidance-start": SHARES}
@@ -170,6 +171,7 @@ GRAMMAR = {
         "--to": ["run", "flax", "jax"],
     },
     "import_weights": {"--tokenizer": CHECKPOINTS, "--transformer": CHECKPOINTS, "--out": FOLDERS, "--data": DATA},
+    "imagenet": {"--out": FOLDERS, "--files": FOLDERS, "--download": None, "--yes": None},
     "grade": {
         **{
             "": ["kept", "kept.png", "nowhere", ""],
@@ -220,6 +222,7 @@ BASE = {
     "bench": ["--repeats", "0"],
     "export": ["--run", "run", "--samples", "20"],
     "import_weights": ["--tokenizer", "tokenizer_checkpoint", "--transformer", "maskgit_checkpoint"],
+    "imagenet": ["--address", "http://127.0.0.1:1/"],
     "grade": [],
     "train": [*TINY_RUN, "--images.count", "16"],
     "demo": [*TINY_RUN, "--data", "nowhere"],  # a whole demo takes too long

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from minimaskgit import autoregressive
+from minimaskgit.decoders.counts import released
 from minimaskgit.decoders.named import DecoderName
 from minimaskgit.decoding import decode, decode_steps
 from minimaskgit.measuring.graphed import GraphedDecoder
 from minimaskgit.runs.choices import decoding_loop
 from minimaskgit.runs.config import DecodingConfig
+from minimaskgit.schedules import SCHEDULES
 from minimaskgit.transformer import Transformer
 
 pytestmark = [
@@ -34,6 +36,17 @@ def test_the_decoding_loop_never_waits_for_the_device():
             pass
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", ["cosine", "square_root", "square", "bert"])
+def test_released_rounding_counts_there_what_it_counts_on_the_cpu_without_waiting(name):
+    unknown, there = torch.arange(257), torch.arange(257, device="cuda")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = [released(there, there, step, 12, SCHEDULES[name]) for step in range(12)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(x.cpu().equal(released(unknown, unknown, step, 12, SCHEDULES[name])) for step, x in enumerate(found))
 
 
 @pytest.mark.parametrize("name", get_args(DecoderName))

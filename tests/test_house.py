@@ -26,6 +26,7 @@ COMMANDS = (
     "grade",
     "export",
     "import_weights",
+    "imagenet",
     "demo",
     "__main__",
     "notebook",

@@ -2,10 +2,12 @@
 
 import io
 import os
+import re
 import stat
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -161,11 +163,21 @@ def test_the_first_images_do_not_depend_on_the_size_of_a_batch_beyond_them(monke
         return Image.new("RGB", (9, 9))
 
     monkeypatch.setattr(figures, "grid", grid)
-    monkeypatch.setattr(generate, "BATCH", 4)
+    monkeypatch.setattr(generate, "at_once", lambda run: 4)
     for count in (4, 9):
         generate.main(["--pretrained", "glyphs", "--count", str(count), "--steps", "2", "--label", "star"])
     assert drawn[9].shape[0] == 9 and drawn[9][:4].equal(drawn[4])
     assert not drawn[9][:4].equal(drawn[9][4:8])  # each batch has its own noise
+
+
+def test_generating_shows_at_once_how_many_steps_there_are_and_counts_them(monkeypatch, capsys):
+    monkeypatch.setattr(generate, "at_once", lambda run: 2)
+    monkeypatch.setattr(generate, "tqdm", partial(generate.tqdm, mininterval=0))
+    generate.main(["--pretrained", "glyphs", "--count", "4", "--steps", "3", "--label", "star", "--gif", "a.gif"])
+    shown = re.findall(r" (\d)/8 \[", capsys.readouterr().err)
+    assert sorted(set(shown)) == list("012345678")  # 2 batches of 3 steps and the tokenizer's decoder
+    with Image.open("a.gif") as found:
+        assert found.n_frames >= 4
 
 
 def test_json_has_null_where_a_number_is_not_finite():

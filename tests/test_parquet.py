@@ -455,7 +455,9 @@ def test_a_class_is_found_in_any_form_of_its_name(name, pad):
 def test_classes_that_differ_only_in_case_or_spaces_are_told_apart_by_their_exact_names():
     names = ["Mouse", "mouse", " mouse", CAFE[0].upper(), CAFE[1]]
     assert find_classes(names, names) == [0, 1, 2, 3, 4]
-    assert find_classes([CAFE[0], CAFE[1].upper(), "MOUSE"], names) == [4, 3, 0]
+    assert find_classes([CAFE[0], CAFE[1].upper()], names) == [4, 3]
+    with pytest.raises(UserError, match=r"class 'MOUSE' may be Mouse \(number 0\) or mouse \(number 1\) or "):
+        find_classes(["MOUSE"], names)
 
 
 def test_an_empty_name_of_a_class_is_refused_in_one_line(capsys):

@@ -1,18 +1,21 @@
 """Precision: the fast one is found by measuring, kept by a run in training, and used for decoding (lesson 9)."""
 
+import sys
 import time
 from dataclasses import replace
 
 import pytest
 import torch
+from command_line import error_line
 from test_training import own_accelerator, tiny_session  # noqa: F401, a fixture
 
-from minimaskgit import generate
+from minimaskgit import compare, edit, evaluate, generate, train
 from minimaskgit.common import precision
+from minimaskgit.common.errors import UserError
 from minimaskgit.common.machine import matmul
 from minimaskgit.common.precision import autocast, choose, fast_precision, speeds
 from minimaskgit.runs.config import load_config
-from minimaskgit.runs.run import open_run
+from minimaskgit.runs.run import PRETRAINED, open_run
 
 CPU = torch.device("cpu")
 KINDS = ("product", "convolution")
@@ -148,3 +151,32 @@ def test_settings_agree_with_the_precision_that_auto_resolved_to():
     for settled in ("bf16", "fp32"):
         assert first_difference(replace(auto, precision=settled), auto) is None
     assert first_difference(replace(auto, precision="bf16"), replace(auto, precision="fp32")) is not None
+
+
+# --- int8 ---
+
+
+@torch.no_grad()
+def test_in_int8_the_dense_layers_hold_bytes_and_most_codes_stay_the_likeliest():
+    exact, rounded = (open_run(PRETRAINED / "glyphs", "cpu", name).transformer() for name in ("fp32", "int8"))
+    assert {layer.weight().dtype for layer in rounded.modules() if hasattr(layer, "scale")} == {torch.qint8}
+    tokens = torch.full((10, exact.num_tokens), exact.mask_id)
+    a, b = (model(tokens, torch.arange(10)) for model in (exact, rounded))
+    assert 0 < (a - b).abs().mean() < 0.2 * a.std() and (a.argmax(-1) == b.argmax(-1)).float().mean() > 0.8
+
+
+def test_images_and_edits_can_be_made_in_int8_but_nothing_is_trained_or_measured_in_it(run_folder, tmp_path, capsys):
+    out = ["--precision", "int8", "--out", str(tmp_path / "a.png")]
+    generate.main(["--run", str(run_folder), "--count", "2", "--device", "cpu", *out])
+    edit.main(["--run", str(run_folder), "--box", "4,4,28,28", "--label", "1", "--device", "cpu", *out])
+    for command in (train, evaluate, compare):
+        line = error_line(capsys, command, "--precision", "int8")
+        assert line == "error: --precision int8: expected one of auto, bf16, fp32"
+
+
+def test_int8_on_a_gpu_or_without_pytorch_s_layers_is_refused_in_a_line(monkeypatch):
+    with pytest.raises(UserError, match=r"--precision int8 is for the CPU, not for cuda; expected auto, bf16 or fp32"):
+        choose("int8", torch.device("cuda"))
+    monkeypatch.setitem(sys.modules, "torch.ao.quantization", None)
+    with pytest.raises(UserError, match="this version of PyTorch lacks it"):
+        precision.in_int8(torch.nn.Linear(2, 2))

@@ -22,12 +22,13 @@ from strategies import seeds
 from tiny import generator, tiny_transformer
 
 from minimaskgit import decoding, edit, generate
+from minimaskgit.decoders import counts
 from minimaskgit.decoders.counts import ROUNDINGS, released
 from minimaskgit.decoding import decode, decode_steps, mask_plan
 from minimaskgit.editing import box_to_mask, box_to_token_mask, soften
 from minimaskgit.runs.choices import chosen_decoder, decoding_loop, recorded
 from minimaskgit.runs.config import DecodingConfig, load_config, save_config
-from minimaskgit.schedules import cosine
+from minimaskgit.schedules import SCHEDULES, cosine
 
 JOINT = np.load(Path(__file__).parent / "released" / "joint.npz")
 CASES = dict(zip(JOINT["cases"].tolist(), JOINT["found"]))
@@ -120,6 +121,15 @@ def test_the_last_unknown_token_waits_for_the_last_step():
 # --- The commands ---
 
 
+@pytest.mark.parametrize("name", ["cosine", "square_root"])
+def test_no_accelerator_computes_the_released_schedule(name, monkeypatch):
+    """Only the CPU's float32 was compared with theirs: the schedule gets one number there, not the tokens' device."""
+    seen, schedule = [], SCHEDULES[name]
+    monkeypatch.setattr(counts, name, heard := lambda r, N: seen.append((r.device.type, r.ndim)) or schedule(r, N))
+    unknown = torch.full((3,), 16, device="meta")
+    assert released(unknown, unknown, 1, 8, heard).device.type == "meta" and seen == [("cpu", 0)]
+
+
 def test_released_rounding_alone_keeps_the_fast_loop():
     settings = DecodingConfig(rounding="released")
     assert chosen_decoder(settings) is None and decoding_loop(settings).keywords["count"] is released
@@ -182,11 +192,12 @@ def test_edit_released_has_the_demo_s_settings_whatever_the_run_s_and_says_them(
     others = DecodingConfig(6, "linear", 2.0, 1.0, "remdm-cap", 0.9, 0.9, 0.5)
     save_config(replace(config, decoding=others), run / "config.json")
     listen = lambda name: patch.object(edit, name, wraps=getattr(edit, name))
-    with listen("editing_options") as how, listen("edit") as what:
+    with listen("editing_options") as how, listen("edit") as what, listen("watched") as loops:
         edit.main(["--run", str(run), *BOX, "--released", "--out", str(tmp_path / "x.png")])
     assert how.call_args.args[1] == DecodingConfig(12, "cosine", 4.5, 0.0, "maskgit", 1.0, 1.0, 0.0, "released")
     used = what.call_args.kwargs
-    assert (used["steps"], used["start_step"], used["dilate"], used["loop"].func) == (12, 2, 1, decode_steps)
+    assert (used["steps"], used["start_step"], used["dilate"]) == (12, 2, 1)
+    assert loops.call_args.args[0].func is decode_steps
     (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("released:")]
     assert all(each in said for each in ("steps 12", "start_step 2", "temperature 4.5", "schedule cosine"))
 

@@ -12,6 +12,7 @@ from strategies import seeds
 from tiny import generator, tiny_tokenizer
 from torch.nn.functional import normalize
 
+from minimaskgit import tokenizer
 from minimaskgit.tokenizer import Tokenizer, VectorQuantizer, nearest_codes, rotated
 
 M, K, D = 12, 6, 4  # vectors, codes and their width in the small examples
@@ -275,3 +276,16 @@ def test_a_tokenizer_learns_with_the_later_quantizers(options):
         optimizer.step()
         losses.append((out - images).square().mean().item())
     assert losses[-1] < 0.6 * losses[0]
+
+
+@torch.no_grad()
+def test_large_batches_are_encoded_and_decoded_in_parts_with_the_same_result(monkeypatch):
+    model, sizes = tiny_tokenizer().eval(), []
+    images = torch.rand(5, 3, 8, 8, generator=generator(0))
+    codes = model.encode(images)
+    decoded = model.decode(codes)
+    monkeypatch.setattr(tokenizer, "AT_ONCE", 2 * 8 * 8)
+    for part in (model.encoder, model.decoder):
+        part.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
+    assert model.encode(images).equal(codes) and torch.allclose(model.decode(codes), decoded, atol=1e-6)
+    assert sizes == 2 * [2, 2, 1] and model.decode(codes[:0]).shape == (0, 3, 8, 8)

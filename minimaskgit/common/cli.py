@@ -8,7 +8,9 @@ import errno
 import io
 import os
 import platform
+import shlex
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -77,6 +79,12 @@ def run(main: Callable[[], None]) -> None:
         os._exit(code)
     if code:
         sys.exit(code)
+
+
+def typed(command: str, *given: object) -> str:
+    """A command of the package as a user must type it in a shell here: quoted where that is needed."""
+    line = ["python", "-m", f"minimaskgit.{command}", *map(str, given)]
+    return subprocess.list2cmdline(line) if os.name == "nt" else shlex.join(line)
 
 
 def prepare_streams() -> None:

@@ -118,8 +118,12 @@ COMMANDS = {
         ("export --run runs/demo --out shared/demo", "export --run runs/full --out shared/full --samples 10000"),
     ),
     "import_weights": Command(
-        "Make a run of the weights that the authors of MaskGIT published (flax checkpoints).",
+        "Turn the authors' published weights (flax checkpoints) into a run.",
         ("import_weights --tokenizer tokenizer_checkpoint --transformer maskgit_checkpoint --out runs/imagenet256",),
+    ),
+    "imagenet": Command(
+        "Say where the authors' ImageNet weights are, or fetch them and make them a run.",
+        ("imagenet", "imagenet --download --out runs/imagenet256"),
     ),
     "grade": Command(
         "Grade a class: check each student's file against the laws of a lesson.",

@@ -31,16 +31,17 @@ def imagenet_names() -> tuple[str, ...]:
     return tuple(first_names(synsets()).values())
 
 
-def other_names(names: Sequence[str]) -> dict[str, str]:
-    """Ids and further names of ImageNet's classes, such as "polar bear" for "ice bear"; {} for other classes.
+def other_names(names: Sequence[str]) -> list[tuple[str, int]]:
+    """Ids and further names of ImageNet's classes, such as "polar bear", with their numbers; none for other classes.
 
-    A name that two classes have stands for neither.
+    Some names stand for several classes.
     """
-    if tuple(names) != imagenet_names():
-        return {}
-    found = [(other.strip(), name) for name, words in zip(names, synsets().values()) for other in words.split(",")]
-    uses = Counter(other for other, _ in found)
-    return dict(zip(synsets(), names)) | {other: name for other, name in found if uses[other] == 1}
+    if tuple(as_imagenet(names)) != imagenet_names():
+        return []
+    found = []
+    for number, (id, words) in enumerate(synsets().items()):
+        found += [(other.strip(), number) for other in (id, words, *words.split(","))]
+    return found
 
 
 def as_imagenet(names: Sequence[str]) -> list[str]:

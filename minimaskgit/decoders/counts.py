@@ -10,7 +10,7 @@ from minimaskgit.common.precision import double
 from minimaskgit.decoders.loop import Counts, View
 from minimaskgit.decoders.orders import entropies
 from minimaskgit.decoding import Count, num_to_mask
-from minimaskgit.schedules import Schedule, cubic, linear, square
+from minimaskgit.schedules import Schedule, cosine, cubic, linear, square, square_root
 
 POWERS = {linear: 1, square: 2, cubic: 3}  # schedules 1 - r^k
 
@@ -29,6 +29,8 @@ def released(unknown_at_start: Tensor, unknown_now: Tensor, step: int, steps: in
     if schedule in POWERS:  # XLA multiplies by 1/T instead of dividing by T, and rounds only after the subtraction
         k = POWERS[schedule]
         gamma = torch.full_like(U, 1 - (step + 1) ** k * (torch.tensor(1 / steps) ** k).item())
+    elif schedule in (cosine, square_root):  # on the CPU, since an accelerator's cosine may be a hair off theirs
+        gamma = torch.full_like(U, schedule(torch.tensor((step + 1) / steps), 1).item())
     else:
         gamma = schedule(torch.full_like(U, (step + 1) / steps), U)
     counts = torch.floor(U * gamma).long()

@@ -18,6 +18,7 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.common.machine import machine
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
+from minimaskgit.data.imagenet import imagenet_names
 from minimaskgit.decoders.counts import Rounding
 from minimaskgit.measuring.networks import cached_reference, feature_names, inception_network, judge_network, look
 from minimaskgit.measuring.pictures import held_out, sample, training_pictures
@@ -41,11 +42,13 @@ from minimaskgit.measuring.scores import (
 )
 from minimaskgit.runs.choices import PAPERS, AnyDecoderName, choose_labels, decoder_name, image_settings
 from minimaskgit.runs.config import DecodingConfig, Fraction, Rate, Samples, ScheduleName, Seed, Share, Strength
+from minimaskgit.runs.presets import official
 from minimaskgit.runs.run import Run
 from minimaskgit.training.judge import load_judge
 
 OTHERS = ("autoregressive", "gan", "diffusion")  # models that do not decode in parallel
 METRICS = (*FEATURE_METRICS, "cas", "class", *GLYPH_METRICS, "tokenizer")
+CLASSIFIED = ("cas", "class")  # need a classifier of the run's own classes, whatever the features
 
 # Key in the JSON file: its name in the table, and whether higher is better.
 NAMES = {
@@ -86,7 +89,7 @@ class Options:
     steps: int | None = None  # decoding steps T of MaskGIT, or steps of diffusion (default: the run's; diffusion: 250)
     schedule: ScheduleName | None = None  # MaskGIT's mask schedule (default: the run's)
     temperature: Strength | None = None  # temperature of MaskGIT's choice noise at the first step (default: the run's)
-    guidance: Strength | None = None  # MaskGIT's classifier-free guidance weight (default: the run's)
+    guidance: Strength | None = None  # guidance weight (needs class dropout in training; default: the run's)
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
     guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
@@ -126,6 +129,10 @@ def evaluate(run: Run, options: Options, settings: DecodingConfig | None) -> dic
     if "tokenizer" in metrics:
         found |= tokenizer_scores(run, network, target, second)
         expected["reconstruction_fd"] = fd(real, target)
+    paper = published(run) if generates and settings and not own else None
+    lines = notes(run, options, metrics, len(second.labels), real.features.shape[1] if compares else 0)
+    if paper:
+        lines.append(f"paper: MaskGIT in table 1, {paper['steps']} steps, with the authors' counts of images")
     return {
         "run": str(run.folder),
         "decoder": chosen_name(options, settings) if generates else None,
@@ -137,7 +144,8 @@ def evaluate(run: Run, options: Options, settings: DecodingConfig | None) -> dic
         "features": feature_names(run, options.features),
         "neighbours": {name: options.k or k for name, k in NEIGHBOURS.items() if name in metrics},
         "metrics": {name: {"value": found[name], "real": expected.get(name)} for name in NAMES if name in found},
-        "notes": notes(run, options, metrics, len(second.labels), real.features.shape[1] if compares else 0),
+        "paper": paper,
+        "notes": lines,
         "machine": machine(run.device),
     }
 
@@ -149,6 +157,9 @@ def check_options(run: Run, options: Options) -> tuple[str, ...]:
     """The metrics to measure; UserError for invalid options."""
     glyphs, least = run.config.data == "glyphs", 2 * len(run.label_names)
     metrics = tuple(dict.fromkeys(options.metrics)) or tuple(m for m in METRICS if glyphs or m not in GLYPH_METRICS)
+    if not options.metrics and options.features == "inception" and not run.has("judge/classifier"):
+        metrics = tuple(m for m in metrics if m not in CLASSIFIED)
+        print(f"left out: {' and '.join(CLASSIFIED)}, which train classifiers first; ask for them with --metrics")
     for name in metrics:
         if name not in METRICS:
             raise UserError(f"--metrics {name}: expected one or more of {', '.join(METRICS)}")
@@ -206,6 +217,17 @@ def make_sampler(run: Run, options: Options, settings: DecodingConfig | None) ->
 
 # --- Report ---
 
+# Table 1 of the paper, by image size: MaskGIT's steps, FID and IS on ImageNet.
+PUBLISHED = {256: {"steps": 8, "fd": 6.18, "is": 182.1}}
+
+
+def published(run: Run) -> dict[str, float] | None:
+    """The paper's numbers for a run of the authors' own weights; None for any other run."""
+    ours, theirs = run.config, official()
+    same = (ours.tokenizer, ours.transformer) == (theirs.tokenizer, theirs.transformer)
+    theirs_alone = same and run.imported and tuple(run.label_names) == imagenet_names()
+    return PUBLISHED.get(ours.images.size) if theirs_alone else None
+
 
 def notes(run: Run, options: Options, metrics: Sequence[str], second: int, width: int) -> list[str]:
     """What a reader must know to interpret the numbers."""
@@ -239,10 +261,12 @@ def table(result: dict) -> str:
             f" seed {result['seed']}, {', '.join(f'{key} {value}' for key, value in settings)}"
         )
     lines += [f"features: {result['features']['network']}", ""]
-    rows = []
+    rows, paper = [], result["paper"]
     for key, score in result["metrics"].items():
         name, rises = NAMES[key]
         floor = "" if score["real"] is None else f"{score['real']:.4g}"
-        rows.append([name, f"{score['value']:.4g}", floor, f"{'higher' if rises else 'lower'} is better"])
-    lines += [text_table(["", "this run", "real", ""], rows, left=(0, 3)), ""]
+        theirs = [f"{paper[key]:.4g}" if key in paper else ""] if paper else []
+        rows.append([name, f"{score['value']:.4g}", *theirs, floor, f"{'higher' if rises else 'lower'} is better"])
+    columns = ["", "this run", *(["paper"] if paper else []), "real", ""]
+    lines += [text_table(columns, rows, left=(0, len(columns) - 1)), ""]
     return "\n".join([*lines, *(f"- {note}" for note in result["notes"])])

@@ -34,6 +34,7 @@ from minimaskgit.measuring.scores import fd, feature_scores, without_strays
 from minimaskgit.runs.choices import (
     AnyDecoderName,
     SearchedConfig,
+    check_guidance,
     check_steps,
     choose_labels,
     count_passes,
@@ -124,12 +125,13 @@ def contestants(
     for steps in options.steps:
         check_steps(steps, tokens)
     settings = run.config.decoding
+    check_guidance(run, settings)
     own = [T for T in policies if not options.steps or T in options.steps]
     if "searched" in options.decoders and not own:
         raise UserError(
             f"--decoders searched: {run.folder} has no policy for such steps; run python -m minimaskgit.search first"
         )
-    able = [name for name in get_args(DecoderName) if name != "critic" or has(run, "critic")]
+    able = [name for name in get_args(DecoderName) if name != "critic" or run.has("critic")]
     every = options.steps or [T for T in STEPS if tokens >= T]
     found: dict[str, tuple[int, Callable[[], Sampler]]] = {}
     for name in options.decoders or (*able, "searched"):
@@ -139,22 +141,17 @@ def contestants(
             else:
                 chosen = replace(settings, steps=steps, decoder=name)
             found[f"{name}, T = {steps}"] = count_passes(chosen), partial(maskgit_sampler, run, chosen)
-    if has(run, "autoregressive"):
+    if run.has("autoregressive"):
         found["autoregressive"] = tokens, partial(autoregressive_sampler, run)
-    if has(run, "diffusion"):
+    if run.has("diffusion"):
         for steps in options.steps or STEPS:
             found[f"diffusion, T = {steps}"] = steps, partial(diffusion_sampler, run, steps)
     return found
 
 
-def has(run: Run, stage: str) -> bool:
-    """Whether the run has a finished model of this stage."""
-    return (run.folder / stage / "model.safetensors").exists()
-
-
 def left_out(run: Run) -> list[str]:
     """The models that the run does not have."""
-    return [stage for stage in ("critic", "autoregressive", "diffusion") if not has(run, stage)]
+    return [stage for stage in ("critic", "autoregressive", "diffusion") if not run.has(stage)]
 
 
 def scores(seen: Seen, targets: Mapping[str, Seen]) -> dict[str, float]:
@@ -170,7 +167,7 @@ def of_glyphs(run: Run, pictures: Pictures) -> dict[str, float]:
 
 def facts_of(run: Run, options: Options, policies: Mapping[int, Policy]) -> dict:
     """What a kept point depends on, beside its decoder, T and seed."""
-    models = [stage for stage in MODELS if has(run, stage)]
+    models = [stage for stage in MODELS if run.has(stage)]
     facts: dict = {stage: digest(run.folder / stage) for stage in (*models, "judge/classifier")}
     facts["policies"] = {str(T): asdict(policy) for T, policy in policies.items()}
     decoding = {

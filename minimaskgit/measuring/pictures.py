@@ -16,11 +16,17 @@ from minimaskgit.runs.origin import run_data
 from minimaskgit.runs.run import Run
 
 BATCH = 100  # images decoded, or passed through a network, at once
+PIXELS = 2**20  # of the images decoded at once, which are fewer if they are larger than 100 x 100
 
 
 class Pictures(NamedTuple):
     images: Tensor  # uint8 (B, 3, S, S), as they would be saved, on the CPU
     labels: Tensor  # int64 (B,), the requested class, or the true one
+
+
+def at_once(run: Run) -> int:
+    """How many images a run decodes at once."""
+    return min(BATCH, max(1, PIXELS // run.config.images.size**2))
 
 
 def held_out(run: Run, reference: int, samples: int) -> tuple[Pictures, Pictures]:
@@ -56,7 +62,7 @@ def sample(run: Run, draw: Draw, labels: Tensor, seed: int, quiet: bool = False)
     images = []
     bar = tqdm(total=len(labels), desc="generating", unit="image", dynamic_ncols=True, disable=quiet)
     with run.autocast(), bar:
-        for part in labels.split(BATCH):
+        for part in labels.split(at_once(run)):
             images.append(to_bytes(draw(part, generator)))
             bar.update(len(part))
     return Pictures(torch.cat(images), labels.cpu())

@@ -57,12 +57,12 @@ from minimaskgit.transformer import Transformer
 class Options:
     """What to compare."""
 
-    run: Path | None = None  # run folder with a masked and a causal transformer; or give --pretrained
+    run: Path | None = None  # run folder; without a causal transformer the twin is left out; or give --pretrained
     pretrained: str | None = None  # instead of --run: packaged weights; results go to runs/pretrained/NAME
     steps: int | None = None  # decoding steps T of MaskGIT (default: the run's)
     schedule: ScheduleName | None = None  # MaskGIT's mask schedule (default: the run's)
     temperature: Strength | None = None  # temperature of MaskGIT's choice noise at the first step (default: the run's)
-    guidance: Strength | None = None  # MaskGIT's classifier-free guidance weight (default: the run's)
+    guidance: Strength | None = None  # guidance weight (needs class dropout in training; default: the run's)
     decoder: AnyDecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
     sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
     top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
@@ -86,10 +86,13 @@ def folder_of(run_folder: Path, options: Options) -> Path:
 
 def compare(run: Run, options: Options) -> dict:
     """Run the whole comparison and write its files; return the contents of compare.json."""
-    tokenizer, masked, causal = run.tokenizer(), run.transformer(), run.autoregressive()
+    tokenizer, masked = run.tokenizer(), run.transformer()
+    causal = run.autoregressive() if run.has("autoregressive") else None
     settings = image_settings(run, options)
     check_steps(settings.steps, masked.num_tokens)
     note_decoder(settings)
+    if causal is None:
+        print(f"left out: the autoregressive twin, which {run.folder} does not have")
     folder = folder_of(run.folder, options)
 
     loop = decoding_loop(settings, run)
@@ -120,10 +123,14 @@ def compare(run: Run, options: Options) -> dict:
 Decoder = Callable[[Tensor], Tensor]
 
 
-def contestants(masked: Transformer, causal: Transformer, loop: Loop, passes: int) -> dict[str, tuple[int, Decoder]]:
+def contestants(
+    masked: Transformer, causal: Transformer | None, loop: Loop, passes: int
+) -> dict[str, tuple[int, Decoder]]:
     """The decoders by name, each with its number of forward passes; loop and passes: MaskGIT's."""
-    return {
-        "MaskGIT": (passes, lambda labels: list(loop(masked, labels))[-1].tokens),
+    own = {"MaskGIT": (passes, lambda labels: list(loop(masked, labels))[-1].tokens)}
+    if causal is None:
+        return own
+    return own | {
         "autoregressive, cache": (causal.num_tokens, lambda labels: autoregressive.generate(causal, labels)),
         "autoregressive, no cache": (
             causal.num_tokens,
@@ -166,40 +173,41 @@ def draw(
     run: Run,
     tokenizer: Tokenizer,
     masked: Transformer,
-    causal: Transformer,
+    causal: Transformer | None,
     loop: Loop,
     rows: Sequence[dict],
     options: Options,
     folder: Path,
 ) -> list[Path]:
-    """Write the still picture, the decoding strip and the animation of the race."""
+    """Write the still picture and the decoding strip, and with a twin the animation of the race."""
     labels = choose_labels(run, None, options.shown)
     seeded = lambda: torch.Generator(run.device).manual_seed(options.seed)
     steps, images = generate(run, tokenizer, masked, labels, loop, seeded())
     with run.autocast():
-        prefixes = list(autoregressive.raster_steps(causal, labels, generator=seeded()))
-        final = prefixes[-1]  # (B, N); the canvas after pass k shows the first k tokens
-        raster_images = tokenizer.decode(final)
         step_images = torch.stack([tokenizer.decode(step.sampled) for step in steps])  # (T, B, 3, H, W)
     masks = torch.stack([step.masked for step in steps])  # (T, B, N)
-    count = final.shape[1]
-    raster_masks = torch.arange(count)[None, None] >= torch.arange(1, count + 1)[:, None, None]  # (N, 1, N)
-    raster_masks = raster_masks.expand(-1, len(labels), -1)
-    pass_images = raster_images.cpu()[None].expand(count, -1, -1, -1, -1)
-
     batch = str(options.batches[-1])
     captions = {
         row["decoder"]: f"{row['decoder'].split(',')[0]}, {row['passes']} passes,"
         f" {1000 / row['batch'][batch]['images_per_second']:.0f} ms per image at batch {batch}"
         for row in rows
     }
-    still = figures.comparison(
-        {captions["MaskGIT"]: images, captions["autoregressive, cache"] + " with cache": raster_images}
-    )
+    shown = {captions["MaskGIT"]: images}
+    if causal is not None:
+        with run.autocast():
+            *_, final = autoregressive.raster_steps(causal, labels, generator=seeded())  # (B, N)
+            raster_images = tokenizer.decode(final)
+        shown[captions["autoregressive, cache"] + " with cache"] = raster_images
     strip = figures.decoding_strip(step_images[:, :2].transpose(0, 1), masks[:, :2].transpose(0, 1), tokenizer.grid)
-    frames = figures.race(step_images.cpu(), masks.cpu(), pass_images, raster_masks, tokenizer.grid)
-    return [
-        figures.save_png(still, folder / "compare.png"),
+    paths = [
+        figures.save_png(figures.comparison(shown), folder / "compare.png"),
         figures.save_png(strip, folder / "decoding.png"),
-        figures.animation(frames, folder / "race.gif", seconds_per_frame=0.12),
     ]
+    if causal is None:
+        return paths
+    count = final.shape[1]
+    raster_masks = torch.arange(count)[None, None] >= torch.arange(1, count + 1)[:, None, None]  # (N, 1, N)
+    raster_masks = raster_masks.expand(-1, len(labels), -1)  # after pass k the canvas shows the first k tokens
+    pass_images = raster_images.cpu()[None].expand(count, -1, -1, -1, -1)
+    frames = figures.race(step_images.cpu(), masks.cpu(), pass_images, raster_masks, tokenizer.grid)
+    return [*paths, figures.animation(frames, folder / "race.gif", seconds_per_frame=0.12)]

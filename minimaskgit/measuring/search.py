@@ -53,7 +53,7 @@ from minimaskgit.measuring.pictures import sample, through_tokenizer, training_p
 from minimaskgit.measuring.samplers import generate
 from minimaskgit.measuring.scores import NEIGHBOURS, fd, without_strays
 from minimaskgit.metrics import precision_recall
-from minimaskgit.runs.choices import check_steps, choose_labels, decoding_loop, recorded
+from minimaskgit.runs.choices import check_guidance, check_steps, choose_labels, decoding_loop, recorded
 from minimaskgit.runs.config import DecodingConfig, Rate, Samples, Seed
 from minimaskgit.runs.models import digest
 from minimaskgit.runs.run import Run
@@ -187,11 +187,12 @@ class Laboratory(NamedTuple):
 
 def laboratory(run: Run, options: Options) -> Laboratory:
     """Load the models and look at the reference; train the judge first if there is none yet."""
+    check_guidance(run, run.config.decoding)
     tokenizer, model, network = run.tokenizer(), run.transformer(), judge_network(load_judge(run))
     pictures = training_pictures(run, options.reference)
     reference = look(run, network, through_tokenizer(run, pictures)[1])
     check_neighbours(("precision-recall",), None, min(options.samples, len(pictures.labels)), options=False)
-    critic = run.critic() if (run.folder / "critic" / "model.safetensors").exists() else None
+    critic = run.critic() if run.has("critic") else None
     labels = choose_labels(run, None, options.samples)
     return Laboratory(run, options, tokenizer, model, network, reference, labels, critic)
 

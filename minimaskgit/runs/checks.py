@@ -67,6 +67,12 @@ def check(config: Config) -> None:
             "--decoding.decoder critic: a transformer in training has no critic; leave it out, train one with"
             " --stage critic, and decode with --decoder critic"
         )
+    if config.decoding.guidance and not config.transformer_training.class_dropout:
+        raise UserError(
+            f"--decoding.guidance {config.decoding.guidance}: guidance compares predictions with and without a class,"
+            " and --transformer-training.class-dropout 0 trains only with one; use --decoding.guidance 0, or"
+            " --transformer-training.class-dropout 0.1"
+        )
     if config.transformer.width % config.transformer.heads:
         raise UserError(
             f"--transformer.width {config.transformer.width} is not a multiple of"

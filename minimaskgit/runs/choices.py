@@ -56,9 +56,13 @@ def decoding_settings(run: Run, options: object) -> DecodingConfig:
 def check_guidance(run: Run, settings: DecodingConfig) -> None:
     """UserError for guidance of a transformer that was always trained with a class: it does not know "no class"."""
     if settings.guidance and not run.config.transformer_training.class_dropout:
+        given, cure = f"--guidance {settings.guidance}", "use --guidance 0"
+        if settings.guidance == run.config.decoding.guidance:  # of a run that training would refuse today
+            given = f"decoding.guidance {settings.guidance} in {run.folder / 'config.json'}"
+            cure = "make it 0 there"
         raise UserError(
-            f"--guidance {settings.guidance}: the transformer of {run.folder} was never trained without a class, from"
-            " which guidance would lead away; expected 0, or a run with --transformer-training.class-dropout 0.1"
+            f"{given}: guidance compares predictions with and without a class, and {run.folder} was only trained with"
+            f" one; {cure}, or use a run trained with --transformer-training.class-dropout 0.1"
         )
 
 
@@ -95,8 +99,10 @@ def image_settings(run: Run, options: object) -> DecodingConfig:
             f" {first}find one with python -m minimaskgit.search --run {folder} --steps {steps}"
         )
     settings = replace(run.config.decoding, steps=steps)
+    if steps in policies:  # whose guidance replaces the run's
+        return SearchedConfig(**vars(settings), policy=policies[steps])
     check_guidance(run, settings)
-    return SearchedConfig(**vars(settings), policy=policies[steps]) if steps in policies else settings
+    return settings
 
 
 def decoder_name(settings: DecodingConfig) -> str:
@@ -158,12 +164,26 @@ def chosen_decoder(settings: DecodingConfig, run: Run | None = None) -> Decoder 
 def decoding_loop(settings: DecodingConfig, run: Run | None = None) -> Loop:
     """`decode_steps` with these settings, or the loop of the decoder that they choose, with the same arguments.
 
-    Whatever decodes with a run's settings decodes with this. run: as for `chosen_decoder`, which may load its critic.
+    Whatever decodes with a run's settings decodes with this. run: as for `chosen_decoder`, which may load its critic;
+    UserError for guidance that its transformer does not know.
     """
+    if run and decoder_name(settings) != "searched":
+        check_guidance(run, settings)
     decoder = chosen_decoder(settings, run)
     if decoder is None:
         return partial(decode_steps, **decoding_arguments(settings))
     return partial(loop.run, decoder, steps=settings.steps)
+
+
+def watched(loop: Loop, update: Callable[[], object]) -> Loop:
+    """The same loop, which calls `update` after each step."""
+
+    def steps(*arguments, **options) -> Iterator[Step]:
+        for step in loop(*arguments, **options):
+            update()
+            yield step
+
+    return steps
 
 
 def editing_options(run: Run, settings: DecodingConfig, seed: int) -> dict:

@@ -222,7 +222,7 @@ class DecodingConfig(Settings):
     steps: Positive = 8  # decoding steps T
     schedule: ScheduleName = "cosine"  # mask schedule
     temperature: Strength = 4.5  # temperature of the choice noise, annealed to zero
-    guidance: Strength = 0.0  # classifier-free guidance weight; 0 in the paper
+    guidance: Strength = 0.0  # classifier-free guidance weight; 0 in the paper (needs class dropout in training)
     decoder: DecoderName = "maskgit"  # the paper's, or one after it
     sampling_temperature: Rate = 1.0  # temperature of the distributions that tokens are drawn from
     top_p: Share = 1.0  # draw only from the likeliest codes whose probabilities add up to this

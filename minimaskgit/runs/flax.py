@@ -2,10 +2,10 @@
 
     FILE ──memory map──> nested maps {"params": {"Embed_0": {...}}}, whose arrays are views of the map ──> FILE
 
-An array is an extension of type 1 with [shape, name of the dtype, little-endian bytes in C order]; 2 is a complex
-number, 3 a numpy scalar. Arrays over 1 GiB are maps that hold them in pieces. The map's pages are read when an array is
-used, and the system may drop them again, so a file costs no memory of its own; the package msgpack would copy it.
-Nothing in a file is executed, and whatever it says, a damaged one ends in a UserError.
+An array is an extension of type 1 with [shape, name of the dtype, little-endian bytes in C order]; 3 is a numpy scalar,
+as in training states. Arrays over 1 GiB, read but never written here, are maps with their pieces. The file's pages are
+read when an array is used, and the system may drop them again, so a file costs no memory of its own; the package
+msgpack would copy it. Nothing in a file is executed, and whatever it says, a damaged one ends in a UserError.
 """
 
 import math
@@ -24,7 +24,6 @@ from minimaskgit.runs.models import foreign
 
 DTYPES = ("float16", "float32", "float64", "bool")
 DTYPES += tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
-LARGEST = 2**30  # bytes of an array in one piece
 DEEPEST = 50  # maps within maps
 PIECES = "__msgpack_chunked_array__"
 
@@ -58,6 +57,10 @@ class Damaged(ValueError):
     """What is wrong with the bytes."""
 
 
+class Unexpected(ValueError):
+    """What whole bytes hold instead of what is expected."""
+
+
 def read_arrays(path: Path) -> dict[str, Any]:
     """The content of a flax checkpoint: nested maps with arrays as read-only views; UserError for another file."""
     if not os.path.isfile(path):  # unlike the path's own methods, these take a name that is too long
@@ -78,7 +81,9 @@ def read_arrays(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise Damaged("it does not begin with a map")
     except Damaged as error:
-        raise UserError(f"{path} is no flax checkpoint, or a damaged one: {error}; download it again") from None
+        raise UserError(f"{path} is not a flax checkpoint, or is damaged: {error}; download it again") from None
+    except Unexpected as error:
+        raise UserError(f"{path} {error}") from None
     return content
 
 
@@ -147,20 +152,19 @@ def text(data: memoryview) -> str:
 
 
 def extension(kind: int, inner: Reader) -> Any:
-    """An array (1), a complex number (2) or a numpy scalar (3)."""
-    if kind not in (1, 2, 3):
-        raise Damaged(f"it has an extension of type {kind}; flax has 1, 2 and 3")
-    content = inner.value()
-    match content:
-        case [float() | int() as real, float() | int() as imaginary] if kind == 2:
-            return complex(real, imaginary)
-        case [list() as shape, str() as name, memoryview() as data] if kind != 2:
+    """An array (1) or a numpy scalar (3)."""
+    if kind not in (1, 3):
+        raise Damaged(f"it has an extension of type {kind}; expected 1, an array, or 3, a number")
+    match inner.value():
+        case [list() as shape, str() as name, memoryview() as data]:
             array = as_array(shape, name, data)
             return array if kind == 1 else array[()]
     raise Damaged("an array is not made of a shape, a dtype and bytes")
 
 
 def as_array(shape: list, name: str, data: memoryview) -> np.ndarray:
+    if name == "bfloat16":  # which numpy lacks
+        raise Unexpected("has arrays of bfloat16; expected float32, as the authors published")
     if name not in DTYPES:
         raise Damaged(f"an array has the dtype {name!r}; expected one of {', '.join(DTYPES)}")
     dtype = np.dtype(name).newbyteorder("<")
@@ -197,32 +201,20 @@ def in_order(values: Any) -> list:
 # --- Writing ---
 
 
-def write_arrays(path: Path, content: Mapping[str, Any], largest: int = LARGEST) -> None:
-    """Write nested maps of arrays as flax does, atomically and one array at a time.
-
-    largest: bytes of an array above which it is written in pieces.
-    """
+def write_arrays(path: Path, content: Mapping[str, Any]) -> None:
+    """Write nested maps of arrays, none over 1 GiB, as flax does, atomically and one array at a time."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        for part in packed(content, largest):
+        for part in packed(content):
             file.write(part)
 
 
-def packed(content: Any, largest: int) -> Iterator[bytes]:
+def packed(content: Any) -> Iterator[bytes]:
     """The msgpack of nested maps of arrays, part by part."""
     if isinstance(content, Mapping):
         yield head("map", len(content))
         for key, value in content.items():
             yield packed_text(key)
-            yield from packed(value, largest)
-    elif isinstance(content, bool):
-        yield b"\xc3" if content else b"\xc2"
-    elif isinstance(content, int):
-        yield head("int", content)
-    elif content.nbytes > largest and content.size > 1:
-        flat, count = content.reshape(-1), max(1, largest // content.itemsize)
-        pieces = [flat[start : start + count] for start in range(0, flat.size, count)]
-        shape, chunks = ({str(i): value for i, value in enumerate(values)} for values in (content.shape, pieces))
-        yield from packed({PIECES: True, "shape": shape, "chunks": chunks}, largest)
+            yield from packed(value)
     else:
         data = content.astype(content.dtype.newbyteorder("<"), copy=False).tobytes()
         shape = head("list", content.ndim) + b"".join(head("int", side) for side in content.shape)

@@ -1,16 +1,17 @@
 """A trained model on disk: weights as safetensors, and the arguments that build the model as JSON."""
 
-import contextlib
 import hashlib
 import inspect
-import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from minimaskgit.common.errors import UserError, first_line
 from minimaskgit.common.files import atomic_write, write_json, writing
@@ -30,20 +31,43 @@ def save_model(model: nn.Module, folder: Path) -> None:
 
 
 def load_model(kind: type[nn.Module], folder: Path) -> nn.Module:
-    """A finished model in eval mode from the folder `save_model` wrote; UserError if absent or damaged."""
-    if not (folder / "model.safetensors").exists():
-        raise UserError(f"no trained {kind.__name__.lower()} in {folder}; train it with {training_command(folder)}")
+    """A finished model in eval mode from the folder `save_model` wrote; UserError if absent or damaged.
+
+    As `from_pretrained`, but quick and without a copy: weights of a file of float32 are a private view of the file.
+    """
+    path = folder / "model.safetensors"
+    if not path.exists():
+        raise UserError(f"no trained {folder.name} in {folder}; train it with {training_command(folder)}")
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # the mixin prints where it loads from
-            return kind.from_pretrained(folder, strict=True).eval()
-    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
-        reason = foreign(folder / "model.safetensors") or first_line(error)
-        raise UserError(f"the weights in {folder} are damaged: {reason}") from None
+        given, known = json.loads((folder / "config.json").read_text("utf-8")), inspect.signature(kind).parameters
+        with Weightless():
+            model = kind(**{name: value for name, value in given.items() if name in known})
+        weights = {name: x.float() if x.is_floating_point() else x for name, x in load_file(path).items()}
+        model.load_state_dict(weights, assign=True)
+    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"the weights in {folder} are damaged: {foreign(path) or first_line(error)}") from None
+    return model.eval()
+
+
+class Weightless(TorchFunctionMode):
+    """Within this context new models have weights without values: random ones take the paper's model half a minute.
+
+    Only what begins as `torch.empty` is on the meta device, so that the buffers that no file has get their values.
+    """
+
+    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if function is torch.empty:
+            return torch.empty(*args, **kwargs | {"device": "meta"})
+        filled = args[0] if args else kwargs.get("tensor")  # torch.nn.init names it
+        if function.__name__ in ("normal_", "uniform_") and filled.is_meta:
+            return filled  # where PyTorch would import its compiler first, which takes a second
+        return function(*args, **kwargs)
 
 
 def arguments(kind: type[nn.Module], folder: Path) -> dict[str, Any]:
     """The arguments that build the finished model in a folder; defaults for those that an earlier version lacked."""
-    parameters = inspect.signature(kind.__init__).parameters.values()
+    parameters = inspect.signature(kind).parameters.values()
     return {each.name: each.default for each in parameters} | json.loads((folder / "config.json").read_text("utf-8"))
 
 

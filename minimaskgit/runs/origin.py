@@ -174,7 +174,13 @@ def check_unchanged(folder: Path, now: Origin) -> None:
 def check_names(folder: Path, names: Sequence[str], place: Place) -> None:
     """UserError if the run in `folder` has other classes than its data."""
     if (known := _known_names(folder)) is not None:
-        _refuse(folder, place.source, changed_names(as_imagenet(known), as_imagenet(names)))
+        change = changed_names(as_imagenet(known), as_imagenet(names))
+        if change and read_origin(folder) is None:  # of an earlier version, or imported: it may never have had others
+            raise UserError(
+                f"{place.source} has other classes than {folder} knows: {change}; expected images of its classes, named"
+                f' as "data" in {folder / "config.json"}'
+            )
+        _refuse(folder, place.source, change)
 
 
 def _refuse(folder: Path, data: str, change: str | None) -> None:

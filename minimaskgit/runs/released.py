@@ -28,6 +28,7 @@ from minimaskgit.runs.presets import official
 from minimaskgit.tokenizer import ResidualBlock, Tokenizer
 from minimaskgit.transformer import Transformer
 
+JUDGE_STEPS = 5000  # of the judge, times 2, for metrics that need one: the paper preset's would take days
 Arrays = Mapping[str, np.ndarray]  # by name, without params/ before it
 MARKS = {"tokenizer": "encoder", "transformer": "Embed_0"}  # what each file has and the other has not
 
@@ -146,7 +147,7 @@ class Weights(NamedTuple):
     def shape(self, name: str, sides: int) -> tuple[int, ...]:
         """The shape of an array; UserError if it is missing or has another number of sides."""
         if name not in self.arrays:
-            raise UserError(f"{self.path} is no {self.kind} of the released form: it has no {name}")
+            raise UserError(f"{self.path} is not a {self.kind} in the released format: {name} is missing")
         shape = self.arrays[name].shape
         if len(shape) != sides or not all(shape):
             raise UserError(f"{self.path}: {name} has the shape {shape}; expected {sides} sides, none of them 0")
@@ -206,7 +207,8 @@ def config_of(tokenizer: Weights, transformer: Weights, data: str) -> Config:
     patch = math.isqrt(pixels // 3)
     if 3 * patch**2 != pixels or not all(number >= 1 and number == int(number) for number in multipliers):
         raise UserError(
-            f"{tokenizer.path}: {pixels} channels in, levels of {multipliers} times {first}: no such tokenizer"
+            f"{tokenizer.path}: {pixels} channels in, and levels of {multipliers} times the first width, {first};"
+            " expected 3 channels for each pixel of a square patch, and whole multiples of the first width"
         )
 
     positions, _ = transformer.shape("Embed_0/position_embeddings/embedding", 2)
@@ -219,6 +221,7 @@ def config_of(tokenizer: Weights, transformer: Weights, data: str) -> Config:
     return replace(
         config,
         data=data,
+        classifier=replace(config.classifier, steps=JUDGE_STEPS),
         images=replace(config.images, size=side * patch * 2 ** (levels - 1)),
         tokenizer=replace(config.tokenizer, **shape, num_codes=K, code_dim=code_dim),
         transformer=replace(config.transformer, width=width, depth=depth, heads=heads, mlp_width=mlp_width),
@@ -243,7 +246,7 @@ def build(config: Config, weights: Weights) -> Transformer | Tokenizer:
             raise UserError(f"{weights.path}: {name} has the shape {weights.arrays[name].shape}; expected {shape}")
     if unused := [name for name in weights.arrays if name not in expected]:
         more = f" and {len(unused) - 1} more" if unused[1:] else ""
-        raise UserError(f"{weights.path} has {unused[0]}{more}, for which a {weights.kind} of its shape has no use")
+        raise UserError(f"{weights.path} has {unused[0]}{more}, which a {weights.kind} of these sizes does not have")
     return model
 
 

@@ -14,13 +14,14 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import atomic_write
 from minimaskgit.common.machine import pick_device
-from minimaskgit.common.precision import AnyPrecision, Precision, autocast, choose
+from minimaskgit.common.precision import DecodingPrecision, Precision, autocast, choose, in_int8
 from minimaskgit.decoders.critic import Critic
 from minimaskgit.rivals.diffusion import UNet
 from minimaskgit.rivals.gan import Generator
@@ -38,13 +39,23 @@ class Run:
     config: Config
     label_names: list[str]
     device: torch.device
-    precision: Precision  # of matrix products here; training may have used another
+    precision: Precision | Literal["int8"]  # of matrix products here; training may have used another
+
+    def has(self, stage: str) -> bool:
+        """Whether the run has a finished model of this stage."""
+        return (self.folder / stage / "model.safetensors").exists()
+
+    @property
+    def imported(self) -> bool:
+        """Whether its weights are from elsewhere: training leaves an evaluation, which an export keeps."""
+        return not (self.folder / "transformer" / "evaluation.json").exists()
 
     def tokenizer(self) -> Tokenizer:
         return load_model(Tokenizer, self.folder / "tokenizer").to(self.device)
 
     def transformer(self) -> Transformer:
-        return self._of_tokens("transformer")
+        model = self._of_tokens("transformer")
+        return in_int8(model) if self.precision == "int8" else model
 
     def autoregressive(self) -> Transformer:
         return self._of_tokens("autoregressive")
@@ -80,7 +91,7 @@ def _warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)  # once, however often the model is loaded
 
 
-def open_run(folder: Path, device: str = "auto", precision: AnyPrecision = "auto") -> Run:
+def open_run(folder: Path, device: str = "auto", precision: DecodingPrecision = "auto") -> Run:
     """Open the run in `folder`, to use in the given precision, by default the faster one; UserError if none."""
     if not folder.is_dir():
         raise UserError(f"no run folder {folder}; train one with python -m minimaskgit.train --out {folder}")
@@ -98,7 +109,9 @@ PACKAGE = Path(__file__).parents[1]
 PRETRAINED = PACKAGE / "pretrained" if (PACKAGE / "pretrained").is_dir() else PACKAGE.parent / "data" / "pretrained"
 
 
-def chosen_run(run: Path | None, pretrained: str | None, device: str = "auto", precision: AnyPrecision = "auto") -> Run:
+def chosen_run(
+    run: Path | None, pretrained: str | None, device: str = "auto", precision: DecodingPrecision = "auto"
+) -> Run:
     """The run that a command was given, as a folder or the name of pretrained weights; UserError unless exactly one."""
     return open_run(_chosen_folder(run, pretrained), device, precision)
 

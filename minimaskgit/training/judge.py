@@ -19,12 +19,12 @@ from minimaskgit.training.session import start_session
 
 
 def load_judge(run: Run) -> Classifier:
-    """The run's judge; it is trained first if there is none yet.
+    """The run's judge; it is trained first if there is none yet, which a line announces.
 
     UserError if its batches cannot be shared evenly between processes.
     """
     folder = run.folder / "judge" / "classifier"
-    if (folder / "model.safetensors").exists():
+    if run.has("judge/classifier"):
         return load_model(Classifier, folder).to(run.device)
     config = run.config
     classifier = judge_settings(config)
@@ -35,6 +35,11 @@ def load_judge(run: Run) -> Classifier:
         precision=run.precision,
         # The run's number of parts may be chosen for its transformer and not divide the classifier's batch.
         accumulate=math.gcd(config.accumulate, classifier.batch_size),
+    )
+    print(
+        f"training a judge first: {classifier.steps} steps on {config.data}, into {folder}; Ctrl-C saves it, and the"
+        " same command resumes",
+        flush=True,
     )
     with locked(folder.parent, connect(run.device.type)):
         return train_classifier(start_session(other, folder.parent, run.device.type, ["classifier"], run.folder))
