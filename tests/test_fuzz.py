@@ -33,6 +33,7 @@ from minimaskgit import (
     generate,
     grade,
     passes,
+    playground,
     recipe,
     search,
     train,
@@ -41,7 +42,22 @@ from minimaskgit.common import cli
 
 COMMANDS = {
     module.__name__.rsplit(".", 1)[1]: module
-    for module in (generate, edit, evaluate, compare, search, ablate, passes, recipe, bench, export, grade, train, demo)
+    for module in (
+        generate,
+        edit,
+        evaluate,
+        compare,
+        search,
+        playground,
+        ablate,
+        passes,
+        recipe,
+        bench,
+        export,
+        grade,
+        train,
+        demo,
+    )
 }
 
 # --- The grammar: values of each kind of option, the good ones first ---
@@ -150,6 +166,7 @@ GRAMMAR = {
         **{"--run": RUNS, "--steps": STEPS, "--minutes": ["0.001", *WEIGHTS], "--samples": ["20", *COUNTS]},
         **({"--reference": ["20", *COUNTS], "--seed": SEEDS} | MACHINE),
     },
+    "playground": {"--run": RUNS, "--pretrained": ["glyphs", "huge", ""], "--out": ["out.html", "kept/p.HTM", *FILES]},
     "bench": {
         "--out": ["kept", "kept/under.png", "/proc/x.json"],
         "--repeats": ["0", "x"],
@@ -203,6 +220,7 @@ BASE = {
     ],
     "recipe": [*TINY_RUN, "--data", "nowhere"],  # a model for every change takes too long
     "search": ["--run", "run", "--steps", "1", "--minutes", "0.001", "--samples", "20", "--reference", "20"],
+    "playground": ["--run", "run"],
     "bench": ["--repeats", "0"],
     "export": ["--run", "run", "--samples", "20"],
     "grade": [],
@@ -215,6 +233,7 @@ WRITES = {"--out", "--gif", "--json", "--csv", "--feedback", "--junit"}
 UNASKED = {
     "generate": ["generated.png"],
     "edit": ["edit.png"],
+    "playground": ["playground.html"],
     "evaluate": ["RUN/evaluation", "RUN/judge"],
     "compare": ["RUN/compare"],
     "ablate": ["RUN/ablation", "RUN/judge", "RUN/evaluation"],

@@ -1,0 +1,25 @@
+// Runs the engine of a built page under Node, for test_playground.py: node playground.js PAGE CODE prints CODE's value.
+const { readFileSync } = require("fs"), { runInThisContext } = require("vm");
+
+const [page, code] = process.argv.slice(2).map((path) => readFileSync(path, "utf8"));
+const part = (id) => page.match(new RegExp(`id="${id}">([^]*?)</script>`))[1];
+runInThisContext(part("engine"), "engine.js");
+
+const engine = { settings: JSON.parse(part("settings")), patches: {} };
+const packed = Buffer.from(part("weights"), "base64");
+
+/* All answers to a request. */
+async function answers(request) {
+  const heard = [], receive = serve((answer) => heard.push(answer));
+  await receive({ id: 0, type: "load", packed, settings: engine.settings });
+  await receive({ id: 1, ...request });
+  return heard.slice(1);
+}
+
+async function main() {
+  engine.models = await unpack(packed, engine.settings);
+  const value = await runInThisContext("(async (engine, answers) => (" + code + "))", "code.js")(engine, answers);
+  console.log(JSON.stringify(value, (_, x) => (ArrayBuffer.isView(x) ? Array.from(x) : x)));
+}
+
+main();
