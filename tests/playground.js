@@ -8,12 +8,16 @@ runInThisContext(part("engine"), "engine.js");
 const engine = { settings: JSON.parse(part("settings")), patches: {} };
 const packed = Buffer.from(part("weights"), "base64");
 
-/* All answers to a request. */
-async function answers(request) {
-  const heard = [], receive = serve((answer) => heard.push(answer));
-  await receive({ id: 0, type: "load", packed, settings: engine.settings });
-  await receive({ id: 1, ...request });
-  return heard.slice(1);
+/* All answers of one worker to each of the requests, in turn. */
+async function answers(requests) {
+  let heard;
+  const receive = serve((answer) => heard.push(answer)), all = [];
+  for (const [id, request] of [{ type: "load", packed, settings: engine.settings }, ...requests].entries()) {
+    heard = [];
+    await receive({ id, ...request });
+    all.push(heard);
+  }
+  return all.slice(1);
 }
 
 async function main() {

@@ -1,6 +1,6 @@
 """Where everything lives: each file imports only from its own floor or below, and nothing imports in a circle.
 
-commands and notebook ──> measuring ──> training ──> figures, web ──> runs, grading ──> rivals, data ──> paper ──> common
+commands, notebook ──> measuring ──> training ──> figures, web ──> runs, grading ──> rivals, data ──> paper ──> common
 """
 
 import ast

@@ -23,14 +23,3 @@ function* raster_steps(model, label, { cache = true, generator }) {
 function uncached_step(model, ids) {
   return model.logits(model.trunk(ids).slice(-model.width));
 }
-
-/* The twin's edit (editing.py's autoregressive_edit): tokens of the region are sampled in raster order, others kept. */
-function* autoregressive_edit(model, tokens, region, label, { generator }) {
-  const memory = new KVCache(model);
-  for (let position = 0, newest = model.num_codes + label; position < model.num_tokens; position++) {
-    const logits = cached_step(model, newest, memory);
-    const [drawn] = sample_categorical(logits, model.num_codes, generator); // drawn everywhere, used in the region
-    newest = region[position] ? drawn : tokens[position];
-    yield { position, token: newest, probability: Math.exp(log_p_of(logits, [newest])[0]) };
-  }
-}

@@ -34,7 +34,7 @@ async function start_engine() {
 /* What playground.py knows about the run: class names, the models' shapes, decoders, settings. */
 const page_settings = () => JSON.parse(document.getElementById("settings").textContent);
 
-/* A function that sends requests to a new worker, made from the page's own script; or, without workers, to this thread. */
+/* A function that sends requests to a new worker, made of the page's own script; without workers, to this thread. */
 function connect(hear) {
   const engine = document.getElementById("engine").textContent;
   try {

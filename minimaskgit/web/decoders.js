@@ -270,7 +270,8 @@ function sigma_max(view, schedule) {
 class Critic {
   constructor({ width, depth }, weights) {
     Object.assign(this, { width, depth });
-    [this.norm, this.dense, this.last] = [0, 1, 3].map((i) => [weights[`layers.${i}.weight`], weights[`layers.${i}.bias`]]);
+    const layer = (i) => [weights[`layers.${i}.weight`], weights[`layers.${i}.bias`]];
+    [this.norm, this.dense, this.last] = [0, 1, 3].map(layer);
   }
 
   /* The blocks' outputs, each (1 + N, D), to scores (N,). */
@@ -306,7 +307,8 @@ function decoder_of(policy, critic) {
 
 const ENTROPY_BOUND = 2; // nats
 
-function named(name, { schedule, temperature, guidance = 0, guidance_start = 0, sampling_temperature = 1, top_p = 1, critic }) {
+function named(name, settings) {
+  const { schedule, temperature, guidance, guidance_start, sampling_temperature, top_p, critic } = settings;
   const confidence = orders.confidence(temperature), scheduled = counts.scheduled(schedule), pause = paused(schedule);
   const [order, how_many, take_back] = {
     "maskgit": [confidence, scheduled, null],

@@ -60,7 +60,7 @@ function mask_plan(unknown, steps, schedule, start_step = 0) {
 
 /* Decode and yield every step, which is
    {sampled: every token, kept or only proposed; tokens: the input of the next step, [MASK] where not kept;
-    probability: of each token when it was drawn, 1 where it was known; confidence: what decides, the greatest are kept}.
+    probability: of each token when it was drawn, 1 where it was known; confidence: the greatest are kept}.
 
    tokens: the canvas to start from, with mask_id where unknown; blank by default. The rest as in Python.
 */

@@ -73,8 +73,9 @@ function layer_norm(x, scale, shift) {
 function gelu(x) {
   return x.map((value) => {
     const z = Math.abs(value) * Math.SQRT1_2, t = 1 / (1 + 0.5 * z);
-    const tail = 0.5 * t * Math.exp(-z * z - 1.26551223 + t * (1.00002368 + t * (0.37409196 + t * (0.09678418 +
-      t * (-0.18628806 + t * (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277)))))))));
+    const power = 1.00002368 + t * (0.37409196 + t * (0.09678418 + t * (-0.18628806 + t * (0.27886807 +
+      t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277)))))));
+    const tail = 0.5 * t * Math.exp(-z * z - 1.26551223 + t * power);
     return value * (value > 0 ? 1 - tail : tail);
   });
 }

@@ -107,6 +107,7 @@ class Transformer {
   constructor(settings, weights) {
     Object.assign(this, settings);
     this.mask_id = this.num_codes + this.num_classes;
+    this.passes = 0; // so far
     this.embedding = weights["embedding.weight"];
     this.positions = weights["positions"];
     this.masks = weights["masks.weight"]; // undefined if the model does not count the masks
@@ -115,7 +116,8 @@ class Transformer {
     this.dense = [weights["head.0.weight"], weights["head.0.bias"]];
     this.last_norm = [weights["head.2.weight"], weights["head.2.bias"]];
     // Only the rows of codes: the output is never [MASK] or a class.
-    this.output = [this.embedding.subarray(0, this.num_codes * this.width), weights["bias"].subarray(0, this.num_codes)];
+    const codes = this.embedding.subarray(0, this.num_codes * this.width);
+    this.output = [codes, weights["bias"].subarray(0, this.num_codes)];
   }
 
   /* Logits over the codes at the positions `where` (M, K), for tokens (N,) of class `label` in 0..C, C: "no class".
@@ -132,6 +134,7 @@ class Transformer {
 
   /* Run all blocks on ids (S,), which begin with the class or follow the cached positions: (S, D). */
   trunk(ids, cache, watch) {
+    this.passes++;
     const start = cache ? cache.length : 0;
     let x = new Float32Array(ids.length * this.width);
     Array.from(ids).forEach((id, i) => {
@@ -194,7 +197,7 @@ function grid_angles(num_tokens, dim) {
   return angles;
 }
 
-/* Turn channel pairs (i, i + d/2) of each head of x (S, D) by the angles (.., d / 2) of positions start, start + 1... */
+/* Turn channel pairs (i, i + d/2) of each head of x (S, D) by the angles (.., d / 2) of the positions from `start`. */
 function rotate(x, angles, width, heads, start) {
   const half = width / heads / 2, y = new Float32Array(x.length);
   for (let at = 0; at < x.length; at += 2 * half) {

@@ -17,14 +17,15 @@
    patches   codes                                           -                                   patches
    encode    picture                                         -                                   tokens, picture
    composite picture, tokens, region                         -                                   picture
-   extend    picture, tokens, margins, label, and those of   step, tokens, masked, rows, columns, rows, columns,
-             decode                                          picture, passes, milliseconds       tokens, picture
+   extend    picture, margins, label, and those of decode    tokens, rows, columns, passes,      rows, columns,
+             but tokens and region                           milliseconds, picture               tokens, picture
    cancel    of: the id to stop                              -                                   -
 
-   label: 0..C-1, or C for "no class". steps: T. schedule: a name, or numbers, gamma at equal distances of r from 0 to 1.
+   label: 0..C-1, or C for "no class". steps: T. schedule: a name, or numbers: gamma at equal distances, r = 0 to 1.
    decoder: a name of settings.decoders; "searched" is the policy for this T. seed: as on the command line.
    tokens (N,): codes in raster order; with [MASK], K + C, only in `tokens` of a step, and in `look`.
-   region (N,): true for the tokens to paint anew (class edits, inpainting); start_step: where to enter the schedule.
+   region (N,): true for the tokens to paint anew (class edits, inpainting), usually `dilated` by one.
+   start_step: where to enter the schedule. What is not given is the run's own setting; in edits 12 steps from step 2.
    sampled (N,): the full guess. probability (N,): of each token when it was drawn. confidence (N,): what decides which
    are kept, noise included; Infinity where known. taken (N,): what a correction masks again; not every decoder has it.
    passes: of the transformer so far. milliseconds: of computing so far, without pictures and without waiting.
@@ -43,16 +44,15 @@ const REQUESTS = {
   },
 
   *decode(engine, fields) {
-    const { transformer, tokenizer } = engine.models, { region, pictures } = fields;
+    const { transformer, tokenizer } = engine.models, { label, tokens, region, pictures } = fields;
     check_canvas(engine, fields);
-    const how = decoding_options(engine, fields);
-    if (region && !region.every(Boolean)) how.tokens = edit_canvas(transformer, fields.tokens, region);
-    let passes = 0, step = how.start_step;
-    for (const each of loop_of(engine, fields, how)) {
-      step++;
-      passes += 1 + (guidance_at(engine, fields, step / how.steps) ? 1 : 0);
-      yield { step, passes, ...each, picture: pictures && (() => to_picture(tokenizer.decode(each.sampled))) };
-    }
+    const { loop, ...how } = decoding_options(engine, fields);
+    const work = region
+      ? edit_steps(transformer, tokens, region, label, { loop, ...how })
+      : loop(transformer, label, how);
+    let step = how.start_step;
+    for (const each of work)
+      yield { step: ++step, ...each, picture: pictures && (() => to_picture(tokenizer.decode(each.sampled))) };
     return { steps: how.steps };
   },
 
@@ -60,14 +60,15 @@ const REQUESTS = {
     const { autoregressive: model, tokenizer } = engine.models;
     expect(model, "this run has no autoregressive twin");
     check_canvas(engine, { label, tokens, region });
+    check_number("seed", seed, 0, Number.MAX_SAFE_INTEGER, true);
     const generator = new Generator(seed);
-    const steps = region
+    const work = region
       ? autoregressive_edit(model, tokens, region, label, { generator })
       : raster_steps(model, label, { cache, generator });
-    const canvas = Array.from({ length: model.num_tokens }, (_, i) => (region ? tokens[i] : 0));
-    for (const each of steps) {
+    const canvas = Int32Array.from({ length: model.num_tokens }, (_, i) => (region ? tokens[i] : 0));
+    for (const each of work) {
       canvas[each.position] = each.token;
-      yield { passes: each.position + 1, ...each, picture: pictures && (() => to_picture(tokenizer.decode(canvas))) };
+      yield { ...each, picture: pictures && (() => to_picture(tokenizer.decode(canvas))) };
     }
   },
 
@@ -90,19 +91,19 @@ const REQUESTS = {
   },
 
   *picture(engine, { tokens }) {
-    check_canvas(engine, { tokens });
+    check_canvas(engine, { tokens }, "codes");
     return { picture: to_picture(engine.models.tokenizer.decode(tokens)) };
   },
 
   *patches(engine, { codes }) {
     const { tokenizer } = engine.models, { grid, num_tokens, downsampling: f } = tokenizer;
-    const middle = Math.floor(grid / 2) * f, patches = [];
+    const middle = Math.floor(grid / 2) * f;
     for (const code of codes) {
       check_number("code", code, 0, tokenizer.num_codes - 1, true);
-      engine.patches[code] ??= cropped(to_picture(tokenizer.decode(new Int32Array(num_tokens).fill(code))), middle, middle, f, f);
-      patches.push(engine.patches[code]);
+      const paint = () => crop(tokenizer.decode(new Int32Array(num_tokens).fill(code)), middle, middle, f, f);
+      engine.patches[code] ??= to_picture(paint());
     }
-    return { patches };
+    return { patches: codes.map((code) => engine.patches[code]) };
   },
 
   *encode(engine, { picture }) {
@@ -111,8 +112,22 @@ const REQUESTS = {
   },
 
   *composite(engine, { picture, tokens, region }) {
-    check_canvas(engine, { tokens, region });
+    check_canvas(engine, { tokens, region }, "codes");
     return { picture: to_picture(composite(engine.models.tokenizer, to_image(engine, picture), tokens, region)) };
+  },
+
+  *extend(engine, fields) {
+    const { transformer, tokenizer } = engine.models, { label, margins, pictures } = fields;
+    check_canvas(engine, { label });
+    for (const margin of margins) check_number("margin", margin, 0, 4 * tokenizer.grid, true);
+    const image = to_image(engine, fields.picture, true), how = decoding_options(engine, { region: [], ...fields });
+    const shown = ({ data, height, width }) => ({ tokens: data, rows: height, columns: width });
+    let last;
+    for (last of outpaint_steps(tokenizer, transformer, image, margins, label, how)) {
+      const { image, tokens } = last;
+      yield { ...shown(tokens), picture: pictures && (() => to_picture(image)) };
+    }
+    return { ...shown(last.tokens), picture: to_picture(last.image) };
   },
 };
 
@@ -126,13 +141,14 @@ function serve(post) {
       expect(type === "load" || engine.models.transformer, "the models are not loaded yet");
       const work = REQUESTS[type](engine, fields);
       if (type === "load") return post({ id, type: "done", ...(await work) });
-      let milliseconds = 0, rested = performance.now();
+      let milliseconds = 0, passes = 0, rested = performance.now();
       for (;;) {
-        const start = performance.now(), { value, done } = work.next();
+        const start = performance.now(), before = passes_of(engine), { value, done } = work.next();
         milliseconds += performance.now() - start;
+        passes += passes_of(engine) - before;
         if (done) return post({ id, type: "done", ...value });
         const picture = value.picture ? value.picture() : null; // after the clock has stopped
-        post({ id, type: "step", ...value, milliseconds, picture });
+        post({ id, type: "step", ...value, passes, milliseconds, picture });
         if (performance.now() - rested > 30) {
           await new Promise((resume) => setTimeout(resume)); // lets a cancel in, or another request
           rested = performance.now();
@@ -145,64 +161,69 @@ function serve(post) {
   };
 }
 
+const passes_of = ({ models: { transformer, autoregressive } }) => transformer.passes + (autoregressive?.passes ?? 0);
+
 // --- What the fields mean ---
 
-/* The options of a decoding loop, checked. */
+/* Fields that are not given: the run's own settings, and for an edit those of the released code. */
+function with_defaults({ settings }, fields) {
+  const edit = fields.region ? { steps: STEPS, start_step: START_STEP } : {};
+  const given = Object.entries(fields).filter(([_, value]) => value !== undefined && value !== null);
+  return { ...settings.decoding, seed: 0, start_step: 0, ...edit, ...Object.fromEntries(given) };
+}
+
+/* The decoding loop and its options, checked: the paper's own, unless a setting is beyond the paper (choices.py). */
 function decoding_options(engine, fields) {
-  const { steps, schedule, temperature, seed = 0, guidance = 0, start_step = 0 } = { ...engine.settings.decoding, ...fields };
-  check_number("steps", steps, 1, engine.models.transformer.num_tokens, true);
+  const { transformer, critic } = engine.models, settings = with_defaults(engine, fields);
+  const { decoder, steps, start_step, temperature, guidance, seed } = settings;
+  const { sampling_temperature, top_p, guidance_start } = settings;
+  check_number("steps", steps, 1, transformer.num_tokens, true);
   check_number("start_step", start_step, 0, steps - 1, true);
   check_number("temperature", temperature, 0, 10000);
   check_number("guidance", guidance, 0, 10000);
   check_number("seed", seed, 0, Number.MAX_SAFE_INTEGER, true);
-  return { steps, start_step, temperature, guidance, schedule: schedule_of(schedule), generator: new Generator(seed) };
+  check_number("sampling_temperature", sampling_temperature, 1e-6, 10000);
+  check_number("top_p", top_p, 1e-6, 1);
+  check_number("guidance_start", guidance_start, 0, 1);
+  const schedule = schedule_of(settings.schedule), how = { steps, start_step, generator: new Generator(seed) };
+  if (decoder === "searched") {
+    const chosen = decoder_of(policy_of(engine, steps), critic);
+    return { loop: (...rest) => run(chosen, ...rest), ...how };
+  }
+  const names = engine.settings.decoders;
+  expect(names.includes(decoder), `decoder ${decoder}: expected one of ${names.join(", ")}`);
+  if (decoder === "maskgit" && sampling_temperature === 1 && top_p === 1 && guidance_start === 0)
+    return { loop: decode_steps, ...how, schedule, temperature, guidance };
+  const chosen = named(decoder, { ...settings, schedule, critic });
+  return { loop: (...rest) => run(chosen, ...rest), ...how };
 }
 
 /* The mask schedule of a name, or of numbers drawn by hand. */
 function schedule_of(schedule) {
-  if (Array.isArray(schedule)) {
-    expect(schedule.length > 1 && schedule.every((gamma) => gamma >= 0 && gamma <= 1), "schedule: expected numbers from 0 to 1");
-    return drawn(schedule);
+  if (!Array.isArray(schedule)) {
+    const names = Object.keys(SCHEDULES);
+    expect(names.includes(schedule), `schedule ${schedule}: expected one of ${names.join(", ")}`);
+    return SCHEDULES[schedule];
   }
-  expect(Object.hasOwn(SCHEDULES, schedule), `schedule ${schedule}: expected one of ${Object.keys(SCHEDULES).join(", ")}`);
-  return SCHEDULES[schedule];
+  const fits = schedule.length > 1 && schedule.every((gamma) => gamma >= 0 && gamma <= 1);
+  expect(fits, "schedule: expected two numbers or more, from 0 to 1");
+  return drawn(schedule);
 }
 
-/* The steps of decoding: the paper's loop, unless a setting is beyond the paper (choices.py's chosen_decoder). */
-function loop_of(engine, fields, how) {
-  const { models, settings } = engine, { label } = fields;
-  const { decoder, sampling_temperature, top_p, guidance_start } = { ...settings.decoding, ...fields };
-  if (decoder === "searched") {
-    const policy = policy_of(settings, how.steps);
-    return run(decoder_of(policy, models.critic), models.transformer, label, how);
-  }
-  expect(settings.decoders.includes(decoder), `decoder ${decoder}: expected one of ${settings.decoders.join(", ")}`);
-  check_number("sampling_temperature", sampling_temperature, 1e-6, 10000);
-  check_number("top_p", top_p, 1e-6, 1);
-  check_number("guidance_start", guidance_start, 0, 1);
-  if (decoder === "maskgit" && sampling_temperature === 1 && top_p === 1 && guidance_start === 0)
-    return decode_steps(models.transformer, label, how);
-  const beyond = { ...how, sampling_temperature, top_p, guidance_start, critic: models.critic };
-  return run(named(decoder, beyond), models.transformer, label, how);
+/* The searched policy for T steps. */
+function policy_of({ settings: { policies } }, steps) {
+  const there = Object.keys(policies).join(", ") || "none";
+  expect(policies[steps], `decoder searched: no policy for ${steps} steps; for these there is one: ${there}`);
+  return policies[steps];
 }
 
-function policy_of(settings, steps) {
-  expect(settings.policies[steps], `decoder searched: no policy for ${steps} steps; there are those for ${Object.keys(settings.policies).join(", ") || "none"}`);
-  return settings.policies[steps];
-}
-
-/* The guidance weight at progress r, to count passes. */
-function guidance_at(engine, fields, r) {
-  const { decoder, steps, guidance = 0, guidance_start = 0 } = { ...engine.settings.decoding, ...fields };
-  if (decoder === "searched") return decoder_of(policy_of(engine.settings, steps)).guidance(r);
-  return late_guidance(guidance, guidance_start)(r);
-}
-
-function check_canvas(engine, { label = 0, tokens, region }) {
-  const { transformer } = engine.models, N = transformer.num_tokens;
-  check_number("label", label, 0, transformer.num_classes, true);
-  expect(!tokens || tokens.length === N, `tokens: expected ${N} of them`);
-  expect(!tokens || tokens.every((token) => Number.isInteger(token) && token >= 0 && token <= transformer.mask_id), "tokens: expected codes");
+/* Tokens may be [MASK], unless `what` is "codes". */
+function check_canvas(engine, { label = 0, tokens, region }, what = "tokens") {
+  const { num_tokens: N, num_classes: C, num_codes: K, mask_id } = engine.models.transformer;
+  check_number("label", label, 0, C, true);
+  expect(!tokens || tokens.length === N, `${what}: expected ${N} of them`);
+  for (const token of tokens || [])
+    expect(token === mask_id && what === "tokens" || token >= 0 && token < K && Number.isInteger(token), `${what}: no ${token}`);
   expect(!region || (tokens && region.length === N), `region: expected ${N} flags, and tokens`);
 }
 
@@ -223,19 +244,14 @@ function to_picture({ data, width, height }) {
   return { width, height, data: bytes };
 }
 
-function to_image(engine, { data, width, height }) {
-  const side = engine.models.tokenizer.image_size;
-  expect(width === side && height === side, `a picture of ${width}x${height}: expected ${side}x${side}`);
-  return map_of(Float32Array.from({ length: width * height * 3 }, (_, i) => data[Math.floor(i / 3) * 4 + (i % 3)] / 255), height, width);
-}
-
-function cropped({ data, width }, left, top, wide, high) {
-  const part = new Uint8ClampedArray(wide * high * 4);
-  for (let row = 0; row < high; row++) {
-    const from = ((top + row) * width + left) * 4;
-    part.set(data.subarray(from, from + wide * 4), row * wide * 4);
-  }
-  return { width: wide, height: high, data: part };
+/* A picture as an image of the model's size, or, with `any`, of any whole number of tokens. */
+function to_image(engine, { data, width, height }, any = false) {
+  const { image_size: side, downsampling: f } = engine.models.tokenizer;
+  const most = any ? 9 * side : side, fits = (length) => length >= side && length <= most && length % f === 0;
+  const expected = any ? `multiples of ${f} from ${side} to ${most}` : `${side}x${side}`;
+  expect(fits(width) && fits(height), `a picture of ${width}x${height}: expected ${expected}`);
+  const value = (_, i) => data[Math.floor(i / 3) * 4 + (i % 3)] / 255;
+  return map_of(Float32Array.from({ length: width * height * 3 }, value), height, width);
 }
 
 if (typeof WorkerGlobalScope !== "undefined") {
