@@ -13,7 +13,7 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_text
 from minimaskgit.runs.checks import check_outputs, checked
 from minimaskgit.runs.run import chosen_run
-from minimaskgit.web.build import build
+from minimaskgit.web.build import LIMIT, build
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--out {options.out}: expected a name that ends in .html, which browsers open")
     check_outputs({"--out": options.out})
     pretrained = "glyphs" if (options.run, options.pretrained) == (None, None) else options.pretrained
-    page = build(chosen_run(options.run, pretrained, "cpu", "fp32"))
+    page = build(chosen_run(options.run, pretrained, "cpu", "fp32"), LIMIT)
     if page.missing:
-        print(f"left out, because the run does not have it: {', '.join(page.missing)}")
+        print(f"left out, not trained in this run: {', '.join(page.missing)}")
     if not page.exact:
         print(f"weights: rounded to {8 * page.kept} of their 32 bits, to fit the page")
     write_text(options.out, page.html)

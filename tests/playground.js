@@ -5,14 +5,13 @@ const [page, code] = process.argv.slice(2).map((path) => readFileSync(path, "utf
 const part = (id) => page.match(new RegExp(`id="${id}">([^]*?)</script>`))[1];
 runInThisContext(part("engine"), "engine.js");
 
-const engine = { settings: JSON.parse(part("settings")), patches: {} };
-const packed = Buffer.from(part("weights"), "base64");
+const engine = { settings: JSON.parse(part("settings")), packed: Buffer.from(part("weights"), "base64") };
 
 /* All answers of one worker to each of the requests, in turn. */
 async function answers(requests) {
   let heard;
   const receive = serve((answer) => heard.push(answer)), all = [];
-  for (const [id, request] of [{ type: "load", packed, settings: engine.settings }, ...requests].entries()) {
+  for (const [id, request] of [{ type: "load", ...engine }, ...requests].entries()) {
     heard = [];
     await receive({ id, ...request });
     all.push(heard);
@@ -21,7 +20,7 @@ async function answers(requests) {
 }
 
 async function main() {
-  engine.models = await unpack(packed, engine.settings);
+  engine.models = await unpack(engine.packed, engine.settings);
   const value = await runInThisContext("(async (engine, answers) => (" + code + "))", "code.js")(engine, answers);
   console.log(JSON.stringify(value, (_, x) => (ArrayBuffer.isView(x) ? Array.from(x) : x)));
 }

@@ -19,7 +19,6 @@ import torch
 from command_line import error_line
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
 
 from minimaskgit import playground
 from minimaskgit.autoregressive import raster_steps
@@ -27,7 +26,6 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.decoders import loop
 from minimaskgit.decoders.critic import Critic, with_features
 from minimaskgit.decoders.named import DecoderName
-from minimaskgit.decoders.named import decoder as named
 from minimaskgit.decoders.policy import decoder_of
 from minimaskgit.decoding import decode, guided_logits, mask_plan
 from minimaskgit.editing import autoregressive_edit, composite, edit_steps
@@ -50,7 +48,9 @@ DRIVER = Path(__file__).parent / "playground.js"
 @pytest.fixture(scope="session")
 def node() -> str:
     """Node, which runs the engine outside of a browser."""
-    return shutil.which("node") or pytest.skip("no node here, which runs the playground's JavaScript")
+    path = shutil.which("node") or pytest.skip("no node here, which runs the playground's JavaScript")
+    version = subprocess.run([path, "--version"], capture_output=True, text=True).stdout.strip()
+    return path if int(version[1:].split(".")[0]) >= 18 else pytest.skip(f"node {version} here; expected 18 or newer")
 
 
 @pytest.fixture
@@ -352,3 +352,253 @@ def test_random_numbers_are_pytorch_s_whatever_the_seed(js, page):
     found = js(page, f"{seeds}.map((seed) => rand(1300, new Generator(seed)))")
     for seed, numbers in zip(seeds, found, strict=True):
         assert torch.equal(torch.tensor(numbers), torch.rand(1300, generator=generator(seed)))
+
+
+def test_a_searched_policy_decodes_as_in_python(js, page, glyphs):
+    found = read_searched(glyphs.folder).policies
+    steps = min(found)
+    request = {"type": "decode", "label": 4, "decoder": "searched", "steps": steps, "seed": 1}
+    (answer, refused) = js(page, f"await answers({json.dumps([request, request | {'steps': 63}])})")
+    policy = found[steps].policy
+    made = loop.run(
+        decoder_of(policy, glyphs.critic()),
+        glyphs.transformer(),
+        torch.tensor([4]),
+        steps=steps,
+        generator=generator(1),
+    )
+    assert canvases(answer) == [step.tokens[0].tolist() for step in made]
+    assert answer[-2]["passes"] == steps + sum(weight > 0 for weight in policy.guidance)
+    assert refused[0]["text"].startswith("decoder searched: no policy for 63 steps; for these there is one: ")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_of_two_hundred_images_99_percent_of_the_tokens_are_pytorch_s(js, page, glyphs):
+    model, count, labels = glyphs.transformer(), 200, len(glyphs.label_names)
+    requests = [{"type": "decode", "label": i % labels, "steps": 4, "seed": i} for i in range(count)]
+    how = {
+        "steps": 4,
+        "schedule": SCHEDULES[glyphs.config.decoding.schedule],
+        "temperature": glyphs.config.decoding.temperature,
+    }
+    wanted = [
+        decode(model, torch.tensor([i % labels]), generator=generator(i), **how)[0].tolist() for i in range(count)
+    ]
+    answers = js(page, f"(await answers({json.dumps(requests)})).map((answer) => answer.at(-2).tokens)")
+    assert np.mean(np.equal(answers, wanted)) >= 0.99
+
+
+# --- The worker's answers ---
+
+
+def test_a_step_says_what_was_guessed_how_sure_it_was_and_what_was_kept(js, page, glyphs):
+    request = {"type": "decode", "label": 0, "steps": 5, "seed": 2, "pictures": True}
+    (answer,) = js(page, f"await answers({json.dumps([request])})")
+    *steps, done = answer
+    assert done == {"id": 1, "type": "done", "steps": 5} and [step["step"] for step in steps] == [1, 2, 3, 4, 5]
+    tokenizer, mask_id = glyphs.tokenizer(), glyphs.transformer().mask_id
+    known, clock = np.zeros(64, bool), 0
+    for step in steps:
+        kept = np.not_equal(step["tokens"], mask_id)
+        assert np.equal(step["tokens"], step["sampled"])[kept].all() and kept[known].all()
+        assert (np.array(step["probability"]) > 0).all() and max(step["probability"]) <= 1
+        sure = np.array([math.inf if value is None else value for value in step["confidence"]])  # JSON has no infinity
+        assert np.isinf(sure[known]).all() and sure[kept].min() >= max(sure[~kept], default=-math.inf)
+        assert step["milliseconds"] > clock
+        known, clock = kept, step["milliseconds"]
+    with torch.no_grad():
+        assert_same_picture(steps[-1]["picture"], tokenizer.decode(torch.tensor([steps[-1]["sampled"]])))
+
+
+ABSURD = {
+    "steps 0: expected a whole number from 1 to 64": {"steps": 0},
+    "steps 65: expected a whole number from 1 to 64": {"steps": 65},
+    "steps 2.5: expected a whole number from 1 to 64": {"steps": 2.5},
+    "steps 8: expected a whole number from 1 to 64": {"steps": "8"},
+    "label 11: expected a whole number from 0 to 10": {"label": 11},
+    "temperature -1: expected a number from 0 to 10000": {"temperature": -1},
+    "guidance 100000: expected a number from 0 to 10000": {"guidance": 1e5},
+    "top_p 0: expected a number from 0.000001 to 1": {"top_p": 0},
+    "seed -1: expected a whole number from 0 to 9007199254740991": {"seed": -1},
+    "schedule kosine: expected one of cosine, linear": {"schedule": "kosine"},
+    "schedule toString: expected one of cosine, linear": {"schedule": "toString"},
+    "schedule: expected two numbers or more, from 0 to 1": {"schedule": [0.5, 2]},
+    "decoder vae: expected one of maskgit, margin": {"decoder": "vae"},
+    "tokens: expected 64 of them": {"tokens": [1, 2]},
+    "tokens: no 999": {"tokens": [999] * 64},
+    "region: expected 64 flags, and tokens": {"region": [True] * 64},
+    "start_step 8: expected a whole number from 0 to 7": {"steps": 8, "start_step": 8},
+    "unknown request toString": {"type": "toString"},
+    "codes: no 266": {"type": "picture", "tokens": [266] * 64},
+    "code 256: expected a whole number from 0 to 255": {"type": "patches", "codes": [256]},
+    "position 64: expected a whole number from 0 to 63": {"type": "look", "tokens": [266] * 64, "position": 64},
+    "a picture of 3x4: expected 32x32": {"type": "encode", "picture": {"width": 3, "height": 4, "data": []}},
+    "a picture of 33x32: expected multiples of 4 from 32 to 288": {
+        "type": "extend",
+        "margins": [1, 1, 1, 1],
+        "picture": {"width": 33, "height": 32, "data": []},
+    },
+    "margin -1: expected a whole number from 0 to 32": {"type": "extend", "margins": [-1, 0, 0, 0], "picture": {}},
+}
+
+
+def test_an_absurd_request_is_refused_in_one_line_and_the_next_is_answered(js, page):
+    requests = [{"type": "decode", "label": 0} | fields for fields in ABSURD.values()]
+    good = {"type": "decode", "label": 0, "steps": 1}
+    *answers, last = js(page, f"await answers({json.dumps([*requests, good])})")
+    for expected, (answer,) in zip(ABSURD, answers, strict=True):
+        assert answer["type"] == "error" and answer["text"].startswith(expected), answer
+    assert last[-1]["type"] == "done"
+
+
+def test_a_request_is_cancelled_between_its_steps_and_another_runs_beside_it(js, page):
+    code = """new Promise((resolve) => {
+        const heard = [], receive = serve((answer) => {
+            heard.push([answer.id, answer.type]);
+            if (answer.type === "step" && answer.id === 1) receive({ type: "cancel", of: 1 });
+            if (answer.type === "done" && answer.id === 2) resolve(heard);
+        });
+        receive({ id: 0, type: "load", ...engine }).then(() => {
+            receive({ id: 1, type: "rival", label: 0 });
+            receive({ id: 2, type: "decode", label: 0, steps: 2 });
+        });
+    })"""
+    heard = js(page, code)
+    assert heard[0] == [0, "done"] and [1, "cancelled"] in heard and [1, "done"] not in heard
+    assert heard.count([1, "step"]) < 64 and heard.count([2, "step"]) == 2
+
+
+def test_a_code_s_patch_is_the_middle_of_a_canvas_of_that_code(js, page, glyphs):
+    ((answer,),) = js(page, 'await answers([{ type: "patches", codes: [7, 7] }])')
+    with torch.no_grad():
+        whole = glyphs.tokenizer().decode(torch.full((1, 64), 7))
+    assert answer["patches"][0] == answer["patches"][1]
+    assert_same_picture(answer["patches"][0], whole[..., 16:20, 16:20])
+
+
+# --- What is packed ---
+
+FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**100), max_value=2.0**100)
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=20), st.sampled_from([2, 3, 4]))
+def test_rounding_finds_the_nearest_number_with_so_many_bytes(numbers, kept):
+    numbers = np.array(numbers, np.float32)
+    found = rounded(numbers, kept)
+    assert not np.any(found.view("<u4") & (2 ** (8 * (4 - kept)) - 1))
+    step = np.spacing(np.abs(numbers)).astype(np.float64) * 2 ** (8 * (4 - kept))  # to the next number of so many bytes
+    assert np.all(np.abs(found.astype(np.float64) - numbers) <= step / 2)
+    if kept == 2:
+        assert torch.equal(torch.from_numpy(found), torch.from_numpy(numbers).bfloat16().float())
+    if kept == 4:
+        assert np.array_equal(found, numbers)
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=20), st.sampled_from([2, 3, 4]))
+def test_what_is_packed_can_be_unpacked(numbers, kept):
+    numbers = np.array(numbers, np.float32)
+    planes = np.frombuffer(zlib.decompress(packed(numbers, kept)), np.uint8).reshape(kept, -1)
+    whole = np.zeros((len(numbers), 4), np.uint8)
+    whole[:, 4 - kept :] = planes[::-1].T
+    assert np.array_equal(whole.view("<f4")[:, 0], rounded(numbers, kept))
+
+
+def test_the_page_has_the_weights_of_the_run_bit_by_bit(js, page, glyphs):
+    assert build(glyphs).exact
+    code = """Object.fromEntries(["transformer", "autoregressive"].map((name) => {
+        const { embedding, blocks } = engine.models[name];
+        return [name, [embedding, blocks[1].down[0]].map((x) => new Int32Array(x.slice().buffer))];
+    }))"""
+    for name, found in js(page, code).items():
+        weights = getattr(glyphs, name)().state_dict()
+        for bits, tensor in zip(found, ("embedding.weight", "blocks.1.down.weight"), strict=True):
+            assert np.array_equal(bits, weights[tensor].numpy().view(np.int32).ravel())
+
+
+# --- The page ---
+
+
+def test_the_page_is_small_asks_the_network_for_nothing_and_cannot_be_broken_out_of(page):
+    text = page.read_text("utf-8")
+    assert page.stat().st_size <= LIMIT == 8_000_000
+    code = re.sub(r'(<script type="text/plain" id="weights">).*?(</script>)', r"\1\2", text, flags=re.DOTALL)
+    code = re.sub(r'<a [^>]*href="https?://[^"]*"', "", code)
+    for request in (
+        "http:",
+        "https:",
+        "//www",
+        "fetch(",
+        "XMLHttpRequest",
+        "import(",
+        "importScripts",
+        "WebSocket",
+        " src=",
+        "url(",
+        "<link",
+    ):
+        assert request not in code, request
+    assert not re.search(r"^\s*(import|export) ", code, re.MULTILINE)
+    assert len(re.findall("<script", text)) == len(re.findall("</script>", text)) == 4
+
+
+def test_whatever_a_class_is_called_the_settings_can_be_read(js, tmp_path):
+    page = page_of(small_run(tmp_path, "the demo's"), tmp_path)
+    assert js(page, "engine.settings.labels") == ["a", "b", "</script>"]
+
+
+def test_without_a_twin_and_a_critic_the_page_has_the_other_parts(js, tmp_path, capsys):
+    small_run(tmp_path / "run", "the demo's", models=())
+    playground.main(["--run", str(tmp_path / "run"), "--out", str(tmp_path / "page.html")])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "left out, not trained in this run: autoregressive, critic"
+    assert printed[1].startswith(f"{tmp_path / 'page.html'}: 0.")
+    requests = [{"type": "rival", "label": 0}, {"type": "decode", "label": 0, "decoder": "critic"}]
+    requests += [{"type": "decode", "label": 0, "steps": 2}]
+    rival, critic, good = js(tmp_path / "page.html", f"await answers({json.dumps(requests)})")
+    assert rival[0]["text"] == "this run has no autoregressive twin"
+    assert critic[0]["text"].startswith("decoder critic: expected one of maskgit, ")
+    assert good[-1]["type"] == "done"
+
+
+def test_weights_that_do_not_fit_are_rounded_and_models_that_do_not_fit_are_refused(tmp_path):
+    run = small_run(tmp_path, "the demo's")
+    sizes = [len(build(run, limit).html) for limit in (10**6, 10**6)]
+    whole = build(run, 10**6)
+    assert sizes[0] == sizes[1] and (whole.kept, whole.exact) == (4, True)
+    coarser = build(run, len(whole.html) - 1)
+    assert (coarser.kept, coarser.exact) == (3, False)
+    coarsest = build(run, len(coarser.html) - 1)
+    assert (coarsest.kept, coarsest.exact) == (2, False)
+    for limit in (len(coarsest.html) - 1, 1000):
+        with pytest.raises(
+            UserError, match=r"its models have [\d,]+ parameters, a page of \d\.\d MB; expected 0\.\d+ MB or less"
+        ):
+            build(run, limit)
+
+
+def test_a_run_that_is_too_large_is_refused_before_anything_is_written(tmp_path, capsys, monkeypatch):
+    run, out = small_run(tmp_path / "run", "the demo's"), tmp_path / "page.html"
+    monkeypatch.setattr("minimaskgit.playground.LIMIT", 1000)
+    line = error_line(capsys, playground, "--run", str(run.folder), "--out", str(out))
+    assert line.startswith(f"error: {run.folder}: its models have ") and not out.exists()
+
+
+def test_a_page_needs_a_name_that_browsers_open_and_a_run(tmp_path, capsys):
+    line = error_line(capsys, playground, "--out", str(tmp_path / "page.png"))
+    assert line.endswith("page.png: expected a name that ends in .html, which browsers open")
+    line = error_line(capsys, playground, "--run", str(tmp_path / "none"), "--out", str(tmp_path / "page.html"))
+    assert line.startswith(f"error: no run folder {tmp_path / 'none'}")
+    line = error_line(capsys, playground, "--run", "a", "--pretrained", "glyphs")
+    assert line == "error: expected either --run FOLDER or --pretrained NAME"
+
+
+def test_the_page_is_opened_only_when_asked(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    small_run(tmp_path / "a run", "the demo's")
+    command = ["--run", str(tmp_path / "a run"), "--out", str(tmp_path / "a page.html")]
+    playground.main(command)
+    assert not opened
+    playground.main([*command, "--open"])
+    assert opened == [(tmp_path / "a page.html").as_uri()]

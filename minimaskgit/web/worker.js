@@ -137,7 +137,7 @@ function serve(post) {
   return async function receive({ id, type, ...fields }) {
     if (type === "cancel") return cancelled.add(fields.of);
     try {
-      expect(type in REQUESTS, `unknown request ${type}`);
+      expect(Object.hasOwn(REQUESTS, type), `unknown request ${type}`);
       expect(type === "load" || engine.models.transformer, "the models are not loaded yet");
       const work = REQUESTS[type](engine, fields);
       if (type === "load") return post({ id, type: "done", ...(await work) });
