@@ -23,7 +23,7 @@ ENGINE = (
     *("tensors", "schedules", "transformer", "tokenizer", "decoding", "autoregressive", "decoders", "editing"),
     *("weights", "worker"),
 )
-PAGE = ("client", "page")
+PAGE = ("client", "pictures", "controls", "curve", "play", "race", "edit", "draw", "inside", "save", "page")
 LIMIT = 8_000_000  # bytes of the page
 
 

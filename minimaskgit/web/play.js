@@ -1,0 +1,144 @@
+/* Watch it decode: the steps of one picture as a film, to play and to scrub. */
+
+const film = { steps: [], total: 0, shown: 0, playing: false, work: null };
+
+/* The canvas that step n = 1..T reads. */
+const canvas_before = (n) => (n > 1 ? film.steps[n - 2].tokens : new Int32Array(num_tokens).fill(mask_id));
+const canvas_after = (n) => canvas_before(n + 1);
+const kept_in = (tokens) => num_tokens - count_true(Array.from(tokens, (token) => token === mask_id));
+
+/* Decode with the settings on the page; what was decoded before stays in sight until the first step arrives. */
+async function decode({ play = true } = {}) {
+  film.work?.cancel();
+  const chosen = read_settings();
+  const work = engine.ask("decode", { ...chosen, pictures: true }, (step) => film.work === work && add_step(step, chosen, play));
+  film.work = work;
+  for (const name of FIELDS) $(name).removeAttribute("aria-invalid");
+  try {
+    await work;
+    if (film.work === work) enable("#play button, #race-button, #edit-from-play, #scrub");
+  } catch (error) {
+    if (film.work !== work) return;
+    const [name] = error.message.split(" ");
+    if (FIELDS.includes(name)) $(name).setAttribute("aria-invalid", "true");
+    say("status", error.message, true);
+  }
+}
+
+function enable(which) {
+  for (const one of document.querySelectorAll(which)) one.disabled = false;
+}
+
+/* A step has arrived. */
+function add_step(step, chosen, play) {
+  if (step.step === 1) {
+    Object.assign(film, { steps: [], total: chosen.steps, shown: 0, playing: play });
+    $("film").replaceChildren();
+    $("scrub").max = chosen.steps;
+  }
+  film.steps.push(step);
+  $("film").append(frame_of(film.steps.length));
+  if (!play && film.steps.length === film.total) show_step(film.total);
+  if (play && step.step === 1) tick();
+}
+
+/* A step's small picture, with how many tokens it fixed. */
+function frame_of(n) {
+  const item = document.createElement("li"), button = document.createElement("button"), step = film.steps[n - 1];
+  const before = kept_in(canvas_before(n)), after = kept_in(step.tokens), canvas = document.createElement("canvas");
+  const taken = step.taken ? count_true(step.taken) : 0, fixed = after - before + taken;
+  paint_kept(canvas, step.picture, step.tokens, { side: 64 });
+  button.innerHTML = `<span class="bar"><i style="height:${(100 * fixed) / num_tokens}%"></i></span>`;
+  button.prepend(canvas);
+  button.append(taken ? `+${fixed} \u2212${taken}` : `+${fixed}`);
+  Object.assign(button, { type: "button", tabIndex: -1, onclick: () => scrub_to(n) }); // by keyboard: the slider
+  button.setAttribute("aria-label", `Step ${n}: ${fixed} tokens fixed, ${after} of ${num_tokens} kept`);
+  item.append(button);
+  return item;
+}
+
+/* Show the canvas after step n; 0 is the blank one. */
+function show_step(n) {
+  film.shown = n = clamp(n, 0, film.steps.length);
+  const step = film.steps[Math.max(n, 1) - 1], tokens = canvas_after(n), before = n ? canvas_before(n) : tokens;
+  const fixed = (i) => before[i] === mask_id && tokens[i] !== mask_id && n < film.total;
+  paint_kept($("kept"), step.picture, tokens, { outline: fixed });
+  paint($("guess"), step.picture);
+  paint_heat(step, n ? before : tokens);
+  $("scrub").value = n;
+  [...$("film").children].forEach((item, i) => item.firstChild.setAttribute("aria-current", i === n - 1 ? "step" : "false"));
+  say_step(n, step, kept_in(tokens));
+  $("play-button").textContent = film.playing ? "Pause" : "Play";
+  if (!film.playing) look_soon();
+}
+
+/* While it plays only the last step is read out. */
+function say_step(n, step, kept) {
+  const text = n
+    ? `Step ${n} of ${film.total}: ${kept} of ${num_tokens} tokens kept, after ${passes_text(step.passes)} and ${seconds(step.milliseconds)}.`
+    : `Step 0 of ${film.total}: every token is [MASK].`;
+  $("status").setAttribute("aria-live", film.playing ? "off" : "polite");
+  say("status", film.complaint ? film.complaint + text : text);
+  $("kept").setAttribute("aria-label", `Tokens kept after step ${n}: ${kept} of ${num_tokens}`);
+}
+
+/* Probability, or the confidence by which tokens are kept, of the tokens that were unknown before the step. */
+function paint_heat(step, before) {
+  const kind = $("heat-kind").value, values = step[kind], unknown = [...before.keys()].filter((i) => before[i] === mask_id);
+  const finite = unknown.map((i) => values[i]).filter(Number.isFinite), least = Math.min(...finite), most = Math.max(...finite);
+  const share = (value) => (kind === "probability" ? value : value === Infinity ? 1 : (value - least) / (most - least || 1) || 0);
+  paint($("heat"), null, { cover: (i) => (before[i] === mask_id ? heat_cover(share(values[i])) : [colour("mask"), 0.35]) });
+  $("heat").setAttribute("aria-label", finite.length ? `${kind} of ${finite.length} guesses, from ${least.toFixed(2)} to ${most.toFixed(2)}` : `${kind}: all tokens were known`);
+}
+
+/* The next frame, as soon as it is there. */
+function tick() {
+  if (!film.playing) return;
+  const next = Math.min(film.shown + 1, film.steps.length);
+  if (next === film.total) film.playing = false;
+  show_step(next);
+  clearTimeout(film.timer);
+  if (film.playing) film.timer = setTimeout(tick, clamp(3600 / film.total, 60, 450));
+}
+
+function play() {
+  if (film.shown === film.total) film.shown = 0;
+  film.playing = true;
+  show_step(film.shown);
+  clearTimeout(film.timer);
+  film.timer = setTimeout(tick, 200);
+}
+
+function scrub_to(n) {
+  film.playing = false;
+  clearTimeout(film.timer);
+  show_step(n);
+}
+
+/* A control has changed: decode anew, once the person has let go. */
+function changed() {
+  film.complaint = fit_steps();
+  show_controls();
+  keep_link();
+  clearTimeout(film.waiting);
+  film.waiting = setTimeout(decode, 200);
+}
+
+function start_play() {
+  $("play-button").onclick = () => (film.playing ? scrub_to(film.shown) : play());
+  $("back").onclick = () => scrub_to(film.shown - 1);
+  $("forward").onclick = () => scrub_to(film.shown + 1);
+  $("scrub").oninput = () => scrub_to(Number($("scrub").value));
+  $("heat-kind").onchange = () => show_step(film.shown);
+  $("controls").oninput = changed;
+  $("controls").onsubmit = (event) => event.preventDefault();
+  $("dice").onclick = () => {
+    $("seed").value = Math.floor(1e6 * Math.random());
+    changed();
+  };
+  $("defaults").onclick = () => {
+    set_defaults();
+    changed();
+  };
+  as_grid($("kept"), () => [grid, grid], (cell, begins) => begins && look_at(cell, true));
+}
