@@ -1,7 +1,7 @@
 /* Draw your own: pixels to codes and back. */
 
-const INKS = ["#1d2429", "#f4f1e8", "#c8452f", "#e9a23b", "#f2d95c", "#4f9d5d", "#2f6db3", "#7a4fa3"];
-const sheet = { canvas: null, last: 0, tokens: null, decoded: null, work: null };
+const INKS = { black: "#1d2429", white: "#f4f1e8", red: "#c8452f", yellow: "#f2d95c", green: "#4f9d5d", blue: "#2f6db3" };
+const sheet = { canvas: null, tokens: null };
 
 const sheet_picture = () => {
   const side = sheet.canvas.width, { data } = sheet.canvas.getContext("2d").getImageData(0, 0, side, side);
@@ -17,16 +17,13 @@ function show_sheet() {
   context.drawImage(sheet.canvas, 0, 0, canvas.width, canvas.height);
 }
 
-/* A dot, or a line from the stroke's last cell. */
-function ink(cell, begins) {
+/* A dot. */
+function ink(cell) {
   const side = sheet.canvas.width, context = sheet.canvas.getContext("2d"), size = Number($("brush").value);
-  const from = begins ? cell : sheet.last, at = (i) => [(i % side) + 0.5, Math.floor(i / side) + 0.5];
-  Object.assign(context, { strokeStyle: $("ink").value, lineWidth: size, lineCap: "round", lineJoin: "round" });
+  context.fillStyle = $("ink").value;
   context.beginPath();
-  context.moveTo(...at(from));
-  context.lineTo(at(cell)[0] + 0.01, at(cell)[1]);
-  context.stroke();
-  sheet.last = cell;
+  context.arc((cell % side) + 0.5, Math.floor(cell / side) + 0.5, size / 2, 0, 7);
+  context.fill();
   show_sheet();
   encode_soon();
 }
@@ -42,7 +39,7 @@ async function encode() {
   const { tokens, picture } = await engine.ask("encode", { picture: drawing });
   const codes = [...new Set(tokens)], { patches } = await engine.ask("patches", { codes });
   if (sheet.asked !== asked) return; // drawn on meanwhile
-  Object.assign(sheet, { tokens, decoded: picture });
+  sheet.tokens = tokens;
   paint($("draw-decoded"), picture);
   const canvas = $("draw-codes"), cell = Math.round(640 / grid), context = canvas.getContext("2d");
   canvas.width = canvas.height = grid * cell;
@@ -64,16 +61,42 @@ function fill_sheet() {
   encode_soon();
 }
 
-/* A sun over the sea, so that the section does not begin empty. */
-function sketch() {
-  const context = sheet.canvas.getContext("2d"), side = sheet.canvas.width;
-  const box = (ink, ...place) => ((context.fillStyle = ink), context.fillRect(...place.map((part) => part * side)));
-  box(INKS[6], 0, 0, 1, 1);
-  box("#234f85", 0, 0.7, 1, 0.3);
-  context.fillStyle = INKS[4];
-  context.beginPath();
-  context.arc(side / 2, 0.42 * side, 0.22 * side, 0, 7);
-  context.fill();
+/* The two colours of a picture: the one in its corner, and of all others the one farthest from it. */
+function two_colours({ data }) {
+  const pixels = Array.from({ length: data.length / 4 }, (_, i) => [...data.slice(4 * i, 4 * i + 3)]);
+  const apart = (pixel) => pixel.reduce((sum, value, i) => sum + (value - pixels[0][i]) ** 2, 0);
+  const farthest = pixels.reduce((best, pixel) => (apart(pixel) > apart(best) ? pixel : best));
+  return [pixels[0], farthest].map((pixel) => "#" + pixel.map((value) => value.toString(16).padStart(2, "0")).join(""));
+}
+
+/* A smile in the colours of the decoded picture, which the tokenizer knows; drawing goes on from there. */
+function sketch(picture) {
+  const [paper, pen] = two_colours(picture), context = sheet.canvas.getContext("2d"), side = sheet.canvas.width;
+  fill_palette({ paper, pen, ...INKS });
+  context.fillStyle = paper;
+  context.fillRect(0, 0, side, side);
+  Object.assign(context, { strokeStyle: pen, lineWidth: side / 10, lineCap: "round" });
+  const arcs = [[0.5, 0.42, 0.3, 0.45, 2.69], [0.34, 0.32, 0.02, 0, 6.28], [0.66, 0.32, 0.02, 0, 6.28]];
+  for (const [x, y, radius, from, to] of arcs) {
+    context.beginPath();
+    context.arc(x * side, y * side, radius * side, from, to);
+    context.stroke();
+  }
+  show_sheet();
+  encode_soon();
+}
+
+function fill_palette(inks) {
+  const choices = Object.entries(inks).map(([name, ink]) => {
+    const choice = Object.assign(document.createElement("input"), { type: "radio", name: "ink", value: ink, title: name });
+    choice.checked = name === "pen";
+    choice.style.background = ink;
+    choice.setAttribute("aria-label", name);
+    choice.onchange = () => ($("ink").value = ink);
+    return choice;
+  });
+  $("palette").append(...choices);
+  $("ink").value = inks.pen;
 }
 
 /* A picture from a file: its middle square. */
@@ -98,14 +121,6 @@ function start_draw() {
   sheet.canvas.getContext("2d", { willReadFrequently: true });
   $("brush").max = Math.max(4, side / 4);
   $("brush").value = Math.ceil(side / 12);
-  INKS.forEach((ink, i) => {
-    const choice = Object.assign(document.createElement("input"), { type: "radio", name: "ink", value: ink, checked: !i });
-    choice.style.background = ink;
-    choice.setAttribute("aria-label", ["black", "white", "red", "orange", "yellow", "green", "blue", "purple"][i]);
-    choice.onchange = () => ($("ink").value = ink);
-    $("palette").append(choice);
-  });
-  $("ink").value = INKS[0];
   $("ink").oninput = () => document.querySelectorAll("#palette input").forEach((one) => (one.checked = one.value === $("ink").value));
   draw_grid = as_grid($("draw-canvas"), () => [side, side], ink, (cell) => (show_sheet(), say("draw-status", draw_grid.place(cell))));
   $("draw-canvas").onfocus = $("draw-canvas").onblur = show_sheet;
@@ -117,6 +132,4 @@ function start_draw() {
     say("edit-status", "Your drawing is here. Erase a part of it.");
     $("edit").scrollIntoView({ behavior: "smooth" });
   };
-  sketch();
-  show_sheet();
 }

@@ -27,11 +27,12 @@ async function look() {
   const found = await engine.ask("look", { tokens: canvas_before(n), label: chosen.label, position, guidance: guided });
   const history = steps.map((step) => step.sampled[position]), codes = [...new Set([...found.codes, ...history])];
   const { patches } = await engine.ask("patches", { codes });
-  if (lens.asked !== asked || film.steps !== steps) return; // another token, or another picture
   Object.assign(lens, { look: found, step: n });
   const patch_of = (code) => patch_canvas(patches[codes.indexOf(code)]);
+  const places = await in_place(found.codes, steps[n - 1].sampled, position);
+  if (lens.asked !== asked || film.steps !== steps) return; // another token, or another picture
   show_attention();
-  show_likeliest(found, history[n - 1], patch_of);
+  show_likeliest(found, history[n - 1], patch_of, places);
   show_history(history, patch_of);
   say_look(history[n - 1], found);
 }
@@ -40,17 +41,30 @@ function say_look(drawn, { codes, doubt }) {
   const rank = codes.indexOf(drawn) + 1, kept = canvas_after(lens.step)[lens.position] !== mask_id;
   const judged = doubt === null || doubt === undefined ? "" : ` The critic's doubt: ${percent(doubt)}.`;
   say("inside-status",
-    `Token at ${lens_grid.place(lens.position)}, step ${lens.step} of ${film.total}: code ${drawn} was drawn, ` +
+    `${lens_grid.place(lens.position)}, step ${lens.step} of ${film.total}: code ${drawn} was drawn, ` +
     `${rank ? `number ${rank} of the list` : "which is not in the list"}, and ${kept ? "kept" : "masked again"}.${judged}`);
 }
 
-function show_likeliest({ codes, probabilities }, drawn, patch_of) {
+/* The guess of a step with each code at one position, three tokens around it: a patch depends on its neighbours. */
+async function in_place(codes, sampled, position) {
+  const f = settings.models.tokenizer.settings.image_size / grid, side = Math.min(3, grid), places = [];
+  const corner = (at) => clamp(at - 1, 0, grid - side), [row, column] = [Math.floor(position / grid), position % grid].map(corner);
+  for (const code of codes) {
+    const { picture } = await engine.ask("picture", { tokens: scatter(sampled, [position], [code]) });
+    const canvas = Object.assign(document.createElement("canvas"), { width: side * f, height: side * f });
+    canvas.getContext("2d").drawImage(bitmap(picture), -column * f, -row * f);
+    places.push(canvas);
+  }
+  return places;
+}
+
+function show_likeliest({ codes, probabilities }, drawn, patch_of, places) {
   $("likeliest").replaceChildren(...codes.map((code, i) => {
     const item = document.createElement("li"), bar = document.createElement("progress");
     Object.assign(bar, { value: probabilities[i], max: 1 });
     bar.setAttribute("aria-hidden", "true");
     item.classList.toggle("drawn", code === drawn);
-    item.append(patch_of(code), span(`code ${code}`), bar, span(percent(probabilities[i])));
+    item.append(places[i], patch_of(code), span(`code ${code}`), bar, span(percent(probabilities[i])));
     return item;
   }));
 }

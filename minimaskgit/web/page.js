@@ -10,7 +10,7 @@ async function main() {
   film.complaint = restore(location.hash) + fit_steps();
   for (const start of [start_curve, start_play, start_save, start_race, start_edit, start_draw, start_inside]) start();
   show_controls();
-  for (const name of ["kept", "guess", "heat", "edit-canvas", "inside-canvas", "draw-codes", "draw-decoded"])
+  for (const name of ["kept", "guess", "heat", "edit-canvas", "inside-canvas", "draw-canvas", "draw-codes", "draw-decoded"])
     paint_kept($(name), null, new Int32Array(num_tokens).fill(mask_id));
   engine = await start_engine();
   await decode();
@@ -18,7 +18,7 @@ async function main() {
   $("edit-label").value = (Number($("label").value) + 1) % settings.labels.length;
   from_play();
   $("erase-none").click();
-  await encode();
+  sketch(film.steps.at(-1).picture);
 }
 
 /* Sections are scrolled to, because the hash holds the settings. */

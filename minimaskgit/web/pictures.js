@@ -2,7 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`);
-const percent = (p) => (p > 0.995 || p === 0 ? `${Math.round(100 * p)} %` : `${(100 * p).toPrecision(p < 0.1 ? 1 : 2)} %`);
+const percent = (p) => `${p > 0 && p < 0.01 ? "< 1" : Math.round(100 * p)} %`;
 const seconds = (milliseconds) => `${(milliseconds / 1000).toFixed(2)} s`;
 const passes_text = (count) => (count === 1 ? "1 pass" : `${count} passes`);
 
@@ -67,7 +67,7 @@ function stamp(context, x, y, cell) {
 }
 
 const masked_cover = () => [colour("known"), 1, true];
-const heat_cover = (p) => [colour("accent"), clamp(p, 0, 1)];
+const heat = (p) => `color-mix(in srgb, ${colour("accent")} ${100 * clamp(p, 0, 1)}%, ${colour("surface")})`;
 
 /* A step's picture with the tokens that are still masked covered. tokens: those after the step. */
 function paint_kept(canvas, picture, tokens, options = {}) {
@@ -84,12 +84,13 @@ function patch_canvas(patch) {
 
 /* Use a canvas as a grid of cells, by pointer and by keyboard.
 
-   size(): [rows, columns]. use(cell, begins): a cell is touched, `begins` at the start of a stroke or by a key.
+   size(): [rows, columns]. use(cell, begins): a cell is touched, `begins` at the start of a stroke or by a key; a quick
+   stroke touches all cells on its way.
    moved(cell): the arrow keys went to a cell. The canvas says where its cursor is while it has the focus.
 */
 function as_grid(canvas, size, use, moved = () => {}) {
   let cursor = 0, drawing = false;
-  const place = (cell) => `row ${Math.floor(cell / size()[1]) + 1}, column ${(cell % size()[1]) + 1}`;
+  const place = (cell) => `Row ${Math.floor(cell / size()[1]) + 1}, column ${(cell % size()[1]) + 1}`;
   const touched = (event) => {
     const box = canvas.getBoundingClientRect(), [rows, columns] = size();
     const along = (position, count) => clamp(Math.floor(position * count), 0, count - 1);
@@ -101,7 +102,17 @@ function as_grid(canvas, size, use, moved = () => {}) {
     try { canvas.setPointerCapture(event.pointerId); } catch {} // a pointer that is gone already
     use((cursor = touched(event)), true);
   });
-  canvas.addEventListener("pointermove", (event) => drawing && use((cursor = touched(event)), false));
+  canvas.addEventListener("pointermove", (event) => {
+    const columns = size()[1], before = cursor;
+    if (!drawing || touched(event) === before) return;
+    cursor = touched(event);
+    const [from, to] = [before, cursor].map((cell) => [Math.floor(cell / columns), cell % columns]);
+    const longest = Math.max(...to.map((end, axis) => Math.abs(end - from[axis])));
+    for (let i = 1; i <= longest; i++) {
+      const [row, column] = to.map((end, axis) => Math.round(from[axis] + ((end - from[axis]) * i) / longest));
+      use(row * columns + column, false);
+    }
+  });
   for (const end of ["pointerup", "pointercancel", "lostpointercapture"])
     canvas.addEventListener(end, () => (drawing = false));
   canvas.addEventListener("keydown", (event) => {

@@ -37,18 +37,22 @@ function add_step(step, chosen, play) {
     $("scrub").max = chosen.steps;
   }
   film.steps.push(step);
+  const fixed = film.steps.map((_, i) => fixed_in(i + 1));
+  $("film").style.setProperty("--most", Math.max(1, ...fixed)); // the longest bar
   $("film").append(frame_of(film.steps.length));
   if (!play && film.steps.length === film.total) show_step(film.total);
   if (play && step.step === 1) tick();
 }
 
+const taken_in = (n) => (film.steps[n - 1].taken ? count_true(film.steps[n - 1].taken) : 0);
+const fixed_in = (n) => kept_in(canvas_after(n)) - kept_in(canvas_before(n)) + taken_in(n);
+
 /* A step's small picture, with how many tokens it fixed. */
 function frame_of(n) {
   const item = document.createElement("li"), button = document.createElement("button"), step = film.steps[n - 1];
-  const before = kept_in(canvas_before(n)), after = kept_in(step.tokens), canvas = document.createElement("canvas");
-  const taken = step.taken ? count_true(step.taken) : 0, fixed = after - before + taken;
+  const taken = taken_in(n), fixed = fixed_in(n), after = kept_in(step.tokens), canvas = document.createElement("canvas");
   paint_kept(canvas, step.picture, step.tokens, { side: 64 });
-  button.innerHTML = `<span class="bar"><i style="height:${(100 * fixed) / num_tokens}%"></i></span>`;
+  button.innerHTML = `<span class="bar"><i style="--fixed:${fixed}"></i></span>`;
   button.prepend(canvas);
   button.append(taken ? `+${fixed} \u2212${taken}` : `+${fixed}`);
   Object.assign(button, { type: "button", tabIndex: -1, onclick: () => scrub_to(n) }); // by keyboard: the slider
@@ -87,7 +91,8 @@ function paint_heat(step, before) {
   const kind = $("heat-kind").value, values = step[kind], unknown = [...before.keys()].filter((i) => before[i] === mask_id);
   const finite = unknown.map((i) => values[i]).filter(Number.isFinite), least = Math.min(...finite), most = Math.max(...finite);
   const share = (value) => (kind === "probability" ? value : value === Infinity ? 1 : (value - least) / (most - least || 1) || 0);
-  paint($("heat"), null, { cover: (i) => (before[i] === mask_id ? heat_cover(share(values[i])) : [colour("mask"), 0.35]) });
+  const cover = (i) => (before[i] === mask_id ? [heat(share(values[i])), 1] : [colour("surface"), 0.75]);
+  paint($("heat"), step.picture, { cover });
   $("heat").setAttribute("aria-label", finite.length ? `${kind} of ${finite.length} guesses, from ${least.toFixed(2)} to ${most.toFixed(2)}` : `${kind}: all tokens were known`);
 }
 

@@ -45,12 +45,12 @@ function lane(name, most, engine, type, fields) {
 }
 
 function verdict(mine, other, cache) {
-  const ratio = other.milliseconds / mine.milliseconds, faster = ratio > 1 ? "MaskGIT" : "The twin";
-  const times = Math.max(ratio, 1 / ratio).toFixed(1);
+  const ratio = other.milliseconds / mine.milliseconds, faster = ratio > 1 ? "MaskGIT" : "the twin";
+  const times = Math.max(ratio, 1 / ratio).toFixed(1), passes = (other.passes / mine.passes).toFixed(1);
   return (
     `MaskGIT: ${passes_text(mine.passes)}, ${seconds(mine.milliseconds)}. The twin ${cache ? "with" : "without"} its cache: ` +
-    `${passes_text(other.passes)}, ${seconds(other.milliseconds)}. ${faster} was ${times} times as fast on this processor; ` +
-    `the twin needed ${(other.passes / mine.passes).toFixed(1)} times as many passes.`
+    `${passes_text(other.passes)}, ${seconds(other.milliseconds)}. The twin needed ${passes} times as many passes; ` +
+    `${faster} was ${times} times as fast on this processor.`
   );
 }
 
