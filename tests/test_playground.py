@@ -482,26 +482,26 @@ def test_a_code_s_patch_is_the_middle_of_a_canvas_of_that_code(js, page, glyphs)
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**100), max_value=2.0**100)
 
 
-@given(st.lists(FLOATS, min_size=1, max_size=20), st.sampled_from([2, 3, 4]))
-def test_rounding_finds_the_nearest_number_with_so_many_bytes(numbers, kept):
+@given(st.lists(FLOATS, min_size=1, max_size=20), st.integers(16, 32))
+def test_rounding_finds_the_nearest_number_with_so_many_bits(numbers, bits):
     numbers = np.array(numbers, np.float32)
-    found = rounded(numbers, kept)
-    assert not np.any(found.view("<u4") & (2 ** (8 * (4 - kept)) - 1))
-    step = np.spacing(np.abs(numbers)).astype(np.float64) * 2 ** (8 * (4 - kept))  # to the next number of so many bytes
+    found = rounded(numbers, bits)
+    assert not np.any(found.view("<u4") & (2 ** (32 - bits) - 1))
+    step = np.spacing(np.abs(numbers)).astype(np.float64) * 2 ** (32 - bits)  # to the next number of so many bits
     assert np.all(np.abs(found.astype(np.float64) - numbers) <= step / 2)
-    if kept == 2:
+    if bits == 16:
         assert torch.equal(torch.from_numpy(found), torch.from_numpy(numbers).bfloat16().float())
-    if kept == 4:
+    if bits == 32:
         assert np.array_equal(found, numbers)
 
 
-@given(st.lists(FLOATS, min_size=1, max_size=20), st.sampled_from([2, 3, 4]))
-def test_what_is_packed_can_be_unpacked(numbers, kept):
+@given(st.lists(FLOATS, min_size=1, max_size=20), st.integers(16, 32))
+def test_what_is_packed_can_be_unpacked(numbers, bits):
     numbers = np.array(numbers, np.float32)
-    planes = np.frombuffer(zlib.decompress(packed(numbers, kept)), np.uint8).reshape(kept, -1)
+    planes = np.frombuffer(zlib.decompress(packed(numbers, bits)), np.uint8).reshape(-1, len(numbers))
     whole = np.zeros((len(numbers), 4), np.uint8)
-    whole[:, 4 - kept :] = planes[::-1].T
-    assert np.array_equal(whole.view("<f4")[:, 0], rounded(numbers, kept))
+    whole[:, 4 - len(planes) :] = planes[::-1].T
+    assert np.array_equal(whole.view("<f4")[:, 0], rounded(numbers, bits))
 
 
 def test_the_page_has_the_weights_of_the_run_bit_by_bit(js, page, glyphs):
@@ -561,19 +561,18 @@ def test_without_a_twin_and_a_critic_the_page_has_the_other_parts(js, tmp_path, 
     assert good[-1]["type"] == "done"
 
 
-def test_weights_that_do_not_fit_are_rounded_and_models_that_do_not_fit_are_refused(tmp_path):
+def test_weights_that_do_not_fit_are_rounded_and_models_that_do_not_fit_are_refused(js, tmp_path):
     run = small_run(tmp_path, "the demo's")
-    sizes = [len(build(run, limit).html) for limit in (10**6, 10**6)]
     whole = build(run, 10**6)
-    assert sizes[0] == sizes[1] and (whole.kept, whole.exact) == (4, True)
-    coarser = build(run, len(whole.html) - 1)
-    assert (coarser.kept, coarser.exact) == (3, False)
-    coarsest = build(run, len(coarser.html) - 1)
-    assert (coarsest.kept, coarsest.exact) == (2, False)
-    for limit in (len(coarsest.html) - 1, 1000):
-        with pytest.raises(
-            UserError, match=r"its models have [\d,]+ parameters, a page of \d\.\d MB; expected 0\.\d+ MB or less"
-        ):
+    assert (whole.bits, whole.exact) == (32, True)
+    coarser = build(run, int(0.9 * len(whole.html)))
+    assert 16 < coarser.bits < 32 and not coarser.exact and len(coarser.html) <= 0.9 * len(whole.html)
+    (tmp_path / "page.html").write_text(coarser.html, "utf-8")
+    found = js(tmp_path / "page.html", "engine.models.transformer.embedding")
+    wanted = rounded(run.transformer().embedding.weight.detach().numpy().ravel(), coarser.bits)
+    assert np.array_equal(np.array(found, np.float32), wanted)
+    for limit in (len(whole.html) // 2, 1000):
+        with pytest.raises(UserError, match=r"models have [\d,]+ parameters, a page of \d\.\d MB; expected 0\.\d+ MB"):
             build(run, limit)
 
 
