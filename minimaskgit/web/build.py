@@ -16,7 +16,7 @@ from minimaskgit.decoders.named import UNUSED, DecoderName
 from minimaskgit.runs.models import digest
 from minimaskgit.runs.run import Run
 from minimaskgit.runs.searched import read_searched
-from minimaskgit.web.pack import as_text, models_of, packed, rounded
+from minimaskgit.web.pack import as_text, models_of, packed, planes_of, rounded
 
 HERE = Path(__file__).parent
 ENGINE = (
@@ -29,7 +29,7 @@ LIMIT = 8_000_000  # bytes of the page
 
 class Page(NamedTuple):
     html: str
-    kept: int  # bytes of each weight, of 4
+    bits: int  # of each weight, of 32
     exact: bool  # whether every weight is what it is in the run
     missing: tuple[str, ...]  # models that the run does not have
 
@@ -46,24 +46,24 @@ def build(run: Run, limit: int = LIMIT) -> Page:
         [value.float().numpy().ravel() for _, tensors in models.values() for _, value in tensors]
     ).astype(np.float32)
     if len(numbers) > limit:  # a byte of each at least
-        raise too_large(run, len(numbers), 2 * 4 / 3 * len(numbers), limit)
-    for kept in (4, 3, 2):
-        block = packed(numbers, kept)
-        page = filled(run, settings(run, models, kept), as_text(block))
+        raise too_large(run, len(numbers), 1.82 * len(numbers), limit)  # what bfloat16 takes as text
+    about = settings(run, models)
+    for bits in range(32, 15, -1):
+        page = filled(run, about | {"bytes": planes_of(bits)}, as_text(packed(numbers, bits)))
         if (size := len(page.encode("utf-8"))) <= limit:
             missing = tuple(name for name in ("autoregressive", "critic") if name not in models)
-            return Page(page, kept, np.array_equal(rounded(numbers, kept), numbers), missing)
+            return Page(page, bits, np.array_equal(rounded(numbers, bits), numbers), missing)
     raise too_large(run, len(numbers), size, limit)
 
 
 def too_large(run: Run, count: int, size: float, limit: int) -> UserError:
     return UserError(
         f"{run.folder}: its models have {count:,} parameters, a page of {size / 1e6:.1f} MB; expected"
-        f" {limit / 1e6:g} MB or less, which models of about {limit / 1.9 / 1e6:.0f} million parameters have"
+        f" {limit / 1e6:g} MB or less, which models of about {limit / 1.82 / 1e6:.0f} million parameters have"
     )
 
 
-def settings(run: Run, models: dict, kept: int) -> dict[str, Any]:
+def settings(run: Run, models: dict) -> dict[str, Any]:
     """What the page must know of the run; worker.js uses it."""
     return {
         "data": run.config.data,
@@ -73,7 +73,6 @@ def settings(run: Run, models: dict, kept: int) -> dict[str, Any]:
         "decoders": [name for name in get_args(DecoderName) if name != "critic" or "critic" in models],
         "unused": UNUSED,
         "policies": {steps: vars(found.policy) for steps, found in read_searched(run.folder).policies.items()},
-        "bytes": kept,
         "digests": {name: digest(run.folder / name) for name in models},
         "models": {
             name: {"settings": arguments, "tensors": [(tensor, list(value.shape)) for tensor, value in tensors]}

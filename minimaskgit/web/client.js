@@ -1,3 +1,4 @@
+"use strict";
 /* The page's side of worker.js: each request is a promise, and `each` is called with every step.
 
    const engine = await start_engine();
@@ -36,17 +37,35 @@ const page_settings = () => JSON.parse(document.getElementById("settings").textC
 
 /* A function that sends requests to a new worker, made of the page's own script; without workers, to this thread. */
 function connect(hear) {
-  const engine = document.getElementById("engine").textContent;
-  try {
-    const worker = new Worker(URL.createObjectURL(new Blob([engine], { type: "text/javascript" })));
-    worker.onmessage = ({ data }) => hear(data);
-    return (request) => worker.postMessage(request);
-  } catch {
+  const unanswered = [];
+  const this_thread = () => {
     const receive = serve(hear);
     return (request) => setTimeout(() => receive(request));
+  };
+  let post;
+  try {
+    const engine = document.getElementById("engine").textContent;
+    const worker = new Worker(URL.createObjectURL(new Blob([engine], { type: "text/javascript" })));
+    post = (request) => {
+      unanswered.push(request);
+      worker.postMessage(request);
+    };
+    worker.onmessage = ({ data }) => {
+      unanswered.length = 0;
+      hear(data);
+    };
+    worker.onerror = () => { // where a page's host forbids workers, it says so only now
+      post = this_thread();
+      unanswered.splice(0).forEach(post);
+    };
+  } catch {
+    post = this_thread();
   }
+  return (request) => post(request);
 }
 
 function decode_base64(text) {
-  return Uint8Array.from(atob(text.trim()), (letter) => letter.charCodeAt(0)).buffer;
+  const letters = atob(text.trim()), bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
+  return bytes.buffer;
 }

@@ -1,4 +1,4 @@
-"""A run's weights as text in a page: every float32 by its highest bytes, as many as fit (weights.js reads them).
+"""A run's weights as text in a page: every float32 by its highest bits, as many as fit (weights.js reads them).
 
     numbers ──rounded──> highest byte of all, second byte of all, ... ──deflate──> base64
 
@@ -21,20 +21,26 @@ from minimaskgit.runs.run import Run
 Tensors = list[tuple[str, Tensor]]
 
 
-def packed(numbers: np.ndarray, kept: int) -> bytes:
-    """Float32 numbers (M,), rounded to their `kept` highest bytes of four, as deflated planes of bytes."""
-    return zlib.compress(rounded(numbers, kept).view(np.uint8).reshape(-1, 4)[:, ::-1][:, :kept].T.tobytes(), 9)
+def packed(numbers: np.ndarray, bits: int) -> bytes:
+    """Float32 numbers (M,), rounded to their highest bits, as deflated planes of bytes: (bytes of each, M)."""
+    planes = rounded(numbers, bits).view(np.uint8).reshape(-1, 4).T[::-1][: planes_of(bits)]
+    deflate = zlib.compressobj(9, strategy=zlib.Z_RLE)  # nothing repeats but zeros, so a search would only take longer
+    return deflate.compress(planes.tobytes()) + deflate.flush()
 
 
-def rounded(numbers: np.ndarray, kept: int) -> np.ndarray:
-    """The nearest numbers whose lowest bytes are 0, to even if there are two: float32 (M,) to float32 (M,).
+def planes_of(bits: int) -> int:
+    """How many bytes have so many bits."""
+    return -(-bits // 8)
 
-    With 2 bytes these are bfloat16's numbers, with 3 they have 15 bits after the point, with 4 they are all.
+
+def rounded(numbers: np.ndarray, bits: int) -> np.ndarray:
+    """The nearest numbers of which only the highest bits are not 0, to even if there are two: float32 (M,).
+
+    16 bits are bfloat16's numbers, with 7 bits after the point; 32 are all of float32's.
     """
-    bits, dropped = numbers.astype("<f4").view("<u4"), 8 * (4 - kept)
-    if dropped:
-        bits = bits + ((1 << (dropped - 1)) - 1 + ((bits >> dropped) & 1)).astype("<u4") >> dropped << dropped
-    return bits.astype("<u4").view("<f4")
+    whole, dropped = numbers.astype("<f4").view("<u4").astype(np.uint64), 32 - bits
+    half = ((1 << dropped) >> 1) - 1 + ((whole >> dropped) & 1) if dropped else 0
+    return ((whole + half) >> dropped << dropped).astype("<u4").view("<f4")
 
 
 def as_text(block: bytes) -> str:
