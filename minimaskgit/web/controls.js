@@ -105,8 +105,8 @@ function keep_link() {
 function restore(hash) {
   const wrong = [], wanted = new URLSearchParams(hash.replace(/^#/, ""));
   for (const [name, value] of wanted) {
-    if (name === "show") show_only(value);
-    else if ($(value || name)?.matches("section") && wanted.size === 1) $(value || name).scrollIntoView();
+    if (name === "show" && is_section(value)) show_only(value);
+    else if (is_section(name) && !value) go_to($(name));
     else if (!FIELDS.includes(name)) wrong.push(`no setting is called ${name.slice(0, 30)}`);
     else if (!set_field(name, value)) wrong.push(`${name} cannot be ${value.slice(0, 30) || "empty"}`);
   }
@@ -133,10 +133,10 @@ function set_field(name, value) {
   return false;
 }
 
+const is_section = (id) => Boolean($(id)?.matches("section"));
+
 /* One section alone, for a frame in a course page: a link with show=race. */
 function show_only(id) {
-  const section = [...document.querySelectorAll("section")].find((one) => one.id === id);
-  for (const one of document.querySelectorAll("section")) one.classList.toggle("only", one === section);
-  if (section) document.body.dataset.only = id;
-  else delete document.body.dataset.only;
+  for (const section of document.querySelectorAll("section")) section.classList.toggle("only", section.id === id);
+  document.body.dataset.only = id;
 }

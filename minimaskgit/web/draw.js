@@ -130,6 +130,6 @@ function start_draw() {
     if (easel.working) return say("draw-status", "The easel is busy; try again in a moment.", true);
     put_on_easel({ picture: sheet_picture(), tokens: sheet.tokens });
     say("edit-status", "Your drawing is here. Erase a part of it.");
-    $("edit").scrollIntoView({ behavior: "smooth" });
+    go_to($("edit"));
   };
 }

@@ -6,9 +6,14 @@ const extended = () => easel.rows * easel.columns !== num_tokens;
 
 /* Begin with a picture and its tokens; the way back stays open. */
 function put_on_easel({ picture, tokens, rows = grid, columns = grid }) {
-  if (easel.picture) easel.past.push({ ...easel });
+  if (easel.picture) remember();
   Object.assign(easel, { picture, tokens, rows, columns, erased: new Array(rows * columns).fill(false) });
   show_easel();
+}
+
+function remember() {
+  const { picture, tokens, rows, columns, erased } = easel;
+  easel.past.push({ picture, tokens, rows, columns, erased });
 }
 
 /* The tokens to repaint: those erased, and a rim around them. */
@@ -63,7 +68,7 @@ async function repaint() {
     paint($("edit-canvas"), step.picture, { cover });
   });
   const blended = await engine.ask("composite", { picture, tokens: last.sampled, region });
-  easel.past.push({ ...easel });
+  remember();
   Object.assign(easel, { picture: blended.picture, tokens: last.sampled, erased: easel.erased.map(() => false) });
   const took = seconds(performance.now() - start), name = $("edit-label").selectedOptions[0].textContent;
   say("edit-status", `${count_true(region)} tokens repainted as ${name}, in ${passes_text(last.passes)} and ${took}.`);
@@ -78,14 +83,14 @@ async function extend(margins) {
     paint($("edit-canvas"), picture, { rows, columns, cover });
   };
   const made = await engine.ask("extend", { picture, margins, label, seed: easel.seed++, pictures: true }, show);
-  easel.past.push({ ...easel });
+  remember();
   const { rows, columns, tokens } = made;
   Object.assign(easel, { picture: made.picture, tokens, rows, columns, erased: new Array(rows * columns).fill(false) });
   say("edit-status", `The picture has ${rows} by ${columns} tokens now.`);
 }
 
 function undo() {
-  Object.assign(easel, easel.past.pop(), { seed: easel.seed, past: easel.past });
+  Object.assign(easel, easel.past.pop());
   show_easel();
   say("edit-status", "Undone.");
 }

@@ -12,7 +12,7 @@ function step_of(position) {
 function look_at(position, scroll = false) {
   lens.position = position;
   look_soon();
-  if (scroll) $("inside").scrollIntoView({ behavior: "smooth" });
+  if (scroll) go_to($("inside"));
 }
 
 function look_soon() {

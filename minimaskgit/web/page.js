@@ -26,7 +26,7 @@ for (const link of document.querySelectorAll("nav a"))
   link.onclick = (event) => {
     event.preventDefault();
     const section = document.querySelector(link.getAttribute("href"));
-    section.scrollIntoView({ behavior: "smooth" });
+    go_to(section);
     section.querySelector("button:enabled, select, canvas[tabindex]")?.focus({ preventScroll: true });
   };
 

@@ -21,6 +21,9 @@ async function attempt(status, action) {
   }
 }
 
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+const go_to = (element) => element.scrollIntoView({ behavior: still.matches ? "auto" : "smooth" });
+
 const bitmaps = new WeakMap();
 
 /* A picture of the engine as something that can be drawn. */

@@ -14,6 +14,7 @@ async function decode({ play = true } = {}) {
   const work = engine.ask("decode", { ...chosen, pictures: true }, (step) => film.work === work && add_step(step, chosen, play));
   film.work = work;
   for (const name of FIELDS) $(name).removeAttribute("aria-invalid");
+  if (!film.steps.length) say("status", "Decoding\u2026");
   try {
     await work;
     if (film.work === work) enable("#play button, #race-button, #edit-from-play, #scrub");
