@@ -17,7 +17,7 @@ from PIL import Image
 from minimaskgit.decoding import decode
 from minimaskgit.runs.run import open_run
 from minimaskgit.schedules import SCHEDULES
-from minimaskgit.web.build import build
+from minimaskgit.web.build import ENGINE, HERE, PAGE, build
 
 selenium = pytest.importorskip("selenium", reason="no selenium here, which drives a browser")
 
@@ -116,9 +116,13 @@ class Page:
         return [line["message"] for line in self.browser.get_log("browser") if line["level"] == "SEVERE"]
 
 
-def open_page(browser, path: Path, hash: str = "", width: int = 1280, height: int = 900) -> Page:
+def open_page(browser, path: Path, hash: str = "", width: int = 1280, scheme="light", motion="reduce") -> Page:
+    """Opened anew; with motion "no-preference" the film plays by itself."""
     browser.switch_to.default_content()
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    wishes = {"prefers-color-scheme": scheme, "prefers-reduced-motion": motion}
+    features = [{"name": name, "value": value} for name, value in wishes.items()]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get("about:blank")
     for log in ("browser", "performance"):
@@ -135,6 +139,17 @@ def shown(browser, page) -> Page:
     shown.decoded()
     yield shown
     assert not shown.errors()
+
+
+def test_no_name_is_given_twice_because_the_engine_and_the_page_share_theirs():
+    names = [
+        name
+        for file in (*ENGINE, *PAGE)
+        for line in (HERE / f"{file}.js").read_text("utf-8").splitlines()
+        if (found := re.match(r"(?:async )?(?:function\*? |class )(\w+)|(?:const|let) (.*)", line))
+        for name in ([found[1]] if found[1] else re.findall(r"\w+", found[2].split("=")[0]))
+    ]
+    assert len(names) > 200 and [name for name in names if names.count(name) > 1] == []
 
 
 # --- Decode ---
@@ -158,6 +173,14 @@ def test_a_picture_has_the_tokens_of_the_same_settings_in_python(shown, run_fold
     how = {"steps": 5, "schedule": SCHEDULES["cubic"], "temperature": 2.5}
     wanted = decode(run.transformer(), torch.tensor([1]), generator=torch.Generator().manual_seed(12), **how)
     assert shown.js("Array.from(film.steps.at(-1).tokens)") == wanted[0].tolist()
+
+
+def test_the_film_plays_by_itself_unless_motion_is_unwelcome(browser, page):
+    moving = open_page(browser, page, motion="no-preference")
+    moving.until("film.playing && film.shown < film.total")
+    assert moving.text("play-button") == "Pause" and moving.element("status").get_attribute("aria-live") == "off"
+    moving.decoded()
+    assert moving.element("status").get_attribute("aria-live") == "polite"
 
 
 def test_a_film_plays_and_is_scrubbed_by_mouse_and_by_keyboard(shown):
@@ -260,12 +283,15 @@ ABSURD += ("show=nothing", "<script>=1", "constructor=1", "%E0%A4%A=1")
 
 
 def test_an_absurd_link_is_named_and_changes_nothing(browser, page):
+    shown = open_page(browser, page, "#steps=9999&seed=5")
+    shown.decoded()
+    assert shown.text("status").startswith("In this link steps cannot be 9999. Step ")
+    before = shown.js("read_settings()")
+    assert before["seed"] == 5
     for absurd in ABSURD:
-        shown = open_page(browser, page, f"#{absurd}")
-        shown.decoded()
-        assert shown.text("status").startswith("In this link "), absurd
-        assert shown.js("read_settings()") == shown.js("(set_defaults(), read_settings())"), absurd
-        assert not shown.errors()
+        assert shown.js("restore(arguments[0])", f"#{absurd}").startswith("In this link "), absurd
+        assert shown.js("read_settings()") == before, absurd
+    assert not shown.errors()
 
 
 def test_a_link_can_show_one_section_alone(browser, page):
@@ -285,8 +311,7 @@ def test_both_racers_run_with_their_own_passes_and_clocks(shown):
     assert re.match(r"4 passes, \d+\.\d\d s$", shown.text("clock-maskgit"))
     assert re.match(rf"{N} passes, \d+\.\d\d s$", shown.text("clock-twin"))
     assert f"The twin needed {N / 4:.1f} times as many passes" in shown.text("race-status")
-    shown.click("race-button")
-    shown.click("race-button")
+    shown.js("arguments[0].click(), arguments[0].click()", shown.element("race-button"))
     assert shown.text("race-status") == "Stopped." and shown.text("race-button") == "Start the race"
 
 
@@ -408,9 +433,7 @@ def test_what_a_run_lacks_is_left_out_with_a_reason(browser, run_folder, tmp_pat
 @pytest.mark.parametrize("width", [360, 768, 1440])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_the_screen(browser, page, width, scheme):
-    features = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", features)
-    shown = open_page(browser, page, width=width)
+    shown = open_page(browser, page, width=width, scheme=scheme)
     shown.until("!document.getElementById('draw-edit').disabled")
     assert shown.js("document.documentElement.scrollWidth <= innerWidth")
     over = """[...document.querySelectorAll('main *')].filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
@@ -418,7 +441,6 @@ def test_nothing_is_wider_than_the_screen(browser, page, width, scheme):
     assert shown.js(over) == []
     light = shown.js("getComputedStyle(document.body).backgroundColor.match(/\\d+/g)[0] > 128")
     assert light == (scheme == "light")
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def test_everything_that_takes_the_focus_has_a_name(browser, shown):
@@ -456,10 +478,9 @@ def test_it_survives_two_hundred_random_clicks_and_absurd_inputs(shown, seed):
     shown.js("document.querySelectorAll('[type=file]').forEach((one) => one.remove())")  # its window is the system's
     targets = "button, input, select, canvas, circle, a[href^='#'], #curve, figcaption"
     for _ in range(200):
-        elements = shown.js(f"[...document.querySelectorAll({targets!r})]")
-        element = draw.choice(elements)
         shown.js(
-            """(([one, nonsense, x, y]) => {
+            """(([targets, which, nonsense, x, y]) => {
+                const all = document.querySelectorAll(targets), one = all[Math.floor(which * all.length)];
                 if (one.matches('input, select') && x < 0.7) {
                     one.value = one.matches('select') ? one.options[Math.floor(y * one.options.length)].value : nonsense;
                     for (const type of ['input', 'change']) one.dispatchEvent(new Event(type, { bubbles: true }));
@@ -471,7 +492,7 @@ def test_it_survives_two_hundred_random_clicks_and_absurd_inputs(shown, seed):
                     if (!one.disabled) one.dispatchEvent(new MouseEvent('click', { bubbles }));
                 }
             })(arguments[0])""",
-            [element, draw.choice(NONSENSE), draw.random(), draw.random()],
+            [targets, draw.random(), draw.choice(NONSENSE), draw.random(), draw.random()],
         )
     assert not shown.errors()
     shown.click("defaults")

@@ -8,7 +8,8 @@ const canvas_after = (n) => canvas_before(n + 1);
 const kept_in = (tokens) => num_tokens - count_true(Array.from(tokens, (token) => token === mask_id));
 
 /* Decode with the settings on the page; what was decoded before stays in sight until the first step arrives. */
-async function decode({ play = true } = {}) {
+async function decode() {
+  const play = !still.matches; // who wants no motion gets the picture at once; the button still plays
   film.work?.cancel();
   const chosen = read_settings();
   const work = engine.ask("decode", { ...chosen, pictures: true }, (step) => film.work === work && add_step(step, chosen, play));
