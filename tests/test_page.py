@@ -1,6 +1,6 @@
 """The playground's page in a real browser: it plays, scrubs, races, edits, draws, looks inside, and breaks nowhere.
 
-run ──build──> page ──file://──> headless Chromium, driven by Selenium; skipped where either is missing
+run ──build──> page ──file://──> headless Chromium, driven by Selenium; skipped where there is none
 """
 
 import base64
@@ -8,23 +8,21 @@ import io
 import random
 import re
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from selenium import webdriver
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.ui import WebDriverWait
 
 from minimaskgit.decoding import decode
 from minimaskgit.runs.run import open_run
 from minimaskgit.schedules import SCHEDULES
 from minimaskgit.web.build import ENGINE, HERE, PAGE, build
-
-selenium = pytest.importorskip("selenium", reason="no selenium here, which drives a browser")
-
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver import ActionChains, Keys  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PATIENCE = 60  # seconds to wait for the page, on a busy machine
@@ -90,7 +88,9 @@ class Page:
 
     def decoded(self) -> None:
         """Until what the controls say is decoded and played to the end."""
-        self.until("film.steps.length && film.shown === film.total && film.steps.length === film.total && !film.playing")
+        self.until(
+            "film.steps.length && film.shown === film.total && film.steps.length === film.total && !film.playing"
+        )
 
     def changed(self, name: str, value: object) -> None:
         """Set a control and wait for the new picture."""
@@ -107,7 +107,7 @@ class Page:
         points = [((x - 0.5) * box["width"], (y - 0.5) * box["height"]) for x, y in places]
         chain = ActionChains(self.browser, duration=20).move_to_element_with_offset(element, *map(round, points[0]))
         chain.click_and_hold()
-        for before, after in zip(points, points[1:]):
+        for before, after in pairwise(points):
             chain.move_by_offset(*(round(b) - round(a) for a, b in zip(before, after)))
         chain.release().perform()
 
@@ -156,7 +156,9 @@ def test_no_name_is_given_twice_because_the_engine_and_the_page_share_theirs():
 
 
 def test_the_page_opens_from_a_file_and_asks_nobody_for_anything(browser, shown):
-    assert re.match(r"Step (\d+) of \1: (\d+) of \2 tokens kept, after \1 passes and \d+\.\d\d s\.$", shown.text("status"))
+    assert re.match(
+        r"Step (\d+) of \1: (\d+) of \2 tokens kept, after \1 passes and \d+\.\d\d s\.$", shown.text("status")
+    )
     shown.click("race-button")  # a second worker
     shown.until("document.getElementById('race-status').textContent.startsWith('MaskGIT:')")
     urls = [url for log in browser.get_log("performance") for url in re.findall(r'"url":"([^"]+)"', log["message"])]
@@ -205,7 +207,9 @@ def test_a_film_plays_and_is_scrubbed_by_mouse_and_by_keyboard(shown):
 
 
 def test_the_bars_add_up_to_all_tokens_and_the_heat_map_has_two_kinds(shown):
-    bars = [button.get_attribute("textContent") for button in shown.browser.find_elements("css selector", "#film button")]
+    bars = [
+        button.get_attribute("textContent") for button in shown.browser.find_elements("css selector", "#film button")
+    ]
     assert sum(map(int, bars)) == shown.js("num_tokens")
     shown.click("back")
     heat = "document.getElementById('heat').toDataURL()"
@@ -216,7 +220,9 @@ def test_the_bars_add_up_to_all_tokens_and_the_heat_map_has_two_kinds(shown):
 
 @pytest.mark.slow
 def test_every_decoder_of_the_run_decodes(shown):
-    names = shown.js("[...document.getElementById('decoder').options].filter((one) => !one.disabled).map((one) => one.value)")
+    names = shown.js(
+        "[...document.getElementById('decoder').options].filter((one) => !one.disabled).map((one) => one.value)"
+    )
     assert "critic" in names and len(names) >= 12
     for name in names:
         if name != "maskgit":
@@ -383,8 +389,12 @@ def test_a_token_that_is_chosen_shows_its_codes_its_attention_and_its_history(sh
     shown.js("arguments[0].value = 0, arguments[0].onchange()", shown.element("head"))
     assert shown.js(picture) != before
     shown.element("inside-canvas").send_keys(Keys.ARROW_DOWN)
-    shown.until("document.getElementById('inside-status').textContent.startsWith('Row 2, column 2, step ') || lens.position")
-    assert shown.js("lens.look.attention.flat().every((weights) => Math.abs(weights.reduce((a, b) => a + b) - 1) < 1e-3)")
+    shown.until(
+        "document.getElementById('inside-status').textContent.startsWith('Row 2, column 2, step ') || lens.position"
+    )
+    assert shown.js(
+        "lens.look.attention.flat().every((weights) => Math.abs(weights.reduce((a, b) => a + b) - 1) < 1e-3)"
+    )
 
 
 # --- Files ---
@@ -408,7 +418,7 @@ def test_what_is_saved_is_a_png_of_the_picture_and_a_gif_of_all_steps(shown):
         const data = new Uint8ClampedArray(4 * width * height).fill(255);
         for (let i = 0; i < width * height; i++) data.set(colours[(i * i + (i >> 7)) % 4], 4 * i);
         return btoa(String.fromCharCode(...data.slice(0, 4000))) + " " +
-            gif_of([{ width, height, data }], [10]).reduce((text, byte) => text + byte.toString(16).padStart(2, "0"), "");
+            Array.from(gif_of([{ width, height, data }], [10]), (byte) => byte.toString(16).padStart(2, "0")).join("");
     })()""")
     start, gif = again.split()
     pixels = Image.open(io.BytesIO(bytes.fromhex(gif))).convert("RGBA").tobytes()
@@ -436,8 +446,8 @@ def test_nothing_is_wider_than_the_screen(browser, page, width, scheme):
     shown = open_page(browser, page, width=width, scheme=scheme)
     shown.until("!document.getElementById('draw-edit').disabled")
     assert shown.js("document.documentElement.scrollWidth <= innerWidth")
-    over = """[...document.querySelectorAll('main *')].filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
-        .map((one) => one.outerHTML.slice(0, 80))"""
+    over = """[...document.querySelectorAll('main *')]
+        .filter((one) => one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML.slice(0, 80))"""
     assert shown.js(over) == []
     light = shown.js("getComputedStyle(document.body).backgroundColor.match(/\\d+/g)[0] > 128")
     assert light == (scheme == "light")
@@ -449,9 +459,14 @@ def test_everything_that_takes_the_focus_has_a_name(browser, shown):
     focusable = [
         node
         for node in nodes
-        if not node["ignored"] and any(p["name"] == "focusable" and p["value"]["value"] for p in node.get("properties", []))
+        if not node["ignored"]
+        and any(p["name"] == "focusable" and p["value"]["value"] for p in node.get("properties", []))
     ]
-    nameless = [node["role"] for node in focusable if not node.get("name", {}).get("value") and node["role"]["value"] != "RootWebArea"]
+    nameless = [
+        node["role"]
+        for node in focusable
+        if not node.get("name", {}).get("value") and node["role"]["value"] != "RootWebArea"
+    ]
     assert len(focusable) > 40 and not nameless
     browser.execute_cdp_cmd("Accessibility.disable", {})
 
@@ -469,6 +484,21 @@ def test_it_runs_in_a_frame_that_may_do_nothing_but_run_scripts(browser, page, t
 
 NONSENSE = ("", "-1", "1e99", "abc", "999999", "NaN", "0", "\u0661", "<b>")
 
+POKE = """((targets, nonsense, which, x, y) => { // write into one of the targets, or press it somewhere
+    const all = document.querySelectorAll(targets), one = all[Math.floor(which * all.length)], bubbles = true;
+    if (one.matches("input, select") && x < 0.7) {
+        one.value = one.options ? one.options[Math.floor(y * one.options.length)].value : nonsense;
+        for (const type of ["input", "change"]) one.dispatchEvent(new Event(type, { bubbles }));
+        return;
+    }
+    const box = one.getBoundingClientRect(), [clientX, clientY] = [box.left + x * box.width, box.top + y * box.height];
+    for (const type of ["pointerdown", "pointermove", "pointerup"])
+        one.dispatchEvent(new PointerEvent(type, { bubbles, pointerId: 1, clientX, clientY }));
+    const key = [" ", "ArrowUp", "End", "x"][Math.floor(4 * y)];
+    one.dispatchEvent(new KeyboardEvent("keydown", { bubbles, key }));
+    if (!one.disabled) one.dispatchEvent(new MouseEvent("click", { bubbles }));
+})(...arguments)"""
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
@@ -476,24 +506,9 @@ NONSENSE = ("", "-1", "1e99", "abc", "999999", "NaN", "0", "\u0661", "<b>")
 def test_it_survives_two_hundred_random_clicks_and_absurd_inputs(shown, seed):
     draw = random.Random(seed)
     shown.js("document.querySelectorAll('[type=file]').forEach((one) => one.remove())")  # its window is the system's
-    targets = "button, input, select, canvas, circle, a[href^='#'], #curve, figcaption"
     for _ in range(200):
-        shown.js(
-            """(([targets, which, nonsense, x, y]) => {
-                const all = document.querySelectorAll(targets), one = all[Math.floor(which * all.length)];
-                if (one.matches('input, select') && x < 0.7) {
-                    one.value = one.matches('select') ? one.options[Math.floor(y * one.options.length)].value : nonsense;
-                    for (const type of ['input', 'change']) one.dispatchEvent(new Event(type, { bubbles: true }));
-                } else {
-                    const box = one.getBoundingClientRect(), bubbles = true, pointerId = 1;
-                    const at = { bubbles, pointerId, clientX: box.left + x * box.width, clientY: box.top + y * box.height };
-                    for (const type of ['pointerdown', 'pointermove', 'pointerup']) one.dispatchEvent(new PointerEvent(type, at));
-                    one.dispatchEvent(new KeyboardEvent('keydown', { bubbles, key: [' ', 'ArrowUp', 'End', 'x'][Math.floor(4 * y)] }));
-                    if (!one.disabled) one.dispatchEvent(new MouseEvent('click', { bubbles }));
-                }
-            })(arguments[0])""",
-            [targets, draw.random(), draw.choice(NONSENSE), draw.random(), draw.random()],
-        )
+        where = [draw.random() for _ in range(3)]
+        shown.js(POKE, "button, input, select, canvas, circle, a[href^='#'], #curve", draw.choice(NONSENSE), *where)
     assert not shown.errors()
     shown.click("defaults")
     shown.js("set_field('seed', '1'), changed(), 1")
