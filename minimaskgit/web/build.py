@@ -25,6 +25,7 @@ ENGINE = (
 )
 PAGE = ("client", "pictures", "controls", "curve", "play", "race", "edit", "draw", "inside", "save", "page")
 LIMIT = 8_000_000  # bytes of the page
+BYTES = 1.8  # that a weight in bfloat16, the coarsest, takes as text
 
 
 class Page(NamedTuple):
@@ -42,24 +43,24 @@ def script(names: tuple[str, ...]) -> str:
 def build(run: Run, limit: int = LIMIT) -> Page:
     """The playground of a run; UserError if it would have more than `limit` bytes with the coarsest weights."""
     models = models_of(run)
-    numbers = np.concatenate(
-        [value.float().numpy().ravel() for _, tensors in models.values() for _, value in tensors]
-    ).astype(np.float32)
-    if len(numbers) > limit:  # a byte of each at least
-        raise too_large(run, len(numbers), 1.82 * len(numbers), limit)  # what bfloat16 takes as text
+    tensors = [value for _, named in models.values() for _, value in named]
+    count = sum(value.numel() for value in tensors)
+    if count > limit:  # each takes a byte or more
+        raise too_large(run, count, BYTES * count, limit)
+    numbers = np.concatenate([value.float().numpy().ravel() for value in tensors])
     about = settings(run, models)
     for bits in range(32, 15, -1):
         page = filled(run, about | {"bytes": planes_of(bits)}, as_text(packed(numbers, bits)))
-        if (size := len(page.encode("utf-8"))) <= limit:
+        if (size := len(page.encode("utf-8", "backslashreplace"))) <= limit:
             missing = tuple(name for name in ("autoregressive", "critic") if name not in models)
             return Page(page, bits, np.array_equal(rounded(numbers, bits), numbers), missing)
-    raise too_large(run, len(numbers), size, limit)
+    raise too_large(run, count, size, limit)
 
 
 def too_large(run: Run, count: int, size: float, limit: int) -> UserError:
     return UserError(
         f"{run.folder}: its models have {count:,} parameters, a page of {size / 1e6:.1f} MB; expected"
-        f" {limit / 1e6:g} MB or less, which models of about {limit / 1.82 / 1e6:.0f} million parameters have"
+        f" {limit / 1e6:g} MB or less, which models of about {limit / BYTES / 1e6:.0f} million parameters have"
     )
 
 
