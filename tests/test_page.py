@@ -288,6 +288,14 @@ ABSURD += ("schedule=kosine", "schedule=1,2", "schedule=1,x,0", "decoder=vae", "
 ABSURD += ("show=nothing", "<script>=1", "constructor=1", "%E0%A4%A=1")
 
 
+def test_a_link_may_hold_any_number_that_a_slider_reaches(browser, page):
+    shown = open_page(browser, page, "#temperature=3.14159&guidance=0.123&sampling_temperature=1")
+    shown.decoded()
+    chosen = shown.js("read_settings()")
+    assert (chosen["temperature"], chosen["guidance"], chosen["sampling_temperature"]) == (3.14159, 0.123, 1)
+    assert shown.text("status").startswith("Step ")
+
+
 def test_an_absurd_link_is_named_and_changes_nothing(browser, page):
     shown = open_page(browser, page, "#steps=9999&seed=5")
     shown.decoded()
@@ -471,6 +479,7 @@ def test_everything_that_takes_the_focus_has_a_name(browser, shown):
     browser.execute_cdp_cmd("Accessibility.disable", {})
 
 
+@pytest.mark.slow
 def test_it_runs_in_a_frame_that_may_do_nothing_but_run_scripts(browser, page, tmp_path):
     shutil.copy(page, tmp_path / "inside.html")
     host = tmp_path / "course.html"

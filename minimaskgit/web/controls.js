@@ -48,12 +48,25 @@ function fill_controls() {
   if (Object.keys(settings.policies).length) $("decoder").append(option("searched"));
   if (!settings.models.critic) $("decoder").append(Object.assign(option("critic", "critic (not trained in this run)"), { disabled: true }));
   $("steps").max = Math.min(num_tokens, 64);
+  const { top_p, guidance_start } = settings.decoding;
+  if (top_p < 1) $("sampling-hint").append(` This run also draws from the likeliest codes only, up to top_p = ${top_p}.`);
+  if (guidance_start > 0) $("guidance-hint").append(` This run guides only after r = ${guidance_start}.`);
   set_defaults();
 }
 
-/* The run's own settings. */
+/* The run's own settings; a slider reaches as far as they do. */
 function set_defaults() {
-  for (const name of FIELDS) $(name).value = settings.decoding[name] ?? 0;
+  for (const name of FIELDS) {
+    const field = $(name), value = settings.decoding[name] ?? 0;
+    if (field.type === "range") Object.assign(field, { min: Math.min(field.min, value), max: Math.max(field.max, value) });
+    set_value(field, value);
+  }
+}
+
+/* Sliders move in steps of their own, but take any number. */
+function set_value(field, value) {
+  if (field.type === "range" && field.id !== "steps") field.step = Number.isInteger(Math.round(20e6 * value) / 1e6) ? 0.05 : "any";
+  field.value = value;
 }
 
 /* After any change: numbers beside sliders, the curve, and what this decoder has no use for. */
@@ -127,7 +140,8 @@ function set_field(name, value) {
     return fits;
   }
   const number = Number(value), fits = value.trim() && number >= Number(field.min) && number <= Number(field.max);
-  if (fits) field.value = value;
+  if (name === "guidance" && !settings.class_dropout) return number === 0;
+  if (fits) set_value(field, value);
   if (fits && Number(field.value) === number && field.validity.valid) return true;
   field.value = before;
   return false;

@@ -44,10 +44,12 @@ function start_curve() {
   let knot = null;
   const at = (event) => {
     const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(curve.getScreenCTM().inverse());
-    return { knot: clamp(Math.round((x / 100) * 8), 1, 7), value: 1 - y / HEIGHT };
+    return { nearest: clamp(Math.round((x / 100) * 8), 1, 7), value: 1 - y / HEIGHT };
   };
   curve.addEventListener("pointerdown", (event) => {
-    ({ knot } = at(event));
+    const dot = event.target.dataset.knot;
+    if (!dot && event.pointerType !== "mouse") return; // a finger that scrolls the page
+    knot = dot ? Number(dot) : at(event).nearest;
     try { curve.setPointerCapture(event.pointerId); } catch {}
     bend(knot, at(event).value);
     event.preventDefault();

@@ -19,6 +19,7 @@ function show_sheet() {
 
 /* A dot. */
 function ink(cell) {
+  if (!sheet.tokens) return; // before the sketch
   const side = sheet.canvas.width, context = sheet.canvas.getContext("2d"), size = Number($("brush").value);
   context.fillStyle = $("ink").value;
   context.beginPath();

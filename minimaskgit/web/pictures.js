@@ -85,6 +85,14 @@ function patch_canvas(patch) {
   return canvas;
 }
 
+/* The cell of a grid of rows x columns that an event points at. */
+function cell_at(canvas, event, rows, columns) {
+  const box = canvas.getBoundingClientRect();
+  const along = (position, count) => clamp(Math.floor(position * count), 0, count - 1);
+  const row = along((event.clientY - box.top) / box.height, rows);
+  return row * columns + along((event.clientX - box.left) / box.width, columns);
+}
+
 /* Use a canvas as a grid of cells, by pointer and by keyboard.
 
    size(): [rows, columns]. use(cell, begins): a cell is touched, `begins` at the start of a stroke or by a key; a quick
@@ -94,12 +102,7 @@ function patch_canvas(patch) {
 function as_grid(canvas, size, use, moved = () => {}) {
   let cursor = 0, drawing = false;
   const place = (cell) => `Row ${Math.floor(cell / size()[1]) + 1}, column ${(cell % size()[1]) + 1}`;
-  const touched = (event) => {
-    const box = canvas.getBoundingClientRect(), [rows, columns] = size();
-    const along = (position, count) => clamp(Math.floor(position * count), 0, count - 1);
-    const row = along((event.clientY - box.top) / box.height, rows);
-    return row * columns + along((event.clientX - box.left) / box.width, columns);
-  };
+  const touched = (event) => cell_at(canvas, event, ...size());
   canvas.addEventListener("pointerdown", (event) => {
     drawing = true;
     try { canvas.setPointerCapture(event.pointerId); } catch {} // a pointer that is gone already

@@ -147,5 +147,5 @@ function start_play() {
     set_defaults();
     changed();
   };
-  as_grid($("kept"), () => [grid, grid], (cell, begins) => begins && look_at(cell, true));
+  $("kept").onclick = (event) => look_at(cell_at($("kept"), event, grid, grid), true);
 }
