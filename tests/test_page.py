@@ -403,6 +403,7 @@ def test_a_token_that_is_chosen_shows_its_codes_its_attention_and_its_history(sh
     assert shown.js(
         "lens.look.attention.flat().every((weights) => Math.abs(weights.reduce((a, b) => a + b) - 1) < 1e-3)"
     )
+    shown.js("film.steps = [], show_attention(), 1")  # another film has just begun: nothing breaks
 
 
 # --- Files ---

@@ -35,7 +35,8 @@ function option(value, text = value) {
 const class_options = () => {
   const options = settings.labels.map((name, label) => option(label, name));
   const none = option(settings.labels.length, "no class");
-  if (!settings.class_dropout) Object.assign(none, { disabled: true, textContent: "no class (this run never trained on it)" });
+  if (!settings.class_dropout) none.textContent = "no class (this run never trained on it)";
+  none.disabled = !settings.class_dropout;
   return [...options, none];
 };
 
@@ -43,13 +44,17 @@ const class_options = () => {
 function fill_controls() {
   $("label").append(...class_options());
   $("edit-label").append(...class_options());
-  $("schedule").append(...Object.keys(SCHEDULES).map((name) => option(name, name.replace("_", " "))), option("own", "your own"));
+  $("schedule").append(...Object.keys(SCHEDULES).map((name) => option(name, name.replace("_", " "))));
+  $("schedule").append(option("own", "your own"));
   $("decoder").append(...settings.decoders.map((name) => option(name)));
   if (Object.keys(settings.policies).length) $("decoder").append(option("searched"));
-  if (!settings.models.critic) $("decoder").append(Object.assign(option("critic", "critic (not trained in this run)"), { disabled: true }));
+  if (!settings.models.critic) {
+    $("decoder").append(option("critic", "critic (not trained in this run)"));
+    $("decoder").lastChild.disabled = true;
+  }
   $("steps").max = Math.min(num_tokens, 64);
   const { top_p, guidance_start } = settings.decoding;
-  if (top_p < 1) $("sampling-hint").append(` This run also draws from the likeliest codes only, up to top_p = ${top_p}.`);
+  if (top_p < 1) $("sampling-hint").append(` This run draws only from the likeliest codes, up to top_p = ${top_p}.`);
   if (guidance_start > 0) $("guidance-hint").append(` This run guides only after r = ${guidance_start}.`);
   set_defaults();
 }
@@ -58,14 +63,18 @@ function fill_controls() {
 function set_defaults() {
   for (const name of FIELDS) {
     const field = $(name), value = settings.decoding[name] ?? 0;
-    if (field.type === "range") Object.assign(field, { min: Math.min(field.min, value), max: Math.max(field.max, value) });
+    if (field.type === "range") {
+      field.min = Math.min(field.min, value);
+      field.max = Math.max(field.max, value);
+    }
     set_value(field, value);
   }
 }
 
 /* Sliders move in steps of their own, but take any number. */
 function set_value(field, value) {
-  if (field.type === "range" && field.id !== "steps") field.step = Number.isInteger(Math.round(20e6 * value) / 1e6) ? 0.05 : "any";
+  const whole = field.id === "steps", marks = Math.round(20e6 * value) / 1e6; // how many steps of 0.05
+  if (field.type === "range" && !whole) field.step = Number.isInteger(marks) ? 0.05 : "any";
   field.value = value;
 }
 

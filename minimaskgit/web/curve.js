@@ -11,9 +11,9 @@ function show_curve() {
   const gamma = chosen_schedule(), T = Number($("steps").value), y = (value) => HEIGHT * (1 - value);
   const points = Array.from({ length: 101 }, (_, i) => `${i},${y(clamp(gamma(i / 100, num_tokens), 0, 1))}`);
   $("line").setAttribute("points", points.join(" "));
-  $("plan").innerHTML = mask_plan(num_tokens, T, gamma)
-    .map((count, t) => `<rect x="${(100 * t) / T + 8 / T}" width="${84 / T}" y="${y(count / num_tokens)}" height="${(HEIGHT * count) / num_tokens}"/>`)
-    .join("");
+  const bar = (share, t) =>
+    `<rect x="${(100 * t + 8) / T}" width="${84 / T}" y="${y(share)}" height="${HEIGHT * share}"/>`;
+  $("plan").innerHTML = mask_plan(num_tokens, T, gamma).map((count, t) => bar(count / num_tokens, t)).join("");
   if (!$("handles").children.length) make_handles();
   for (const handle of $("handles").children) {
     const value = clamp(gamma(KNOTS[handle.dataset.knot], num_tokens), 0, 1);
@@ -25,7 +25,8 @@ function show_curve() {
 
 function make_handles() {
   $("handles").innerHTML = KNOTS.slice(1, -1)
-    .map((r, i) => `<circle data-knot="${i + 1}" cx="${100 * r}" r="2.4" role="slider" aria-valuemin="0" aria-valuemax="1" aria-label="Masked at progress ${r}"/>`)
+    .map((r, i) => `<circle data-knot="${i + 1}" cx="${100 * r}" r="2.4" role="slider" aria-valuemin="0"
+      aria-valuemax="1" aria-label="Masked at progress ${r}"/>`)
     .join("");
 }
 

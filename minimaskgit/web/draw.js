@@ -1,6 +1,8 @@
 /* Draw your own: pixels to codes and back. */
 
-const INKS = { black: "#1d2429", white: "#f4f1e8", red: "#c8452f", yellow: "#f2d95c", green: "#4f9d5d", blue: "#2f6db3" };
+const INKS = {
+  black: "#1d2429", white: "#f4f1e8", red: "#c8452f", yellow: "#f2d95c", green: "#4f9d5d", blue: "#2f6db3",
+};
 const sheet = { canvas: null, tokens: null };
 
 const sheet_picture = () => {
@@ -45,10 +47,14 @@ async function encode() {
   const canvas = $("draw-codes"), cell = Math.round(640 / grid), context = canvas.getContext("2d");
   canvas.width = canvas.height = grid * cell;
   context.imageSmoothingEnabled = false;
-  tokens.forEach((code, i) =>
-    context.drawImage(bitmap(patches[codes.indexOf(code)]), (i % grid) * cell + 1, Math.floor(i / grid) * cell + 1, cell - 2, cell - 2));
-  $("draw-codes-caption").textContent = `Its ${num_tokens} codes, ${codes.length} of them different, each by its own patch`;
-  const error = drawing.data.reduce((sum, value, i) => sum + Math.abs(value - picture.data[i]), 0) / (0.75 * drawing.data.length);
+  tokens.forEach((code, i) => {
+    const [x, y] = [(i % grid) * cell, Math.floor(i / grid) * cell];
+    context.drawImage(bitmap(patches[codes.indexOf(code)]), x + 1, y + 1, cell - 2, cell - 2);
+  });
+  const caption = `Its ${num_tokens} codes, ${codes.length} of them different, each by its own patch`;
+  $("draw-codes-caption").textContent = caption;
+  const apart = drawing.data.reduce((sum, value, i) => sum + Math.abs(value - picture.data[i]), 0);
+  const error = apart / (0.75 * drawing.data.length); // every fourth number is the opacity
   say("draw-status", `Encoded. The reconstruction is off by ${error.toFixed(1)} of 255 levels on average.`);
   $("draw-edit").disabled = false;
 }
@@ -89,8 +95,8 @@ function sketch(picture) {
 
 function fill_palette(inks) {
   const choices = Object.entries(inks).map(([name, ink]) => {
-    const choice = Object.assign(document.createElement("input"), { type: "radio", name: "ink", value: ink, title: name });
-    choice.checked = name === "pen";
+    const choice = document.createElement("input"), checked = name === "pen";
+    Object.assign(choice, { type: "radio", name: "ink", value: ink, title: name, checked });
     choice.style.background = ink;
     choice.setAttribute("aria-label", name);
     choice.onchange = () => ($("ink").value = ink);
@@ -107,9 +113,11 @@ async function open_picture() {
   if (!file) return;
   const picture = await createImageBitmap(file).catch(() => null);
   if (!picture) throw new Error(`${file.name}: expected a picture that this browser can show`);
-  const length = Math.min(picture.width, picture.height), side = sheet.canvas.width, context = sheet.canvas.getContext("2d");
+  const { width, height } = picture, length = Math.min(width, height);
+  const middle = [(width - length) / 2, (height - length) / 2];
+  const side = sheet.canvas.width, context = sheet.canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.drawImage(picture, (picture.width - length) / 2, (picture.height - length) / 2, length, length, 0, 0, side, side);
+  context.drawImage(picture, ...middle, length, length, 0, 0, side, side);
   show_sheet();
   encode_soon();
 }
@@ -122,8 +130,11 @@ function start_draw() {
   sheet.canvas.getContext("2d", { willReadFrequently: true });
   $("brush").max = Math.max(4, side / 4);
   $("brush").value = Math.ceil(side / 12);
-  $("ink").oninput = () => document.querySelectorAll("#palette input").forEach((one) => (one.checked = one.value === $("ink").value));
-  draw_grid = as_grid($("draw-canvas"), () => [side, side], ink, (cell) => (show_sheet(), say("draw-status", draw_grid.place(cell))));
+  $("ink").oninput = () => {
+    for (const choice of $("palette").querySelectorAll("input")) choice.checked = choice.value === $("ink").value;
+  };
+  const moved = (cell) => (show_sheet(), say("draw-status", draw_grid.place(cell)));
+  draw_grid = as_grid($("draw-canvas"), () => [side, side], ink, moved);
   $("draw-canvas").onfocus = $("draw-canvas").onblur = show_sheet;
   $("draw-fill").onclick = fill_sheet;
   $("file").onchange = () => attempt("draw-status", open_picture);

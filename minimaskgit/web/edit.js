@@ -20,7 +20,8 @@ function remember() {
 const repainted = () => ($("rim").checked ? dilated(easel.erased, easel.columns, 1) : easel.erased);
 
 function show_easel() {
-  const region = repainted(), rim = (i) => region[i] && !easel.erased[i], { rows, columns } = easel, cursor = edit_grid.cursor();
+  const { rows, columns } = easel, cursor = edit_grid.cursor();
+  const region = repainted(), rim = (i) => region[i] && !easel.erased[i];
   const cover = (i) => (easel.erased[i] ? masked_cover() : rim(i) ? [colour("mask"), 0.6] : null);
   paint($("edit-canvas"), easel.picture, { rows, columns, cover, outline: (i) => i === cursor });
   const any = easel.erased.some(Boolean), busy = easel.working, most = 3 * grid;
@@ -39,13 +40,14 @@ const margins_of = (button) => button.dataset.margins.split(",").map((part) => N
 /* A brush stroke erases, or restores if it began on an erased token. */
 function brush_over(cell, begins) {
   if (easel.working || !easel.picture) return;
-  if (extended()) return say("edit-status", "This picture is larger than the model's grid, so tokens cannot be erased; undo goes back.");
+  if (extended())
+    return say("edit-status", "This picture is larger than the model's grid: undo, and erase before you extend.");
   if (begins) easel.erasing = !easel.erased[cell];
   if (easel.erased[cell] === easel.erasing) return;
   easel.erased[cell] = easel.erasing;
   show_easel();
-  const count = count_true(easel.erased);
-  say("edit-status", `${edit_grid.place(cell)} ${easel.erasing ? "erased" : "restored"}; ${count} of ${num_tokens} tokens erased.`);
+  const count = count_true(easel.erased), what = `${edit_grid.place(cell)} ${easel.erasing ? "erased" : "restored"}`;
+  say("edit-status", `${what}; ${count} of ${num_tokens} tokens erased.`);
 }
 
 /* Ask the engine for something that changes the picture; meanwhile the buttons rest. */
@@ -59,7 +61,8 @@ async function work_on_easel(action) {
 
 /* Decode the erased tokens again, and blend them into the picture. */
 async function repaint() {
-  const { picture, tokens } = easel, region = repainted(), label = Number($("edit-label").value), start = performance.now();
+  const { picture, tokens } = easel, region = repainted(), label = Number($("edit-label").value);
+  const start = performance.now();
   let last;
   say("edit-status", "Repainting\u2026");
   await engine.ask("decode", { label, tokens, region, seed: easel.seed++, pictures: true }, (step) => {
@@ -104,7 +107,10 @@ const from_play = () => {
 let edit_grid;
 
 function start_edit() {
-  const moved = (cell) => (show_easel(), say("edit-status", `${edit_grid.place(cell)}${easel.erased[cell] ? ", erased" : ""}`));
+  const moved = (cell) => {
+    if (easel.picture && !easel.working) show_easel();
+    say("edit-status", `${edit_grid.place(cell)}${easel.erased[cell] ? ", erased" : ""}`);
+  };
   edit_grid = as_grid($("edit-canvas"), () => [easel.rows || grid, easel.columns || grid], brush_over, moved);
   $("edit-canvas").onfocus = $("edit-canvas").onblur = () => easel.picture && !easel.working && show_easel();
   $("repaint").onclick = () => work_on_easel(repaint);

@@ -1,6 +1,6 @@
 /* Look inside: what the model thought of one token, what it attended to, and how the token came about. */
 
-const lens = { position: 0, look: null, step: 0, waiting: 0 };
+const lens = { position: 0, look: null, step: 0, tokens: null, picture: null };
 
 /* The last step, up to the one shown, that drew this token. */
 function step_of(position) {
@@ -23,11 +23,11 @@ function look_soon() {
 /* Ask for the token's distribution and attention in that step. */
 async function look() {
   const { position } = lens, n = step_of(position), { steps } = film, asked = (lens.asked = {});
-  const chosen = read_settings(), guided = settings.class_dropout && Number.isFinite(chosen.guidance) ? chosen.guidance : 0;
-  const found = await engine.ask("look", { tokens: canvas_before(n), label: chosen.label, position, guidance: guided });
+  const { label, guidance } = film.settings, tokens = canvas_before(n);
+  const found = await engine.ask("look", { tokens, label, position, guidance });
   const history = steps.map((step) => step.sampled[position]), codes = [...new Set([...found.codes, ...history])];
   const { patches } = await engine.ask("patches", { codes });
-  Object.assign(lens, { look: found, step: n });
+  Object.assign(lens, { look: found, step: n, tokens, picture: steps[n - 1].picture });
   const patch_of = (code) => patch_canvas(patches[codes.indexOf(code)]);
   const places = await in_place(found.codes, steps[n - 1].sampled, position);
   if (lens.asked !== asked || film.steps !== steps) return; // another token, or another picture
@@ -42,13 +42,15 @@ function say_look(drawn, { codes, doubt }) {
   const judged = doubt === null || doubt === undefined ? "" : ` The critic's doubt: ${percent(doubt)}.`;
   say("inside-status",
     `${lens_grid.place(lens.position)}, step ${lens.step} of ${film.total}: code ${drawn} was drawn, ` +
-    `${rank ? `number ${rank} of the list` : "which is not in the list"}, and ${kept ? "kept" : "masked again"}.${judged}`);
+    `${rank ? `number ${rank} of the list` : "which is not in the list"}, ` +
+    `and ${kept ? "kept" : "masked again"}.${judged}`);
 }
 
 /* The guess of a step with each code at one position, three tokens around it: a patch depends on its neighbours. */
 async function in_place(codes, sampled, position) {
   const f = settings.models.tokenizer.settings.image_size / grid, side = Math.min(3, grid), places = [];
-  const corner = (at) => clamp(at - 1, 0, grid - side), [row, column] = [Math.floor(position / grid), position % grid].map(corner);
+  const corner = (at) => clamp(at - 1, 0, grid - side), row = corner(Math.floor(position / grid));
+  const column = corner(position % grid);
   for (const code of codes) {
     const { picture } = await engine.ask("picture", { tokens: scatter(sampled, [position], [code]) });
     const canvas = Object.assign(document.createElement("canvas"), { width: side * f, height: side * f });
@@ -88,8 +90,8 @@ function show_attention() {
   const layer = lens.look.attention[$("layer").value], head = $("head").value, cursor = lens_grid.cursor();
   const weight = (i) => (head === "mean" ? layer.reduce((sum, one) => sum + one[i], 0) / layer.length : layer[head][i]);
   const weights = Array.from({ length: num_tokens }, (_, i) => weight(i + 1)), most = Math.max(...weights);
-  const before = canvas_before(lens.step), step = film.steps[lens.step - 1], canvas = $("inside-canvas");
-  paint_kept(canvas, step.picture, before);
+  const canvas = $("inside-canvas");
+  paint_kept(canvas, lens.picture, lens.tokens);
   const under = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
   under.getContext("2d").drawImage(canvas, 0, 0);
   const chosen = (i) => i === lens.position || i === cursor;

@@ -10,8 +10,8 @@ async function main() {
   film.complaint = restore(location.hash) + fit_steps();
   for (const start of [start_curve, start_play, start_save, start_race, start_edit, start_draw, start_inside]) start();
   show_controls();
-  for (const name of ["kept", "guess", "heat", "edit-canvas", "inside-canvas", "draw-canvas", "draw-codes", "draw-decoded"])
-    paint_kept($(name), null, new Int32Array(num_tokens).fill(mask_id));
+  for (const canvas of document.querySelectorAll("canvas"))
+    paint_kept(canvas, null, new Int32Array(num_tokens).fill(mask_id));
   engine = await start_engine();
   await decode();
   if (!film.steps.length) return;

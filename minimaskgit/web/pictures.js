@@ -56,7 +56,8 @@ function paint(canvas, picture, { rows = grid, columns = grid, side = 640, cover
   context.lineWidth = Math.max(1, cell / 24);
   for (let i = 0; outline && i < rows * columns; i++) {
     const inset = context.lineWidth / 2, length = cell - context.lineWidth;
-    if (outline(i)) context.strokeRect((i % columns) * cell + inset, Math.floor(i / columns) * cell + inset, length, length);
+    const [x, y] = [(i % columns) * cell + inset, Math.floor(i / columns) * cell + inset];
+    if (outline(i)) context.strokeRect(x, y, length, length);
   }
 }
 
@@ -93,6 +94,8 @@ function cell_at(canvas, event, rows, columns) {
   return row * columns + along((event.clientX - box.left) / box.width, columns);
 }
 
+const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
 /* Use a canvas as a grid of cells, by pointer and by keyboard.
 
    size(): [rows, columns]. use(cell, begins): a cell is touched, `begins` at the start of a stroke or by a key; a quick
@@ -122,8 +125,7 @@ function as_grid(canvas, size, use, moved = () => {}) {
   for (const end of ["pointerup", "pointercancel", "lostpointercapture"])
     canvas.addEventListener(end, () => (drawing = false));
   canvas.addEventListener("keydown", (event) => {
-    const [rows, columns] = size(), moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    const move = moves[event.key];
+    const [rows, columns] = size(), move = ARROWS[event.key];
     if (!move && event.key !== " " && event.key !== "Enter") return;
     event.preventDefault();
     if (!move) return use(cursor, true);

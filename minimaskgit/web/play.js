@@ -1,6 +1,6 @@
 /* Watch it decode: the steps of one picture as a film, to play and to scrub. */
 
-const film = { steps: [], total: 0, shown: 0, playing: false, work: null };
+const film = { settings: null, steps: [], total: 0, shown: 0, playing: false, work: null };
 
 /* The canvas that step n = 1..T reads. */
 const canvas_before = (n) => (n > 1 ? film.steps[n - 2].tokens : new Int32Array(num_tokens).fill(mask_id));
@@ -12,7 +12,8 @@ async function decode() {
   const play = !still.matches; // who wants no motion gets the picture at once; the button still plays
   film.work?.cancel();
   const chosen = read_settings();
-  const work = engine.ask("decode", { ...chosen, pictures: true }, (step) => film.work === work && add_step(step, chosen, play));
+  const heard = (step) => film.work === work && add_step(step, chosen, play);
+  const work = engine.ask("decode", { ...chosen, pictures: true }, heard);
   film.work = work;
   for (const name of FIELDS) $(name).removeAttribute("aria-invalid");
   if (!film.steps.length) say("status", "Decoding\u2026");
@@ -34,7 +35,7 @@ function enable(which) {
 /* A step has arrived. */
 function add_step(step, chosen, play) {
   if (step.step === 1) {
-    Object.assign(film, { steps: [], total: chosen.steps, shown: 0, playing: play });
+    Object.assign(film, { settings: chosen, steps: [], total: chosen.steps, shown: 0, playing: play });
     $("film").replaceChildren();
     $("scrub").max = chosen.steps;
   }
@@ -52,7 +53,8 @@ const fixed_in = (n) => kept_in(canvas_after(n)) - kept_in(canvas_before(n)) + t
 /* A step's small picture, with how many tokens it fixed. */
 function frame_of(n) {
   const item = document.createElement("li"), button = document.createElement("button"), step = film.steps[n - 1];
-  const taken = taken_in(n), fixed = fixed_in(n), after = kept_in(step.tokens), canvas = document.createElement("canvas");
+  const taken = taken_in(n), fixed = fixed_in(n), after = kept_in(step.tokens);
+  const canvas = document.createElement("canvas");
   paint_kept(canvas, step.picture, step.tokens, { side: 64 });
   button.innerHTML = `<span class="bar"><i style="--fixed:${fixed}"></i></span>`;
   button.prepend(canvas);
@@ -72,7 +74,8 @@ function show_step(n) {
   paint($("guess"), step.picture);
   paint_heat(step, n ? before : tokens);
   $("scrub").value = n;
-  [...$("film").children].forEach((item, i) => item.firstChild.setAttribute("aria-current", i === n - 1 ? "step" : "false"));
+  $("film").querySelector("[aria-current]")?.removeAttribute("aria-current");
+  $("film").children[n - 1]?.firstChild.setAttribute("aria-current", "step");
   say_step(n, step, kept_in(tokens));
   $("play-button").textContent = film.playing ? "Pause" : "Play";
   if (!film.playing) look_soon();
@@ -80,9 +83,9 @@ function show_step(n) {
 
 /* While it plays only the last step is read out. */
 function say_step(n, step, kept) {
-  const text = n
-    ? `Step ${n} of ${film.total}: ${kept} of ${num_tokens} tokens kept, after ${passes_text(step.passes)} and ${seconds(step.milliseconds)}.`
-    : `Step 0 of ${film.total}: every token is [MASK].`;
+  const work = `after ${passes_text(step.passes)} and ${seconds(step.milliseconds)}`;
+  const state = n ? `${kept} of ${num_tokens} tokens kept, ${work}.` : "every token is [MASK].";
+  const text = `Step ${n} of ${film.total}: ${state}`;
   $("status").setAttribute("aria-live", film.playing ? "off" : "polite");
   say("status", film.complaint ? film.complaint + text : text);
   $("kept").setAttribute("aria-label", `Tokens kept after step ${n}: ${kept} of ${num_tokens}`);
@@ -90,12 +93,15 @@ function say_step(n, step, kept) {
 
 /* Probability, or the confidence by which tokens are kept, of the tokens that were unknown before the step. */
 function paint_heat(step, before) {
-  const kind = $("heat-kind").value, values = step[kind], unknown = [...before.keys()].filter((i) => before[i] === mask_id);
-  const finite = unknown.map((i) => values[i]).filter(Number.isFinite), least = Math.min(...finite), most = Math.max(...finite);
-  const share = (value) => (kind === "probability" ? value : value === Infinity ? 1 : (value - least) / (most - least || 1) || 0);
+  const kind = $("heat-kind").value, values = step[kind];
+  const unknown = [...before.keys()].filter((i) => before[i] === mask_id).map((i) => values[i]);
+  const finite = unknown.filter(Number.isFinite), least = Math.min(...finite), most = Math.max(...finite);
+  const scaled = (value) => (value === Infinity ? 1 : (value - least) / (most - least || 1) || 0); // 0 for -Infinity
+  const share = kind === "probability" ? (p) => p : scaled;
   const cover = (i) => (before[i] === mask_id ? [heat(share(values[i])), 1] : [colour("surface"), 0.75]);
   paint($("heat"), step.picture, { cover });
-  $("heat").setAttribute("aria-label", finite.length ? `${kind} of ${finite.length} guesses, from ${least.toFixed(2)} to ${most.toFixed(2)}` : `${kind}: all tokens were known`);
+  const range = finite.length ? `, from ${least.toFixed(2)} to ${most.toFixed(2)}` : "";
+  $("heat").setAttribute("aria-label", `${kind} of ${unknown.length} guesses${range}`);
 }
 
 /* The next frame, as soon as it is there. */

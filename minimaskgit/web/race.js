@@ -48,17 +48,18 @@ function verdict(mine, other, cache) {
   const ratio = other.milliseconds / mine.milliseconds, faster = ratio > 1 ? "MaskGIT" : "the twin";
   const times = Math.max(ratio, 1 / ratio).toFixed(1), passes = (other.passes / mine.passes).toFixed(1);
   return (
-    `MaskGIT: ${passes_text(mine.passes)}, ${seconds(mine.milliseconds)}. The twin ${cache ? "with" : "without"} its cache: ` +
+    `MaskGIT: ${passes_text(mine.passes)}, ${seconds(mine.milliseconds)}. ` +
+    `The twin ${cache ? "with" : "without"} its cache: ` +
     `${passes_text(other.passes)}, ${seconds(other.milliseconds)}. The twin needed ${passes} times as many passes; ` +
     `${faster} was ${times} times as fast on this processor.`
   );
 }
 
 function start_race() {
-  for (const name of ["maskgit", "twin"]) paint_kept($(`lane-${name}`), null, new Int32Array(num_tokens).fill(mask_id));
   if (!settings.models.autoregressive) {
     const reason = document.querySelector("#race .reason");
-    reason.textContent = "This run has no autoregressive twin. Train it: python -m minimaskgit.train --stage autoregressive";
+    reason.textContent =
+      "This run has no autoregressive twin. Train it: python -m minimaskgit.train --stage autoregressive";
     [reason.hidden, document.querySelector("#race .body").hidden] = [false, true];
   }
   $("race-button").onclick = () => {

@@ -6,7 +6,10 @@ function download(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-const file_name = (ending) => `maskgit-${settings.labels[$("label").value] ?? "any"}-${$("seed").value}.${ending}`.replace(/[^\w.-]+/g, "_");
+const file_name = (ending) => {
+  const { label, seed } = film.settings;
+  return `maskgit-${settings.labels[label] ?? "any"}-${seed}`.replace(/[^\w-]+/g, "_").slice(0, 80) + `.${ending}`;
+};
 
 /* A picture of rows x columns tokens, in whole pixels about 512 long. */
 async function save_png({ picture, rows = grid, columns = grid }, status) {
@@ -67,7 +70,8 @@ function gif_of(frames, delays) {
 /* The 256 commonest colours, in 5 bits a channel, and for each frame the nearest of them to every pixel. */
 function with_palette(frames) {
   const key = (data, at) => ((data[at] >> 3) << 10) | ((data[at + 1] >> 3) << 5) | (data[at + 2] >> 3);
-  const counts = new Map(), channels = (k) => [k >> 10, (k >> 5) & 31, k & 31].map((five) => Math.round((five * 255) / 31));
+  const channels = (k) => [k >> 10, (k >> 5) & 31, k & 31].map((five) => Math.round((five * 255) / 31));
+  const counts = new Map();
   for (const { data } of frames)
     for (let at = 0; at < data.length; at += 4) counts.set(key(data, at), (counts.get(key(data, at)) ?? 0) + 1);
   const common = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a)).slice(0, 256).map(channels);
@@ -76,8 +80,9 @@ function with_palette(frames) {
     const apart = common.map((one) => distance(one, channels(k)));
     return [k, apart.indexOf(Math.min(...apart))];
   }));
-  const indices = frames.map(({ data }) => Uint8Array.from({ length: data.length / 4 }, (_, i) => nearest.get(key(data, 4 * i))));
-  return { palette: Array.from({ length: 768 }, (_, i) => common[Math.floor(i / 3)]?.[i % 3] ?? 0), indices };
+  const pixels = ({ data }) => Uint8Array.from({ length: data.length / 4 }, (_, i) => nearest.get(key(data, 4 * i)));
+  const palette = Array.from({ length: 768 }, (_, i) => common[Math.floor(i / 3)]?.[i % 3] ?? 0);
+  return { palette, indices: frames.map(pixels) };
 }
 
 /* GIF's compression: a code for every run that has been seen, with as many bits as the newest code needs. */
