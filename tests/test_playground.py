@@ -417,6 +417,8 @@ ABSURD = {
     "steps 2.5: expected a whole number from 1 to 64": {"steps": 2.5},
     "steps 8: expected a whole number from 1 to 64": {"steps": "8"},
     "label 11: expected a whole number from 0 to 10": {"label": 11},
+    "label null: expected a whole number from 0 to 10": {"label": None},
+    "codes: no 260": {"type": "rival", "tokens": [260] * 64, "region": [True] * 64},
     "temperature -1: expected a number from 0 to 10000": {"temperature": -1},
     "guidance 100000: expected a number from 0 to 10000": {"guidance": 1e5},
     "top_p 0: expected a number from 0.000001 to 1": {"top_p": 0},

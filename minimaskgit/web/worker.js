@@ -45,6 +45,7 @@ const REQUESTS = {
 
   *decode(engine, fields) {
     const { transformer, tokenizer } = engine.models, { label, tokens, region, pictures } = fields;
+    check_label(engine, label);
     check_canvas(engine, fields);
     const { loop, ...how } = decoding_options(engine, fields);
     const work = region
@@ -59,7 +60,8 @@ const REQUESTS = {
   *rival(engine, { label, seed = 0, cache = true, tokens, region, pictures }) {
     const { autoregressive: model, tokenizer } = engine.models;
     expect(model, "this run has no autoregressive twin");
-    check_canvas(engine, { label, tokens, region });
+    check_label(engine, label);
+    check_canvas(engine, { tokens, region }, "codes");
     check_number("seed", seed, 0, Number.MAX_SAFE_INTEGER, true);
     const generator = new Generator(seed);
     const work = region
@@ -75,7 +77,9 @@ const REQUESTS = {
   *look(engine, { tokens, label, position, guidance = 0, top = 5, model: name = "transformer" }) {
     const model = engine.models[name], { critic } = engine.models, watch = { outputs: [], attention: [] };
     expect(model, `this run has no ${name}`);
-    check_canvas(engine, { label, tokens });
+    check_label(engine, label);
+    check_canvas(engine, { tokens });
+    check_number("guidance", guidance, 0, 10000);
     check_number("position", position, 0, model.num_tokens - 1, true);
     const logits = guided_logits(model, tokens, label, [position], guidance, watch);
     const p = softmax(logits, model.num_codes), codes = argsort(p.map((value) => -value)).slice(0, top);
@@ -118,7 +122,7 @@ const REQUESTS = {
 
   *extend(engine, fields) {
     const { transformer, tokenizer } = engine.models, { label, margins, pictures } = fields;
-    check_canvas(engine, { label });
+    check_label(engine, label);
     for (const margin of margins) check_number("margin", margin, 0, 4 * tokenizer.grid, true);
     const image = to_image(engine, fields.picture, true), how = decoding_options(engine, { region: [], ...fields });
     const shown = ({ data, height, width }) => ({ tokens: data, rows: height, columns: width });
@@ -217,13 +221,16 @@ function policy_of({ settings: { policies } }, steps) {
   return policies[steps];
 }
 
+const check_label = ({ models }, label) => check_number("label", label, 0, models.transformer.num_classes, true);
+
 /* Tokens may be [MASK], unless `what` is "codes". */
-function check_canvas(engine, { label = 0, tokens, region }, what = "tokens") {
-  const { num_tokens: N, num_classes: C, num_codes: K, mask_id } = engine.models.transformer;
-  check_number("label", label, 0, C, true);
+function check_canvas(engine, { tokens, region }, what = "tokens") {
+  const { num_tokens: N, num_codes: K, mask_id } = engine.models.transformer;
   expect(!tokens || tokens.length === N, `${what}: expected ${N} of them`);
-  for (const token of tokens || [])
-    expect(token === mask_id && what === "tokens" || token >= 0 && token < K && Number.isInteger(token), `${what}: no ${token}`);
+  for (const token of tokens || []) {
+    const is_code = Number.isInteger(token) && token >= 0 && token < K;
+    expect(is_code || (token === mask_id && what === "tokens"), `${what}: no ${token}`);
+  }
   expect(!region || (tokens && region.length === N), `region: expected ${N} flags, and tokens`);
 }
 
