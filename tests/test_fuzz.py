@@ -36,6 +36,7 @@ from minimaskgit import (
     imagenet,
     import_weights,
     passes,
+    playground,
     recipe,
     search,
     train,
@@ -47,8 +48,8 @@ from minimaskgit.runs.released import released_tree
 COMMANDS = {
     module.__name__.rsplit(".", 1)[1]: module
     for module in (
-        *(generate, edit, evaluate, compare, search, ablate, passes, recipe, bench, export, import_weights, imagenet),
-        *(grade, train, demo),
+        *(generate, edit, evaluate, compare, search, playground, ablate, passes, recipe, bench, export),
+        *(import_weights, imagenet, grade, train, demo),
     )
 }
 
@@ -161,6 +162,7 @@ GRAMMAR = {
         **{"--run": RUNS, "--steps": STEPS, "--minutes": ["0.001", *WEIGHTS], "--samples": ["20", *COUNTS]},
         **({"--reference": ["20", *COUNTS], "--seed": SEEDS} | MACHINE),
     },
+    "playground": {"--run": RUNS, "--pretrained": ["glyphs", "huge", ""], "--out": ["out.html", "kept/p.HTM", *FILES]},
     "bench": {
         "--out": ["kept", "kept/under.png", "/proc/x.json"],
         "--repeats": ["0", "x"],
@@ -219,6 +221,7 @@ BASE = {
     ],
     "recipe": [*TINY_RUN, "--data", "nowhere"],  # a model for every change takes too long
     "search": ["--run", "run", "--steps", "1", "--minutes", "0.001", "--samples", "20", "--reference", "20"],
+    "playground": ["--run", "run"],
     "bench": ["--repeats", "0"],
     "export": ["--run", "run", "--samples", "20"],
     "import_weights": ["--tokenizer", "tokenizer_checkpoint", "--transformer", "maskgit_checkpoint"],
@@ -233,6 +236,7 @@ WRITES = {"--out", "--gif", "--json", "--csv", "--feedback", "--junit"}
 UNASKED = {
     "generate": ["generated.png"],
     "edit": ["edit.png"],
+    "playground": ["playground.html"],
     "evaluate": ["RUN/evaluation", "RUN/judge"],
     "compare": ["RUN/compare"],
     "ablate": ["RUN/ablation", "RUN/judge", "RUN/evaluation"],

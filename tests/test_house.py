@@ -1,6 +1,6 @@
 """Where everything lives: each file imports only from its own floor or below, and nothing imports in a circle.
 
-commands and notebook ──> measuring ──> training ──> figures ──> runs, grading ──> rivals, data ──> the paper ──> common
+commands, notebook ──> measuring ──> training ──> figures, web ──> runs, grading ──> rivals, data ──> paper ──> common
 """
 
 import ast
@@ -19,6 +19,7 @@ COMMANDS = (
     "compare",
     "evaluate",
     "search",
+    "playground",
     "ablate",
     "passes",
     "recipe",
@@ -39,6 +40,7 @@ FLOORS = {
     "runs": 3,
     "grading": 3,
     "figures": 4,
+    "web": 4,
     "training": 5,
     "measuring": 6,
 }

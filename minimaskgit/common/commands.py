@@ -74,6 +74,13 @@ COMMANDS = {
             "evaluate --run runs/demo --decoder autoregressive --json quality.json",
         ),
     ),
+    "playground": Command(
+        "Put a run's models into one HTML file, in which anyone can decode, edit and look inside, without a network.",
+        (
+            "playground --out playground.html --open",
+            "playground --run runs/demo --out runs/demo/playground.html",
+        ),
+    ),
     "search": Command(
         "Search for better decoding settings for every step, on a trained run's frozen weights.",
         (

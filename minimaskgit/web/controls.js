@@ -1,0 +1,165 @@
+/* The controls of decoding, and the link that holds them. */
+
+const FIELDS = ["label", "steps", "schedule", "decoder", "temperature", "sampling_temperature", "guidance", "seed"];
+
+const DECODERS = { // after named.py
+  "maskgit": "The paper's: keep the tokens of greatest confidence, as many as the schedule says.",
+  "margin": "Keeps tokens whose likeliest code leads the second by most (Kim et al. 2025).",
+  "entropy": "Keeps tokens whose distribution has the least entropy, the usual baseline.",
+  "random": "Keeps random tokens, as masked diffusion does (Sahoo et al. 2024).",
+  "halton": "Keeps tokens spread evenly, by the Halton sequence (Besnier et al. 2025).",
+  "moment": "Chooses positions first, then sharpens their distributions (Hayakawa et al. 2025).",
+  "entropy-bound": "Keeps as many tokens as a bound on their entropy allows (Ben-Hamu et al. 2025).",
+  "remdm-cap": "Masks up to 4 % of the known tokens again in each step (ReMDM, Wang et al. 2025).",
+  "remdm-rescale": "Masks 4 % of what may be masked again (ReMDM, Wang et al. 2025).",
+  "remdm-conf": "Masks again the tokens it was least sure of (ReMDM, Wang et al. 2025).",
+  "remdm-loop": "Pauses with 90 % known to correct tokens (ReMDM, Wang et al. 2025).",
+  "critic": "A trained critic names tokens that look wrong; they are masked again (Lezama et al. 2022).",
+  "searched": "Settings of its own for every step, found by a search on this run.",
+};
+
+const NUMBERS = ["steps", "temperature", "sampling_temperature", "guidance"];
+
+/* What the engine is asked with; a field that is no number stays one that the engine refuses. */
+function read_settings() {
+  const chosen = { schedule: $("schedule").value, decoder: $("decoder").value, label: Number($("label").value) };
+  for (const name of [...NUMBERS, "seed"]) chosen[name] = $(name).value === "" ? NaN : Number($(name).value);
+  if (chosen.schedule === "own") chosen.schedule = own_schedule.slice();
+  return chosen;
+}
+
+function option(value, text = value) {
+  return Object.assign(document.createElement("option"), { value, textContent: text });
+}
+
+const class_options = () => {
+  const options = settings.labels.map((name, label) => option(label, name));
+  const none = option(settings.labels.length, "no class");
+  if (!settings.class_dropout) none.textContent = "no class (this run never trained on it)";
+  none.disabled = !settings.class_dropout;
+  return [...options, none];
+};
+
+/* Fill the controls with what this run has. */
+function fill_controls() {
+  $("label").append(...class_options());
+  $("edit-label").append(...class_options());
+  $("schedule").append(...Object.keys(SCHEDULES).map((name) => option(name, name.replace("_", " "))));
+  $("schedule").append(option("own", "your own"));
+  $("decoder").append(...settings.decoders.map((name) => option(name)));
+  if (Object.keys(settings.policies).length) $("decoder").append(option("searched"));
+  if (!settings.models.critic) {
+    $("decoder").append(option("critic", "critic (not trained in this run)"));
+    $("decoder").lastChild.disabled = true;
+  }
+  $("steps").max = Math.min(num_tokens, 64);
+  const { top_p, guidance_start } = settings.decoding;
+  if (top_p < 1) $("sampling-hint").append(` This run draws only from the likeliest codes, up to top_p = ${top_p}.`);
+  if (guidance_start > 0) $("guidance-hint").append(` This run guides only after r = ${guidance_start}.`);
+  set_defaults();
+}
+
+/* The run's own settings; a slider reaches as far as they do. */
+function set_defaults() {
+  for (const name of FIELDS) {
+    const field = $(name), value = settings.decoding[name] ?? 0;
+    if (field.type === "range") {
+      field.min = Math.min(field.min, value);
+      field.max = Math.max(field.max, value);
+    }
+    set_value(field, value);
+  }
+}
+
+/* Sliders move in steps of their own, but take any number. */
+function set_value(field, value) {
+  const whole = field.id === "steps", marks = Math.round(20e6 * value) / 1e6; // how many steps of 0.05
+  if (field.type === "range" && !whole) field.step = Number.isInteger(marks) ? 0.05 : "any";
+  field.value = value;
+}
+
+/* After any change: numbers beside sliders, the curve, and what this decoder has no use for. */
+function show_controls() {
+  for (const name of NUMBERS) document.querySelector(`output[for="${name}"]`).textContent = $(name).value;
+  const decoder = $("decoder").value, unused = decoder === "searched" ? FIELDS : settings.unused[decoder] ?? [];
+  $("decoder-hint").textContent = DECODERS[decoder] ?? "";
+  for (const name of ["schedule", "temperature", "sampling_temperature", "guidance"]) {
+    const untrained = name === "guidance" && !settings.class_dropout, off = unused.includes(name) || untrained;
+    const reason = untrained ? "Off: this run never trained without a class." : `Not used by ${decoder}.`;
+    disable($(name), off, reason);
+  }
+  show_curve();
+}
+
+/* Switch a field off, with its reason under it. */
+function disable(field, off, reason) {
+  const box = field.closest(".field");
+  field.disabled = off;
+  box.classList.toggle("off", off);
+  box.querySelector(".unused")?.remove();
+  if (off) box.append(Object.assign(document.createElement("p"), { className: "unused", textContent: reason }));
+}
+
+/* A searched policy exists for some T only. */
+function fit_steps() {
+  const there = Object.keys(settings.policies).map(Number), now = Number($("steps").value);
+  if ($("decoder").value !== "searched" || there.includes(now)) return "";
+  $("steps").value = there.sort((a, b) => Math.abs(a - now) - Math.abs(b - now))[0];
+  return `The search was run for T = ${there.sort((a, b) => a - b).join(", ")}: T is ${$("steps").value} now. `;
+}
+
+// --- The link ---
+
+const link_text = () => {
+  const chosen = read_settings();
+  return "#" + FIELDS.map((name) => `${name}=${[chosen[name]].flat().join(",")}`).join("&");
+};
+
+/* Keep the address up to date; where a host forbids it, the button still copies it. */
+function keep_link() {
+  const only = document.body.dataset.only ? `&show=${document.body.dataset.only}` : "";
+  try {
+    history.replaceState(null, "", link_text() + only);
+  } catch {}
+}
+
+/* Set the controls from a link; returns a sentence for what does not fit, which keeps its value. */
+function restore(hash) {
+  const wrong = [], wanted = new URLSearchParams(hash.replace(/^#/, ""));
+  for (const [name, value] of wanted) {
+    if (name === "show" && is_section(value)) show_only(value);
+    else if (is_section(name) && !value) go_to($(name));
+    else if (!FIELDS.includes(name)) wrong.push(`no setting is called ${name.slice(0, 30)}`);
+    else if (!set_field(name, value)) wrong.push(`${name} cannot be ${value.slice(0, 30) || "empty"}`);
+  }
+  return wrong.length ? `In this link ${wrong.slice(0, 3).join("; ")}. ` : "";
+}
+
+/* Whether a field takes a value. */
+function set_field(name, value) {
+  const field = $(name), before = field.value, numbers = value.split(",").map(Number);
+  if (name === "schedule" && numbers.length > 1) {
+    if (!numbers.every((gamma) => gamma >= 0 && gamma <= 1)) return false;
+    own_schedule = KNOTS.map((r) => drawn(numbers)(r));
+    value = "own";
+  }
+  if (field.matches("select")) {
+    const fits = [...field.options].some((one) => one.value === value && !one.disabled);
+    if (fits) field.value = value;
+    return fits;
+  }
+  const number = Number(value), fits = value.trim() && number >= Number(field.min) && number <= Number(field.max);
+  if (name === "guidance" && !settings.class_dropout) return number === 0;
+  if (fits) set_value(field, value);
+  if (fits && Number(field.value) === number && field.validity.valid) return true;
+  field.value = before;
+  return false;
+}
+
+const is_section = (id) => Boolean($(id)?.matches("section"));
+
+/* One section alone, for a frame in a course page: a link with show=race. */
+function show_only(id) {
+  for (const section of document.querySelectorAll("section")) section.classList.toggle("only", section.id === id);
+  document.body.dataset.only = id;
+}

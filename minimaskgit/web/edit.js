@@ -1,0 +1,129 @@
+/* Erase and repaint: tokens are erased with a brush and decoded again, as another class if one likes. */
+
+const easel = { picture: null, tokens: null, rows: 0, columns: 0, erased: [], past: [], seed: 0, working: false };
+
+const extended = () => easel.rows * easel.columns !== num_tokens;
+
+/* Begin with a picture and its tokens; the way back stays open. */
+function put_on_easel({ picture, tokens, rows = grid, columns = grid }) {
+  if (easel.picture) remember();
+  Object.assign(easel, { picture, tokens, rows, columns, erased: new Array(rows * columns).fill(false) });
+  show_easel();
+}
+
+function remember() {
+  const { picture, tokens, rows, columns, erased } = easel;
+  easel.past.push({ picture, tokens, rows, columns, erased });
+}
+
+/* The tokens to repaint: those erased, and a rim around them. */
+const repainted = () => ($("rim").checked ? dilated(easel.erased, easel.columns, 1) : easel.erased);
+
+function show_easel() {
+  const { rows, columns } = easel, cursor = edit_grid.cursor();
+  const region = repainted(), rim = (i) => region[i] && !easel.erased[i];
+  const cover = (i) => (easel.erased[i] ? masked_cover() : rim(i) ? [colour("mask"), 0.6] : null);
+  paint($("edit-canvas"), easel.picture, { rows, columns, cover, outline: (i) => i === cursor });
+  const any = easel.erased.some(Boolean), busy = easel.working, most = 3 * grid;
+  for (const [id, on] of Object.entries({
+    "repaint": any && !extended(), "undo": easel.past.length, "erase-none": any, "erase-all": !extended(),
+    "edit-from-play": film.steps.length, "edit-save": true,
+  })) $(id).disabled = busy || !on;
+  for (const button of $("extend").querySelectorAll("button")) {
+    const [left, top, right, bottom] = margins_of(button);
+    button.disabled = busy || columns + left + right > most || rows + top + bottom > most;
+  }
+}
+
+const margins_of = (button) => button.dataset.margins.split(",").map((part) => Number(part) * Math.ceil(grid / 2));
+
+/* A brush stroke erases, or restores if it began on an erased token. */
+function brush_over(cell, begins) {
+  if (easel.working || !easel.picture) return;
+  if (extended())
+    return say("edit-status", "This picture is larger than the model's grid: undo, and erase before you extend.");
+  if (begins) easel.erasing = !easel.erased[cell];
+  if (easel.erased[cell] === easel.erasing) return;
+  easel.erased[cell] = easel.erasing;
+  show_easel();
+  const count = count_true(easel.erased), what = `${edit_grid.place(cell)} ${easel.erasing ? "erased" : "restored"}`;
+  say("edit-status", `${what}; ${count} of ${num_tokens} tokens erased.`);
+}
+
+/* Ask the engine for something that changes the picture; meanwhile the buttons rest. */
+async function work_on_easel(action) {
+  easel.working = true;
+  show_easel();
+  await attempt("edit-status", action);
+  easel.working = false;
+  show_easel();
+}
+
+/* Decode the erased tokens again, and blend them into the picture. */
+async function repaint() {
+  const { picture, tokens } = easel, region = repainted(), label = Number($("edit-label").value);
+  const start = performance.now();
+  let last;
+  say("edit-status", "Repainting\u2026");
+  await engine.ask("decode", { label, tokens, region, seed: easel.seed++, pictures: true }, (step) => {
+    last = step;
+    const cover = (i) => (step.tokens[i] === mask_id ? masked_cover() : null);
+    paint($("edit-canvas"), step.picture, { cover });
+  });
+  const blended = await engine.ask("composite", { picture, tokens: last.sampled, region });
+  remember();
+  Object.assign(easel, { picture: blended.picture, tokens: last.sampled, erased: easel.erased.map(() => false) });
+  const took = seconds(performance.now() - start), name = $("edit-label").selectedOptions[0].textContent;
+  say("edit-status", `${count_true(region)} tokens repainted as ${name}, in ${passes_text(last.passes)} and ${took}.`);
+}
+
+/* Continue the picture beyond an edge. */
+async function extend(margins) {
+  const { picture } = easel, label = Number($("edit-label").value);
+  say("edit-status", "Extending, one overlapping window after another\u2026");
+  const show = ({ rows, columns, picture, tokens }) => {
+    const cover = (i) => (tokens[i] === mask_id ? masked_cover() : null);
+    paint($("edit-canvas"), picture, { rows, columns, cover });
+  };
+  const made = await engine.ask("extend", { picture, margins, label, seed: easel.seed++, pictures: true }, show);
+  remember();
+  const { rows, columns, tokens } = made;
+  Object.assign(easel, { picture: made.picture, tokens, rows, columns, erased: new Array(rows * columns).fill(false) });
+  say("edit-status", `The picture has ${rows} by ${columns} tokens now.`);
+}
+
+function undo() {
+  Object.assign(easel, easel.past.pop());
+  show_easel();
+  say("edit-status", "Undone.");
+}
+
+const from_play = () => {
+  const { picture, sampled } = film.steps.at(-1);
+  put_on_easel({ picture, tokens: sampled });
+  say("edit-status", "The decoded picture is here. Erase a part of it.");
+};
+
+let edit_grid;
+
+function start_edit() {
+  const moved = (cell) => {
+    if (easel.picture && !easel.working) show_easel();
+    say("edit-status", `${edit_grid.place(cell)}${easel.erased[cell] ? ", erased" : ""}`);
+  };
+  edit_grid = as_grid($("edit-canvas"), () => [easel.rows || grid, easel.columns || grid], brush_over, moved);
+  $("edit-canvas").onfocus = $("edit-canvas").onblur = () => easel.picture && !easel.working && show_easel();
+  $("repaint").onclick = () => work_on_easel(repaint);
+  $("undo").onclick = undo;
+  $("rim").onchange = () => easel.picture && !easel.working && show_easel();
+  for (const [id, value] of [["erase-all", true], ["erase-none", false]])
+    $(id).onclick = () => {
+      easel.erased.fill(value);
+      show_easel();
+      say("edit-status", value ? "All tokens erased: a repaint draws a new picture." : "Nothing erased.");
+    };
+  for (const button of $("extend").querySelectorAll("button"))
+    button.onclick = () => work_on_easel(() => extend(margins_of(button)));
+  $("edit-from-play").onclick = from_play;
+  $("edit-save").onclick = () => save_png(easel, "edit-status");
+}

@@ -1,0 +1,46 @@
+/* The page: its sections in order. The engine answers from a worker (worker.js), so that the page stays alive. */
+
+const settings = page_settings();
+const { num_tokens, num_codes, num_classes } = settings.models.transformer.settings;
+const grid = Math.sqrt(num_tokens), mask_id = num_codes + num_classes;
+let engine;
+
+async function main() {
+  fill_controls();
+  film.complaint = restore(location.hash) + fit_steps();
+  for (const start of [start_curve, start_play, start_save, start_race, start_edit, start_draw, start_inside]) start();
+  show_controls();
+  for (const canvas of document.querySelectorAll("canvas"))
+    paint_kept(canvas, null, new Int32Array(num_tokens).fill(mask_id));
+  engine = await start_engine();
+  await decode();
+  if (!film.steps.length) return;
+  $("edit-label").value = (Number($("label").value) + 1) % settings.labels.length;
+  from_play();
+  $("erase-none").click();
+  sketch(film.steps.at(-1).picture);
+}
+
+/* Sections are scrolled to, because the hash holds the settings. */
+for (const link of document.querySelectorAll("nav a"))
+  link.onclick = (event) => {
+    event.preventDefault();
+    const section = document.querySelector(link.getAttribute("href"));
+    go_to(section);
+    section.querySelector("button:enabled, select, canvas[tabindex]")?.focus({ preventScroll: true });
+  };
+
+/* Another link in the address bar. */
+addEventListener("hashchange", () => {
+  const complaint = restore(location.hash);
+  changed();
+  film.complaint = complaint + film.complaint;
+});
+
+/* Pictures have colours of the scheme in them. */
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  if (film.steps.length) show_step(film.shown);
+  if (easel.picture) show_easel();
+});
+
+main().catch((error) => say("status", error.message, true));
