@@ -58,12 +58,19 @@ def directions(options: Options) -> str:
         f"MaskGIT's authors published its ImageNet weights, for 256 x 256 pixels, on {PAGE}:",
         *rows,
         f"To fetch both ({amount(FILES.values())}) and make them the run {options.out}:",
-        "  python -m minimaskgit.imagenet --download  (or make imagenet ARGS=--download)",
+        f"  {cli.typed('imagenet', '--download', *chosen(options))}",
         f"Or fetch them yourself into {options.files}, and type:",
         f"  {cli.typed(*import_command(options.files, options.out))}",
         "Then:",
         f"  {cli.typed('generate', '--run', options.out, '--label', 'goldfish', '--count', 4)}",
     ])  # fmt: skip
+
+
+def chosen(options: Options) -> list[str]:
+    """The folders and the address as the user gave them, where they are not the defaults."""
+    default = Options()
+    names = [name for name in ("files", "out", "address") if getattr(options, name) != getattr(default, name)]
+    return [word for name in names for word in (f"--{name}", str(getattr(options, name)))]
 
 
 def import_command(files: Path, out: Path) -> list[str]:

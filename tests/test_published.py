@@ -116,7 +116,8 @@ def test_it_only_says_where_the_files_are_and_what_to_type(capsys, tmp_path, mon
     page = capsys.readouterr().out
     for size, file in zip(("218,068,642", "689,843,608"), FILES.values()):
         assert f"{size} bytes  https://storage.googleapis.com/maskgit-public/checkpoints/{file.name}" in page
-    assert "908 MB" in page and f"--out {tmp_path / 'run'}" in page and not list(tmp_path.iterdir())
+    assert f"imagenet --download --out {tmp_path / 'run'}\n" in page, "the folder that was asked for"
+    assert "908 MB" in page and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

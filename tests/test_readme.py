@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from minimaskgit import bench, demo
-from minimaskgit.measuring import claims, findings, passes, race, showdown
+from minimaskgit.measuring import claims, findings, passes, race, recipe, showdown
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minimaskgit"
@@ -111,6 +111,7 @@ BLOCKS = {
     "bench": lambda: code(
         "\n\n".join(bench.report(results(f"bench/{path.name}")) for path in sorted((RESULTS / "bench").glob("*.json")))
     ),
+    "recipe": lambda: code(recipe.table(results("recipe/recipe.json"))),
     "samplers": lambda: code(passes.table(results("samplers/passes.json"))),
     "pretrained": lambda: code(passes.table(results("pretrained/passes.json"))),
     "critic": critic,
@@ -125,6 +126,7 @@ DOCUMENT = {  # of each block; the README if not named
     "claims": "data/results/README.md",
     "ablation": "data/results/README.md",
     "bench": "data/results/README.md",
+    "recipe": "data/results/README.md",
     "samplers": "data/results/README.md",
     "pretrained": "data/results/README.md",
     "critic": "minimaskgit/training/README.md",

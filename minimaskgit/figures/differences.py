@@ -17,9 +17,8 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> Image.Image:
     for row in rows:
         if row["name"] != "base":
             stages.setdefault(row["stage"], []).append(row)
-    figure = Figure(
-        figsize=(5.2 * max(1, len(stages)), 1.6 + 0.3 * most(stages)), dpi=100, facecolor=PAPER, layout="constrained"
-    )
+    size = max(6.4, 5.2 * len(stages)), 1.6 + 0.3 * most(stages)  # at least as wide as the title
+    figure = Figure(figsize=size, dpi=100, facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(
         "One change at a time, in the same training time", x=0.01, ha="left", weight="bold", fontsize=15, color=INK
