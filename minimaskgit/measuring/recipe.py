@@ -206,7 +206,7 @@ def differences(results: Mapping[str, Any]) -> list[dict]:
 
 def table(results: Mapping[str, Any]) -> str:
     """The results as text, a table per stage: means over the seeds, difference from the base, verdict."""
-    lines, rows = [], differences(results)
+    tables, rows = [], differences(results)
     for stage in dict.fromkeys(row["stage"] for row in rows):
         ours = [row for row in rows if row["stage"] == stage]
         keys = ("reconstruction_fd", "psnr", "code_perplexity")
@@ -218,8 +218,8 @@ def table(results: Mapping[str, Any]) -> str:
             for row in ours
         ]
         heads = [stage, "seeds", "steps", *(NAMES[key] for key in keys), "FD - base's", "95 %", "verdict"]
-        lines += [text_table(heads, cells), ""]
-    return "\n".join(lines)
+        tables.append(text_table(heads, cells))
+    return "\n\n".join(tables)
 
 
 def spread(interval: float | None) -> str:
