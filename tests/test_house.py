@@ -4,6 +4,8 @@ commands, notebook ──> measuring ──> training ──> figures, web ─�
 """
 
 import ast
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -93,6 +95,15 @@ def test_nothing_imports_in_a_circle():
         TopologicalSorter({module: imports(path) for module, path in MODULES.items()}).prepare()
     except CycleError as error:
         pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
+
+
+def test_no_command_waits_for_an_import_that_only_some_calls_need():
+    slow = {"scipy.stats", "scipy.signal", "torchmetrics", "torch.distributed.fsdp", "torch.distributed.tensor"}
+    slow |= {"sympy", "IPython", "torch._inductor", "torch._dynamo"}
+    imports = f"import sys, {', '.join(f'minimaskgit.{name}' for name in COMMANDS if name != '__main__')}"
+    code = f"{imports}; print(*sorted({slow} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    assert shown.stdout.split() == []
 
 
 def test_the_law_sees_what_it_forbids(tmp_path):

@@ -3,14 +3,14 @@
 import statistics
 from collections.abc import Sequence
 
-from scipy.stats import t as student
+from scipy.special import stdtrit  # the quantile of Student's t; scipy.stats takes a second to import
 
 
 def half_width(values: Sequence[float]) -> float | None:
     """Half the width of the 95 % interval of the mean, by Student's t; None for a single value."""
     if len(values) < 2:
         return None
-    return float(student.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+    return float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / len(values) ** 0.5
 
 
 def side(values: Sequence[float]) -> int:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from torchmetrics.image.fid import FrechetInceptionDistance
 from tqdm.auto import tqdm
 
 from minimaskgit.classifier import Classifier
@@ -39,6 +38,8 @@ def judge_network(judge: Classifier) -> Network:
 
 def inception_network(device: torch.device) -> Network:
     """The Inception network of published FIDs; UserError if its package or its weights are not available."""
+    from torchmetrics.image.fid import FrechetInceptionDistance  # here, because its import takes seconds
+
     advice = "or leave out --features inception to use the run's own classifier"
     try:
         inception = FrechetInceptionDistance(feature=2048).inception.eval().to(device)

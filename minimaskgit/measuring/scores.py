@@ -6,7 +6,6 @@ pictures ──network──> features, logits ──metrics.py──> numbers
 from collections.abc import Sequence
 
 import torch
-from torchmetrics.functional.image import structural_similarity_index_measure
 from tqdm.auto import tqdm
 
 from minimaskgit.classifier import Classifier, classification_loss
@@ -118,6 +117,8 @@ def tokenizer_scores(run: Run, network: Network, reference: Seen, pictures: Pict
     The FD of the reconstructions uses the same reference as the FD of generated images, so the two can be compared: no
     model of these tokens can be expected to do better.
     """
+    from torchmetrics.functional.image import structural_similarity_index_measure  # takes seconds to import
+
     codes, decoded = through_tokenizer(run, pictures)
     scores = []
     for original, image in zip(pictures.images.split(BATCH), decoded.split(BATCH)):

@@ -8,7 +8,6 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc
 
 from minimaskgit.decoders.critic import Critic, critic_loss, with_features
 from minimaskgit.decoding import sample_categorical
@@ -113,4 +112,6 @@ def areas(
             for pairs, (tokens, hidden) in zip(found.values(), cases):
                 scores = critic(features_of(model, tokens.masked_fill(hidden, model.mask_id), y))
                 pairs.append((scores[~hidden].float(), tokens[~hidden] != x[~hidden]))
+    from torchmetrics.functional.classification import binary_auroc  # here, because its import takes seconds
+
     return {name: binary_auroc(*map(torch.cat, zip(*pairs))).item() for name, pairs in found.items()}

@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
@@ -30,6 +29,7 @@ from minimaskgit.training.checkpoint import delete_checkpoints
 from minimaskgit.training.estimate import Estimate, cuts_to_fit
 from minimaskgit.training.loop import fit
 from minimaskgit.training.processes import connect, main_decides
+from minimaskgit.training.sharding import is_split
 
 ONE_PROCESS = ("critic", "gan", "diffusion")  # stages that one process trains, on whole batches
 COMPILERS = (os.environ.get("CXX", "c++"), "g++", "clang++")
@@ -102,7 +102,7 @@ class Session:
 
         The wrapper shares its weights with the given model, which is the one to save and to draw with.
         """
-        if self.accelerator.num_processes > 1 and not isinstance(model, FSDPModule):
+        if self.accelerator.num_processes > 1 and not is_split(model):
             model = self.accelerator.prepare(model)
         return torch.compile(model) if compiled else model
 
