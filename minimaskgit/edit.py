@@ -22,9 +22,9 @@ from minimaskgit import figures
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError, first_line
 from minimaskgit.common.precision import DecodingPrecision
+from minimaskgit.data.classes import find_classes
 from minimaskgit.data.images import square, to_float
 from minimaskgit.data.pixels import peak, to_rgb, white_notes, white_of
-from minimaskgit.data.sources import find_classes
 from minimaskgit.decoders.counts import Rounding
 from minimaskgit.decoders.named import DecoderName
 from minimaskgit.editing import DILATE, START_STEP, STEPS, Box, Edit, autoregressive_edit, box_to_mask, composite, edit

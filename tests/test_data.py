@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from minimaskgit.common.errors import UserError
+from minimaskgit.data.classes import find_classes
 from minimaskgit.data.glyphs import GLYPH_NAMES
 from minimaskgit.data.images import ImageData, flip, square, to_float
-from minimaskgit.data.sources import balanced_shuffle, find_classes, load_data, summary
+from minimaskgit.data.sources import load_data, summary
+from minimaskgit.data.tables import balanced_shuffle
 
 unhurried = settings(deadline=None, max_examples=50)  # a busy machine is no failure
 COLOURS = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]

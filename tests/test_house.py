@@ -99,7 +99,7 @@ def test_nothing_imports_in_a_circle():
 
 def test_no_command_waits_for_an_import_that_only_some_calls_need():
     slow = {"scipy.stats", "scipy.signal", "torchmetrics", "torch.distributed.fsdp", "torch.distributed.tensor"}
-    slow |= {"sympy", "IPython", "torch._inductor", "torch._dynamo"}
+    slow |= {"datasets", "pandas", "sympy", "IPython", "torch._inductor", "torch._dynamo"}
     imports = f"import sys, {', '.join(f'minimaskgit.{name}' for name in COMMANDS if name != '__main__')}"
     code = f"{imports}; print(*sorted({slow} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)

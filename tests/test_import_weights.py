@@ -28,8 +28,8 @@ from tiny import generator, released_tokenizer, released_transformer
 
 from minimaskgit import compare, edit, evaluate, export, generate, import_weights, passes, search
 from minimaskgit.common.errors import UserError
+from minimaskgit.data.classes import find_classes
 from minimaskgit.data.imagenet import as_imagenet, imagenet_names, synsets
-from minimaskgit.data.labels import find_classes
 from minimaskgit.decoders.policy import Policy
 from minimaskgit.measuring import evaluation
 from minimaskgit.measuring.evaluation import check_options

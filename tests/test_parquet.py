@@ -21,8 +21,9 @@ from test_data import numbered, numbers, one_line, png, write_folder, write_parq
 from minimaskgit import generate, train
 from minimaskgit.common.errors import UserError
 from minimaskgit.data import parquet
+from minimaskgit.data.classes import find_classes
 from minimaskgit.data.labels import read_labels
-from minimaskgit.data.sources import find_classes, load_data
+from minimaskgit.data.sources import load_data
 
 AB = ["a", "b"] * 10
 

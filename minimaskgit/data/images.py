@@ -3,8 +3,10 @@
 ImageData: uint8 (M, 3, S, S) and labels (M,) ──batch──> (B, 3, S, S) ──mirror, shift, to_float──> [0, 1]
 """
 
+import hashlib
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -55,6 +57,14 @@ class ImageData(torch.utils.data.Dataset):
             with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow releases Python's lock
                 return torch.stack(list(pool.map(self.read, indices.tolist()))), self.labels[indices]
         return self.images[indices], self.labels[indices]
+
+
+def fingerprint(names: Sequence[str], labels: np.ndarray, sizes: Sequence[int] | np.ndarray = ()) -> str:
+    """A digest of class names, labels and file sizes."""
+    digest = hashlib.sha256(json.dumps(names).encode())
+    for numbers in (labels, sizes):
+        digest.update(np.asarray(numbers, dtype="<i8").tobytes())
+    return digest.hexdigest()
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -6,10 +6,12 @@ folder, parquet files, hub ──open──> Found(tables by split, class names,
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
-
-import datasets
+from typing import TYPE_CHECKING
 
 from minimaskgit.common.errors import UserError
+
+if TYPE_CHECKING:
+    import datasets  # takes a second
 
 # The forms of each split's name; validation splits preferred first.
 FORMS = {
@@ -38,7 +40,7 @@ class Found:
     where they are known. notes: a line for each thing that was decided or left out, to print before training.
     """
 
-    tables: dict[str, datasets.Dataset]
+    tables: "dict[str, datasets.Dataset]"
     folders: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from minimaskgit.common.errors import UserError
-from minimaskgit.data.sources import find_classes
+from minimaskgit.data.classes import find_classes
 from minimaskgit.decoders import loop
 from minimaskgit.decoders.loop import Decoder
 from minimaskgit.decoders.named import UNUSED, DecoderName
