@@ -95,7 +95,7 @@ def vqgan_losses(
     if features:
         terms["perceptual"] = perceptual_loss(features(reconstruction), features(images))
         reconstruction_loss = reconstruction_loss + perceptual_weight * terms["perceptual"]
-    loss = reconstruction_loss + quantized.codebook_loss + quantized.commitment_loss
+    loss = reconstruction_loss + quantized.codebook_loss + quantized.commitment_loss + quantized.entropy_loss
     if discriminator:
         terms["adversarial"] = hinge_g_loss(discriminator(reconstruction))
         gradients = (last_layer_gradient(term) for term in (reconstruction_loss, terms["adversarial"]))

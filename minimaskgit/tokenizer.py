@@ -17,11 +17,14 @@ from torch import Tensor, nn
 AT_ONCE = 2**18  # pixels encoded or decoded at once: at the paper's width, an activation then takes 128 MiB
 
 
+def relative_distances(z: Tensor, codebook: Tensor) -> Tensor:
+    """Squared distance to each codebook entry, less |z|^2, the same for all: (..., D) and (K, D) to (..., K)."""
+    return codebook.square().sum(-1) - 2 * (z @ codebook.T)  # |z - e|^2 = |z|^2 - 2 z.e + |e|^2
+
+
 def nearest_codes(z: Tensor, codebook: Tensor) -> Tensor:
     """Index of the codebook entry nearest to each vector: (..., D) and (K, D) to int64 (...)."""
-    # |z - e|^2 = |z|^2 - 2 z.e + |e|^2, and |z|^2 is the same for every entry.
-    distances = codebook.square().sum(-1) - 2 * (z @ codebook.T)  # (..., K)
-    return distances.argmin(-1)
+    return relative_distances(z, codebook).argmin(-1)
 
 
 def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
@@ -50,6 +53,18 @@ def vq_losses(z: Tensor, z_q: Tensor, beta: float) -> tuple[Tensor, Tensor]:
     return F.mse_loss(z_q, z.detach()), beta * F.mse_loss(z, z_q.detach())
 
 
+def entropy_loss(distances: Tensor, temperature: float = 0.01) -> Tensor:
+    """Mean entropy of the soft choices softmax(-distances / temperature), less the entropy of their mean; in nats.
+
+    distances (..., K), squared. It is lowest, -log K, if each vector is sure of its entry and all entries are used
+    equally. Not in the paper; the released code has it, with this temperature and the weight 0.1.
+    """
+    log_p = F.log_softmax(-distances.flatten(0, -2) / temperature, dim=-1)  # (M, K)
+    p = log_p.exp()
+    mean = p.mean(0)  # (K,)
+    return (mean * mean.clamp(min=1e-12).log()).sum() - (p * log_p).sum(-1).mean()
+
+
 def code_perplexity(codes: Tensor, num_codes: int) -> Tensor:
     """exp(entropy) of the codes' frequencies, the effective number of codes in use: a scalar in 1..K."""
     p = torch.bincount(codes.flatten(), minlength=num_codes).float() / codes.numel()
@@ -61,6 +76,7 @@ class Quantized(NamedTuple):
     codes: Tensor  # (B, h, w) in 0..K-1
     codebook_loss: Tensor  # scalar; zero if EMA moves the entries
     commitment_loss: Tensor  # scalar, multiplied by beta
+    entropy_loss: Tensor | float = 0.0  # scalar, multiplied by its weight
 
 
 class VectorQuantizer(nn.Module):
@@ -70,7 +86,7 @@ class VectorQuantizer(nn.Module):
     ema: instead of the codebook loss, move each entry to the running mean of its vectors (VQ-VAE appendix A.1).
     revive_after: entries unused for this many training batches restart at random encoder outputs; 0: never.
     rotate: the encoder's gradient by the rotation trick. linear: the entries are a learned linear map of frozen random
-    vectors, so that all of them move together (SimVQ, arXiv 2411.02038).
+    vectors, so that all of them move together (SimVQ, arXiv 2411.02038). entropy: the weight of the entropy loss.
     """
 
     def __init__(
@@ -84,10 +100,11 @@ class VectorQuantizer(nn.Module):
         revive_after: int = 100,
         rotate: bool = False,
         linear: bool = False,
+        entropy: float = 0.0,
     ):
         super().__init__()
         self.beta, self.l2_norm, self.ema, self.ema_decay = beta, l2_norm, ema, ema_decay
-        self.revive_after, self.rotate = revive_after, rotate
+        self.revive_after, self.rotate, self.entropy = revive_after, rotate, entropy
         self.gather: Callable[[Tensor], Tensor] = lambda x: x  # when training on several GPUs, collects from all
         codebook = torch.randn(num_codes, code_dim)
         self.codebook = nn.Parameter(F.normalize(codebook, dim=-1), requires_grad=not (ema or linear))
@@ -110,6 +127,7 @@ class VectorQuantizer(nn.Module):
             z = F.normalize(z, dim=-1)
         with torch.autocast(z.device.type, enabled=False):  # bfloat16 is too coarse to find the nearest
             codes = nearest_codes(z.detach(), self.entries().detach())
+            sure = self.entropy * entropy_loss(relative_distances(z, self.entries())) if self.entropy else 0.0
         z_q = F.embedding(codes, self.entries())
         codebook_loss, commitment_loss = vq_losses(z, z_q, self.beta)
         if self.ema:
@@ -117,7 +135,7 @@ class VectorQuantizer(nn.Module):
         if self.training:
             self._learn_from(self.gather(z.detach().flatten(0, -2)), self.gather(codes.flatten()))
         out = rotated(z, z_q) if self.rotate else straight_through(z, z_q)
-        return Quantized(out.movedim(-1, 1), codes, codebook_loss, commitment_loss)
+        return Quantized(out.movedim(-1, 1), codes, codebook_loss, commitment_loss, sure)
 
     @torch.no_grad()
     def _learn_from(self, z: Tensor, codes: Tensor) -> None:
@@ -227,6 +245,7 @@ class Tokenizer(nn.Module, PyTorchModelHubMixin):
         released_shortcut: bool = False,
         rotate: bool = False,
         linear: bool = False,
+        entropy: float = 0.0,
     ):
         super().__init__()
         self.image_size, self.num_codes = image_size, num_codes
@@ -236,7 +255,7 @@ class Tokenizer(nn.Module, PyTorchModelHubMixin):
         shape = (width, multipliers, blocks, patch, code_dim, released_shortcut)
         self.encoder, self.decoder = Encoder(*shape), Decoder(*shape)
         self.quantizer = VectorQuantizer(
-            num_codes, code_dim, beta, l2_norm, ema, ema_decay, revive_after, rotate, linear
+            num_codes, code_dim, beta, l2_norm, ema, ema_decay, revive_after, rotate, linear, entropy
         )
 
     @property
@@ -250,7 +269,7 @@ class Tokenizer(nn.Module, PyTorchModelHubMixin):
         return self.grid**2
 
     def forward(self, images: Tensor) -> tuple[Tensor, Quantized]:
-        """Reconstruct images (B, 3, H, W) in [0, 1]; also returns the codes and the two quantizer losses."""
+        """Reconstruct images (B, 3, H, W) in [0, 1]; also returns the codes and the quantizer losses."""
         quantized = self.quantizer(self.encoder(images))
         return self.decoder(quantized.z_q), quantized
 

@@ -13,7 +13,15 @@ from tiny import generator, tiny_tokenizer
 from torch.nn.functional import normalize
 
 from minimaskgit import tokenizer
-from minimaskgit.tokenizer import Tokenizer, VectorQuantizer, nearest_codes, rotated
+from minimaskgit.tokenizer import (
+    Tokenizer,
+    VectorQuantizer,
+    code_perplexity,
+    entropy_loss,
+    nearest_codes,
+    relative_distances,
+    rotated,
+)
 
 M, K, D = 12, 6, 4  # vectors, codes and their width in the small examples
 
@@ -263,7 +271,35 @@ def test_with_simvq_one_vector_moves_the_whole_codebook_and_nothing_else_of_it_l
     assert (quantizer.entries() != before).any(1).all()
 
 
-@pytest.mark.parametrize("options", [{"rotate": True}, {"linear": True}])
+@given(codes=st.lists(st.integers(0, 4), min_size=1, max_size=30), scale=st.floats(0.01, 10))
+def test_of_sure_choices_the_entropy_loss_is_minus_the_log_of_the_perplexity(codes, scale):
+    codes = torch.tensor(codes)
+    distances = scale * (1 - torch.eye(5, dtype=torch.double)[codes])  # (M, 5): 0 to its own code, far from the others
+    found, known = entropy_loss(distances, temperature=scale / 100), -code_perplexity(codes, 5).double().log()
+    assert found.item() == pytest.approx(known.item(), abs=1e-5)
+
+
+@given(seed=seeds, shift=st.floats(-5, 5))
+def test_the_entropy_loss_is_minus_the_information_that_a_choice_has_of_its_vector(seed, shift):
+    distances = torch.randn(3, 4, 6, generator=generator(seed), dtype=torch.double)
+    p = (-distances / 0.5).softmax(-1).flatten(0, 1) / 12  # joint distribution of vector and code
+    information = (p * (p / p.sum(0) / p.sum(1, keepdim=True)).log()).sum()
+    assert entropy_loss(distances, 0.5).item() == pytest.approx(-information.item())
+    assert entropy_loss(distances + shift, 0.5).item() == pytest.approx(-information.item())
+
+
+def test_the_entropy_loss_alone_spreads_vectors_over_the_codebook():
+    draw = generator(0)
+    codebook = torch.cat([torch.eye(3), -torch.eye(3)])
+    z = (torch.tensor([0.3, 0, 0]) + torch.randn(60, 3, generator=draw) / 10).requires_grad_()
+    before = code_perplexity(nearest_codes(z, codebook), 6)
+    for _ in range(200):
+        (gradient,) = torch.autograd.grad(entropy_loss(relative_distances(z, codebook), 1.0), z)
+        z = (z - 2 * gradient).detach().requires_grad_()
+    assert before < 1.5 and code_perplexity(nearest_codes(z, codebook), 6) > 5.5
+
+
+@pytest.mark.parametrize("options", [{"rotate": True}, {"linear": True}, {"entropy": 0.1}])
 def test_a_tokenizer_learns_with_the_later_quantizers(options):
     tokenizer = tiny_tokenizer(**options)
     images = torch.rand(4, 3, 8, 8, generator=generator(0))
@@ -272,7 +308,7 @@ def test_a_tokenizer_learns_with_the_later_quantizers(options):
         optimizer.zero_grad()
         out, quantized = tokenizer(images)
         loss = (out - images).square().mean() + quantized.codebook_loss + quantized.commitment_loss
-        loss.backward()
+        (loss + quantized.entropy_loss).backward()
         optimizer.step()
         losses.append((out - images).square().mean().item())
     assert losses[-1] < 0.6 * losses[0]

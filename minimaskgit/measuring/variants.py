@@ -56,6 +56,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "adamw": _tokenizer_training(optimizer="adamw"),
         "rotation-trick": _codebook(rotate=True),
         "simvq": _codebook(linear=True),
+        "entropy-loss": _codebook(entropy=0.1),
         "cosine-codes": _codebook(l2_norm=True),
         "ema-codes": _codebook(ema=True),
         "perceptual-0": _tokenizer_training(perceptual_weight=0.0),

@@ -95,6 +95,7 @@ class TokenizerConfig(Settings):
     revive_after: Count = 100  # training batches after which an unused entry is reset; 0: never
     rotate: bool = False  # give the encoder its gradient by the rotation trick
     linear: bool = False  # make the codebook a learned linear map of frozen random vectors (SimVQ)
+    entropy: Weight = 0.0  # weight of the entropy loss, which asks for sure choices and an evenly used codebook
     released_shortcut: bool = False  # use the released code's shortcut, to match the published parameter count
 
 
