@@ -188,12 +188,13 @@ def playground(run: Run, section: str = "", **settings: object):
     if not path.exists() or path.read_text("utf-8", "replace") != page.html:
         write_text(path, page.html)
     link = urlencode({"show": section} | settings if section else settings, safe=",")
+    height = 860 if section in ("", "play") else 760  # pixels
     address = html.escape(quote(path.name) + "#" * bool(link) + link)
     return needed("IPython.display").HTML(
-        f'<iframe src="{address}" title="The playground" width="100%" height="760" loading="lazy"'
+        f'<iframe src="{address}" title="The playground" width="100%" height="{height}" loading="lazy"'
         ' style="border: 1px solid #dfe1dd; border-radius: 8px"></iframe>\n'
-        f'<p>No page above this line? Then open <a href="{address}" target="_blank">{html.escape(path.name)}</a>,'
-        " beside this notebook, in a browser.</p>"
+        f'<p>No page here? Run this cell: it writes <a href="{address}" target="_blank">{html.escape(path.name)}</a>'
+        " beside the notebook, and any browser opens that.</p>"
     )
 
 

@@ -189,8 +189,9 @@ show(figures.labelled_rows(rows, "radius 0, 1 and 2.5"))
 # told none and has to guess from what is left.
 #
 # **Predict, then try.** Here is an anchor, to be edited to a sun. How much of it must you erase until the answer is a
-# sun and nothing else: a corner, half, or all but the outermost tokens? And which colours will it have? Drag over the
-# tokens to erase, choose *sun*, press *Repaint*, then *Undo* and try another part.
+# sun and nothing else: a corner, half, or all but the outermost tokens? And which colours will it have? Take the tick
+# off *also repaint a rim*, drag over the tokens to erase, choose *sun* and press *Repaint*. *Undo*, and try another
+# part.
 
 # %%
 notebook.playground(run, "edit", label=names.index("anchor"), seed=1)
