@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def test_the_map_has_a_place_for_every_lesson(number):
 def test_a_lesson_asks_for_a_prediction_before_it_shows_the_playground(number):
     source = next(path for path in SOURCES if path.stem.startswith(f"{number}_"))
     cells = runner.from_source(source.read_text("utf-8")).cells
-    asked = [before.source for before, cell in zip(cells, cells[1:]) if "notebook.playground(" in cell.source]
+    asked = [before.source for before, cell in pairwise(cells) if "notebook.playground(" in cell.source]
     assert asked and all("**Predict, then try.**" in text for text in asked)
 
 

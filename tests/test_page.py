@@ -322,9 +322,11 @@ LESSONS = Path(__file__).parents[1] / "lessons"
 
 def frames() -> dict[str, list[str]]:
     """By lesson, the links of the frames in its notebook that show the playground."""
-    texts = {path.stem.split("_")[0]: path.read_text("utf-8") for path in sorted(LESSONS.glob("*.ipynb"))}
-    links = {number: re.findall(r'<iframe src=\\"playground-glyphs\.html(.*?)\\"', text) for number, text in texts.items()}
-    return {number: [html.unescape(link) for link in found] for number, found in links.items() if found}
+    links = {}
+    for path in sorted(LESSONS.glob("*.ipynb")):
+        found = re.findall(r'<iframe src=\\"playground-glyphs\.html(.*?)\\"', path.read_text("utf-8"))
+        links |= {path.stem.split("_")[0]: [html.unescape(link) for link in found]} if found else {}
+    return links
 
 
 def test_the_lessons_frames_name_sections_and_settings_that_the_page_has():

@@ -216,8 +216,8 @@ notebook.source(reference_decode, refine)
 #
 # T = 1 is the mess from above. T = N fixes one token a step, as an autoregressive model does, at its price.
 #
-# **Predict, then try.** One picture first. From which T on do you no longer see a flaw in this umbrella? Pull *Steps, T*
-# from 1 upwards, then take a *New seed* and begin again: is it the same T?
+# **Predict, then try.** One picture first. From which T on do you no longer see a flaw in this umbrella? Pull
+# *Steps, T* from 1 upwards, then take a *New seed* and begin again: is it the same T?
 
 # %%
 notebook.playground(run, "play", steps=1, schedule="cosine", temperature=2, label=names.index("umbrella"), seed=1)

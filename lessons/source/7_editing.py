@@ -274,8 +274,9 @@ for name, by_decoder in scores.items():
 # *Outpainting*: the picture lies on a larger canvas, the rest is unknown. The transformer still reads N tokens, so a
 # window slides outwards, half a window at a time, and each stop is an edit of what is unknown in it.
 #
-# **Predict, then try.** The model has seen glyphs in the middle of a picture and nothing else. What will it paint at the
-# right of one, and what below it? Then choose *music* and *Extend by half a picture*, to the right; *Undo*, and down.
+# **Predict, then try.** The model has seen glyphs in the middle of a picture and nothing else. What will it paint at
+# the right of one, and what below it? Then choose *music* and *Extend by half a picture*, to the right; *Undo*, and
+# down.
 
 # %%
 notebook.playground(run, "edit", label=names.index("music"), seed=1)

@@ -41,7 +41,8 @@ class Page(NamedTuple):
         if self.missing:
             notes.append(f"left out, not trained in this run: {', '.join(self.missing)}")
         if not self.exact:
-            notes.append(f"weights: rounded to {self.bits} of their 32 bits, to fit the page; so some tokens can be others")
+            rounded = f"rounded to {self.bits} of their 32 bits, to fit the page"
+            notes.append(f"weights: {rounded}; so some tokens can be others")
         return notes
 
 
