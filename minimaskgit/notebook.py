@@ -177,9 +177,9 @@ def knob(draw: Callable[..., Image.Image], **values: Sequence):
 
 
 def playground(run: Run, section: str = "", **settings: object):
-    """Show a run's playground in a frame, from a page that lies beside the notebook, so that the notebook stays small.
+    """Show a run's playground in a frame; its page lies beside the notebook, so that the notebook stays small.
 
-    section: the only one to show: play, race, edit, draw or inside; settings: those of the page's link, as `steps=8`.
+    section: the only one to show: play, race, edit, draw or inside; settings: those of the page's link, such as steps=8.
     """
     page = build(run)
     for note in page.notes:
@@ -188,8 +188,8 @@ def playground(run: Run, section: str = "", **settings: object):
     if not path.exists() or path.read_text("utf-8", "replace") != page.html:
         write_text(path, page.html)
     link = urlencode({"show": section} | settings if section else settings, safe=",")
-    height = 860 if section in ("", "play") else 760  # pixels
     address = html.escape(quote(path.name) + "#" * bool(link) + link)
+    height = 860 if section in ("", "play") else 760  # pixels
     return needed("IPython.display").HTML(
         f'<iframe src="{address}" title="The playground" width="100%" height="{height}" loading="lazy"'
         ' style="border: 1px solid #dfe1dd; border-radius: 8px"></iframe>\n'
