@@ -179,7 +179,7 @@ def knob(draw: Callable[..., Image.Image], **values: Sequence):
 def playground(run: Run, section: str = "", **settings: object):
     """Show a run's playground in a frame; its page lies beside the notebook, so that the notebook stays small.
 
-    section: the only one to show: play, race, edit, draw or inside; settings: those of the page's link, such as steps=8.
+    section: the only one to show, of play, race, edit, draw and inside; settings: those of its link, such as steps=8.
     """
     page = build(run)
     for note in page.notes:
