@@ -109,7 +109,7 @@ format: $(READY) ## fix style and layout with ruff
 	@$(PY) -m ruff format .
 
 clean: ## remove caches and build files; keeps .venv and runs
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov lessons/playground-*.html
 	@find . \( -name .venv -o -name .git -o -name runs -o -name shared \) -prune -o \
 	    -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 

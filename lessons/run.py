@@ -1,6 +1,7 @@
 """Run lessons without a browser: `make lesson-3`, `make lessons` (or `python lessons/run.py 3`).
 
     lessons/3_*.ipynb ──fresh kernel, one line printed per cell──> runs/lessons/3_*.ipynb and a self-contained .html
+                                                                   (but for the playground, which lies beside it)
 
 Each notebook is written in lessons/source/3_*.py, where changes are easy to review, in cells that begin with `# %%`
 (code) or `# %% [markdown]`. `python lessons/run.py --build 3` builds the notebook from it, with outputs; a test checks
@@ -9,6 +10,7 @@ that the two agree.
 
 import argparse
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -126,6 +128,8 @@ def run(path: Path, out: Path) -> float:
     written, page = out / f"{path.stem}.ipynb", OUT / f"{path.stem}.html"
     nbformat.write(notebook, written)
     page.write_text(to_html(notebook, path.stem), "utf-8")
+    for playground in LESSONS.glob("playground-*.html"):
+        shutil.copy(playground, OUT)
     print(f"  {time.perf_counter() - began:.0f} s, at most {peak:.0f} MB\n  {written}\n  {page}")
     return peak
 

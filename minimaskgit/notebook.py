@@ -2,11 +2,13 @@
 
     lessons/3_*.ipynb ──> trained_run(), learn(model, loss, ...)
                           road_map(3), show(picture), film(frames), source(function), knob(draw, T=[8])
+                          playground(run, "race") ──> playground-glyphs.html beside the notebook, in a frame
 
 Only notebooks import this module, and no other module depends on Jupyter.
 """
 
 import base64
+import html
 import importlib
 import inspect
 import io
@@ -15,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import quote, urlencode
 
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -26,12 +29,14 @@ from torch import Tensor
 from minimaskgit import figures
 from minimaskgit.classifier import Classifier
 from minimaskgit.common.errors import UserError
+from minimaskgit.common.files import write_text
 from minimaskgit.data.glyphs import glyphs
 from minimaskgit.data.images import to_float
 from minimaskgit.runs.models import load_model
 from minimaskgit.runs.run import PACKAGE, PRETRAINED, Run, open_run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
+from minimaskgit.web.build import build
 
 # Runs go into the clone of the project, or, with an installed package, into the current folder.
 ROOT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").exists() else Path()
@@ -169,6 +174,28 @@ def knob(draw: Callable[..., Image.Image], **values: Sequence):
         for name, choices in values.items()
     }
     return widgets.interactive(lambda **chosen: show(draw(**chosen)), **sliders)
+
+
+def playground(run: Run, section: str = "", **settings: object):
+    """Show a run's playground in a frame; its page lies beside the notebook, so that the notebook stays small.
+
+    section: the only one to show, of play, race, edit, draw and inside; settings: those of its link, such as steps=8.
+    """
+    page = build(run)
+    for note in page.notes:
+        print(note)
+    path = Path(f"playground-{run.folder.resolve().name}.html")  # notebooks run in their own folder
+    if not path.exists() or path.read_text("utf-8", "replace") != page.html:
+        write_text(path, page.html)
+    link = urlencode({"show": section} | settings if section else settings, safe=",")
+    address = html.escape(quote(path.name) + "#" * bool(link) + link)
+    height = 860 if section in ("", "play") else 760  # pixels
+    return needed("IPython.display").HTML(
+        f'<iframe src="{address}" title="The playground" width="100%" height="{height}" loading="lazy"'
+        ' style="border: 1px solid #dfe1dd; border-radius: 8px"></iframe>\n'
+        f'<p>No page here? Run this cell: it writes <a href="{address}" target="_blank">{html.escape(path.name)}</a>'
+        " beside the notebook, and any browser opens that.</p>"
+    )
 
 
 def road_map(lesson: int):

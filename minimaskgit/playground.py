@@ -34,10 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_outputs({"--out": options.out})
     pretrained = "glyphs" if (options.run, options.pretrained) == (None, None) else options.pretrained
     page = build(chosen_run(options.run, pretrained, "cpu", "fp32"), LIMIT)
-    if page.missing:
-        print(f"left out, not trained in this run: {', '.join(page.missing)}")
-    if not page.exact:
-        print(f"weights: rounded to {page.bits} of their 32 bits, to fit the page; so some tokens can be others")
+    for note in page.notes:
+        print(note)
     write_text(options.out, page.html)
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB; open it in a browser")
     if options.open:

@@ -3,7 +3,10 @@
 import ast
 import importlib.util
 import json
+import os
 import re
+import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,8 @@ pytest.importorskip("nbconvert", reason="the lessons extra is not installed: mak
 pytest.importorskip("nbclient", reason="the lessons extra is not installed: make lab")
 
 from minimaskgit import notebook  # noqa: E402
+from minimaskgit.runs.run import open_run  # noqa: E402
+from minimaskgit.web import build  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "lessons" / "source").glob("*.py"))
@@ -20,6 +25,8 @@ SOURCES = sorted((ROOT / "lessons" / "source").glob("*.py"))
 spec = importlib.util.spec_from_file_location("run_lessons", ROOT / "lessons" / "run.py")
 runner = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(runner)
+
+PICTURES = ("show", *(f"notebook.{name}" for name in ("road_map", "knob", "film", "playground")))
 
 each_lesson = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 
@@ -51,7 +58,7 @@ def test_a_picture_comes_last_in_its_cell_because_otherwise_jupyter_drops_it(sou
     for cell in runner.from_source(source.read_text("utf-8")).cells:
         for statement in ast.parse(cell.source).body[:-1] if cell.cell_type == "code" else []:
             called = ast.unparse(statement.value.func) if is_call(statement) else ""
-            assert called not in ("show", "notebook.road_map", "notebook.knob", "notebook.film"), ast.unparse(statement)
+            assert called not in PICTURES, ast.unparse(statement)
 
 
 def is_call(statement: ast.stmt) -> bool:
@@ -83,6 +90,49 @@ def test_the_laws_name_headings_that_the_lesson_has(source):
 @pytest.mark.parametrize("number", range(11))
 def test_the_map_has_a_place_for_every_lesson(number):
     assert len(notebook.road_map(number).data) > 1000
+
+
+# --- The playground ---
+
+
+@pytest.mark.parametrize("number", [0, 3, 5, 6, 7])
+def test_a_lesson_asks_for_a_prediction_before_it_shows_the_playground(number):
+    source = next(path for path in SOURCES if path.stem.startswith(f"{number}_"))
+    cells = runner.from_source(source.read_text("utf-8")).cells
+    asked = [before.source for before, cell in pairwise(cells) if "notebook.playground(" in cell.source]
+    assert asked and all("**Predict, then try.**" in text for text in asked)
+
+
+def test_the_playground_is_written_once_and_again_when_the_run_or_the_page_changes(run_folder, tmp_path, monkeypatch):
+    run = tmp_path / "my run #1"
+    shutil.copytree(run_folder, run, ignore=shutil.ignore_patterns("tensorboard", "gan", "diffusion", "*.png"))
+    shutil.copytree(build.HERE, tmp_path / "web")
+    monkeypatch.setattr(build, "HERE", tmp_path / "web")
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "playground-my run #1.html"
+
+    def written() -> bool:
+        if page.exists():
+            os.utime(page, (0, 0))
+        shown = notebook.playground(open_run(run, "cpu"), "race", steps=3, schedule="1,0.4,0").data
+        assert len(shown) < 1000
+        assert 'src="playground-my%20run%20%231.html#show=race&amp;steps=3&amp;schedule=1,0.4,0"' in shown
+        return page.stat().st_mtime != 0
+
+    assert [written(), written()] == [True, False]
+    names = run / "labels.json"
+    names.write_text(names.read_text("utf-8").replace('"', '"another ', 1), "utf-8")
+    assert [written(), written()] == [True, False] and "another " in page.read_text("utf-8")
+    (tmp_path / "web" / "page.css").write_text("body { color: navy; }", "utf-8")
+    assert [written(), written()] == [True, False] and "navy" in page.read_text("utf-8")
+
+
+def test_the_playground_says_what_it_lacks_of_a_run(run_folder, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(run_folder, run, ignore=shutil.ignore_patterns("autoregressive", "critic"))
+    monkeypatch.chdir(tmp_path)
+    notebook.playground(open_run(run, "cpu"))
+    assert capsys.readouterr().out == "left out, not trained in this run: autoregressive, critic\n"
 
 
 # --- The runner ---
@@ -125,7 +175,9 @@ def run(monkeypatch, *arguments: str) -> int:
 @pytest.mark.slow
 def test_running_a_lesson_writes_a_notebook_and_a_page_that_needs_no_network(folder, monkeypatch, capsys):
     lesson(folder, 3, "# %% [markdown]\n# ## Sums\n\n# %%\nx = 40 + 2\n\n# %%\nprint(x)\n")
+    (folder / "playground-glyphs.html").write_text("a page that a frame shows", "utf-8")
     assert run(monkeypatch, "3") == 0
+    assert (folder / "runs" / "playground-glyphs.html").exists()
     out = capsys.readouterr().out
     assert "[ 1/2] Sums" in out and "[ 2/2] Sums" in out and " MB" in out and "3_tried.html" in out
     written = json.loads((folder / "runs" / "3_tried.ipynb").read_text("utf-8"))

@@ -4,12 +4,15 @@ run ──build──> page ──file://──> headless Chromium, driven by Se
 """
 
 import base64
+import html
 import io
+import json
 import random
 import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 import torch
@@ -20,7 +23,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
 from minimaskgit.decoding import decode
-from minimaskgit.runs.run import open_run
+from minimaskgit.runs.run import PRETRAINED, open_run
 from minimaskgit.schedules import SCHEDULES
 from minimaskgit.web.build import ENGINE, HERE, PAGE, build
 
@@ -312,6 +315,33 @@ def test_a_link_can_show_one_section_alone(browser, page):
     shown = open_page(browser, page, "#show=race&steps=3")
     shown.until("document.body.dataset.only === 'race' && film.steps.length")
     assert shown.element("race").is_displayed() and not shown.element("edit").is_displayed()
+
+
+LESSONS = Path(__file__).parents[1] / "lessons"
+
+
+def frames() -> dict[str, list[str]]:
+    """By lesson, the links of the frames in its notebook that show the playground."""
+    links = {}
+    for path in sorted(LESSONS.glob("*.ipynb")):
+        found = re.findall(r'<iframe src=\\"playground-glyphs\.html(.*?)\\"', path.read_text("utf-8"))
+        links |= {path.stem.split("_")[0]: [html.unescape(link) for link in found]} if found else {}
+    return links
+
+
+def test_the_lessons_frames_name_sections_and_settings_that_the_page_has():
+    fields = json.loads(re.search(r"const FIELDS = (\[.*?\]);", (HERE / "controls.js").read_text("utf-8"))[1])
+    sections = re.findall(r'<section id="(\w+)"', (HERE / "page.html").read_text("utf-8"))
+    assert list(frames()) == ["0", "3", "5", "6", "7"]
+    for name, value in [pair for links in frames().values() for link in links for pair in parse_qsl(link[1:])]:
+        assert (value in sections) if name == "show" else (name in fields), f"{name}={value}"
+
+
+def test_the_page_takes_the_links_of_the_lessons_frames(browser, tmp_path):
+    shown = open_page(browser, page_of(PRETRAINED / "glyphs", tmp_path))
+    for link in [link for links in frames().values() for link in links]:
+        assert shown.js("restore(arguments[0])", link) == "", link
+    assert not shown.errors()
 
 
 # --- Race, edit, draw, look inside ---

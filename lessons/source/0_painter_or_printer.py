@@ -10,6 +10,13 @@
 #
 # *Paper: Chang et al. 2022, "MaskGIT: Masked Generative Image Transformer", section 1 and figures 1 and 2. Time: twenty
 # minutes.*
+#
+# First, play. The cell below puts the trained painter into a page that runs in your browser. It has a picture of 8 × 8
+# pieces, its *tokens*, to fill, in 8 passes over the canvas.
+#
+# **Predict, then try.** How many of the 64 tokens does it keep after the first pass, and where do they lie: on the
+# thing itself or in the background? Write it down. Then run the cell, step through the passes with ← and →, and try
+# another *Class* and a *New seed*.
 
 # %%
 import torch
@@ -29,8 +36,13 @@ from minimaskgit.notebook import generator, show
 run = notebook.trained_run(train=False)  # True: train your own models first
 tokenizer, painter, printer = run.tokenizer(), run.transformer(), run.autoregressive()
 judge, names = notebook.trained_judge(run), run.label_names
+notebook.playground(run, label=names.index("umbrella"), seed=1)
 
 # %% [markdown]
+# It begins with very few, though it has guessed them all: the first guesses, made on a blank canvas, fit together
+# worst. Further down, the page has a race, an eraser and a sheet to draw on. Come back to them as the lesson gets
+# there.
+#
 # ## What they learned from
 #
 # Small pictures, drawn by the package itself: ten things in eight pairs of colours, a bit turned, shifted and scaled.

@@ -88,6 +88,17 @@ show(figures.schedule_plot(falling, num_tokens=64, steps=8))
 # At the left are the curves. At the right the same curves are read the other way, as lesson 5 will: decoding in 8
 # steps, how many of 64 tokens does each step fix? Concave schedules fix few tokens at first, when little is known.
 #
+# Here a painter of lesson 5 follows the curve that you choose. The bars below the curve are what stays masked after
+# each step; the numbers below the small pictures are how many tokens each step fixes.
+#
+# **Predict, then try.** Which schedule of the table fixes exactly half of the 64 tokens in the first of 8 steps? (Put
+# r = 1/8 into the formulas.) What will the picture look like? Then choose it at *Mask schedule*, with a few seeds. At
+# last drag the dots: which curve fixes 8 tokens in every step, and which paints the worst picture that you can get?
+
+# %%
+notebook.playground(run, "play", schedule="cosine", steps=8, label=run.label_names.index("heart"), seed=1)
+
+# %% [markdown]
 # **Predict before you run.** In training r is uniform. Under the cosine, which share of all tokens is hidden on
 # average: about 1/2, 0.64 or 0.75? (A hint: the average of γ is the area below its curve.)
 

@@ -216,6 +216,15 @@ notebook.source(reference_decode, refine)
 #
 # T = 1 is the mess from above. T = N fixes one token a step, as an autoregressive model does, at its price.
 #
+# **Predict, then try.** One picture first. From which T on do you no longer see a flaw in this umbrella? Pull
+# *Steps, T* from 1 upwards, then take a *New seed* and begin again: is it the same T?
+
+# %%
+notebook.playground(run, "play", steps=1, schedule="cosine", temperature=2, label=names.index("umbrella"), seed=1)
+
+# %% [markdown]
+# One picture proves little. So paint 200 for each T, and ask the judge.
+#
 # **Predict before you run.** From 1 to 32 steps, doubling: where does it stop getting better?
 
 # %%
@@ -256,9 +265,19 @@ show(figures.labelled_rows(rows), width=900)
 #
 # ## Experiment: how much noise in the choice?
 #
-# **Predict before you run.** τ starts at `temperature` and falls to 0. At 0 always the surest tokens are kept; at 100
-# the choice is a lottery until the last step. What happens to the share of right pictures, and to how different the
-# pictures of one class are?
+# τ starts at `temperature` and falls to 0. At 0 always the surest tokens are kept; at 100 the choice is a lottery until
+# the last step.
+#
+# **Predict, then try.** At *Choice temperature* 0, where do the tokens lie that the first three steps fix? Where at 20?
+# Step through both with ← and →. The lower small picture shows how sure the model was: switch it to *Confidence, with
+# its noise*, and see what the noise does to the order.
+
+# %%
+notebook.playground(run, "play", temperature=0, steps=8, schedule="cosine", label=names.index("umbrella"), seed=1)
+
+# %% [markdown]
+# **Predict before you run.** Now 200 pictures at each temperature. What happens to the share of right ones, and to how
+# different the pictures of one class are?
 
 # %%
 for temperature in (0.0, 2.0, 4.5, 100.0):
@@ -271,7 +290,7 @@ for temperature in (0.0, 2.0, 4.5, 100.0):
 # An honest result: on glyphs this knob does little. Tokens are *sampled* at every temperature, and that alone keeps the
 # pictures different. The paper found 4.5 best for ImageNet (released code); this package's demo uses 2.
 #
-# Turn it yourself, if you are in JupyterLab:
+# Turn both knobs for ten pictures at once, if you are in JupyterLab:
 
 
 # %%

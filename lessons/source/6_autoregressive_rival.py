@@ -251,6 +251,19 @@ for name, (count_passes, places) in ways.items():
 #
 # ## The race
 #
+# First in your browser: one picture, a processor thread for each of the two, and plain JavaScript, which is no faster
+# with large portions than with small ones.
+#
+# **Predict, then try.** Who needs fewer passes, and who is done first? And without the tick at *the twin keeps a
+# key-value cache*? Write down four answers, then race twice.
+
+# %%
+notebook.playground(run, "race", steps=8, label=names.index("heart"), seed=1)
+
+# %% [markdown]
+# Compare the seconds with the places in the table above. Where arithmetic is all that counts, the fewest places win,
+# however many passes they take. PyTorch is quick with large portions, and that changes the race.
+#
 # **Predict before you run.** We paint 1, 4, 16 and 64 pictures at once and count pictures a second. Where is MaskGIT's
 # lead largest, and where does the cached rival come nearest?
 

@@ -188,6 +188,17 @@ show(figures.labelled_rows(rows, "radius 0, 1 and 2.5"))
 # *Inpaint*: the hole is filled as the picture's own class. *Class edit*: as another. *Without a class*: the model is
 # told none and has to guess from what is left.
 #
+# **Predict, then try.** Here is an anchor, to be edited to a sun. How much of it must you erase until the answer is a
+# sun and nothing else: a corner, half, or all but the outermost tokens? And which colours will it have? Take the tick
+# off *also repaint a rim*, drag over the tokens to erase, choose *sun* and press *Repaint*. *Undo*, and try another
+# part.
+
+# %%
+notebook.playground(run, "edit", label=names.index("anchor"), seed=1)
+
+# %% [markdown]
+# Now six pictures with the same hole, and all three edits.
+#
 # **Predict before you run.** The box hides the right half. In which of the three does the new half fit the old?
 
 # %%
@@ -263,8 +274,15 @@ for name, by_decoder in scores.items():
 # *Outpainting*: the picture lies on a larger canvas, the rest is unknown. The transformer still reads N tokens, so a
 # window slides outwards, half a window at a time, and each stop is an edit of what is unknown in it.
 #
-# **Predict before you run.** The model has seen glyphs in the middle of a picture and nothing else. What will it paint
-# at the right of one?
+# **Predict, then try.** The model has seen glyphs in the middle of a picture and nothing else. What will it paint at
+# the right of one, and what below it? Then choose *music* and *Extend by half a picture*, to the right; *Undo*, and
+# down.
+
+# %%
+notebook.playground(run, "edit", label=names.index("music"), seed=1)
+
+# %% [markdown]
+# The same with the package, on a picture that was drawn, step by step and to both sides:
 
 # %%
 margins, music = (S // 2, 0, S // 2, 0), torch.tensor([names.index("music")])  # left, top, right, bottom

@@ -34,6 +34,17 @@ class Page(NamedTuple):
     exact: bool  # whether every weight is what it is in the run
     missing: tuple[str, ...]  # models that the run does not have
 
+    @property
+    def notes(self) -> list[str]:
+        """What it lacks of the run, a line each."""
+        notes = []
+        if self.missing:
+            notes.append(f"left out, not trained in this run: {', '.join(self.missing)}")
+        if not self.exact:
+            rounded = f"rounded to {self.bits} of their 32 bits, to fit the page"
+            notes.append(f"weights: {rounded}; so some tokens can be others")
+        return notes
+
 
 def script(names: tuple[str, ...]) -> str:
     """JavaScript files, one after another."""
