@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import webbrowser
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from minimaskgit import playground
 from minimaskgit.autoregressive import raster_steps
 from minimaskgit.common.errors import UserError
 from minimaskgit.decoders import loop
+from minimaskgit.decoders.counts import ROUNDINGS
 from minimaskgit.decoders.critic import Critic, with_features
 from minimaskgit.decoders.named import DecoderName
 from minimaskgit.decoders.policy import decoder_of
@@ -32,7 +34,14 @@ from minimaskgit.editing import autoregressive_edit, composite, edit_steps
 from minimaskgit.measuring.pictures import to_bytes
 from minimaskgit.outpainting import outpaint_steps
 from minimaskgit.runs.choices import decoding_loop
-from minimaskgit.runs.config import Config, CriticTraining, DecodingConfig, TransformerConfig, save_config
+from minimaskgit.runs.config import (
+    Config,
+    CriticTraining,
+    DecodingConfig,
+    TransformerConfig,
+    TransformerTraining,
+    save_config,
+)
 from minimaskgit.runs.models import save_model
 from minimaskgit.runs.run import Run, chosen_run, open_run
 from minimaskgit.runs.searched import read_searched
@@ -100,7 +109,7 @@ KINDS = {  # options of the tokenizer and of the transformer
 }
 
 
-def small_run(folder: Path, kind: str, models: tuple[str, ...] = ("autoregressive", "critic")) -> Run:
+def small_run(folder: Path, kind: str, models: tuple[str, ...] = ("autoregressive", "critic"), **settings) -> Run:
     """A run of 3 classes whose weights are random, with enough variance that its logits differ clearly."""
     torch.manual_seed(0)
     shape, options = ({"num_codes": 12}, {"width": 16, "depth": 2, "heads": 2, "mlp_width": 24})
@@ -121,7 +130,8 @@ def small_run(folder: Path, kind: str, models: tuple[str, ...] = ("autoregressiv
         if name in ("tokenizer", "transformer", *models):
             save_model(model, folder / name)
     shape = TransformerConfig(width=options["width"], depth=options["depth"])
-    save_config(Config(transformer=shape, critic_training=CriticTraining()), folder / "config.json")
+    settings = {"transformer_training": TransformerTraining(class_dropout=0.1)} | settings
+    save_config(Config(transformer=shape, critic_training=CriticTraining(), **settings), folder / "config.json")
     (folder / "labels.json").write_text('["a", "b", "</script>"]', "utf-8")
     return open_run(folder, "cpu", "fp32")
 
@@ -203,6 +213,7 @@ def some_request(model: Transformer, draw: random.Random) -> dict:
         "temperature": draw.choice([0, 1.5, 4.5]),
         "guidance": draw.choice([0, 0, 0.7]),
         "decoder": draw.choice([*DecoderName.__args__, "maskgit", "maskgit"]),
+        "rounding": draw.choice(["exact", "released"]),
         "seed": draw.choice([0, 7, 2**32 + 5, 2**53 - 1]),
     }
     if draw.random() < 0.5:
@@ -333,14 +344,21 @@ def test_the_attention_that_is_shown_is_the_one_that_the_blocks_use(js, small):
 def test_every_plan_of_every_schedule_has_the_same_counts(js, page):
     steps = [*range(1, 17), 24, 32, 64, 100]
     wanted = {
-        name: [mask_plan(torch.arange(257), T, schedule).tolist() for T in steps]
+        f"{name} {rounding}": [mask_plan(torch.arange(257), T, schedule, count=count).tolist() for T in steps]
         for name, schedule in SCHEDULES.items()
+        for rounding, count in ROUNDINGS.items()
     }
-    code = f"""Object.fromEntries(Object.entries(SCHEDULES).map(([name, schedule]) => [name, {steps}.map((T) => {{
-        const plans = Array.from({{ length: 257 }}, (_, U) => mask_plan(U, T, schedule));
+    code = f"""(name, rounding) => [`${{name}} ${{rounding}}`, {steps}.map((T) => {{
+        const plan_of = (_, U) => mask_plan(U, T, SCHEDULES[name], 0, ROUNDINGS[rounding]);
+        const plans = Array.from({{ length: 257 }}, plan_of);
         return Array.from({{ length: T }}, (_, step) => plans.map((plan) => plan[step]));
-    }})]))"""
-    assert js(page, code) == wanted
+    }})]"""
+    every = f"Object.keys(SCHEDULES).flatMap((name) => Object.keys(ROUNDINGS).map((one) => ({code})(name, one)))"
+    found = js(page, f"Object.fromEntries({every})")
+    for name in ("exponential released", "logarithmic released"):  # float32 logarithms are rounded in several ways
+        one, other = (np.concatenate(plans.pop(name)) for plans in (found, wanted))
+        assert np.abs(one - other).max() <= 1 and np.mean(one != other) < 1e-4
+    assert found == wanted
 
 
 def test_a_schedule_drawn_by_hand_goes_straight_from_number_to_number(js, page):
@@ -422,6 +440,7 @@ ABSURD = {
     "temperature -1: expected a number from 0 to 10000": {"temperature": -1},
     "guidance 100000: expected a number from 0 to 10000": {"guidance": 1e5},
     "top_p 0: expected a number from 0.000001 to 1": {"top_p": 0},
+    "guidance_start 1: guidance would never begin": {"guidance": 1, "guidance_start": 1},
     "seed -1: expected a whole number from 0 to 9007199254740991": {"seed": -1},
     "schedule kosine: expected one of cosine, linear": {"schedule": "kosine"},
     "schedule toString: expected one of cosine, linear": {"schedule": "toString"},
@@ -547,6 +566,22 @@ def test_the_page_is_small_asks_the_network_for_nothing_and_cannot_be_broken_out
 def test_whatever_a_class_is_called_the_settings_can_be_read(js, tmp_path):
     page = page_of(small_run(tmp_path, "the demo's"), tmp_path)
     assert js(page, "engine.settings.labels") == ["a", "b", "</script>"]
+
+
+def test_the_page_names_the_run_s_folder_and_no_path_of_the_machine(tmp_path):
+    run = small_run(tmp_path / "my <run>", "the demo's", data=str(tmp_path / "photos"))
+    page = build(run).html
+    assert str(tmp_path) not in page and "<title>MaskGIT playground: my &lt;run&gt;</title>" in page
+
+
+def test_guidance_is_refused_where_no_class_was_ever_left_out(js, tmp_path):
+    run = small_run(tmp_path, "the demo's", transformer_training=TransformerTraining(class_dropout=0))
+    request = {"type": "decode", "label": 0, "guidance": 1}
+    ((answer,),) = js(page_of(run, tmp_path), f"await answers({json.dumps([request])})")
+    assert answer["text"] == "guidance 1: this run never trained without a class; expected 0"
+    save_config(replace(run.config, decoding=DecodingConfig(guidance=1)), tmp_path / "config.json")
+    with pytest.raises(UserError, match=r"decoding\.guidance 1"):
+        build(open_run(tmp_path, "cpu", "fp32"))
 
 
 def test_without_a_twin_and_a_critic_the_page_has_the_other_parts(js, tmp_path, capsys):

@@ -1,6 +1,7 @@
 /* The controls of decoding, and the link that holds them. */
 
-const FIELDS = ["label", "steps", "schedule", "decoder", "temperature", "sampling_temperature", "guidance", "seed"];
+const NUMBERS = ["steps", "temperature", "sampling_temperature", "top_p", "guidance", "guidance_start"];
+const FIELDS = ["label", "schedule", "decoder", "seed", ...NUMBERS];
 
 const DECODERS = { // after named.py
   "maskgit": "The paper's: keep the tokens of greatest confidence, as many as the schedule says.",
@@ -17,8 +18,6 @@ const DECODERS = { // after named.py
   "critic": "A trained critic names tokens that look wrong; they are masked again (Lezama et al. 2022).",
   "searched": "Settings of its own for every step, found by a search on this run.",
 };
-
-const NUMBERS = ["steps", "temperature", "sampling_temperature", "guidance"];
 
 /* What the engine is asked with; a field that is no number stays one that the engine refuses. */
 function read_settings() {
@@ -53,9 +52,6 @@ function fill_controls() {
     $("decoder").lastChild.disabled = true;
   }
   $("steps").max = Math.min(num_tokens, 64);
-  const { top_p, guidance_start } = settings.decoding;
-  if (top_p < 1) $("sampling-hint").append(` This run draws only from the likeliest codes, up to top_p = ${top_p}.`);
-  if (guidance_start > 0) $("guidance-hint").append(` This run guides only after r = ${guidance_start}.`);
   set_defaults();
 }
 
@@ -81,24 +77,32 @@ function set_value(field, value) {
 /* After any change: numbers beside sliders, the curve, and what this decoder has no use for. */
 function show_controls() {
   for (const name of NUMBERS) document.querySelector(`output[for="${name}"]`).textContent = $(name).value;
-  const decoder = $("decoder").value, unused = decoder === "searched" ? FIELDS : settings.unused[decoder] ?? [];
-  $("decoder-hint").textContent = DECODERS[decoder] ?? "";
-  for (const name of ["schedule", "temperature", "sampling_temperature", "guidance"]) {
-    const untrained = name === "guidance" && !settings.class_dropout, off = unused.includes(name) || untrained;
-    const reason = untrained ? "Off: this run never trained without a class." : `Not used by ${decoder}.`;
-    disable($(name), off, reason);
-  }
+  $("decoder-hint").textContent = DECODERS[$("decoder").value] ?? "";
+  for (const name of ["schedule", ...NUMBERS]) if (name !== "steps") disable($(name), reason_off(name));
   show_curve();
 }
 
-/* Switch a field off, with its reason under it. */
-function disable(field, off, reason) {
-  const box = field.closest(".field");
-  field.disabled = off;
-  box.classList.toggle("off", off);
-  box.querySelector(".unused")?.remove();
-  if (off) box.append(Object.assign(document.createElement("p"), { className: "unused", textContent: reason }));
+/* Why a setting has no effect now; nothing if it has one. The command line refuses the same. */
+function reason_off(name) {
+  const decoder = $("decoder").value;
+  if (decoder === "searched") return "The searched decoder sets this for every step.";
+  if (settings.unused[decoder]?.includes(name)) return `The decoder ${decoder} does not use this.`;
+  const guides = name.startsWith("guidance");
+  if (guides && !settings.class_dropout) return "Off: this run never trained without a class, which guidance needs.";
+  return name === "guidance_start" && Number($("guidance").value) === 0 ? "Off while guidance is 0." : "";
 }
+
+/* Switch a field off, with the reason under it; on if there is none. */
+function disable(field, reason) {
+  const box = field.closest(".field");
+  field.disabled = Boolean(reason);
+  box.classList.toggle("off", field.disabled);
+  box.querySelector(".unused")?.remove();
+  if (reason) box.append(Object.assign(document.createElement("p"), { className: "unused", textContent: reason }));
+}
+
+/* The settings that have an effect; the engine has the run's own for the others. */
+const used_settings = () => Object.fromEntries(Object.entries(read_settings()).filter(([name]) => !$(name).disabled));
 
 /* A searched policy exists for some T only. */
 function fit_steps() {

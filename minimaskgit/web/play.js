@@ -11,7 +11,7 @@ const kept_in = (tokens) => num_tokens - count_true(Array.from(tokens, (token) =
 async function decode() {
   const play = !still.matches; // who wants no motion gets the picture at once; the button still plays
   film.work?.cancel();
-  const chosen = read_settings();
+  const chosen = used_settings();
   const heard = (step) => film.work === work && add_step(step, chosen, play);
   const work = engine.ask("decode", { ...chosen, pictures: true }, heard);
   film.work = work;

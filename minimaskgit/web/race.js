@@ -3,7 +3,7 @@
 const contest = { engine: null, heat: null };
 
 async function race() {
-  const heat = (contest.heat = { works: [] }), chosen = read_settings(), { label, seed } = chosen;
+  const heat = (contest.heat = { works: [] }), chosen = used_settings(), { label, seed } = chosen;
   const twin = { label, seed, cache: $("cache").checked };
   $("race-button").textContent = "Stop";
   say("race-status", "Loading the models once more, for the twin's own thread\u2026");

@@ -7,7 +7,7 @@
    load      packed: ArrayBuffer, settings                   -                                   -
    decode    label, decoder, steps, schedule, temperature,   step, tokens, sampled, probability, steps
              sampling_temperature, top_p, guidance,          confidence, taken, passes,
-             guidance_start, seed,                           milliseconds, picture
+             guidance_start, rounding, seed,                 milliseconds, picture
              tokens + region, start_step, pictures
    rival     label, seed, cache, tokens + region, pictures   position, token, probability,       -
                                                              passes, milliseconds, picture
@@ -79,7 +79,7 @@ const REQUESTS = {
     expect(model, `this run has no ${name}`);
     check_label(engine, label);
     check_canvas(engine, { tokens });
-    check_number("guidance", guidance, 0, 10000);
+    check_guidance(engine, guidance);
     check_number("position", position, 0, model.num_tokens - 1, true);
     const logits = guided_logits(model, tokens, label, [position], guidance, watch);
     const p = softmax(logits, model.num_codes), codes = argsort(p.map((value) => -value)).slice(0, top);
@@ -180,11 +180,10 @@ function with_defaults({ settings }, fields) {
 function decoding_options(engine, fields) {
   const { transformer, critic } = engine.models, settings = with_defaults(engine, fields);
   const { decoder, steps, start_step, temperature, guidance, seed } = settings;
-  const { sampling_temperature, top_p, guidance_start } = settings;
+  const { sampling_temperature, top_p, guidance_start, rounding } = settings;
   check_number("steps", steps, 1, transformer.num_tokens, true);
   check_number("start_step", start_step, 0, steps - 1, true);
   check_number("temperature", temperature, 0, 10000);
-  check_number("guidance", guidance, 0, 10000);
   check_number("seed", seed, 0, Number.MAX_SAFE_INTEGER, true);
   check_number("sampling_temperature", sampling_temperature, 1e-6, 10000);
   check_number("top_p", top_p, 1e-6, 1);
@@ -194,12 +193,20 @@ function decoding_options(engine, fields) {
     const chosen = decoder_of(policy_of(engine, steps), critic);
     return { loop: (...rest) => run(chosen, ...rest), ...how };
   }
+  check_guidance(engine, guidance);
+  expect(!guidance || guidance_start < 1, "guidance_start 1: guidance would never begin; expected less than 1");
   const names = engine.settings.decoders;
   expect(names.includes(decoder), `decoder ${decoder}: expected one of ${names.join(", ")}`);
   if (decoder === "maskgit" && sampling_temperature === 1 && top_p === 1 && guidance_start === 0)
-    return { loop: decode_steps, ...how, schedule, temperature, guidance };
+    return { loop: decode_steps, ...how, schedule, temperature, guidance, count: ROUNDINGS[rounding] };
   const chosen = named(decoder, { ...settings, schedule, critic });
   return { loop: (...rest) => run(chosen, ...rest), ...how };
+}
+
+/* A model that was always trained with a class does not know what "no class" means. */
+function check_guidance({ settings }, guidance) {
+  check_number("guidance", guidance, 0, 10000);
+  expect(!guidance || settings.class_dropout, `guidance ${guidance}: this run never trained without a class; expected 0`);
 }
 
 /* The mask schedule of a name, or of numbers drawn by hand. */
