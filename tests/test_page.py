@@ -348,7 +348,8 @@ def test_erased_tokens_are_repainted_others_stay_and_undo_brings_all_back(shown)
     shown.until("!easel.working && easel.past.length === 1")
 
 
-def test_a_picture_is_extended_until_it_is_three_grids_long(shown):
+def test_a_picture_is_extended_until_it_is_three_grids_long_and_parts_of_it_are_repainted(shown):
+    shown.js("document.getElementById('rim').click()")
     button = shown.browser.find_element("css selector", "#extend [data-margins='0,0,1,0']")
     grid = shown.js("grid")
     for columns in range(grid + grid // 2, 3 * grid + 1, grid // 2):
@@ -356,11 +357,22 @@ def test_a_picture_is_extended_until_it_is_three_grids_long(shown):
         shown.until(f"!easel.working && easel.columns === {columns}")
         assert shown.js("easel.tokens.length") == grid * columns
     assert not button.is_enabled()
-    shown.drag("edit-canvas", (0.5, 0.5), (0.6, 0.5))
-    assert shown.text("edit-status").startswith("This picture is larger than the model's grid")
+    before = shown.js("Array.from(easel.tokens)")
+    shown.drag("edit-canvas", (0.02, 0.5), (0.98, 0.5))
+    erased = shown.js("easel.erased")
+    assert sum(erased) == 3 * grid
+    shown.click("repaint")
+    shown.until(f"document.getElementById('edit-status').textContent.startsWith('{3 * grid} tokens repainted as')")
+    after = shown.js("Array.from(easel.tokens)")
+    assert after != before and [a for a, b, gone in zip(after, before, erased) if a != b and not gone] == []
+    shown.click("undo")
+    assert shown.js("Array.from(easel.tokens)") == before and shown.js("easel.erased") == erased
     while shown.js("easel.columns") > grid:
         shown.click("undo")
-    assert shown.element("erase-all").is_enabled()
+    shown.drag("edit-canvas", (0.1, 0.1))
+    shown.js("document.querySelector('#extend [data-margins=\"0,1,0,0\"]').click()")
+    shown.until(f"!easel.working && easel.rows === {grid + grid // 2}")
+    assert shown.js("easel.erased.indexOf(true)") == grid * (grid // 2)  # still erased, half a picture further down
 
 
 def test_a_drawing_becomes_tokens_and_can_be_repainted(shown):

@@ -278,23 +278,58 @@ def test_edits_and_extensions_are_painted_as_in_python(js, small):
     tokenizer, model, label = run.tokenizer(), run.transformer(), torch.tensor([1])
     tokens, image = some_tokens(model, 2, masked=False), some_image(tokenizer)
     region = tokens % 3 == 0
-    edit = {
-        "type": "composite",
-        "picture": as_picture(image),
-        "tokens": tokens[0].tolist(),
-        "region": region[0].tolist(),
-    }
+    how = {"steps": 3, "start_step": 1}
+    shared = {"picture": as_picture(image), "label": 1, "seed": 4, "schedule": "cosine", "temperature": 4.5} | how
+    edit = shared | {"type": "repaint", "tokens": tokens[0].tolist(), "region": region[0].tolist()}
+    *_, edited = edit_steps(model, tokens, region, label, generator=generator(4), **how)
     f, margins = tokenizer.downsampling, [1, 0, 3, 2]
-    extension = {"type": "extend", "picture": as_picture(image), "margins": margins, "label": 1, "seed": 4, "steps": 3}
-    extension |= {"start_step": 1, "schedule": "cosine", "temperature": 4.5}
-    *_, painted = outpaint_steps(
-        *(tokenizer, model, image, tuple(f * margin for margin in margins), label),
-        **{"steps": 3, "start_step": 1, "generator": generator(4)},
-    )
-    (edited,), extended = js(page, f"await answers({json.dumps([edit, extension])})")
-    assert_same_picture(edited["picture"], composite(tokenizer, image, tokens, region))
-    assert extended[-1]["tokens"] == painted.tokens.flatten().tolist()
-    assert_same_picture(extended[-1]["picture"], painted.images)
+    extension = shared | {"type": "extend", "margins": margins}
+    pixels = tuple(f * margin for margin in margins)
+    *_, extended = outpaint_steps(tokenizer, model, image, pixels, label, generator=generator(4), **how)
+    found = js(page, f"await answers({json.dumps([edit, extension])})")
+    for (*_, answer), wanted, picture in zip(
+        found, (edited, extended), (composite(tokenizer, image, edited.tokens, region), extended.images), strict=True
+    ):
+        assert answer["tokens"] == wanted.tokens.flatten().tolist()
+        assert_same_picture(answer["picture"], picture)
+
+
+@torch.no_grad()
+def test_a_region_of_a_larger_picture_is_repainted_in_a_window_around_it_and_the_rest_stays(js, small):
+    run, page = small
+    tokenizer, model, label, f = run.tokenizer(), run.transformer(), torch.tensor([1]), run.tokenizer().downsampling
+    grid = tokenizer.grid
+    rows, columns = grid, 3 * grid
+    image = some_image(tokenizer).repeat(1, 1, 1, 3)
+    tokens = torch.randint(model.num_codes, (1, rows, columns), generator=generator(1))
+    spot, far = torch.zeros(1, rows, columns, dtype=torch.bool), torch.zeros(1, rows, columns, dtype=torch.bool)
+    spot[0, 1, grid : grid + 2] = far[0, 0, [0, columns - 1]] = True
+    shared = {
+        "type": "repaint",
+        "picture": as_picture(image),
+        "tokens": tokens.flatten().tolist(),
+        "label": 1,
+        "seed": 5,
+    }
+    shared |= {"label": 1, "seed": 5, "steps": 3, "start_step": 1, "schedule": "cosine", "temperature": 4.5}
+    requests = [shared | {"region": region.flatten().tolist()} for region in (spot, far)]
+    (*_, near), (*_, apart) = js(page, f"await answers({json.dumps(requests)})")
+    left = (2 * grid + 2 - grid) // 2  # of the window with the spot in its middle
+    window, pixels = (..., slice(left, left + grid)), (..., slice(f * left, f * (left + grid)))
+    inside = spot[window].flatten(1)
+    how = {"steps": 3, "start_step": 1, "generator": generator(5)}
+    *_, step = edit_steps(model, tokens[window].flatten(1), inside, label, **how)
+    tokens[window], picture = step.tokens.view(1, grid, grid), image.clone()
+    picture[pixels] = composite(tokenizer, image[pixels], step.tokens, inside)
+    assert near["tokens"] == tokens.flatten().tolist()
+    assert_same_picture(near["picture"], picture)
+    stays = ~far.flatten().numpy()
+    assert np.array_equal(np.array(apart["tokens"])[stays], np.array(requests[1]["tokens"])[stays])
+    assert max(apart["tokens"]) < model.num_codes
+    middle = np.s_[:, f * (grid + 1) : f * (columns - grid - 1)]
+    shape = (f * rows, f * columns, 4)
+    now, before = (np.reshape(one["data"], shape)[middle] for one in (apart["picture"], shared["picture"]))
+    assert np.array_equal(now, before)
 
 
 @torch.no_grad()
@@ -454,6 +489,13 @@ ABSURD = {
     "unknown request toString": {"type": "toString"},
     "codes: no 266": {"type": "picture", "tokens": [266] * 64},
     "code 256: expected a whole number from 0 to 255": {"type": "patches", "codes": [256]},
+    "region: expected a token or more": {"type": "repaint", "picture": {"width": 32, "height": 32, "data": []}}
+    | {"tokens": [0] * 64, "region": [False] * 64},
+    "codes: expected 96 of them": {
+        "type": "repaint",
+        "picture": {"width": 48, "height": 32, "data": []},
+        "tokens": [0],
+    },
     "position 64: expected a whole number from 0 to 63": {"type": "look", "tokens": [266] * 64, "position": 64},
     "a picture of 3x4: expected 32x32": {"type": "encode", "picture": {"width": 3, "height": 4, "data": []}},
     "a picture of 33x32: expected multiples of 4 from 32 to 288": {

@@ -16,9 +16,10 @@
    picture   tokens                                          -                                   picture
    patches   codes                                           -                                   patches
    encode    picture                                         -                                   tokens, picture
-   composite picture, tokens, region                         -                                   picture
    extend    picture, margins, label, and those of decode    tokens, rows, columns, passes,      rows, columns,
              but tokens and region                           milliseconds, picture               tokens, picture
+   repaint   picture, tokens, region, label, and the         as extend                           as extend
+             others of decode; a picture of any size
    cancel    of: the id to stop                              -                                   -
 
    label: 0..C-1, or C for "no class". steps: T. schedule: a name, or numbers: gamma at equal distances, r = 0 to 1.
@@ -115,25 +116,35 @@ const REQUESTS = {
     return { tokens, picture: to_picture(tokenizer.decode(tokens)) };
   },
 
-  *composite(engine, { picture, tokens, region }) {
-    check_canvas(engine, { tokens, region }, "codes");
-    return { picture: to_picture(composite(engine.models.tokenizer, to_image(engine, picture), tokens, region)) };
-  },
-
   *extend(engine, fields) {
-    const { transformer, tokenizer } = engine.models, { label, margins, pictures } = fields;
+    const { transformer, tokenizer } = engine.models, { label, margins } = fields;
     check_label(engine, label);
     for (const margin of margins) check_number("margin", margin, 0, 4 * tokenizer.grid, true);
     const image = to_image(engine, fields.picture, true), how = decoding_options(engine, { region: [], ...fields });
-    const shown = ({ data, height, width }) => ({ tokens: data, rows: height, columns: width });
-    let last;
-    for (last of outpaint_steps(tokenizer, transformer, image, margins, label, how)) {
-      const { image, tokens } = last;
-      yield { ...shown(tokens), picture: pictures && (() => to_picture(image)) };
-    }
-    return { ...shown(last.tokens), picture: to_picture(last.image) };
+    return yield* painted(outpaint_steps(tokenizer, transformer, image, margins, label, how), fields);
+  },
+
+  *repaint(engine, fields) {
+    const { transformer, tokenizer } = engine.models, { label, tokens, region } = fields, f = tokenizer.downsampling;
+    const image = to_image(engine, fields.picture, true), size = [image.height / f, image.width / f];
+    check_label(engine, label);
+    check_canvas(engine, fields, "codes", size[0] * size[1]);
+    expect(region?.some(Boolean), "region: expected a token or more");
+    const how = decoding_options(engine, fields), canvas = map_of(Int32Array.from(tokens), ...size);
+    return yield* painted(repaint_steps(tokenizer, transformer, image, canvas, region, label, how), fields);
   },
 };
+
+/* The steps {image, tokens} of a picture of any size, as they are posted; then the last. */
+function* painted(steps, { pictures }) {
+  const shown = ({ data, height, width }) => ({ tokens: data, rows: height, columns: width });
+  let last;
+  for (last of steps) {
+    const { image, tokens } = last;
+    yield { ...shown(tokens), picture: pictures && (() => to_picture(image)) };
+  }
+  return { ...shown(last.tokens), picture: to_picture(last.image) };
+}
 
 /* Answer requests with `post` until the end of time; the models live in `engine`. */
 function serve(post) {
@@ -231,8 +242,8 @@ function policy_of({ settings: { policies } }, steps) {
 const check_label = ({ models }, label) => check_number("label", label, 0, models.transformer.num_classes, true);
 
 /* Tokens may be [MASK], unless `what` is "codes". */
-function check_canvas(engine, { tokens, region }, what = "tokens") {
-  const { num_tokens: N, num_codes: K, mask_id } = engine.models.transformer;
+function check_canvas(engine, { tokens, region }, what = "tokens", N = engine.models.transformer.num_tokens) {
+  const { num_codes: K, mask_id } = engine.models.transformer;
   expect(!tokens || tokens.length === N, `${what}: expected ${N} of them`);
   for (const token of tokens || []) {
     const is_code = Number.isInteger(token) && token >= 0 && token < K;
