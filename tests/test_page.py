@@ -515,7 +515,7 @@ POKE = """((targets, nonsense, which, x, y) => { // write into one of the target
     }
     const box = one.getBoundingClientRect(), [clientX, clientY] = [box.left + x * box.width, box.top + y * box.height];
     for (const type of ["pointerdown", "pointermove", "pointerup"])
-        one.dispatchEvent(new PointerEvent(type, { bubbles, pointerId: 1, clientX, clientY }));
+        one.dispatchEvent(new PointerEvent(type, { bubbles, pointerId: 1, isPrimary: true, clientX, clientY }));
     const key = [" ", "ArrowUp", "End", "x"][Math.floor(4 * y)];
     one.dispatchEvent(new KeyboardEvent("keydown", { bubbles, key }));
     if (!one.disabled) one.dispatchEvent(new MouseEvent("click", { bubbles }));

@@ -50,6 +50,7 @@ function start_curve() {
   };
   curve.addEventListener("pointerdown", (event) => {
     const dot = event.target.dataset.knot;
+    if (event.button || !event.isPrimary) return;
     if (!dot && event.pointerType !== "mouse") return; // a finger that scrolls the page
     knot = dot ? Number(dot) : at(event).nearest;
     try { curve.setPointerCapture(event.pointerId); } catch {}

@@ -116,7 +116,8 @@ async function open_picture() {
   const { width, height } = picture, length = Math.min(width, height);
   const middle = [(width - length) / 2, (height - length) / 2];
   const side = sheet.canvas.width, context = sheet.canvas.getContext("2d");
-  context.imageSmoothingQuality = "high";
+  Object.assign(context, { imageSmoothingQuality: "high", fillStyle: "white" }); // transparent parts become white
+  context.fillRect(0, 0, side, side);
   context.drawImage(picture, ...middle, length, length, 0, 0, side, side);
   show_sheet();
   encode_soon();

@@ -14,11 +14,14 @@ async function main() {
     paint_kept(canvas, null, new Int32Array(num_tokens).fill(mask_id));
   engine = await start_engine();
   await decode();
-  if (!film.steps.length) return;
+}
+
+/* The first picture is decoded: the sections that begin with one can begin. */
+function open_sections() {
   $("edit-label").value = (Number($("label").value) + 1) % settings.labels.length;
   from_play();
-  $("erase-none").click();
   sketch(film.steps.at(-1).picture);
+  enable("#race-button, #draw-fill, #file, #heat-kind, #play button, #scrub");
 }
 
 /* Sections are scrolled to, because the hash holds the settings. */
@@ -32,6 +35,7 @@ for (const link of document.querySelectorAll("nav a"))
 
 /* Another link in the address bar. */
 addEventListener("hashchange", () => {
+  delete document.body.dataset.only;
   const complaint = restore(location.hash);
   changed();
   film.complaint = complaint + film.complaint;

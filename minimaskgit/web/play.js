@@ -19,7 +19,7 @@ async function decode() {
   if (!film.steps.length) say("status", "Decoding\u2026");
   try {
     await work;
-    if (film.work === work) enable("#play button, #race-button, #edit-from-play, #scrub");
+    if (film.work === work && !easel.picture) open_sections();
   } catch (error) {
     if (film.work !== work) return;
     const [name] = error.message.split(" ");
@@ -134,7 +134,7 @@ function changed() {
   show_controls();
   keep_link();
   clearTimeout(film.waiting);
-  film.waiting = setTimeout(decode, 200);
+  film.waiting = setTimeout(() => engine && decode(), 200); // until it is loaded, main does
 }
 
 function start_play() {
