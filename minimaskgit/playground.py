@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if page.missing:
         print(f"left out, not trained in this run: {', '.join(page.missing)}")
     if not page.exact:
-        print(f"weights: rounded to {page.bits} of their 32 bits, to fit the page; so some tokens can be others")
+        print(f"weights: rounded to {page.bits} of their 32 bits, so that they fit; some tokens can differ")
     write_text(options.out, page.html)
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB; open it in a browser")
     if options.open:

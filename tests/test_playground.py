@@ -48,7 +48,7 @@ from minimaskgit.runs.searched import read_searched
 from minimaskgit.schedules import SCHEDULES
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
-from minimaskgit.web.build import LIMIT, build
+from minimaskgit.web.build import HERE, LIMIT, build
 from minimaskgit.web.pack import packed, rounded
 
 DRIVER = Path(__file__).parent / "playground.js"
@@ -582,7 +582,7 @@ def test_the_page_has_the_weights_of_the_run_bit_by_bit(js, page, glyphs):
 # --- The page ---
 
 
-def test_the_page_is_small_asks_the_network_for_nothing_and_cannot_be_broken_out_of(page):
+def test_the_page_is_small_never_uses_the_network_and_cannot_be_broken_out_of(page):
     text = page.read_text("utf-8")
     assert page.stat().st_size <= LIMIT == 8_000_000
     code = re.sub(r'(<script type="text/plain" id="weights">).*?(</script>)', r"\1\2", text, flags=re.DOTALL)
@@ -603,6 +603,27 @@ def test_the_page_is_small_asks_the_network_for_nothing_and_cannot_be_broken_out
         assert request not in code, request
     assert not re.search(r"^\s*(import|export) ", code, re.MULTILINE)
     assert len(re.findall("<script", text)) == len(re.findall("</script>", text)) == 4
+
+
+def contrast(one: str, other: str) -> float:
+    """The ratio of two colours' luminances as WCAG defines it, 1 to 21."""
+    lights = []
+    for colour in (one, other):
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        levels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in levels]
+        lights.append(np.dot(linear, (0.2126, 0.7152, 0.0722)) + 0.05)
+    return max(lights) / min(lights)
+
+
+def test_text_and_the_edges_of_controls_stand_out_in_both_themes():
+    themes = re.findall(r":root \{(.*?)\}", (HERE / "page.css").read_text("utf-8"), re.DOTALL)
+    light, dark = (dict(re.findall(r"--([\w-]+): (#\w+)", theme)) for theme in themes)
+    for theme in (light, dark):
+        pairs = {(text, ground): 4.5 for text in ("ink", "quiet", "accent", "wrong") for ground in ("paper", "surface")}
+        pairs |= {("on-accent", "accent"): 4.5, ("edge", "paper"): 3, ("edge", "surface"): 3}
+        for (one, other), least in pairs.items():
+            assert contrast(theme[one], theme[other]) >= least, (one, other)
 
 
 def test_whatever_a_class_is_called_the_settings_can_be_read(js, tmp_path):

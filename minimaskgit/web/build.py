@@ -64,7 +64,7 @@ def build(run: Run, limit: int = LIMIT) -> Page:
 def too_large(run: Run, count: int, size: float, limit: int) -> UserError:
     return UserError(
         f"{run.folder}: its models have {count:,} parameters, a page of {size / 1e6:.1f} MB; expected"
-        f" {limit / 1e6:g} MB or less, which models of about {limit / BYTES / 1e6:.0f} million parameters have"
+        f" {limit / 1e6:g} MB or less, enough for about {limit / BYTES / 1e6:.0f} million parameters"
     )
 
 

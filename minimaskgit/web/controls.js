@@ -4,19 +4,19 @@ const NUMBERS = ["steps", "temperature", "sampling_temperature", "top_p", "guida
 const FIELDS = ["label", "schedule", "decoder", "seed", ...NUMBERS];
 
 const DECODERS = { // after named.py
-  "maskgit": "The paper's: keep the tokens of greatest confidence, as many as the schedule says.",
-  "margin": "Keeps tokens whose likeliest code leads the second by most (Kim et al. 2025).",
-  "entropy": "Keeps tokens whose distribution has the least entropy, the usual baseline.",
+  "maskgit": "The paper's: keeps the most confident tokens, as many as the schedule allows.",
+  "margin": "Keeps the tokens whose likeliest code is furthest ahead of the second (Kim et al. 2025).",
+  "entropy": "Keeps the tokens whose distributions have the least entropy, a common baseline.",
   "random": "Keeps random tokens, as masked diffusion does (Sahoo et al. 2024).",
   "halton": "Keeps tokens spread evenly, by the Halton sequence (Besnier et al. 2025).",
   "moment": "Chooses positions first, then sharpens their distributions (Hayakawa et al. 2025).",
   "entropy-bound": "Keeps as many tokens as a bound on their entropy allows (Ben-Hamu et al. 2025).",
   "remdm-cap": "Masks up to 4 % of the known tokens again in each step (ReMDM, Wang et al. 2025).",
-  "remdm-rescale": "Masks 4 % of what may be masked again (ReMDM, Wang et al. 2025).",
+  "remdm-rescale": "Masks known tokens again, at 4 % of the largest rate allowed (ReMDM, Wang et al. 2025).",
   "remdm-conf": "Masks again the tokens it was least sure of (ReMDM, Wang et al. 2025).",
-  "remdm-loop": "Pauses with 90 % known to correct tokens (ReMDM, Wang et al. 2025).",
-  "critic": "A trained critic names tokens that look wrong; they are masked again (Lezama et al. 2022).",
-  "searched": "Settings of its own for every step, found by a search on this run.",
+  "remdm-loop": "Pauses when 90 % of the tokens are known, to correct some (ReMDM, Wang et al. 2025).",
+  "critic": "A trained critic finds tokens that look wrong, and they are masked again (Lezama et al. 2022).",
+  "searched": "Uses settings that a search on this run found for each step.",
 };
 
 /* What the engine is asked with; a field that is no number stays one that the engine refuses. */
@@ -34,7 +34,7 @@ function option(value, text = value) {
 const class_options = () => {
   const options = settings.labels.map((name, label) => option(label, name));
   const none = option(settings.labels.length, "no class");
-  if (!settings.class_dropout) none.textContent = "no class (this run never trained on it)";
+  if (!settings.class_dropout) none.textContent = "no class (this run never trained without one)";
   none.disabled = !settings.class_dropout;
   return [...options, none];
 };
@@ -109,7 +109,7 @@ function fit_steps() {
   const there = Object.keys(settings.policies).map(Number), now = Number($("steps").value);
   if ($("decoder").value !== "searched" || there.includes(now)) return "";
   $("steps").value = there.sort((a, b) => Math.abs(a - now) - Math.abs(b - now))[0];
-  return `The search was run for T = ${there.sort((a, b) => a - b).join(", ")}: T is ${$("steps").value} now. `;
+  return `The search covered only T = ${there.sort((a, b) => a - b).join(", ")}, so T is now ${$("steps").value}.  `;
 }
 
 // --- The link ---

@@ -83,10 +83,10 @@ async function repaint() {
 /* Continue the picture beyond an edge; what is erased stays so. */
 async function extend(margins) {
   const before = map_of(Uint8Array.from(easel.erased), easel.rows, easel.columns);
-  say("edit-status", "Extending, one overlapping window after another\u2026");
+  say("edit-status", "Extending, window by window\u2026");
   await paint_easel("extend", { margins });
   easel.erased = Array.from(padded(before, margins, 0).data, Boolean);
-  say("edit-status", `The picture has ${easel.rows} by ${easel.columns} tokens now.`);
+  say("edit-status", `The picture now has ${easel.rows} by ${easel.columns} tokens.`);
 }
 
 function undo() {
@@ -98,7 +98,7 @@ function undo() {
 const from_play = () => {
   const { picture, sampled } = film.steps.at(-1);
   put_on_easel({ picture, tokens: sampled });
-  say("edit-status", "The decoded picture is here. Erase a part of it.");
+  say("edit-status", "This is the decoded picture. Erase a part of it.");
 };
 
 let edit_grid;
@@ -117,7 +117,7 @@ function start_edit() {
     $(id).onclick = () => {
       easel.erased.fill(value);
       show_easel();
-      say("edit-status", value ? "All tokens erased: a repaint draws a new picture." : "Nothing erased.");
+      say("edit-status", value ? "All tokens are erased. Repaint to get a new picture." : "Nothing is erased.");
     };
   for (const button of $("extend").querySelectorAll("button"))
     button.onclick = () => work_on_easel(() => extend(margins_of(button)));

@@ -46,11 +46,10 @@ async function look() {
 
 function say_look(drawn, { codes, doubt }) {
   const rank = codes.indexOf(drawn) + 1, kept = canvas_after(lens.step)[lens.position] !== mask_id;
-  const judged = doubt === null || doubt === undefined ? "" : ` The critic's doubt: ${percent(doubt)}.`;
+  const judged = doubt === null || doubt === undefined ? "" : `  The critic's probability that it is wrong: ${percent(doubt)}.`;
   say("inside-status",
-    `${lens_grid.place(lens.position)}, step ${lens.step} of ${film.total}: code ${drawn} was drawn, ` +
-    `${rank ? `number ${rank} of the list` : "which is not in the list"}, ` +
-    `and ${kept ? "kept" : "masked again"}.${judged}`);
+    `${lens_grid.place(lens.position)}, step ${lens.step} of ${film.total}: the model drew code ${drawn} ` +
+    `(${rank ? `number ${rank} in the list` : "not in the list"}); it was ${kept ? "kept" : "masked again"}.${judged}`);
 }
 
 /* The guess of a step with each code at one position, three tokens around it: a patch depends on its neighbours. */

@@ -43,8 +43,11 @@ addEventListener("hashchange", () => {
 
 /* Pictures have colours of the scheme in them. */
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  if (film.steps.length) show_step(film.shown);
-  if (easel.picture) show_easel();
+  if (!easel.picture) return;
+  $("film").replaceChildren(...film.steps.map((_, i) => frame_of(i + 1)));
+  show_step(film.shown);
+  show_attention();
+  if (!easel.working) show_easel();
 });
 
 main().catch((error) => say("status", error.message, true));

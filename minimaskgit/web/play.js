@@ -75,7 +75,9 @@ function show_step(n) {
   paint_heat(step, n ? before : tokens);
   $("scrub").value = n;
   $("film").querySelector("[aria-current]")?.removeAttribute("aria-current");
-  $("film").children[n - 1]?.firstChild.setAttribute("aria-current", "step");
+  const frame = $("film").children[n - 1];
+  frame?.firstChild.setAttribute("aria-current", "step");
+  if (frame) $("film").scrollTop = frame.offsetTop - $("film").clientHeight / 2; // of many steps some are out of sight
   say_step(n, step, kept_in(tokens));
   $("play-button").textContent = film.playing ? "Pause" : "Play";
   if (!film.playing) look_soon();

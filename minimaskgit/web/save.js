@@ -38,7 +38,7 @@ async function copy_link() {
   const link = location.href.split("#")[0] + link_text();
   try {
     await navigator.clipboard.writeText(link);
-    say("saved", "Copied: the link holds all settings.");
+    say("saved", "Copied a link with all settings.");
   } catch {
     say("saved", link);
   }
