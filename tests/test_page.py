@@ -191,8 +191,8 @@ def test_a_picture_has_the_tokens_of_the_same_settings_in_python(shown, run_fold
 
 
 SLOW = """const post = Worker.prototype.postMessage;
-    Worker.prototype.postMessage = function (request) { setTimeout(() => post.call(this, request), 400); };
-    addEventListener("DOMContentLoaded", () => { for (const wait of [0, 350]) setTimeout(changed, wait); });"""
+    Worker.prototype.postMessage = function (request) { setTimeout(() => post.call(this, request), 800); };
+    addEventListener("DOMContentLoaded", () => { for (const wait of [0, 700]) setTimeout(changed, wait); });"""
 
 
 def test_controls_may_be_changed_while_the_models_load(browser, page):

@@ -46,7 +46,6 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   if (!easel.picture) return;
   $("film").replaceChildren(...film.steps.map((_, i) => frame_of(i + 1)));
   show_step(film.shown);
-  show_attention();
   if (!easel.working) show_easel();
 });
 
