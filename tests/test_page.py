@@ -413,6 +413,9 @@ def test_a_picture_is_extended_until_it_is_three_grids_long_and_parts_of_it_are_
     assert shown.js("Array.from(easel.tokens)") == before and shown.js("easel.erased") == erased
     while shown.js("easel.columns") > grid:
         shown.click("undo")
+    shown.element("edit-canvas").send_keys(Keys.SPACE)  # the cursor was further to the right
+    assert shown.js("easel.erased.length") == grid**2
+    shown.click("erase-none")
     shown.drag("edit-canvas", (0.1, 0.1))
     shown.js("document.querySelector('#extend [data-margins=\"0,1,0,0\"]').click()")
     shown.until(f"!easel.working && easel.rows === {grid + grid // 2}")

@@ -19,7 +19,7 @@ const DECODERS = { // after named.py
   "searched": "Uses settings that a search on this run found for each step.",
 };
 
-/* What the engine is asked with; a field that is no number stays one that the engine refuses. */
+/* What the controls say. A field that holds no number becomes NaN, which the engine refuses. */
 function read_settings() {
   const chosen = { schedule: $("schedule").value, decoder: $("decoder").value, label: Number($("label").value) };
   for (const name of [...NUMBERS, "seed"]) chosen[name] = $(name).value === "" ? NaN : Number($(name).value);
@@ -55,7 +55,7 @@ function fill_controls() {
   set_defaults();
 }
 
-/* The run's own settings; a slider reaches as far as they do. */
+/* The run's own settings; a slider that does not reach one is made longer. */
 function set_defaults() {
   for (const name of FIELDS) {
     const field = $(name), value = settings.decoding[name] ?? 0;
@@ -67,7 +67,7 @@ function set_defaults() {
   }
 }
 
-/* Sliders move in steps of their own, but take any number. */
+/* Sliders move in steps of 0.05, but can hold any number. */
 function set_value(field, value) {
   const whole = field.id === "steps", marks = Math.round(20e6 * value) / 1e6; // how many steps of 0.05
   if (field.type === "range" && !whole) field.step = Number.isInteger(marks) ? 0.05 : "any";

@@ -31,7 +31,7 @@ function make_handles() {
     .join("");
 }
 
-/* Move one dot: from now on the schedule is the person's own. */
+/* Move one dot: from now on the schedule is the user's own. */
 function bend(knot, value) {
   if ($("schedule").disabled) return;
   const gamma = chosen_schedule();

@@ -211,7 +211,8 @@ const sampling = {
   tempered: (temperature = 1, top_p = 1) => (logits, r, K) => {
     const y = new Float32Array(logits.length);
     for (let start = 0; start < y.length; start += K) {
-      const row = logits.subarray(start, start + K), greatest = Math.max(...row); // becomes 0: it would overflow
+      // The greatest logit becomes 0, because it would overflow when divided by almost nothing.
+      const row = logits.subarray(start, start + K), greatest = Math.max(...row);
       y.set(nucleus(row.map((logit) => fround(logit - greatest) / Math.max(temperature, 1e-30)), top_p), start);
     }
     return y;

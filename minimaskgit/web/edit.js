@@ -1,8 +1,8 @@
-/* Erase and repaint: tokens are erased with a brush and decoded again, as another class if one likes. */
+/* Erase and repaint: tokens are erased with a brush and decoded again, perhaps as another class. */
 
 const easel = { picture: null, tokens: null, rows: 0, columns: 0, erased: [], past: [], seed: 0, working: false };
 
-/* Begin with a picture and its tokens; the way back stays open. */
+/* Begin with a picture and its tokens; undo brings back the one before. */
 function put_on_easel({ picture, tokens, rows = grid, columns = grid }) {
   if (easel.picture) remember();
   Object.assign(easel, { picture, tokens, rows, columns, erased: new Array(rows * columns).fill(false) });
@@ -46,7 +46,7 @@ function brush_over(cell, begins) {
   say("edit-status", `${what}; ${count} of ${easel.erased.length} tokens erased.`);
 }
 
-/* Ask the engine for something that changes the picture; meanwhile the buttons rest. */
+/* Ask the engine for something that changes the picture; the buttons are off meanwhile. */
 async function work_on_easel(action) {
   easel.working = true;
   show_easel();
@@ -122,5 +122,5 @@ function start_edit() {
   for (const button of $("extend").querySelectorAll("button"))
     button.onclick = () => work_on_easel(() => extend(margins_of(button)));
   $("edit-from-play").onclick = from_play;
-  $("edit-save").onclick = () => save_png(easel, "edit-status");
+  $("edit-save").onclick = () => save_png(easel, "edit-status", "-edited");
 }

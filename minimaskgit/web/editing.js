@@ -12,8 +12,9 @@ function dilated(region, columns, dilate) {
   const rows = region.length / columns, grown = Array.from(region, () => false);
   region.forEach((inside, i) => {
     const row = Math.floor(i / columns), column = i % columns;
+    const left = Math.max(column - dilate, 0), right = Math.min(column + dilate + 1, columns);
     for (let r = Math.max(row - dilate, 0); inside && r <= Math.min(row + dilate, rows - 1); r++)
-      grown.fill(true, r * columns + Math.max(column - dilate, 0), r * columns + Math.min(column + dilate + 1, columns));
+      grown.fill(true, r * columns + left, r * columns + right);
   });
   return grown;
 }

@@ -44,12 +44,11 @@ async function look() {
   say_look(history[n - 1], found);
 }
 
-function say_look(drawn, { codes, doubt }) {
+function say_look(drawn, { codes }) {
   const rank = codes.indexOf(drawn) + 1, kept = canvas_after(lens.step)[lens.position] !== mask_id;
-  const judged = doubt === null || doubt === undefined ? "" : `  The critic's probability that it is wrong: ${percent(doubt)}.`;
   say("inside-status",
     `${lens_grid.place(lens.position)}, step ${lens.step} of ${film.total}: the model drew code ${drawn} ` +
-    `(${rank ? `number ${rank} in the list` : "not in the list"}); it was ${kept ? "kept" : "masked again"}.${judged}`);
+    `(${rank ? `number ${rank} in the list` : "not in the list"}); it was ${kept ? "kept" : "masked again"}.`);
 }
 
 /* The guess of a step with each code at one position, three tokens around it: a patch depends on its neighbours. */

@@ -1,4 +1,4 @@
-/* The page: its sections in order. The engine answers from a worker (worker.js), so that the page stays alive. */
+/* The page: its sections in order. The engine answers from a worker (worker.js), so that the page stays responsive. */
 
 const settings = page_settings();
 const { num_tokens, num_codes, num_classes } = settings.models.transformer.settings;
@@ -24,7 +24,7 @@ function open_sections() {
   enable("#race-button, #draw-fill, #file, #heat-kind, #play button, #scrub");
 }
 
-/* Sections are scrolled to, because the hash holds the settings. */
+/* These links only scroll: the address's hash holds the settings. */
 for (const link of document.querySelectorAll("nav a"))
   link.onclick = (event) => {
     event.preventDefault();
@@ -41,7 +41,7 @@ addEventListener("hashchange", () => {
   film.complaint = complaint + film.complaint;
 });
 
-/* Pictures have colours of the scheme in them. */
+/* Pictures contain colours of the theme. */
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   if (!easel.picture) return;
   $("film").replaceChildren(...film.steps.map((_, i) => frame_of(i + 1)));

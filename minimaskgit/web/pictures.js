@@ -129,6 +129,7 @@ function as_grid(canvas, size, use, moved = () => {}) {
     const [rows, columns] = size(), move = ARROWS[event.key];
     if (!move && event.key !== " " && event.key !== "Enter") return;
     event.preventDefault();
+    cursor = Math.min(cursor, rows * columns - 1); // the grid may be smaller than it was
     if (!move) return use(cursor, true);
     const row = clamp(Math.floor(cursor / columns) + move[0], 0, rows - 1);
     cursor = row * columns + clamp((cursor % columns) + move[1], 0, columns - 1);

@@ -7,9 +7,9 @@ const canvas_before = (n) => (n > 1 ? film.steps[n - 2].tokens : new Int32Array(
 const canvas_after = (n) => canvas_before(n + 1);
 const kept_in = (tokens) => num_tokens - count_true(Array.from(tokens, (token) => token === mask_id));
 
-/* Decode with the settings on the page; what was decoded before stays in sight until the first step arrives. */
+/* Decode with the settings on the page; the picture before stays in sight until the first step arrives. */
 async function decode() {
-  const play = !still.matches; // who wants no motion gets the picture at once; the button still plays
+  const play = !still.matches; // with reduced motion the picture appears at once; the button still plays
   film.work?.cancel();
   const chosen = used_settings();
   const heard = (step) => film.work === work && add_step(step, chosen, play);
@@ -130,7 +130,7 @@ function scrub_to(n) {
   show_step(n);
 }
 
-/* A control has changed: decode anew, once the person has let go. */
+/* A control has changed: decode anew, once the user has let go. */
 function changed() {
   film.complaint = fit_steps();
   show_controls();

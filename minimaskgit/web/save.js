@@ -6,18 +6,18 @@ function download(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-const file_name = (ending) => {
-  const { label, seed } = film.settings;
-  return `maskgit-${settings.labels[label] ?? "any"}-${seed}`.replace(/[^\w-]+/g, "_").slice(0, 80) + `.${ending}`;
+const file_name = (ending, what = "") => {
+  const { label, seed } = film.settings, name = `maskgit-${settings.labels[label] ?? "any"}-${seed}${what}`;
+  return `${name.replace(/[^\w-]+/g, "_").slice(0, 80)}.${ending}`;
 };
 
 /* A picture of rows x columns tokens, in whole pixels about 512 long. */
-async function save_png({ picture, rows = grid, columns = grid }, status) {
+async function save_png({ picture, rows = grid, columns = grid }, status, what) {
   const canvas = document.createElement("canvas");
   paint(canvas, picture, { rows, columns, side: 512 });
   const blob = await new Promise((resolve) => canvas.toBlob(resolve));
-  download(blob, file_name("png"));
-  say(status, `Saved ${file_name("png")}.`);
+  download(blob, file_name("png", what));
+  say(status, `Saved ${file_name("png", what)}.`);
 }
 
 /* The film, from the blank canvas to the picture. */
@@ -78,7 +78,8 @@ function with_palette(frames) {
   const seen = [...counts.keys()].filter((k) => counts[k]).sort((a, b) => counts[b] - counts[a]);
   const common = seen.slice(0, 256).map(channels);
   for (const k of seen) {
-    const [r, g, b] = channels(k), apart = common.map((one) => (one[0] - r) ** 2 + (one[1] - g) ** 2 + (one[2] - b) ** 2);
+    const [r, g, b] = channels(k);
+    const apart = common.map((one) => (one[0] - r) ** 2 + (one[1] - g) ** 2 + (one[2] - b) ** 2);
     nearest[k] = apart.indexOf(Math.min(...apart));
   }
   const pixels = ({ data }) => Uint8Array.from({ length: data.length / 4 }, (_, i) => nearest[key(data, 4 * i)]);

@@ -1,7 +1,7 @@
-/* The engine as a worker: it answers requests, so that the page stays alive while the models compute.
+/* The engine as a worker: it answers requests, so that the page stays responsive while the models compute.
 
    Request {id, type, ...}; the worker answers {id, type: "step", ...} any number of times, and then once with
-   {id, type: "done", ...}, {id, type: "cancelled"} or {id, type: "error", text}. client.js puts this into promises.
+   {id, type: "done", ...}, {id, type: "cancelled"} or {id, type: "error", text}. client.js turns this into promises.
 
    type      fields                                          each step                           done
    load      packed: ArrayBuffer, settings                   -                                   -
@@ -38,7 +38,7 @@
 */
 
 const REQUESTS = {
-  /* First of all: the models. */
+  /* The first request builds the models. */
   async load(engine, { packed, settings }) {
     engine.settings = settings;
     engine.models = await unpack(packed, settings);
@@ -146,7 +146,7 @@ function* painted(steps, { pictures }) {
   return { ...shown(last.tokens), picture: to_picture(last.image) };
 }
 
-/* Answer requests with `post` until the end of time; the models live in `engine`. */
+/* A function that answers requests with `post`; the models live in `engine`. */
 function serve(post) {
   const engine = { models: {}, patches: {} }, cancelled = new Set();
   return async function receive({ id, type, ...fields }) {
@@ -217,7 +217,8 @@ function decoding_options(engine, fields) {
 /* A model that was always trained with a class does not know what "no class" means. */
 function check_guidance({ settings }, guidance) {
   check_number("guidance", guidance, 0, 10000);
-  expect(!guidance || settings.class_dropout, `guidance ${guidance}: this run never trained without a class; expected 0`);
+  const trained = settings.class_dropout > 0;
+  expect(!guidance || trained, `guidance ${guidance}: this run never trained without a class; expected 0`);
 }
 
 /* The mask schedule of a name, or of numbers drawn by hand. */
@@ -254,7 +255,8 @@ function check_canvas(engine, { tokens, region }, what = "tokens", N = engine.mo
 
 function check_number(name, value, low, high, whole = false) {
   const fits = typeof value === "number" && value >= low && value <= high && (!whole || Number.isInteger(value));
-  expect(fits, `${name} ${value}: expected ${whole ? "a whole number" : "a number"} from ${low} to ${high}`);
+  const given = Number.isNaN(value) ? name : `${name} ${value}`; // NaN is a field that was left empty
+  expect(fits, `${given}: expected ${whole ? "a whole number" : "a number"} from ${low} to ${high}`);
 }
 
 function expect(condition, text) {
