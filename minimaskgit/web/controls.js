@@ -51,7 +51,7 @@ function fill_controls() {
     $("decoder").append(option("critic", "critic (not trained in this run)"));
     $("decoder").lastChild.disabled = true;
   }
-  $("steps").max = Math.min(num_tokens, 64);
+  $("steps").max = Math.min(num_tokens, Math.max(64, settings.decoding.steps));
   set_defaults();
 }
 
@@ -59,7 +59,7 @@ function fill_controls() {
 function set_defaults() {
   for (const name of FIELDS) {
     const field = $(name), value = settings.decoding[name] ?? 0;
-    if (field.type === "range") {
+    if (field.type === "range" && name !== "steps") { // of which there are at most as many as tokens
       field.min = Math.min(field.min, value);
       field.max = Math.max(field.max, value);
     }
@@ -109,7 +109,7 @@ function fit_steps() {
   const there = Object.keys(settings.policies).map(Number), now = Number($("steps").value);
   if ($("decoder").value !== "searched" || there.includes(now)) return "";
   $("steps").value = there.sort((a, b) => Math.abs(a - now) - Math.abs(b - now))[0];
-  return `The search covered only T = ${there.sort((a, b) => a - b).join(", ")}, so T is now ${$("steps").value}.  `;
+  return `The search covered only T = ${there.sort((a, b) => a - b).join(", ")}, so T is now ${$("steps").value}. `;
 }
 
 // --- The link ---

@@ -181,8 +181,9 @@ const passes_of = ({ models: { transformer, autoregressive } }) => transformer.p
 // --- What the fields mean ---
 
 /* Fields that are not given: the run's own settings, and for an edit those of the released code. */
-function with_defaults({ settings }, fields) {
-  const edit = fields.region ? { steps: STEPS, start_step: START_STEP } : {};
+function with_defaults({ settings, models }, fields) {
+  const steps = Math.min(STEPS, models.transformer.num_tokens), start_step = Math.min(START_STEP, steps - 1);
+  const edit = fields.region ? { steps, start_step } : {};
   const given = Object.entries(fields).filter(([_, value]) => value !== undefined && value !== null);
   return { ...settings.decoding, seed: 0, start_step: 0, ...edit, ...Object.fromEntries(given) };
 }
