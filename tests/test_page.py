@@ -445,6 +445,13 @@ def test_a_picture_from_a_file_is_encoded_and_another_file_is_refused(shown, tmp
     assert shown.js("Array.from(sheet_picture().data.slice(0, 4))") == [0, 0, 128, 255]
     shown.element("file").send_keys(str(tmp_path / "clear.png"))
     shown.until("sheet_picture().data.every((value) => value === 255)")  # transparent parts are white
+    shown.browser.execute_script("""fill_sheet(), $("draw-canvas").toBlob((blob) => { // a file that is dropped anywhere
+        const dataTransfer = new DataTransfer(), event = { bubbles: true, cancelable: true, dataTransfer };
+        dataTransfer.items.add(new File([blob], "dropped.png", { type: "image/png" }));
+        sheet.canvas.getContext("2d").clearRect(0, 0, 99, 99);
+        window.refused = !document.body.dispatchEvent(new DragEvent("drop", event));
+    })""")
+    shown.until("window.refused && sheet_picture().data.every((value, i) => i % 4 < 3 || value === 255)")
 
 
 def test_a_token_that_is_chosen_shows_its_codes_its_attention_and_its_history(shown):

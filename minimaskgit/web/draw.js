@@ -107,10 +107,8 @@ function fill_palette(inks) {
 }
 
 /* A picture from a file: its middle square. */
-async function open_picture() {
-  const [file] = $("file").files;
-  $("file").value = "";
-  if (!file) return;
+async function open_picture(file) {
+  if (!file || !sheet.tokens) return; // nothing chosen, or before the sketch
   const picture = await createImageBitmap(file).catch(() => null);
   if (!picture) throw new Error(`${file.name}: expected a picture that this browser can open`);
   const { width, height } = picture, length = Math.min(width, height);
@@ -138,7 +136,15 @@ function start_draw() {
   draw_grid = as_grid($("draw-canvas"), () => [side, side], ink, moved);
   $("draw-canvas").onfocus = $("draw-canvas").onblur = show_sheet;
   $("draw-fill").onclick = fill_sheet;
-  $("file").onchange = () => attempt("draw-status", open_picture);
+  $("file").onchange = () => {
+    attempt("draw-status", () => open_picture($("file").files[0]));
+    $("file").value = ""; // so that the same file can be opened again
+  };
+  addEventListener("dragover", (event) => event.preventDefault()); // the browser would leave the page for the file
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    attempt("draw-status", () => open_picture(event.dataTransfer.files[0]));
+  });
   $("draw-edit").onclick = () => {
     if (easel.working) return say("draw-status", "An edit is still running. Try again in a moment.", true);
     put_on_easel({ picture: sheet_picture(), tokens: sheet.tokens });
