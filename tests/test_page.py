@@ -10,6 +10,7 @@ import json
 import random
 import re
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -22,9 +23,8 @@ from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
-from minimaskgit.decoding import decode
+from minimaskgit.runs.choices import decoding_loop
 from minimaskgit.runs.run import PRETRAINED, open_run
-from minimaskgit.schedules import SCHEDULES
 from minimaskgit.web.build import ENGINE, HERE, PAGE, build
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -80,6 +80,11 @@ class Page:
 
     def text(self, name: str) -> str:
         return self.element(name).get_attribute("textContent")
+
+    def reason(self, name: str) -> str:
+        """Why a control is off."""
+        assert not self.element(name).is_enabled()
+        return self.js("arguments[0].closest('.field').querySelector('.unused').textContent", self.element(name))
 
     def click(self, name: str) -> None:
         self.until(f"!document.getElementById('{name}').disabled")
@@ -158,7 +163,7 @@ def test_no_name_is_given_twice_because_the_engine_and_the_page_share_theirs():
 # --- Decode ---
 
 
-def test_the_page_opens_from_a_file_and_asks_nobody_for_anything(browser, shown):
+def test_the_page_opens_from_a_file_and_never_uses_the_network(browser, shown):
     assert re.match(
         r"Step (\d+) of \1: (\d+) of \2 tokens kept, after \1 passes and \d+\.\d\d s\.$", shown.text("status")
     )
@@ -168,16 +173,37 @@ def test_the_page_opens_from_a_file_and_asks_nobody_for_anything(browser, shown)
     assert urls and all(url.startswith(("file:///", "blob:", "data:", "about:")) for url in urls), urls
 
 
-def test_a_picture_has_the_tokens_of_the_same_settings_in_python(shown, run_folder):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 2.5, "schedule": "cubic", "steps": 5},
+        {"steps": 6, "sampling_temperature": 1.4, "top_p": 0.85, "guidance": 0.5, "guidance_start": 0.4},
+    ],
+    ids=["the paper's", "after it"],
+)
+def test_a_picture_has_the_tokens_of_the_same_settings_in_python(shown, run_folder, settings):
     run = open_run(run_folder, "cpu", "fp32")
-    for name, value in {"label": 1, "seed": 12, "temperature": 2.5, "schedule": "cubic", "steps": 5}.items():
+    for name, value in {"label": 1, "seed": 12, **settings}.items():
         shown.set(name, value)
-    shown.js("window.old = film.steps, 1")
-    shown.until("film.steps !== window.old && film.total === 5")
+    shown.until(f"film.total === {settings['steps']} && film.settings.seed === 12")
     shown.decoded()
-    how = {"steps": 5, "schedule": SCHEDULES["cubic"], "temperature": 2.5}
-    wanted = decode(run.transformer(), torch.tensor([1]), generator=torch.Generator().manual_seed(12), **how)
-    assert shown.js("Array.from(film.steps.at(-1).tokens)") == wanted[0].tolist()
+    decode = decoding_loop(replace(run.config.decoding, **settings), run)
+    *_, wanted = decode(run.transformer(), torch.tensor([1]), generator=torch.Generator().manual_seed(12))
+    assert shown.js("Array.from(film.steps.at(-1).tokens)") == wanted.tokens[0].tolist()
+
+
+SLOW = """const post = Worker.prototype.postMessage;
+    Worker.prototype.postMessage = function (request) { setTimeout(() => post.call(this, request), 800); };
+    addEventListener("DOMContentLoaded", () => { for (const wait of [0, 700]) setTimeout(changed, wait); });"""
+
+
+def test_controls_may_be_changed_while_the_models_load(browser, page):
+    script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": SLOW})
+    shown = open_page(browser, page)
+    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+    assert not shown.element("draw-fill").is_enabled() and not shown.element("heat-kind").is_enabled()
+    shown.until("easel.picture && sheet.tokens")
+    assert shown.element("draw-fill").is_enabled() and not shown.errors()
 
 
 def test_the_film_plays_by_itself_unless_motion_is_unwelcome(browser, page):
@@ -236,11 +262,15 @@ def test_every_decoder_of_the_run_decodes(shown):
 def test_a_setting_that_a_decoder_has_no_use_for_is_off_and_says_why(shown):
     shown.changed("decoder", "halton")
     assert not shown.element("schedule").is_enabled() and not shown.element("temperature").is_enabled()
-    assert "Not used by halton." in shown.browser.find_element("css selector", "#controls").get_attribute("textContent")
+    assert shown.reason("schedule") == "The decoder halton does not use this."
     shown.drag("curve", (0.5, 0.4), (0.5, 0.8))
     assert shown.js("read_settings().schedule") != "own"
+    shown.changed("decoder", "moment")
+    assert shown.element("schedule").is_enabled() and shown.reason("top_p") == "The decoder moment does not use this."
     shown.changed("decoder", "maskgit")
-    assert shown.element("schedule").is_enabled()
+    assert shown.reason("guidance_start") == "Off while guidance is 0." and shown.element("top_p").is_enabled()
+    shown.changed("guidance", 1)
+    assert shown.element("guidance_start").is_enabled()
 
 
 # --- The schedule and the link ---
@@ -265,6 +295,9 @@ SETTINGS = {
     "decoder": "remdm-cap",
     "temperature": 7.5,
     "sampling_temperature": 0.8,
+    "top_p": 0.35,
+    "guidance": 0.5,
+    "guidance_start": 0.25,
     "seed": 9007199254740991,
 }
 
@@ -284,6 +317,10 @@ def test_a_link_brings_back_all_settings_and_the_same_picture(browser, shown, pa
     assert again.js("read_settings()") == wanted and again.js("Array.from(film.steps.at(-1).tokens)") == tokens
     again.js("location.hash = '#label=0&steps=3', 1")  # another link in the same page
     again.until("film.total === 3")
+    again.js("history.back(), 1")
+    again.until("film.total === 4")
+    again.decoded()
+    assert again.js("read_settings()") == wanted
 
 
 ABSURD = ("steps=0", "steps=9999", "steps=abc", "steps=", "steps=2.5", "seed=-1", "seed=1e99", "label=999", "label=-1")
@@ -363,6 +400,12 @@ def test_erased_tokens_are_repainted_others_stay_and_undo_brings_all_back(shown)
     shown.js("document.getElementById('rim').click()")
     N, grid = shown.js("num_tokens"), shown.js("grid")
     before = shown.js("Array.from(easel.tokens)")
+    canvas = shown.element("edit-canvas")
+    ActionChains(shown.browser).context_click(canvas).send_keys(Keys.ESCAPE).perform()
+    shown.js(
+        "arguments[0].dispatchEvent(new PointerEvent('pointerdown', { isPrimary: false }))", canvas
+    )  # a 2nd finger
+    assert not any(shown.js("easel.erased"))
     shown.drag("edit-canvas", (0.5 / grid, 0.5 / grid), (1 - 0.5 / grid, 0.5 / grid))
     assert shown.js("easel.erased") == [i < grid for i in range(N)]
     shown.element("edit-canvas").send_keys(Keys.ARROW_DOWN, Keys.SPACE)
@@ -378,7 +421,8 @@ def test_erased_tokens_are_repainted_others_stay_and_undo_brings_all_back(shown)
     shown.until("!easel.working && easel.past.length === 1")
 
 
-def test_a_picture_is_extended_until_it_is_three_grids_long(shown):
+def test_a_picture_is_extended_until_it_is_three_grids_long_and_parts_of_it_are_repainted(shown):
+    shown.js("document.getElementById('rim').click()")
     button = shown.browser.find_element("css selector", "#extend [data-margins='0,0,1,0']")
     grid = shown.js("grid")
     for columns in range(grid + grid // 2, 3 * grid + 1, grid // 2):
@@ -386,11 +430,25 @@ def test_a_picture_is_extended_until_it_is_three_grids_long(shown):
         shown.until(f"!easel.working && easel.columns === {columns}")
         assert shown.js("easel.tokens.length") == grid * columns
     assert not button.is_enabled()
-    shown.drag("edit-canvas", (0.5, 0.5), (0.6, 0.5))
-    assert shown.text("edit-status").startswith("This picture is larger than the model's grid")
+    before = shown.js("Array.from(easel.tokens)")
+    shown.drag("edit-canvas", (0.02, 0.5), (0.98, 0.5))
+    erased = shown.js("easel.erased")
+    assert sum(erased) == 3 * grid
+    shown.click("repaint")
+    shown.until(f"document.getElementById('edit-status').textContent.startsWith('{3 * grid} tokens repainted as')")
+    after = shown.js("Array.from(easel.tokens)")
+    assert after != before and [a for a, b, gone in zip(after, before, erased) if a != b and not gone] == []
+    shown.click("undo")
+    assert shown.js("Array.from(easel.tokens)") == before and shown.js("easel.erased") == erased
     while shown.js("easel.columns") > grid:
         shown.click("undo")
-    assert shown.element("erase-all").is_enabled()
+    shown.element("edit-canvas").send_keys(Keys.SPACE)  # the cursor was further to the right
+    assert shown.js("easel.erased.length") == grid**2
+    shown.click("erase-none")
+    shown.drag("edit-canvas", (0.1, 0.1))
+    shown.js("document.querySelector('#extend [data-margins=\"0,1,0,0\"]').click()")
+    shown.until(f"!easel.working && easel.rows === {grid + grid // 2}")
+    assert shown.js("easel.erased.indexOf(true)") == grid * (grid // 2)  # still erased, half a picture further down
 
 
 def test_a_drawing_becomes_tokens_and_can_be_repainted(shown):
@@ -407,12 +465,22 @@ def test_a_drawing_becomes_tokens_and_can_be_repainted(shown):
 
 def test_a_picture_from_a_file_is_encoded_and_another_file_is_refused(shown, tmp_path):
     Image.new("RGB", (70, 40), "navy").save(tmp_path / "wide.png")
+    Image.new("RGBA", (9, 9), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     (tmp_path / "text.png").write_text("no picture", "utf-8")
     shown.element("file").send_keys(str(tmp_path / "text.png"))
     shown.until("document.getElementById('draw-status').textContent.includes('expected a picture')")
     shown.element("file").send_keys(str(tmp_path / "wide.png"))
     shown.until("document.getElementById('draw-status').textContent.startsWith('Encoded')")
     assert shown.js("Array.from(sheet_picture().data.slice(0, 4))") == [0, 0, 128, 255]
+    shown.element("file").send_keys(str(tmp_path / "clear.png"))
+    shown.until("sheet_picture().data.every((value) => value === 255)")  # transparent parts are white
+    shown.browser.execute_script("""fill_sheet(), $("draw-canvas").toBlob((blob) => { // a file that is dropped anywhere
+        const dataTransfer = new DataTransfer(), event = { bubbles: true, cancelable: true, dataTransfer };
+        dataTransfer.items.add(new File([blob], "dropped.png", { type: "image/png" }));
+        sheet.canvas.getContext("2d").clearRect(0, 0, 99, 99);
+        window.refused = !document.body.dispatchEvent(new DragEvent("drop", event));
+    })""")
+    shown.until("window.refused && sheet_picture().data.every((value, i) => i % 4 < 3 || value === 255)")
 
 
 def test_a_token_that_is_chosen_shows_its_codes_its_attention_and_its_history(shown):
@@ -471,10 +539,16 @@ def test_what_a_run_lacks_is_left_out_with_a_reason(browser, run_folder, tmp_pat
     for name in ("tokenizer", "transformer", "config.json", "labels.json"):
         copy = shutil.copytree if (run_folder / name).is_dir() else shutil.copy
         copy(run_folder / name, tmp_path / name)
+    config = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    config["transformer_training"]["class_dropout"] = 0.0
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
     shown = open_page(browser, page_of(tmp_path, tmp_path))
     shown.decoded()
     assert "no autoregressive twin" in shown.text("race") and not shown.element("race-button").is_displayed()
     assert shown.js("[...document.getElementById('decoder').options].find((one) => one.value === 'critic').disabled")
+    reason = "Off: this run never trained without a class, which guidance needs."
+    assert shown.reason("guidance") == shown.reason("guidance_start") == reason
+    assert shown.js("restore('#guidance=1')") == "In this link guidance cannot be 1. "
     shown.until("document.getElementById('inside-status').textContent.startsWith('Row')")
     assert not shown.errors()
 
@@ -492,6 +566,15 @@ def test_nothing_is_wider_than_the_screen(browser, page, width, scheme):
     assert light == (scheme == "light")
 
 
+def test_pictures_follow_a_change_of_the_colour_scheme(browser, shown):
+    pictures = "['#film canvas', '#inside-canvas'].map((one) => document.querySelector(one).toDataURL())"
+    light = shown.js(pictures)
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    )
+    shown.until(f"{pictures}.every((one, i) => one !== {json.dumps(light)}[i])")
+
+
 def test_everything_that_takes_the_focus_has_a_name(browser, shown):
     browser.execute_cdp_cmd("Accessibility.enable", {})
     nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
@@ -507,6 +590,9 @@ def test_everything_that_takes_the_focus_has_a_name(browser, shown):
         if not node.get("name", {}).get("value") and node["role"]["value"] != "RootWebArea"
     ]
     assert len(focusable) > 40 and not nameless
+    unlabelled = """[...document.querySelectorAll("input, select")].filter((one) => one.name !== "ink" &&
+        ![...one.labels].some((label) => label.textContent.trim() && label.checkVisibility())).map((one) => one.id)"""
+    assert shown.js(unlabelled) == []
     browser.execute_cdp_cmd("Accessibility.disable", {})
 
 
@@ -533,7 +619,7 @@ POKE = """((targets, nonsense, which, x, y) => { // write into one of the target
     }
     const box = one.getBoundingClientRect(), [clientX, clientY] = [box.left + x * box.width, box.top + y * box.height];
     for (const type of ["pointerdown", "pointermove", "pointerup"])
-        one.dispatchEvent(new PointerEvent(type, { bubbles, pointerId: 1, clientX, clientY }));
+        one.dispatchEvent(new PointerEvent(type, { bubbles, pointerId: 1, isPrimary: true, clientX, clientY }));
     const key = [" ", "ArrowUp", "End", "x"][Math.floor(4 * y)];
     one.dispatchEvent(new KeyboardEvent("keydown", { bubbles, key }));
     if (!one.disabled) one.dispatchEvent(new MouseEvent("click", { bubbles }));

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import webbrowser
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from minimaskgit import playground
 from minimaskgit.autoregressive import raster_steps
 from minimaskgit.common.errors import UserError
 from minimaskgit.decoders import loop
+from minimaskgit.decoders.counts import ROUNDINGS
 from minimaskgit.decoders.critic import Critic, with_features
 from minimaskgit.decoders.named import DecoderName
 from minimaskgit.decoders.policy import decoder_of
@@ -32,14 +34,21 @@ from minimaskgit.editing import autoregressive_edit, composite, edit_steps
 from minimaskgit.measuring.pictures import to_bytes
 from minimaskgit.outpainting import outpaint_steps
 from minimaskgit.runs.choices import decoding_loop
-from minimaskgit.runs.config import Config, CriticTraining, DecodingConfig, TransformerConfig, save_config
+from minimaskgit.runs.config import (
+    Config,
+    CriticTraining,
+    DecodingConfig,
+    TransformerConfig,
+    TransformerTraining,
+    save_config,
+)
 from minimaskgit.runs.models import save_model
 from minimaskgit.runs.run import Run, chosen_run, open_run
 from minimaskgit.runs.searched import read_searched
 from minimaskgit.schedules import SCHEDULES
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
-from minimaskgit.web.build import LIMIT, build
+from minimaskgit.web.build import HERE, LIMIT, build
 from minimaskgit.web.pack import packed, rounded
 
 DRIVER = Path(__file__).parent / "playground.js"
@@ -100,7 +109,7 @@ KINDS = {  # options of the tokenizer and of the transformer
 }
 
 
-def small_run(folder: Path, kind: str, models: tuple[str, ...] = ("autoregressive", "critic")) -> Run:
+def small_run(folder: Path, kind: str, models: tuple[str, ...] = ("autoregressive", "critic"), **settings) -> Run:
     """A run of 3 classes whose weights are random, with enough variance that its logits differ clearly."""
     torch.manual_seed(0)
     shape, options = ({"num_codes": 12}, {"width": 16, "depth": 2, "heads": 2, "mlp_width": 24})
@@ -121,7 +130,8 @@ def small_run(folder: Path, kind: str, models: tuple[str, ...] = ("autoregressiv
         if name in ("tokenizer", "transformer", *models):
             save_model(model, folder / name)
     shape = TransformerConfig(width=options["width"], depth=options["depth"])
-    save_config(Config(transformer=shape, critic_training=CriticTraining()), folder / "config.json")
+    settings = {"transformer_training": TransformerTraining(class_dropout=0.1)} | settings
+    save_config(Config(transformer=shape, critic_training=CriticTraining(), **settings), folder / "config.json")
     (folder / "labels.json").write_text('["a", "b", "</script>"]', "utf-8")
     return open_run(folder, "cpu", "fp32")
 
@@ -203,6 +213,7 @@ def some_request(model: Transformer, draw: random.Random) -> dict:
         "temperature": draw.choice([0, 1.5, 4.5]),
         "guidance": draw.choice([0, 0, 0.7]),
         "decoder": draw.choice([*DecoderName.__args__, "maskgit", "maskgit"]),
+        "rounding": draw.choice(["exact", "released"]),
         "seed": draw.choice([0, 7, 2**32 + 5, 2**53 - 1]),
     }
     if draw.random() < 0.5:
@@ -267,23 +278,58 @@ def test_edits_and_extensions_are_painted_as_in_python(js, small):
     tokenizer, model, label = run.tokenizer(), run.transformer(), torch.tensor([1])
     tokens, image = some_tokens(model, 2, masked=False), some_image(tokenizer)
     region = tokens % 3 == 0
-    edit = {
-        "type": "composite",
-        "picture": as_picture(image),
-        "tokens": tokens[0].tolist(),
-        "region": region[0].tolist(),
-    }
+    how = {"steps": 3, "start_step": 1}
+    shared = {"picture": as_picture(image), "label": 1, "seed": 4, "schedule": "cosine", "temperature": 4.5} | how
+    edit = shared | {"type": "repaint", "tokens": tokens[0].tolist(), "region": region[0].tolist()}
+    *_, edited = edit_steps(model, tokens, region, label, generator=generator(4), **how)
     f, margins = tokenizer.downsampling, [1, 0, 3, 2]
-    extension = {"type": "extend", "picture": as_picture(image), "margins": margins, "label": 1, "seed": 4, "steps": 3}
-    extension |= {"start_step": 1, "schedule": "cosine", "temperature": 4.5}
-    *_, painted = outpaint_steps(
-        *(tokenizer, model, image, tuple(f * margin for margin in margins), label),
-        **{"steps": 3, "start_step": 1, "generator": generator(4)},
-    )
-    (edited,), extended = js(page, f"await answers({json.dumps([edit, extension])})")
-    assert_same_picture(edited["picture"], composite(tokenizer, image, tokens, region))
-    assert extended[-1]["tokens"] == painted.tokens.flatten().tolist()
-    assert_same_picture(extended[-1]["picture"], painted.images)
+    extension = shared | {"type": "extend", "margins": margins}
+    pixels = tuple(f * margin for margin in margins)
+    *_, extended = outpaint_steps(tokenizer, model, image, pixels, label, generator=generator(4), **how)
+    found = js(page, f"await answers({json.dumps([edit, extension])})")
+    for (*_, answer), wanted, picture in zip(
+        found, (edited, extended), (composite(tokenizer, image, edited.tokens, region), extended.images), strict=True
+    ):
+        assert answer["tokens"] == wanted.tokens.flatten().tolist()
+        assert_same_picture(answer["picture"], picture)
+
+
+@torch.no_grad()
+def test_a_region_of_a_larger_picture_is_repainted_in_a_window_around_it_and_the_rest_stays(js, small):
+    run, page = small
+    tokenizer, model, label, f = run.tokenizer(), run.transformer(), torch.tensor([1]), run.tokenizer().downsampling
+    grid = tokenizer.grid
+    rows, columns = grid, 3 * grid
+    image = some_image(tokenizer).repeat(1, 1, 1, 3)
+    tokens = torch.randint(model.num_codes, (1, rows, columns), generator=generator(1))
+    spot, far = torch.zeros(1, rows, columns, dtype=torch.bool), torch.zeros(1, rows, columns, dtype=torch.bool)
+    spot[0, 1, grid : grid + 2] = far[0, 0, [0, columns - 1]] = True
+    shared = {
+        "type": "repaint",
+        "picture": as_picture(image),
+        "tokens": tokens.flatten().tolist(),
+        "label": 1,
+        "seed": 5,
+    }
+    shared |= {"label": 1, "seed": 5, "steps": 3, "start_step": 1, "schedule": "cosine", "temperature": 4.5}
+    requests = [shared | {"region": region.flatten().tolist()} for region in (spot, far)]
+    (*_, near), (*_, apart) = js(page, f"await answers({json.dumps(requests)})")
+    left = (2 * grid + 2 - grid) // 2  # of the window with the spot in its middle
+    window, pixels = (..., slice(left, left + grid)), (..., slice(f * left, f * (left + grid)))
+    inside = spot[window].flatten(1)
+    how = {"steps": 3, "start_step": 1, "generator": generator(5)}
+    *_, step = edit_steps(model, tokens[window].flatten(1), inside, label, **how)
+    tokens[window], picture = step.tokens.view(1, grid, grid), image.clone()
+    picture[pixels] = composite(tokenizer, image[pixels], step.tokens, inside)
+    assert near["tokens"] == tokens.flatten().tolist()
+    assert_same_picture(near["picture"], picture)
+    stays = ~far.flatten().numpy()
+    assert np.array_equal(np.array(apart["tokens"])[stays], np.array(requests[1]["tokens"])[stays])
+    assert max(apart["tokens"]) < model.num_codes
+    middle = np.s_[:, f * (grid + 1) : f * (columns - grid - 1)]
+    shape = (f * rows, f * columns, 4)
+    now, before = (np.reshape(one["data"], shape)[middle] for one in (apart["picture"], shared["picture"]))
+    assert np.array_equal(now, before)
 
 
 @torch.no_grad()
@@ -333,14 +379,21 @@ def test_the_attention_that_is_shown_is_the_one_that_the_blocks_use(js, small):
 def test_every_plan_of_every_schedule_has_the_same_counts(js, page):
     steps = [*range(1, 17), 24, 32, 64, 100]
     wanted = {
-        name: [mask_plan(torch.arange(257), T, schedule).tolist() for T in steps]
+        f"{name} {rounding}": [mask_plan(torch.arange(257), T, schedule, count=count).tolist() for T in steps]
         for name, schedule in SCHEDULES.items()
+        for rounding, count in ROUNDINGS.items()
     }
-    code = f"""Object.fromEntries(Object.entries(SCHEDULES).map(([name, schedule]) => [name, {steps}.map((T) => {{
-        const plans = Array.from({{ length: 257 }}, (_, U) => mask_plan(U, T, schedule));
+    code = f"""(name, rounding) => [`${{name}} ${{rounding}}`, {steps}.map((T) => {{
+        const plan_of = (_, U) => mask_plan(U, T, SCHEDULES[name], 0, ROUNDINGS[rounding]);
+        const plans = Array.from({{ length: 257 }}, plan_of);
         return Array.from({{ length: T }}, (_, step) => plans.map((plan) => plan[step]));
-    }})]))"""
-    assert js(page, code) == wanted
+    }})]"""
+    every = f"Object.keys(SCHEDULES).flatMap((name) => Object.keys(ROUNDINGS).map((one) => ({code})(name, one)))"
+    found = js(page, f"Object.fromEntries({every})")
+    for name in ("exponential released", "logarithmic released"):  # float32 logarithms are rounded in several ways
+        one, other = (np.concatenate(plans.pop(name)) for plans in (found, wanted))
+        assert np.abs(one - other).max() <= 1 and np.mean(one != other) < 1e-4
+    assert found == wanted
 
 
 def test_a_schedule_drawn_by_hand_goes_straight_from_number_to_number(js, page):
@@ -422,6 +475,7 @@ ABSURD = {
     "temperature -1: expected a number from 0 to 10000": {"temperature": -1},
     "guidance 100000: expected a number from 0 to 10000": {"guidance": 1e5},
     "top_p 0: expected a number from 0.000001 to 1": {"top_p": 0},
+    "guidance_start 1: guidance would never begin": {"guidance": 1, "guidance_start": 1},
     "seed -1: expected a whole number from 0 to 9007199254740991": {"seed": -1},
     "schedule kosine: expected one of cosine, linear": {"schedule": "kosine"},
     "schedule toString: expected one of cosine, linear": {"schedule": "toString"},
@@ -435,6 +489,13 @@ ABSURD = {
     "unknown request toString": {"type": "toString"},
     "codes: no 266": {"type": "picture", "tokens": [266] * 64},
     "code 256: expected a whole number from 0 to 255": {"type": "patches", "codes": [256]},
+    "region: expected a token or more": {"type": "repaint", "picture": {"width": 32, "height": 32, "data": []}}
+    | {"tokens": [0] * 64, "region": [False] * 64},
+    "codes: expected 96 of them": {
+        "type": "repaint",
+        "picture": {"width": 48, "height": 32, "data": []},
+        "tokens": [0],
+    },
     "position 64: expected a whole number from 0 to 63": {"type": "look", "tokens": [266] * 64, "position": 64},
     "a picture of 3x4: expected 32x32": {"type": "encode", "picture": {"width": 3, "height": 4, "data": []}},
     "a picture of 33x32: expected multiples of 4 from 32 to 288": {
@@ -521,7 +582,7 @@ def test_the_page_has_the_weights_of_the_run_bit_by_bit(js, page, glyphs):
 # --- The page ---
 
 
-def test_the_page_is_small_asks_the_network_for_nothing_and_cannot_be_broken_out_of(page):
+def test_the_page_is_small_never_uses_the_network_and_cannot_be_broken_out_of(page):
     text = page.read_text("utf-8")
     assert page.stat().st_size <= LIMIT == 8_000_000
     code = re.sub(r'(<script type="text/plain" id="weights">).*?(</script>)', r"\1\2", text, flags=re.DOTALL)
@@ -544,9 +605,46 @@ def test_the_page_is_small_asks_the_network_for_nothing_and_cannot_be_broken_out
     assert len(re.findall("<script", text)) == len(re.findall("</script>", text)) == 4
 
 
+def contrast(one: str, other: str) -> float:
+    """The ratio of two colours' luminances as WCAG defines it, 1 to 21."""
+    lights = []
+    for colour in (one, other):
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        levels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in levels]
+        lights.append(np.dot(linear, (0.2126, 0.7152, 0.0722)) + 0.05)
+    return max(lights) / min(lights)
+
+
+def test_text_and_the_edges_of_controls_stand_out_in_both_themes():
+    themes = re.findall(r":root \{(.*?)\}", (HERE / "page.css").read_text("utf-8"), re.DOTALL)
+    light, dark = (dict(re.findall(r"--([\w-]+): (#\w+)", theme)) for theme in themes)
+    for theme in (light, dark):
+        pairs = {(text, ground): 4.5 for text in ("ink", "quiet", "accent", "wrong") for ground in ("paper", "surface")}
+        pairs |= {("on-accent", "accent"): 4.5, ("edge", "paper"): 3, ("edge", "surface"): 3}
+        for (one, other), least in pairs.items():
+            assert contrast(theme[one], theme[other]) >= least, (one, other)
+
+
 def test_whatever_a_class_is_called_the_settings_can_be_read(js, tmp_path):
     page = page_of(small_run(tmp_path, "the demo's"), tmp_path)
     assert js(page, "engine.settings.labels") == ["a", "b", "</script>"]
+
+
+def test_the_page_names_the_run_s_folder_and_no_path_of_the_machine(tmp_path):
+    run = small_run(tmp_path / "my <run>", "the demo's", data=str(tmp_path / "photos"))
+    page = build(run).html
+    assert str(tmp_path) not in page and "<title>MaskGIT playground: my &lt;run&gt;</title>" in page
+
+
+def test_guidance_is_refused_where_no_class_was_ever_left_out(js, tmp_path):
+    run = small_run(tmp_path, "the demo's", transformer_training=TransformerTraining(class_dropout=0))
+    request = {"type": "decode", "label": 0, "guidance": 1}
+    ((answer,),) = js(page_of(run, tmp_path), f"await answers({json.dumps([request])})")
+    assert answer["text"] == "guidance 1: this run never trained without a class; expected 0"
+    save_config(replace(run.config, decoding=DecodingConfig(guidance=1)), tmp_path / "config.json")
+    with pytest.raises(UserError, match=r"decoding\.guidance 1"):
+        build(open_run(tmp_path, "cpu", "fp32"))
 
 
 def test_without_a_twin_and_a_critic_the_page_has_the_other_parts(js, tmp_path, capsys):

@@ -13,7 +13,7 @@ import numpy as np
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.decoders.named import UNUSED, DecoderName
-from minimaskgit.runs.models import digest
+from minimaskgit.runs.choices import check_guidance
 from minimaskgit.runs.run import Run
 from minimaskgit.runs.searched import read_searched
 from minimaskgit.web.pack import as_text, models_of, packed, planes_of, rounded
@@ -41,8 +41,8 @@ class Page(NamedTuple):
         if self.missing:
             notes.append(f"left out, not trained in this run: {', '.join(self.missing)}")
         if not self.exact:
-            rounded = f"rounded to {self.bits} of their 32 bits, to fit the page"
-            notes.append(f"weights: {rounded}; so some tokens can be others")
+            rounded = f"rounded to {self.bits} of their 32 bits, so that they fit"
+            notes.append(f"weights: {rounded}; some tokens can differ")
         return notes
 
 
@@ -52,7 +52,11 @@ def script(names: tuple[str, ...]) -> str:
 
 
 def build(run: Run, limit: int = LIMIT) -> Page:
-    """The playground of a run; UserError if it would have more than `limit` bytes with the coarsest weights."""
+    """The playground of a run; UserError if it would have more than `limit` bytes with the coarsest weights.
+
+    It goes to public hosts, so it names the run's folder, and no path of the machine that built it.
+    """
+    check_guidance(run, run.config.decoding)
     models = models_of(run)
     tensors = [value for _, named in models.values() for _, value in named]
     count = sum(value.numel() for value in tensors)
@@ -71,21 +75,19 @@ def build(run: Run, limit: int = LIMIT) -> Page:
 def too_large(run: Run, count: int, size: float, limit: int) -> UserError:
     return UserError(
         f"{run.folder}: its models have {count:,} parameters, a page of {size / 1e6:.1f} MB; expected"
-        f" {limit / 1e6:g} MB or less, which models of about {limit / BYTES / 1e6:.0f} million parameters have"
+        f" {limit / 1e6:g} MB or less, enough for about {limit / BYTES / 1e6:.0f} million parameters"
     )
 
 
 def settings(run: Run, models: dict) -> dict[str, Any]:
     """What the page must know of the run; worker.js uses it."""
     return {
-        "data": run.config.data,
         "labels": run.label_names,
         "decoding": vars(run.config.decoding),
         "class_dropout": run.config.transformer_training.class_dropout,
         "decoders": [name for name in get_args(DecoderName) if name != "critic" or "critic" in models],
         "unused": UNUSED,
         "policies": {steps: vars(found.policy) for steps, found in read_searched(run.folder).policies.items()},
-        "digests": {name: digest(run.folder / name) for name in models},
         "models": {
             name: {"settings": arguments, "tensors": [(tensor, list(value.shape)) for tensor, value in tensors]}
             for name, (arguments, tensors) in models.items()
@@ -96,7 +98,7 @@ def settings(run: Run, models: dict) -> dict[str, Any]:
 def filled(run: Run, about: dict[str, Any], weights: str) -> str:
     """The template with everything in its place."""
     parts = {
-        "title": html.escape(run.config.data),
+        "title": html.escape(run.folder.resolve().name),
         "style": (HERE / "page.css").read_text("utf-8"),
         "settings": json.dumps(about).replace("<", "\\u003c"),  # a class may be called </script>
         "weights": weights,

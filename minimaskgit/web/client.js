@@ -7,8 +7,8 @@
    await work;               // {steps: 8}; rejects with the one-line text of an error
 */
 
-/* Beside the worker, the page can call the engine's functions itself: SCHEDULES and mask_plan draw curves and counts at
-   once, and `dilated` grows a region. Whatever runs a model belongs into the worker.
+/* The page also calls some of the engine's functions itself: SCHEDULES and mask_plan for curves and counts, `dilated`
+   to grow a region. Whatever runs a model belongs in the worker.
 */
 
 /* Start a worker with the models. Two of them race: each has its own thread and its own copy of the weights. */

@@ -1,26 +1,25 @@
 /* The controls of decoding, and the link that holds them. */
 
-const FIELDS = ["label", "steps", "schedule", "decoder", "temperature", "sampling_temperature", "guidance", "seed"];
+const NUMBERS = ["steps", "temperature", "sampling_temperature", "top_p", "guidance", "guidance_start"];
+const FIELDS = ["label", "schedule", "decoder", "seed", ...NUMBERS];
 
 const DECODERS = { // after named.py
-  "maskgit": "The paper's: keep the tokens of greatest confidence, as many as the schedule says.",
-  "margin": "Keeps tokens whose likeliest code leads the second by most (Kim et al. 2025).",
-  "entropy": "Keeps tokens whose distribution has the least entropy, the usual baseline.",
+  "maskgit": "The paper's: keeps the most confident tokens, as many as the schedule allows.",
+  "margin": "Keeps the tokens whose likeliest code is furthest ahead of the second (Kim et al. 2025).",
+  "entropy": "Keeps the tokens whose distributions have the least entropy, a common baseline.",
   "random": "Keeps random tokens, as masked diffusion does (Sahoo et al. 2024).",
   "halton": "Keeps tokens spread evenly, by the Halton sequence (Besnier et al. 2025).",
   "moment": "Chooses positions first, then sharpens their distributions (Hayakawa et al. 2025).",
   "entropy-bound": "Keeps as many tokens as a bound on their entropy allows (Ben-Hamu et al. 2025).",
   "remdm-cap": "Masks up to 4 % of the known tokens again in each step (ReMDM, Wang et al. 2025).",
-  "remdm-rescale": "Masks 4 % of what may be masked again (ReMDM, Wang et al. 2025).",
+  "remdm-rescale": "Masks known tokens again, at 4 % of the largest rate allowed (ReMDM, Wang et al. 2025).",
   "remdm-conf": "Masks again the tokens it was least sure of (ReMDM, Wang et al. 2025).",
-  "remdm-loop": "Pauses with 90 % known to correct tokens (ReMDM, Wang et al. 2025).",
-  "critic": "A trained critic names tokens that look wrong; they are masked again (Lezama et al. 2022).",
-  "searched": "Settings of its own for every step, found by a search on this run.",
+  "remdm-loop": "Pauses when 90 % of the tokens are known, to correct some (ReMDM, Wang et al. 2025).",
+  "critic": "A trained critic finds tokens that look wrong, and they are masked again (Lezama et al. 2022).",
+  "searched": "Uses settings that a search on this run found for each step.",
 };
 
-const NUMBERS = ["steps", "temperature", "sampling_temperature", "guidance"];
-
-/* What the engine is asked with; a field that is no number stays one that the engine refuses. */
+/* What the controls say. A field that holds no number becomes NaN, which the engine refuses. */
 function read_settings() {
   const chosen = { schedule: $("schedule").value, decoder: $("decoder").value, label: Number($("label").value) };
   for (const name of [...NUMBERS, "seed"]) chosen[name] = $(name).value === "" ? NaN : Number($(name).value);
@@ -35,7 +34,7 @@ function option(value, text = value) {
 const class_options = () => {
   const options = settings.labels.map((name, label) => option(label, name));
   const none = option(settings.labels.length, "no class");
-  if (!settings.class_dropout) none.textContent = "no class (this run never trained on it)";
+  if (!settings.class_dropout) none.textContent = "no class (this run never trained without one)";
   none.disabled = !settings.class_dropout;
   return [...options, none];
 };
@@ -52,18 +51,15 @@ function fill_controls() {
     $("decoder").append(option("critic", "critic (not trained in this run)"));
     $("decoder").lastChild.disabled = true;
   }
-  $("steps").max = Math.min(num_tokens, 64);
-  const { top_p, guidance_start } = settings.decoding;
-  if (top_p < 1) $("sampling-hint").append(` This run draws only from the likeliest codes, up to top_p = ${top_p}.`);
-  if (guidance_start > 0) $("guidance-hint").append(` This run guides only after r = ${guidance_start}.`);
+  $("steps").max = Math.min(num_tokens, Math.max(64, settings.decoding.steps));
   set_defaults();
 }
 
-/* The run's own settings; a slider reaches as far as they do. */
+/* The run's own settings; a slider that does not reach one is made longer. */
 function set_defaults() {
   for (const name of FIELDS) {
     const field = $(name), value = settings.decoding[name] ?? 0;
-    if (field.type === "range") {
+    if (field.type === "range" && name !== "steps") { // of which there are at most as many as tokens
       field.min = Math.min(field.min, value);
       field.max = Math.max(field.max, value);
     }
@@ -71,7 +67,7 @@ function set_defaults() {
   }
 }
 
-/* Sliders move in steps of their own, but take any number. */
+/* Sliders move in steps of 0.05, but can hold any number. */
 function set_value(field, value) {
   const whole = field.id === "steps", marks = Math.round(20e6 * value) / 1e6; // how many steps of 0.05
   if (field.type === "range" && !whole) field.step = Number.isInteger(marks) ? 0.05 : "any";
@@ -81,31 +77,39 @@ function set_value(field, value) {
 /* After any change: numbers beside sliders, the curve, and what this decoder has no use for. */
 function show_controls() {
   for (const name of NUMBERS) document.querySelector(`output[for="${name}"]`).textContent = $(name).value;
-  const decoder = $("decoder").value, unused = decoder === "searched" ? FIELDS : settings.unused[decoder] ?? [];
-  $("decoder-hint").textContent = DECODERS[decoder] ?? "";
-  for (const name of ["schedule", "temperature", "sampling_temperature", "guidance"]) {
-    const untrained = name === "guidance" && !settings.class_dropout, off = unused.includes(name) || untrained;
-    const reason = untrained ? "Off: this run never trained without a class." : `Not used by ${decoder}.`;
-    disable($(name), off, reason);
-  }
+  $("decoder-hint").textContent = DECODERS[$("decoder").value] ?? "";
+  for (const name of ["schedule", ...NUMBERS]) if (name !== "steps") disable($(name), reason_off(name));
   show_curve();
 }
 
-/* Switch a field off, with its reason under it. */
-function disable(field, off, reason) {
-  const box = field.closest(".field");
-  field.disabled = off;
-  box.classList.toggle("off", off);
-  box.querySelector(".unused")?.remove();
-  if (off) box.append(Object.assign(document.createElement("p"), { className: "unused", textContent: reason }));
+/* Why a setting has no effect now; nothing if it has one. The command line refuses the same. */
+function reason_off(name) {
+  const decoder = $("decoder").value;
+  if (decoder === "searched") return "The searched decoder sets this for every step.";
+  if (settings.unused[decoder]?.includes(name)) return `The decoder ${decoder} does not use this.`;
+  const guides = name.startsWith("guidance");
+  if (guides && !settings.class_dropout) return "Off: this run never trained without a class, which guidance needs.";
+  return name === "guidance_start" && Number($("guidance").value) === 0 ? "Off while guidance is 0." : "";
 }
+
+/* Switch a field off, with the reason under it; on if there is none. */
+function disable(field, reason) {
+  const box = field.closest(".field");
+  field.disabled = Boolean(reason);
+  box.classList.toggle("off", field.disabled);
+  box.querySelector(".unused")?.remove();
+  if (reason) box.append(Object.assign(document.createElement("p"), { className: "unused", textContent: reason }));
+}
+
+/* The settings that have an effect; the engine has the run's own for the others. */
+const used_settings = () => Object.fromEntries(Object.entries(read_settings()).filter(([name]) => !$(name).disabled));
 
 /* A searched policy exists for some T only. */
 function fit_steps() {
   const there = Object.keys(settings.policies).map(Number), now = Number($("steps").value);
   if ($("decoder").value !== "searched" || there.includes(now)) return "";
   $("steps").value = there.sort((a, b) => Math.abs(a - now) - Math.abs(b - now))[0];
-  return `The search was run for T = ${there.sort((a, b) => a - b).join(", ")}: T is ${$("steps").value} now. `;
+  return `The search covered only T = ${there.sort((a, b) => a - b).join(", ")}, so T is now ${$("steps").value}. `;
 }
 
 // --- The link ---

@@ -13,7 +13,8 @@ function show_curve() {
   $("line").setAttribute("points", points.join(" "));
   const bar = (share, t) =>
     `<rect x="${(100 * t + 8) / T}" width="${84 / T}" y="${y(share)}" height="${HEIGHT * share}"/>`;
-  $("plan").innerHTML = mask_plan(num_tokens, T, gamma).map((count, t) => bar(count / num_tokens, t)).join("");
+  const plan = mask_plan(num_tokens, T, gamma, 0, ROUNDINGS[settings.decoding.rounding]);
+  $("plan").innerHTML = plan.map((count, t) => bar(count / num_tokens, t)).join("");
   if (!$("handles").children.length) make_handles();
   for (const handle of $("handles").children) {
     const value = clamp(gamma(KNOTS[handle.dataset.knot], num_tokens), 0, 1);
@@ -30,7 +31,7 @@ function make_handles() {
     .join("");
 }
 
-/* Move one dot: from now on the schedule is the person's own. */
+/* Move one dot: from now on the schedule is the user's own. */
 function bend(knot, value) {
   if ($("schedule").disabled) return;
   const gamma = chosen_schedule();
@@ -49,6 +50,7 @@ function start_curve() {
   };
   curve.addEventListener("pointerdown", (event) => {
     const dot = event.target.dataset.knot;
+    if (event.button || !event.isPrimary) return;
     if (!dot && event.pointerType !== "mouse") return; // a finger that scrolls the page
     knot = dot ? Number(dot) : at(event).nearest;
     try { curve.setPointerCapture(event.pointerId); } catch {}

@@ -5,6 +5,8 @@
      +---------------------------------- T times ----------------------------------------------+
 */
 
+const { fround } = Math; // the nearest number in float32, in which Python computes
+
 // --- loop.py ---
 
 /* What the parts of a decoder see in one step; all arrays are (N,), logits (N, K). */
@@ -104,7 +106,7 @@ const orders = {
   halton(view) {
     const N = view.num_tokens, side = Math.sqrt(N);
     if (!Number.isInteger(side)) throw new Error(`${N} tokens are no square grid, as the Halton order expects`);
-    const ranks = new Int32Array(N), start = Math.floor(Math.fround(view.offset * N));
+    const ranks = new Int32Array(N), start = Math.floor(fround(view.offset * N));
     halton_order(side, side).forEach((position, rank) => (ranks[position] = rank));
     return Float32Array.from(ranks, (rank) => -((rank - start + N) % N));
   },
@@ -158,9 +160,31 @@ function radical_inverse(i, base) {
 const unknown_at_start = (view) => count_true(view.given.map((flag) => !flag));
 const unknown_now = (view) => count_true(view.known.map((flag) => !flag));
 
+/* Schedules as the authors' code computes them, in float32: from t + 1, T and N. The first three multiply by 1/T. */
+const IN_FLOAT32 = {
+  linear: (t, T) => 1 - t * fround(1 / T),
+  square: (t, T) => 1 - t ** 2 * fround(fround(1 / T) ** 2),
+  cubic: (t, T) => 1 - t ** 3 * fround(fround(fround(1 / T) ** 2) * fround(1 / T)),
+  exponential: (t, T, N) => 1 - fround(Math.max(N, 2) ** fround(fround(t / T) - 1)),
+  square_root: (t, T) => 1 - fround(Math.sqrt(fround(t / T))),
+  logarithmic: (t, T, N) => clamp(-fround(Math.log(fround(t / T))) / fround(Math.log(Math.max(N, 2))), 0, 1),
+};
+
+/* As num_to_mask, but in float32, as the authors' code computes it on a CPU. */
+function released(unknown_at_start, unknown_now, step, steps, schedule) {
+  if (step === steps - 1) return 0;
+  const name = Object.keys(SCHEDULES).find((name) => SCHEDULES[name] === schedule);
+  const exact = (t, T, N) => schedule(fround(t / T), N);
+  const gamma = (IN_FLOAT32[name] ?? exact)(step + 1, steps, unknown_at_start);
+  const count = Math.floor(fround(unknown_at_start * fround(gamma)));
+  return Math.min(Math.max(Math.min(count, unknown_now - 1), 1), unknown_now);
+}
+
+const ROUNDINGS = { exact: num_to_mask, released };
+
 const counts = {
-  scheduled: (schedule) => (view) =>
-    num_to_mask(unknown_at_start(view), unknown_now(view), view.step, view.steps, schedule),
+  scheduled: (schedule, rounding = "exact") => (view) =>
+    ROUNDINGS[rounding](unknown_at_start(view), unknown_now(view), view.step, view.steps, schedule),
 
   arcsine(view) {
     const unknown = unknown_at_start(view);
@@ -187,8 +211,9 @@ const sampling = {
   tempered: (temperature = 1, top_p = 1) => (logits, r, K) => {
     const y = new Float32Array(logits.length);
     for (let start = 0; start < y.length; start += K) {
+      // The greatest logit becomes 0, because it would overflow when divided by almost nothing.
       const row = logits.subarray(start, start + K), greatest = Math.max(...row);
-      y.set(nucleus(row.map((logit) => (logit - greatest) / Math.max(temperature, 1e-30)), top_p), start);
+      y.set(nucleus(row.map((logit) => fround(logit - greatest) / Math.max(temperature, 1e-30)), top_p), start);
     }
     return y;
   },
@@ -203,10 +228,11 @@ const sampling = {
 function nucleus(logits, top_p) {
   if (top_p >= 1) return logits;
   const p = softmax(logits, logits.length), y = logits.slice();
-  let before = 0; // of all likelier codes
+  let cumulative = 0;
   for (const code of argsort(logits.map((logit) => -logit))) {
-    if (Math.fround(before) >= Math.max(top_p, 1e-30)) y[code] = -Infinity;
-    before += p[code];
+    cumulative += p[code];
+    const before = fround(fround(cumulative) - p[code]); // of all likelier codes, in float32 as in Python
+    if (before >= fround(top_p)) y[code] = -Infinity;
   }
   return y;
 }
@@ -236,8 +262,8 @@ const correction = {
 
   doubted: (part = 0.2, sure = 0.9) => (view) => {
     const doubt = view.doubt.map((value, i) => (view.free(i) ? value : -Infinity));
-    const share = Math.fround(part * (1 - view.progress)); // in float32, as in Python: rounding decides the floor
-    const most = Math.floor(Math.fround(share * unknown_at_start(view)));
+    const share = fround(part * (1 - view.progress)); // in float32, as in Python: rounding decides the floor
+    const most = Math.floor(fround(share * unknown_at_start(view)));
     const ranks = ranks_of(doubt.map((value) => -value)); // 0 for the most doubted
     return Array.from(doubt, (value, i) => ranks[i] < most && 1 / (1 + Math.exp(-value)) > sure);
   },
@@ -308,8 +334,9 @@ function decoder_of(policy, critic) {
 const ENTROPY_BOUND = 2; // nats
 
 function named(name, settings) {
-  const { schedule, temperature, guidance, guidance_start, sampling_temperature, top_p, critic } = settings;
-  const confidence = orders.confidence(temperature), scheduled = counts.scheduled(schedule), pause = paused(schedule);
+  const { schedule, temperature, guidance, guidance_start, sampling_temperature, top_p, rounding, critic } = settings;
+  const confidence = orders.confidence(temperature), scheduled = counts.scheduled(schedule, rounding);
+  const pause = paused(schedule);
   const [order, how_many, take_back] = {
     "maskgit": [confidence, scheduled, null],
     "margin": [orders.margin(), scheduled, null],
@@ -321,7 +348,7 @@ function named(name, settings) {
     "remdm-cap": [confidence, scheduled, correction.cap(schedule)],
     "remdm-rescale": [confidence, scheduled, correction.rescale(schedule)],
     "remdm-conf": [confidence, scheduled, correction.unsure(schedule)],
-    "remdm-loop": [confidence, counts.scheduled(pause), correction.loop(pause)],
+    "remdm-loop": [confidence, counts.scheduled(pause, rounding), correction.loop(pause)],
     "critic": [confidence, scheduled, correction.doubted()],
   }[name];
   return {

@@ -49,10 +49,10 @@ function remask(tokens, confidence, count, mask_id) {
 }
 
 /* The number of masked tokens after each step, from those unknown at the start. */
-function mask_plan(unknown, steps, schedule, start_step = 0) {
+function mask_plan(unknown, steps, schedule, start_step = 0, count = num_to_mask) {
   const counts = [];
   for (let step = start_step, now = unknown; step < steps; step++) {
-    now = num_to_mask(unknown, now, step, steps, schedule);
+    now = count(unknown, now, step, steps, schedule);
     counts.push(now);
   }
   return counts;
@@ -66,9 +66,10 @@ function mask_plan(unknown, steps, schedule, start_step = 0) {
 */
 function* decode_steps(model, label, {
   tokens = blank_canvas(model), steps = 8, schedule = SCHEDULES.cosine, temperature = TEMPERATURE, guidance = 0,
-  generator, start_step = 0,
+  generator, start_step = 0, count = num_to_mask,
 }) {
-  const plan = mask_plan(count_true(tokens.map((token) => token === model.mask_id)), steps, schedule, start_step);
+  const unknown = count_true(tokens.map((token) => token === model.mask_id));
+  const plan = mask_plan(unknown, steps, schedule, start_step, count);
   yield* refine(model, label, tokens, plan, steps, temperature, guidance, generator);
 }
 

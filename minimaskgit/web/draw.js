@@ -51,7 +51,7 @@ async function encode() {
     const [x, y] = [(i % grid) * cell, Math.floor(i / grid) * cell];
     context.drawImage(bitmap(patches[codes.indexOf(code)]), x + 1, y + 1, cell - 2, cell - 2);
   });
-  const caption = `Its ${num_tokens} codes, ${codes.length} of them different, each by its own patch`;
+  const caption = `Its ${num_tokens} codes, ${codes.length} of them different, each shown alone`;
   $("draw-codes-caption").textContent = caption;
   const apart = drawing.data.reduce((sum, value, i) => sum + Math.abs(value - picture.data[i]), 0);
   const error = apart / (0.75 * drawing.data.length); // every fourth number is the opacity
@@ -107,16 +107,15 @@ function fill_palette(inks) {
 }
 
 /* A picture from a file: its middle square. */
-async function open_picture() {
-  const [file] = $("file").files;
-  $("file").value = "";
-  if (!file) return;
+async function open_picture(file) {
+  if (!file || !sheet.tokens) return; // nothing chosen, or before the sketch
   const picture = await createImageBitmap(file).catch(() => null);
-  if (!picture) throw new Error(`${file.name}: expected a picture that this browser can show`);
+  if (!picture) throw new Error(`${file.name}: expected a picture that this browser can open`);
   const { width, height } = picture, length = Math.min(width, height);
   const middle = [(width - length) / 2, (height - length) / 2];
   const side = sheet.canvas.width, context = sheet.canvas.getContext("2d");
-  context.imageSmoothingQuality = "high";
+  Object.assign(context, { imageSmoothingQuality: "high", fillStyle: "white" }); // transparent parts become white
+  context.fillRect(0, 0, side, side);
   context.drawImage(picture, ...middle, length, length, 0, 0, side, side);
   show_sheet();
   encode_soon();
@@ -137,11 +136,19 @@ function start_draw() {
   draw_grid = as_grid($("draw-canvas"), () => [side, side], ink, moved);
   $("draw-canvas").onfocus = $("draw-canvas").onblur = show_sheet;
   $("draw-fill").onclick = fill_sheet;
-  $("file").onchange = () => attempt("draw-status", open_picture);
+  $("file").onchange = () => {
+    attempt("draw-status", () => open_picture($("file").files[0]));
+    $("file").value = ""; // so that the same file can be opened again
+  };
+  addEventListener("dragover", (event) => event.preventDefault()); // the browser would leave the page for the file
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    attempt("draw-status", () => open_picture(event.dataTransfer.files[0]));
+  });
   $("draw-edit").onclick = () => {
-    if (easel.working) return say("draw-status", "The easel is busy; try again in a moment.", true);
+    if (easel.working) return say("draw-status", "An edit is still running. Try again in a moment.", true);
     put_on_easel({ picture: sheet_picture(), tokens: sheet.tokens });
-    say("edit-status", "Your drawing is here. Erase a part of it.");
+    say("edit-status", "This is your drawing. Erase a part of it.");
     go_to($("edit"));
   };
 }

@@ -1,10 +1,8 @@
-/* Erase and repaint: tokens are erased with a brush and decoded again, as another class if one likes. */
+/* Erase and repaint: tokens are erased with a brush and decoded again, perhaps as another class. */
 
 const easel = { picture: null, tokens: null, rows: 0, columns: 0, erased: [], past: [], seed: 0, working: false };
 
-const extended = () => easel.rows * easel.columns !== num_tokens;
-
-/* Begin with a picture and its tokens; the way back stays open. */
+/* Begin with a picture and its tokens; undo brings back the one before. */
 function put_on_easel({ picture, tokens, rows = grid, columns = grid }) {
   if (easel.picture) remember();
   Object.assign(easel, { picture, tokens, rows, columns, erased: new Array(rows * columns).fill(false) });
@@ -26,7 +24,7 @@ function show_easel() {
   paint($("edit-canvas"), easel.picture, { rows, columns, cover, outline: (i) => i === cursor });
   const any = easel.erased.some(Boolean), busy = easel.working, most = 3 * grid;
   for (const [id, on] of Object.entries({
-    "repaint": any && !extended(), "undo": easel.past.length, "erase-none": any, "erase-all": !extended(),
+    "repaint": any, "undo": easel.past.length, "erase-none": any, "erase-all": true,
     "edit-from-play": film.steps.length, "edit-save": true,
   })) $(id).disabled = busy || !on;
   for (const button of $("extend").querySelectorAll("button")) {
@@ -40,17 +38,15 @@ const margins_of = (button) => button.dataset.margins.split(",").map((part) => N
 /* A brush stroke erases, or restores if it began on an erased token. */
 function brush_over(cell, begins) {
   if (easel.working || !easel.picture) return;
-  if (extended())
-    return say("edit-status", "This picture is larger than the model's grid: undo, and erase before you extend.");
   if (begins) easel.erasing = !easel.erased[cell];
   if (easel.erased[cell] === easel.erasing) return;
   easel.erased[cell] = easel.erasing;
   show_easel();
   const count = count_true(easel.erased), what = `${edit_grid.place(cell)} ${easel.erasing ? "erased" : "restored"}`;
-  say("edit-status", `${what}; ${count} of ${num_tokens} tokens erased.`);
+  say("edit-status", `${what}; ${count} of ${easel.erased.length} tokens erased.`);
 }
 
-/* Ask the engine for something that changes the picture; meanwhile the buttons rest. */
+/* Ask the engine for something that changes the picture; the buttons are off meanwhile. */
 async function work_on_easel(action) {
   easel.working = true;
   show_easel();
@@ -59,37 +55,38 @@ async function work_on_easel(action) {
   show_easel();
 }
 
-/* Decode the erased tokens again, and blend them into the picture. */
-async function repaint() {
-  const { picture, tokens } = easel, region = repainted(), label = Number($("edit-label").value);
-  const start = performance.now();
-  let last;
-  say("edit-status", "Repainting\u2026");
-  await engine.ask("decode", { label, tokens, region, seed: easel.seed++, pictures: true }, (step) => {
-    last = step;
-    const cover = (i) => (step.tokens[i] === mask_id ? masked_cover() : null);
-    paint($("edit-canvas"), step.picture, { cover });
-  });
-  const blended = await engine.ask("composite", { picture, tokens: last.sampled, region });
-  remember();
-  Object.assign(easel, { picture: blended.picture, tokens: last.sampled, erased: easel.erased.map(() => false) });
-  const took = seconds(performance.now() - start), name = $("edit-label").selectedOptions[0].textContent;
-  say("edit-status", `${count_true(region)} tokens repainted as ${name}, in ${passes_text(last.passes)} and ${took}.`);
-}
-
-/* Continue the picture beyond an edge. */
-async function extend(margins) {
-  const { picture } = easel, label = Number($("edit-label").value);
-  say("edit-status", "Extending, one overlapping window after another\u2026");
-  const show = ({ rows, columns, picture, tokens }) => {
+/* Ask for a picture that is painted step by step, show each, and put the last on the easel; resolves to its passes. */
+async function paint_easel(type, fields) {
+  let passes = 0;
+  const show = ({ rows, columns, picture, tokens, ...step }) => {
     const cover = (i) => (tokens[i] === mask_id ? masked_cover() : null);
+    passes = step.passes;
     paint($("edit-canvas"), picture, { rows, columns, cover });
   };
-  const made = await engine.ask("extend", { picture, margins, label, seed: easel.seed++, pictures: true }, show);
+  const { picture } = easel, label = Number($("edit-label").value), seed = easel.seed++;
+  const made = await engine.ask(type, { picture, label, seed, pictures: true, ...fields }, show);
   remember();
-  const { rows, columns, tokens } = made;
-  Object.assign(easel, { picture: made.picture, tokens, rows, columns, erased: new Array(rows * columns).fill(false) });
-  say("edit-status", `The picture has ${rows} by ${columns} tokens now.`);
+  Object.assign(easel, { picture: made.picture, tokens: made.tokens, rows: made.rows, columns: made.columns });
+  return passes;
+}
+
+/* Decode the erased tokens again, and blend them into the picture. */
+async function repaint() {
+  const { tokens } = easel, region = repainted(), start = performance.now();
+  say("edit-status", "Repainting\u2026");
+  const passes = await paint_easel("repaint", { tokens, region });
+  easel.erased = region.map(() => false);
+  const took = seconds(performance.now() - start), name = $("edit-label").selectedOptions[0].textContent;
+  say("edit-status", `${count_true(region)} tokens repainted as ${name}, in ${passes_text(passes)} and ${took}.`);
+}
+
+/* Continue the picture beyond an edge; what is erased stays so. */
+async function extend(margins) {
+  const before = map_of(Uint8Array.from(easel.erased), easel.rows, easel.columns);
+  say("edit-status", "Extending, window by window\u2026");
+  await paint_easel("extend", { margins });
+  easel.erased = Array.from(padded(before, margins, 0).data, Boolean);
+  say("edit-status", `The picture now has ${easel.rows} by ${easel.columns} tokens.`);
 }
 
 function undo() {
@@ -101,7 +98,7 @@ function undo() {
 const from_play = () => {
   const { picture, sampled } = film.steps.at(-1);
   put_on_easel({ picture, tokens: sampled });
-  say("edit-status", "The decoded picture is here. Erase a part of it.");
+  say("edit-status", "This is the decoded picture. Erase a part of it.");
 };
 
 let edit_grid;
@@ -120,10 +117,10 @@ function start_edit() {
     $(id).onclick = () => {
       easel.erased.fill(value);
       show_easel();
-      say("edit-status", value ? "All tokens erased: a repaint draws a new picture." : "Nothing erased.");
+      say("edit-status", value ? "All tokens are erased. Repaint to get a new picture." : "Nothing is erased.");
     };
   for (const button of $("extend").querySelectorAll("button"))
     button.onclick = () => work_on_easel(() => extend(margins_of(button)));
   $("edit-from-play").onclick = from_play;
-  $("edit-save").onclick = () => save_png(easel, "edit-status");
+  $("edit-save").onclick = () => save_png(easel, "edit-status", "-edited");
 }

@@ -9,9 +9,14 @@ const STEPS = 12, START_STEP = 2, DILATE = 1; // defaults for edits in the relea
 
 /* The region, flags (N,), grown by `dilate` tokens on every side, also diagonally. */
 function dilated(region, columns, dilate) {
-  const near = (i, j) => Math.abs(Math.floor(i / columns) - Math.floor(j / columns)) <= dilate
-    && Math.abs((i % columns) - (j % columns)) <= dilate;
-  return Array.from(region, (_, i) => region.some((inside, j) => inside && near(i, j)));
+  const rows = region.length / columns, grown = Array.from(region, () => false);
+  region.forEach((inside, i) => {
+    const row = Math.floor(i / columns), column = i % columns;
+    const left = Math.max(column - dilate, 0), right = Math.min(column + dilate + 1, columns);
+    for (let r = Math.max(row - dilate, 0); inside && r <= Math.min(row + dilate, rows - 1); r++)
+      grown.fill(true, r * columns + left, r * columns + right);
+  });
+  return grown;
 }
 
 /* Blend generated pixels inside the mask with the original ones outside, with a soft rim of `radius` pixels. */
@@ -71,17 +76,22 @@ function* autoregressive_edit(model, tokens, region, label, { generator }) {
 /* Continue an image beyond its edges by margins [left, top, right, bottom], in tokens, one overlapping window after
    another; yields the empty canvas and every step, {image, tokens}: maps larger than the model's grid.
 */
-function* outpaint_steps(tokenizer, model, image, margins, label, { dilate = DILATE, stride, ...options }) {
-  const { downsampling: f, grid } = tokenizer, pixels = margins.map((margin) => margin * f), [left, top] = margins;
-  let canvas = padded(image, pixels, 0);
-  let blank = padded(map_of(new Uint8Array(image.height * image.width), image.height, image.width), pixels, 1);
+function* outpaint_steps(tokenizer, model, image, margins, label, { dilate = DILATE, ...options }) {
+  const { downsampling: f } = tokenizer, pixels = margins.map((margin) => margin * f), [left, top] = margins;
+  const canvas = padded(image, pixels, 0);
+  const blank = padded(map_of(new Uint8Array(image.height * image.width), image.height, image.width), pixels, 1);
   const codes = map_of(tokenizer.encode(image), image.height / f, image.width / f);
   let tokens = padded(codes, margins, model.mask_id);
   const unknown = dilated(tokens.data.map((token) => token === model.mask_id), tokens.width, dilate);
   tokens = map_of(tokens.data.map((token, i) => (unknown[i] ? model.mask_id : token)), tokens.height, tokens.width);
   yield { image: canvas, tokens };
-  const size = [tokens.height, tokens.width];
-  for (const [row, column] of windows([top, left], size, grid, stride || Math.max(1, grid >> 1))) {
+  yield* paint_windows(tokenizer, model, canvas, tokens, blank, [top, left], label, options);
+}
+
+/* Decode the unknown tokens of a canvas, one overlapping window after another, from the one at `start` outwards. */
+function* paint_windows(tokenizer, model, canvas, tokens, blank, start, label, { stride, ...options }) {
+  const { downsampling: f, grid } = tokenizer, size = [tokens.height, tokens.width];
+  for (const [row, column] of windows(start, size, grid, stride || Math.max(1, grid >> 1))) {
     const here = [row, column, grid, grid], there = here.map((tokens) => tokens * f);
     const window = crop(tokens, ...here).data, region = Array.from(window, (token) => token === model.mask_id);
     if (!region.some(Boolean)) continue;
@@ -96,6 +106,27 @@ function* outpaint_steps(tokenizer, model, image, margins, label, { dilate = DIL
     ({ image: canvas, tokens } = now);
     blank = pasted(blank, map_of(new Uint8Array(empty.length), grid * f, grid * f), f * row, f * column);
   }
+}
+
+/* Repaint a region, flags, of a picture of any size; yields every step, {image, tokens}. Python edits one window only.
+
+   A region that fits into a window is repainted in one, with the region in its middle as far as the edges allow.
+*/
+function* repaint_steps(tokenizer, model, image, tokens, region, label, options) {
+  const { downsampling: f, grid } = tokenizer, places = [...region.keys()].filter((i) => region[i]);
+  const along = [places.map((i) => Math.floor(i / tokens.width)), places.map((i) => i % tokens.width)];
+  const [first, last] = [Math.min, Math.max].map((end) => along.map((ones) => ones.reduce((a, b) => end(a, b))));
+  const size = [tokens.height, tokens.width];
+  const start = size.map((length, axis) => clamp((first[axis] + last[axis] + 1 - grid) >> 1, 0, length - grid));
+  const one = first.every((place, axis) => last[axis] - place < grid);
+  // Where a second window begins there must be no rim of the old picture, because it would show inside of the region.
+  const blank = map_of(new Uint8Array(image.height * image.width), image.height, image.width);
+  if (!one) blank.data.forEach((_, i) => {
+    const row = Math.floor(i / image.width / f), column = Math.floor((i % image.width) / f);
+    blank.data[i] = region[row * tokens.width + column];
+  });
+  const masked = tokens.data.map((token, i) => (region[i] ? model.mask_id : token));
+  yield* paint_windows(tokenizer, model, image, map_of(masked, ...size), blank, start, label, options);
 }
 
 /* Corners [row, column] of windows of grid x grid tokens that cover a canvas, from `start` outwards. */

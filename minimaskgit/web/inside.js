@@ -20,11 +20,18 @@ function look_soon() {
   lens.waiting = setTimeout(() => film.steps.length && attempt("inside-status", look), 80);
 }
 
+/* The guidance weight of a step. */
+function guidance_in(n) {
+  const { decoder, guidance = 0, guidance_start = 0 } = film.settings;
+  if (decoder === "searched") return settings.policies[film.total].guidance[n - 1];
+  return late_guidance(guidance, guidance_start)(n / film.total);
+}
+
 /* Ask for the token's distribution and attention in that step. */
 async function look() {
   const { position } = lens, n = step_of(position), { steps } = film, asked = (lens.asked = {});
-  const { label, guidance } = film.settings, tokens = canvas_before(n);
-  const found = await engine.ask("look", { tokens, label, position, guidance });
+  const { label } = film.settings, tokens = canvas_before(n);
+  const found = await engine.ask("look", { tokens, label, position, guidance: guidance_in(n) });
   const history = steps.map((step) => step.sampled[position]), codes = [...new Set([...found.codes, ...history])];
   const { patches } = await engine.ask("patches", { codes });
   Object.assign(lens, { look: found, step: n, tokens, picture: steps[n - 1].picture });
@@ -37,13 +44,11 @@ async function look() {
   say_look(history[n - 1], found);
 }
 
-function say_look(drawn, { codes, doubt }) {
+function say_look(drawn, { codes }) {
   const rank = codes.indexOf(drawn) + 1, kept = canvas_after(lens.step)[lens.position] !== mask_id;
-  const judged = doubt === null || doubt === undefined ? "" : ` The critic's doubt: ${percent(doubt)}.`;
   say("inside-status",
-    `${lens_grid.place(lens.position)}, step ${lens.step} of ${film.total}: code ${drawn} was drawn, ` +
-    `${rank ? `number ${rank} of the list` : "which is not in the list"}, ` +
-    `and ${kept ? "kept" : "masked again"}.${judged}`);
+    `${lens_grid.place(lens.position)}, step ${lens.step} of ${film.total}: the model drew code ${drawn} ` +
+    `(${rank ? `number ${rank} in the list` : "not in the list"}); it was ${kept ? "kept" : "masked again"}.`);
 }
 
 /* The guess of a step with each code at one position, three tokens around it: a patch depends on its neighbours. */

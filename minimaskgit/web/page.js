@@ -1,4 +1,4 @@
-/* The page: its sections in order. The engine answers from a worker (worker.js), so that the page stays alive. */
+/* The page: its sections in order. The engine answers from a worker (worker.js), so that the page stays responsive. */
 
 const settings = page_settings();
 const { num_tokens, num_codes, num_classes } = settings.models.transformer.settings;
@@ -14,14 +14,17 @@ async function main() {
     paint_kept(canvas, null, new Int32Array(num_tokens).fill(mask_id));
   engine = await start_engine();
   await decode();
-  if (!film.steps.length) return;
-  $("edit-label").value = (Number($("label").value) + 1) % settings.labels.length;
-  from_play();
-  $("erase-none").click();
-  sketch(film.steps.at(-1).picture);
 }
 
-/* Sections are scrolled to, because the hash holds the settings. */
+/* The first picture is decoded: the sections that begin with one can begin. */
+function open_sections() {
+  $("edit-label").value = (Number($("label").value) + 1) % settings.labels.length;
+  from_play();
+  sketch(film.steps.at(-1).picture);
+  enable("#race-button, #draw-fill, #file, #heat-kind, #play button, #scrub");
+}
+
+/* These links only scroll: the address's hash holds the settings. */
 for (const link of document.querySelectorAll("nav a"))
   link.onclick = (event) => {
     event.preventDefault();
@@ -32,15 +35,18 @@ for (const link of document.querySelectorAll("nav a"))
 
 /* Another link in the address bar. */
 addEventListener("hashchange", () => {
+  delete document.body.dataset.only;
   const complaint = restore(location.hash);
   changed();
   film.complaint = complaint + film.complaint;
 });
 
-/* Pictures have colours of the scheme in them. */
+/* Pictures contain colours of the theme. */
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  if (film.steps.length) show_step(film.shown);
-  if (easel.picture) show_easel();
+  if (!easel.picture) return;
+  $("film").replaceChildren(...film.steps.map((_, i) => frame_of(i + 1)));
+  show_step(film.shown);
+  if (!easel.working) show_easel();
 });
 
 main().catch((error) => say("status", error.message, true));

@@ -107,13 +107,14 @@ function as_grid(canvas, size, use, moved = () => {}) {
   const place = (cell) => `Row ${Math.floor(cell / size()[1]) + 1}, column ${(cell % size()[1]) + 1}`;
   const touched = (event) => cell_at(canvas, event, ...size());
   canvas.addEventListener("pointerdown", (event) => {
+    if (event.button || !event.isPrimary) return; // another mouse button, or a second finger
     drawing = true;
     try { canvas.setPointerCapture(event.pointerId); } catch {} // a pointer that is gone already
     use((cursor = touched(event)), true);
   });
   canvas.addEventListener("pointermove", (event) => {
     const columns = size()[1], before = cursor;
-    if (!drawing || touched(event) === before) return;
+    if (!drawing || !event.isPrimary || touched(event) === before) return;
     cursor = touched(event);
     const [from, to] = [before, cursor].map((cell) => [Math.floor(cell / columns), cell % columns]);
     const longest = Math.max(...to.map((end, axis) => Math.abs(end - from[axis])));
@@ -128,6 +129,7 @@ function as_grid(canvas, size, use, moved = () => {}) {
     const [rows, columns] = size(), move = ARROWS[event.key];
     if (!move && event.key !== " " && event.key !== "Enter") return;
     event.preventDefault();
+    cursor = Math.min(cursor, rows * columns - 1); // the grid may be smaller than it was
     if (!move) return use(cursor, true);
     const row = clamp(Math.floor(cursor / columns) + move[0], 0, rows - 1);
     cursor = row * columns + clamp((cursor % columns) + move[1], 0, columns - 1);

@@ -7,11 +7,11 @@ const canvas_before = (n) => (n > 1 ? film.steps[n - 2].tokens : new Int32Array(
 const canvas_after = (n) => canvas_before(n + 1);
 const kept_in = (tokens) => num_tokens - count_true(Array.from(tokens, (token) => token === mask_id));
 
-/* Decode with the settings on the page; what was decoded before stays in sight until the first step arrives. */
+/* Decode with the settings on the page; the picture before stays in sight until the first step arrives. */
 async function decode() {
-  const play = !still.matches; // who wants no motion gets the picture at once; the button still plays
+  const play = !still.matches; // with reduced motion the picture appears at once; the button still plays
   film.work?.cancel();
-  const chosen = read_settings();
+  const chosen = used_settings();
   const heard = (step) => film.work === work && add_step(step, chosen, play);
   const work = engine.ask("decode", { ...chosen, pictures: true }, heard);
   film.work = work;
@@ -19,7 +19,7 @@ async function decode() {
   if (!film.steps.length) say("status", "Decoding\u2026");
   try {
     await work;
-    if (film.work === work) enable("#play button, #race-button, #edit-from-play, #scrub");
+    if (film.work === work && !easel.picture) open_sections();
   } catch (error) {
     if (film.work !== work) return;
     const [name] = error.message.split(" ");
@@ -75,7 +75,9 @@ function show_step(n) {
   paint_heat(step, n ? before : tokens);
   $("scrub").value = n;
   $("film").querySelector("[aria-current]")?.removeAttribute("aria-current");
-  $("film").children[n - 1]?.firstChild.setAttribute("aria-current", "step");
+  const frame = $("film").children[n - 1];
+  frame?.firstChild.setAttribute("aria-current", "step");
+  if (frame) $("film").scrollTop = frame.offsetTop - $("film").clientHeight / 2; // of many steps some are out of sight
   say_step(n, step, kept_in(tokens));
   $("play-button").textContent = film.playing ? "Pause" : "Play";
   if (!film.playing) look_soon();
@@ -128,13 +130,13 @@ function scrub_to(n) {
   show_step(n);
 }
 
-/* A control has changed: decode anew, once the person has let go. */
+/* A control has changed: decode anew, once the user has let go. */
 function changed() {
   film.complaint = fit_steps();
   show_controls();
   keep_link();
   clearTimeout(film.waiting);
-  film.waiting = setTimeout(decode, 200);
+  film.waiting = setTimeout(() => engine && decode(), 200); // until it is loaded, main does
 }
 
 function start_play() {

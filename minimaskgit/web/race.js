@@ -3,17 +3,19 @@
 const contest = { engine: null, heat: null };
 
 async function race() {
-  const heat = (contest.heat = { works: [] }), chosen = read_settings(), { label, seed } = chosen;
+  const heat = (contest.heat = { works: [] }), chosen = used_settings(), { label, seed } = chosen;
   const twin = { label, seed, cache: $("cache").checked };
   $("race-button").textContent = "Stop";
-  say("race-status", "Loading the models once more, for the twin's own thread\u2026");
+  say("race-status", "Loading the models again, for the twin's thread\u2026");
   try {
-    contest.engine ??= await start_engine();
+        contest.engine ??= start_engine(); // a promise, so that a second click waits for the same one
+    const rival = await contest.engine;
+
     if (contest.heat !== heat) return; // stopped meanwhile
     say("race-status", "Both are running\u2026");
     heat.works = [
       lane("maskgit", chosen.steps, engine, "decode", { ...chosen, pictures: true }),
-      lane("twin", num_tokens, contest.engine, "rival", { ...twin, pictures: true }),
+      lane("twin", num_tokens, rival, "rival", { ...twin, pictures: true }),
     ];
     const [mine, other] = await Promise.all(heat.works);
     if (contest.heat === heat) say("race-status", verdict(mine, other, twin.cache));
@@ -59,7 +61,7 @@ function start_race() {
   if (!settings.models.autoregressive) {
     const reason = document.querySelector("#race .reason");
     reason.textContent =
-      "This run has no autoregressive twin. Train it: python -m minimaskgit.train --stage autoregressive";
+      "This run has no autoregressive twin. To train one: python -m minimaskgit.train --stage autoregressive";
     [reason.hidden, document.querySelector("#race .body").hidden] = [false, true];
   }
   $("race-button").onclick = () => {

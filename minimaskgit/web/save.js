@@ -6,22 +6,24 @@ function download(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-const file_name = (ending) => {
-  const { label, seed } = film.settings;
-  return `maskgit-${settings.labels[label] ?? "any"}-${seed}`.replace(/[^\w-]+/g, "_").slice(0, 80) + `.${ending}`;
+const file_name = (ending, what = "") => {
+  const { label, seed } = film.settings, name = `maskgit-${settings.labels[label] ?? "any"}-${seed}${what}`;
+  return `${name.replace(/[^\w-]+/g, "_").slice(0, 80)}.${ending}`;
 };
 
 /* A picture of rows x columns tokens, in whole pixels about 512 long. */
-async function save_png({ picture, rows = grid, columns = grid }, status) {
+async function save_png({ picture, rows = grid, columns = grid }, status, what) {
   const canvas = document.createElement("canvas");
   paint(canvas, picture, { rows, columns, side: 512 });
   const blob = await new Promise((resolve) => canvas.toBlob(resolve));
-  download(blob, file_name("png"));
-  say(status, `Saved ${file_name("png")}.`);
+  download(blob, file_name("png", what));
+  say(status, `Saved ${file_name("png", what)}.`);
 }
 
 /* The film, from the blank canvas to the picture. */
-function save_gif() {
+async function save_gif() {
+  say("saved", "Saving\u2026");
+  await new Promise((shown) => setTimeout(shown, 50)); // many steps take seconds
   const shots = Array.from({ length: film.steps.length + 1 }, (_, n) => {
     const canvas = document.createElement("canvas");
     paint_kept(canvas, film.steps[Math.max(n, 1) - 1].picture, canvas_after(n), { side: 256 });
@@ -36,7 +38,7 @@ async function copy_link() {
   const link = location.href.split("#")[0] + link_text();
   try {
     await navigator.clipboard.writeText(link);
-    say("saved", "Copied: the link holds all settings.");
+    say("saved", "Copied a link with all settings.");
   } catch {
     say("saved", link);
   }
@@ -71,16 +73,16 @@ function gif_of(frames, delays) {
 function with_palette(frames) {
   const key = (data, at) => ((data[at] >> 3) << 10) | ((data[at + 1] >> 3) << 5) | (data[at + 2] >> 3);
   const channels = (k) => [k >> 10, (k >> 5) & 31, k & 31].map((five) => Math.round((five * 255) / 31));
-  const counts = new Map();
-  for (const { data } of frames)
-    for (let at = 0; at < data.length; at += 4) counts.set(key(data, at), (counts.get(key(data, at)) ?? 0) + 1);
-  const common = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a)).slice(0, 256).map(channels);
-  const distance = (a, b) => a.reduce((sum, value, i) => sum + (value - b[i]) ** 2, 0);
-  const nearest = new Map([...counts.keys()].map((k) => {
-    const apart = common.map((one) => distance(one, channels(k)));
-    return [k, apart.indexOf(Math.min(...apart))];
-  }));
-  const pixels = ({ data }) => Uint8Array.from({ length: data.length / 4 }, (_, i) => nearest.get(key(data, 4 * i)));
+  const counts = new Uint32Array(1 << 15), nearest = new Uint8Array(1 << 15);
+  for (const { data } of frames) for (let at = 0; at < data.length; at += 4) counts[key(data, at)]++;
+  const seen = [...counts.keys()].filter((k) => counts[k]).sort((a, b) => counts[b] - counts[a]);
+  const common = seen.slice(0, 256).map(channels);
+  for (const k of seen) {
+    const [r, g, b] = channels(k);
+    const apart = common.map((one) => (one[0] - r) ** 2 + (one[1] - g) ** 2 + (one[2] - b) ** 2);
+    nearest[k] = apart.indexOf(Math.min(...apart));
+  }
+  const pixels = ({ data }) => Uint8Array.from({ length: data.length / 4 }, (_, i) => nearest[key(data, 4 * i)]);
   const palette = Array.from({ length: 768 }, (_, i) => common[Math.floor(i / 3)]?.[i % 3] ?? 0);
   return { palette, indices: frames.map(pixels) };
 }

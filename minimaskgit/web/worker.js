@@ -1,13 +1,13 @@
-/* The engine as a worker: it answers requests, so that the page stays alive while the models compute.
+/* The engine as a worker: it answers requests, so that the page stays responsive while the models compute.
 
    Request {id, type, ...}; the worker answers {id, type: "step", ...} any number of times, and then once with
-   {id, type: "done", ...}, {id, type: "cancelled"} or {id, type: "error", text}. client.js puts this into promises.
+   {id, type: "done", ...}, {id, type: "cancelled"} or {id, type: "error", text}. client.js turns this into promises.
 
    type      fields                                          each step                           done
    load      packed: ArrayBuffer, settings                   -                                   -
    decode    label, decoder, steps, schedule, temperature,   step, tokens, sampled, probability, steps
              sampling_temperature, top_p, guidance,          confidence, taken, passes,
-             guidance_start, seed,                           milliseconds, picture
+             guidance_start, rounding, seed,                 milliseconds, picture
              tokens + region, start_step, pictures
    rival     label, seed, cache, tokens + region, pictures   position, token, probability,       -
                                                              passes, milliseconds, picture
@@ -16,9 +16,10 @@
    picture   tokens                                          -                                   picture
    patches   codes                                           -                                   patches
    encode    picture                                         -                                   tokens, picture
-   composite picture, tokens, region                         -                                   picture
    extend    picture, margins, label, and those of decode    tokens, rows, columns, passes,      rows, columns,
              but tokens and region                           milliseconds, picture               tokens, picture
+   repaint   picture, tokens, region, label, and the         as extend                           as extend
+             others of decode; a picture of any size
    cancel    of: the id to stop                              -                                   -
 
    label: 0..C-1, or C for "no class". steps: T. schedule: a name, or numbers: gamma at equal distances, r = 0 to 1.
@@ -37,7 +38,7 @@
 */
 
 const REQUESTS = {
-  /* First of all: the models. */
+  /* The first request builds the models. */
   async load(engine, { packed, settings }) {
     engine.settings = settings;
     engine.models = await unpack(packed, settings);
@@ -79,7 +80,7 @@ const REQUESTS = {
     expect(model, `this run has no ${name}`);
     check_label(engine, label);
     check_canvas(engine, { tokens });
-    check_number("guidance", guidance, 0, 10000);
+    check_guidance(engine, guidance);
     check_number("position", position, 0, model.num_tokens - 1, true);
     const logits = guided_logits(model, tokens, label, [position], guidance, watch);
     const p = softmax(logits, model.num_codes), codes = argsort(p.map((value) => -value)).slice(0, top);
@@ -115,27 +116,37 @@ const REQUESTS = {
     return { tokens, picture: to_picture(tokenizer.decode(tokens)) };
   },
 
-  *composite(engine, { picture, tokens, region }) {
-    check_canvas(engine, { tokens, region }, "codes");
-    return { picture: to_picture(composite(engine.models.tokenizer, to_image(engine, picture), tokens, region)) };
-  },
-
   *extend(engine, fields) {
-    const { transformer, tokenizer } = engine.models, { label, margins, pictures } = fields;
+    const { transformer, tokenizer } = engine.models, { label, margins } = fields;
     check_label(engine, label);
     for (const margin of margins) check_number("margin", margin, 0, 4 * tokenizer.grid, true);
     const image = to_image(engine, fields.picture, true), how = decoding_options(engine, { region: [], ...fields });
-    const shown = ({ data, height, width }) => ({ tokens: data, rows: height, columns: width });
-    let last;
-    for (last of outpaint_steps(tokenizer, transformer, image, margins, label, how)) {
-      const { image, tokens } = last;
-      yield { ...shown(tokens), picture: pictures && (() => to_picture(image)) };
-    }
-    return { ...shown(last.tokens), picture: to_picture(last.image) };
+    return yield* painted(outpaint_steps(tokenizer, transformer, image, margins, label, how), fields);
+  },
+
+  *repaint(engine, fields) {
+    const { transformer, tokenizer } = engine.models, { label, tokens, region } = fields, f = tokenizer.downsampling;
+    const image = to_image(engine, fields.picture, true), size = [image.height / f, image.width / f];
+    check_label(engine, label);
+    check_canvas(engine, fields, "codes", size[0] * size[1]);
+    expect(region?.some(Boolean), "region: expected a token or more");
+    const how = decoding_options(engine, fields), canvas = map_of(Int32Array.from(tokens), ...size);
+    return yield* painted(repaint_steps(tokenizer, transformer, image, canvas, region, label, how), fields);
   },
 };
 
-/* Answer requests with `post` until the end of time; the models live in `engine`. */
+/* The steps {image, tokens} of a picture of any size, as they are posted; then the last. */
+function* painted(steps, { pictures }) {
+  const shown = ({ data, height, width }) => ({ tokens: data, rows: height, columns: width });
+  let last;
+  for (last of steps) {
+    const { image, tokens } = last;
+    yield { ...shown(tokens), picture: pictures && (() => to_picture(image)) };
+  }
+  return { ...shown(last.tokens), picture: to_picture(last.image) };
+}
+
+/* A function that answers requests with `post`; the models live in `engine`. */
 function serve(post) {
   const engine = { models: {}, patches: {} }, cancelled = new Set();
   return async function receive({ id, type, ...fields }) {
@@ -170,8 +181,9 @@ const passes_of = ({ models: { transformer, autoregressive } }) => transformer.p
 // --- What the fields mean ---
 
 /* Fields that are not given: the run's own settings, and for an edit those of the released code. */
-function with_defaults({ settings }, fields) {
-  const edit = fields.region ? { steps: STEPS, start_step: START_STEP } : {};
+function with_defaults({ settings, models }, fields) {
+  const steps = Math.min(STEPS, models.transformer.num_tokens), start_step = Math.min(START_STEP, steps - 1);
+  const edit = fields.region ? { steps, start_step } : {};
   const given = Object.entries(fields).filter(([_, value]) => value !== undefined && value !== null);
   return { ...settings.decoding, seed: 0, start_step: 0, ...edit, ...Object.fromEntries(given) };
 }
@@ -180,11 +192,10 @@ function with_defaults({ settings }, fields) {
 function decoding_options(engine, fields) {
   const { transformer, critic } = engine.models, settings = with_defaults(engine, fields);
   const { decoder, steps, start_step, temperature, guidance, seed } = settings;
-  const { sampling_temperature, top_p, guidance_start } = settings;
+  const { sampling_temperature, top_p, guidance_start, rounding } = settings;
   check_number("steps", steps, 1, transformer.num_tokens, true);
   check_number("start_step", start_step, 0, steps - 1, true);
   check_number("temperature", temperature, 0, 10000);
-  check_number("guidance", guidance, 0, 10000);
   check_number("seed", seed, 0, Number.MAX_SAFE_INTEGER, true);
   check_number("sampling_temperature", sampling_temperature, 1e-6, 10000);
   check_number("top_p", top_p, 1e-6, 1);
@@ -194,12 +205,21 @@ function decoding_options(engine, fields) {
     const chosen = decoder_of(policy_of(engine, steps), critic);
     return { loop: (...rest) => run(chosen, ...rest), ...how };
   }
+  check_guidance(engine, guidance);
+  expect(!guidance || guidance_start < 1, "guidance_start 1: guidance would never begin; expected less than 1");
   const names = engine.settings.decoders;
   expect(names.includes(decoder), `decoder ${decoder}: expected one of ${names.join(", ")}`);
   if (decoder === "maskgit" && sampling_temperature === 1 && top_p === 1 && guidance_start === 0)
-    return { loop: decode_steps, ...how, schedule, temperature, guidance };
+    return { loop: decode_steps, ...how, schedule, temperature, guidance, count: ROUNDINGS[rounding] };
   const chosen = named(decoder, { ...settings, schedule, critic });
   return { loop: (...rest) => run(chosen, ...rest), ...how };
+}
+
+/* A model that was always trained with a class does not know what "no class" means. */
+function check_guidance({ settings }, guidance) {
+  check_number("guidance", guidance, 0, 10000);
+  const trained = settings.class_dropout > 0;
+  expect(!guidance || trained, `guidance ${guidance}: this run never trained without a class; expected 0`);
 }
 
 /* The mask schedule of a name, or of numbers drawn by hand. */
@@ -224,8 +244,8 @@ function policy_of({ settings: { policies } }, steps) {
 const check_label = ({ models }, label) => check_number("label", label, 0, models.transformer.num_classes, true);
 
 /* Tokens may be [MASK], unless `what` is "codes". */
-function check_canvas(engine, { tokens, region }, what = "tokens") {
-  const { num_tokens: N, num_codes: K, mask_id } = engine.models.transformer;
+function check_canvas(engine, { tokens, region }, what = "tokens", N = engine.models.transformer.num_tokens) {
+  const { num_codes: K, mask_id } = engine.models.transformer;
   expect(!tokens || tokens.length === N, `${what}: expected ${N} of them`);
   for (const token of tokens || []) {
     const is_code = Number.isInteger(token) && token >= 0 && token < K;
@@ -236,7 +256,8 @@ function check_canvas(engine, { tokens, region }, what = "tokens") {
 
 function check_number(name, value, low, high, whole = false) {
   const fits = typeof value === "number" && value >= low && value <= high && (!whole || Number.isInteger(value));
-  expect(fits, `${name} ${value}: expected ${whole ? "a whole number" : "a number"} from ${low} to ${high}`);
+  const given = Number.isNaN(value) ? name : `${name} ${value}`; // NaN is a field that was left empty
+  expect(fits, `${given}: expected ${whole ? "a whole number" : "a number"} from ${low} to ${high}`);
 }
 
 function expect(condition, text) {
