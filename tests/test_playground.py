@@ -705,4 +705,6 @@ def test_the_page_is_opened_only_when_asked(tmp_path, monkeypatch):
 
 def test_the_page_that_comes_with_the_project_is_the_one_that_the_command_makes(glyphs):
     kept = (Path(__file__).parents[1] / "data/playground/index.html").read_text("utf-8")
-    assert kept == build(glyphs, LIMIT).html, "make it anew: python -m minimaskgit.playground --out data/playground/index.html"
+    assert kept == build(glyphs, LIMIT).html, (
+        "make it anew: python -m minimaskgit.playground --out data/playground/index.html"
+    )
