@@ -366,17 +366,16 @@ def frames() -> dict[str, list[str]]:
     return links
 
 
-def test_the_lessons_frames_name_sections_and_settings_that_the_page_has():
-    fields = json.loads(re.search(r"const FIELDS = (\[.*?\]);", (HERE / "controls.js").read_text("utf-8"))[1])
-    sections = re.findall(r'<section id="(\w+)"', (HERE / "page.html").read_text("utf-8"))
-    assert list(frames()) == ["0", "3", "5", "6", "7"]
-    for name, value in [pair for links in frames().values() for link in links for pair in parse_qsl(link[1:])]:
-        assert (value in sections) if name == "show" else (name in fields), f"{name}={value}"
-
-
 def test_the_page_takes_the_links_of_the_lessons_frames(browser, tmp_path):
     shown = open_page(browser, page_of(PRETRAINED / "glyphs", tmp_path))
+    sections, fields = (
+        shown.js("Array.from(document.querySelectorAll('section'), (each) => each.id)"),
+        shown.js("FIELDS"),
+    )
+    assert list(frames()) == ["0", "3", "5", "6", "7"]
     for link in [link for links in frames().values() for link in links]:
+        for name, value in parse_qsl(link[1:]):
+            assert (value in sections) if name == "show" else (name in fields), f"{name}={value}"
         assert shown.js("restore(arguments[0])", link) == "", link
     assert not shown.errors()
 
