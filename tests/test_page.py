@@ -368,10 +368,7 @@ def frames() -> dict[str, list[str]]:
 
 def test_the_page_takes_the_links_of_the_lessons_frames(browser, tmp_path):
     shown = open_page(browser, page_of(PRETRAINED / "glyphs", tmp_path))
-    sections, fields = (
-        shown.js("Array.from(document.querySelectorAll('section'), (each) => each.id)"),
-        shown.js("FIELDS"),
-    )
+    fields, sections = shown.js("FIELDS"), shown.js("[...document.querySelectorAll('section')].map((each) => each.id)")
     assert list(frames()) == ["0", "3", "5", "6", "7"]
     for link in [link for links in frames().values() for link in links]:
         for name, value in parse_qsl(link[1:]):
