@@ -189,7 +189,7 @@ def playground(run: Run, section: str = "", **settings: object):
         write_text(path, page.html)
     link = urlencode({"show": section} | settings if section else settings, safe=",")
     address = html.escape(quote(path.name) + "#" * bool(link) + link)
-    height = 860 if section in ("", "play") else 760  # pixels
+    height = {"": 1100, "play": 900}.get(section, 760)  # pixels; the film of all steps is then in sight
     return needed("IPython.display").HTML(
         f'<iframe src="{address}" title="The playground" width="100%" height="{height}" loading="lazy"'
         ' style="border: 1px solid #dfe1dd; border-radius: 8px"></iframe>\n'
