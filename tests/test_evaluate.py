@@ -276,7 +276,7 @@ def test_unavailable_inception_features_are_reported_in_one_line(run_folder, cap
     def unavailable(**options):
         raise error
 
-    monkeypatch.setattr(networks, "FrechetInceptionDistance", unavailable)
+    monkeypatch.setattr("torchmetrics.image.fid.FrechetInceptionDistance", unavailable)
     printed = error_line(capsys, evaluate, "--run", str(run_folder), *FEW, "--features", "inception", "--metrics", "fd")
     assert complaint in printed and "leave out --features inception" in printed
 
