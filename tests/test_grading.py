@@ -431,6 +431,11 @@ def test_an_error_is_shown_with_the_student_s_own_line_and_without_terminal_code
 # --- What is lent ---
 
 
+def test_an_answer_and_what_it_imports_may_write_temporary_files(sandbox):
+    source = "import tempfile\ndef f():\n    with tempfile.NamedTemporaryFile() as file:\n        return file.write(b'12')\n"
+    assert answers(sandbox, source).f() == 2
+
+
 def test_a_file_may_import_what_its_exercise_imports_but_no_answers(sandbox):
     source = "from minimaskgit.decoding import gumbel_noise, sample_categorical\n"
     source += "from minimaskgit.schedules import Schedule, cosine\nfrom minimaskgit.transformer import Transformer\n"
