@@ -7,15 +7,13 @@ stored as bfloat16: those come through exactly.
 """
 
 import base64
-import json
 import zlib
-from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
+from minimaskgit.runs.models import arguments
 from minimaskgit.runs.run import Run
 
 Tensors = list[tuple[str, Tensor]]
@@ -50,23 +48,13 @@ def as_text(block: bytes) -> str:
 def models_of(run: Run) -> dict[str, tuple[dict[str, Any], Tensors]]:
     """The arguments and the tensors of each model that the run has, in the order in which they are packed."""
     models: dict[str, nn.Module] = {"tokenizer": run.tokenizer(), "transformer": run.transformer()}
-    models |= {name: getattr(run, name)() for name in ("autoregressive", "critic") if finished(run.folder / name)}
-    return {name: (arguments(model, run.folder / name), tensors(model)) for name, model in models.items()}
-
-
-def finished(folder: Path) -> bool:
-    return (folder / "model.safetensors").exists()
+    for name in ("autoregressive", "critic"):
+        if (run.folder / name / "model.safetensors").exists():
+            models[name] = getattr(run, name)()
+    return {name: (arguments(type(model), run.folder / name), tensors(model)) for name, model in models.items()}
 
 
 def tensors(model: nn.Module) -> Tensors:
     """A model's weights by name; of a tokenizer's quantizer only the entries, which is all that remains of training."""
     named = [(name, value) for name, value in model.state_dict().items() if not name.startswith("quantizer.")]
     return [*named, ("entries", model.quantizer.entries().detach())] if hasattr(model, "quantizer") else named
-
-
-def arguments(model: nn.Module, folder: Path) -> dict[str, Any]:
-    """The arguments that build a saved model: those in its config.json, and the defaults of the others."""
-    defaults = {
-        name: one.default for name, one in signature(type(model)).parameters.items() if one.default != one.empty
-    }
-    return defaults | json.loads((folder / "config.json").read_text("utf-8"))
