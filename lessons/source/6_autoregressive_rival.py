@@ -254,7 +254,7 @@ for name, (count_passes, places) in ways.items():
 # First in your browser: one picture, a processor thread for each of the two, and plain JavaScript, which is no faster
 # with large portions than with small ones.
 #
-# **Predict, then try.** Who needs fewer passes, and who is done first? And without the tick at *the twin keeps a
+# **Predict, then try.** Who needs fewer passes, and who is done first? And without the tick at *The twin uses a
 # key-value cache*? Write down four answers, then race twice.
 
 # %%

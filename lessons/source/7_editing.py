@@ -190,7 +190,7 @@ show(figures.labelled_rows(rows, "radius 0, 1 and 2.5"))
 #
 # **Predict, then try.** Here is an anchor, to be edited to a sun. How much of it must you erase until the answer is a
 # sun and nothing else: a corner, half, or all but the outermost tokens? And which colours will it have? Take the tick
-# off *also repaint a rim*, drag over the tokens to erase, choose *sun* and press *Repaint*. *Undo*, and try another
+# off *Also repaint a rim*, drag over the tokens to erase, choose *sun* and press *Repaint*. *Undo*, and try another
 # part.
 
 # %%
