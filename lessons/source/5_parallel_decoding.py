@@ -269,8 +269,8 @@ show(figures.labelled_rows(rows), width=900)
 # the last step.
 #
 # **Predict, then try.** At *Choice temperature* 0, where do the tokens lie that the first three steps fix? Where at 20?
-# Step through both with ← and →. The lower small picture shows how sure the model was: switch it to *Confidence, with
-# its noise*, and see what the noise does to the order.
+# Step through both with ← and →. The lower small picture shows how sure the model was: switch it to *Confidence, noise
+# included*, and see what the noise does to the order.
 
 # %%
 notebook.playground(run, "play", temperature=0, steps=8, schedule="cosine", label=names.index("umbrella"), seed=1)
