@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from minimaskgit import autoregressive
+from minimaskgit.decoders import loop
 from minimaskgit.decoders.counts import released
-from minimaskgit.decoders.named import DecoderName
+from minimaskgit.decoders.critic import Critic
+from minimaskgit.decoders.named import DecoderName, decoder
 from minimaskgit.decoding import decode, decode_steps
 from minimaskgit.measuring.graphed import GraphedDecoder
-from minimaskgit.runs.choices import decoding_loop
-from minimaskgit.runs.config import DecodingConfig
 from minimaskgit.schedules import SCHEDULES
 from minimaskgit.transformer import Transformer
 
@@ -23,7 +23,11 @@ pytestmark = [
 
 def small(causal: bool = False) -> Transformer:
     torch.manual_seed(0)
-    return Transformer(32, 4, 16, width=32, depth=2, heads=2, mlp_width=64, causal=causal).cuda().eval()
+    model = Transformer(32, 4, 16, width=32, depth=2, heads=2, mlp_width=64, causal=causal)
+    for weights in model.parameters():
+        if weights.ndim == 2:
+            weights.data.mul_(10)  # with the small first weights, the class would change no token
+    return model.cuda().eval()
 
 
 def test_the_decoding_loop_never_waits_for_the_device():
@@ -53,9 +57,11 @@ def test_released_rounding_counts_there_what_it_counts_on_the_cpu_without_waitin
 def test_no_decoder_s_loop_waits_for_the_device_and_all_are_reproducible(name):
     labels, model = torch.tensor([0, 1, 1, 3], device="cuda"), small()
 
+    critic = Critic(width=32, depth=2).cuda().eval()
+    chosen = decoder(name, SCHEDULES["cosine"], 4.5, guidance=1.0, guidance_start=0.5, critic=critic)
+
     def draw() -> torch.Tensor:
-        loop = decoding_loop(DecodingConfig(decoder=name, guidance=1.0, guidance_start=0.5))
-        steps = loop(model, labels, steps=6, generator=torch.Generator("cuda").manual_seed(3))
+        steps = loop.run(chosen, model, labels, steps=6, generator=torch.Generator("cuda").manual_seed(3))
         next(steps)  # code before the loop may wait
         torch.cuda.set_sync_debug_mode("error")
         try:
@@ -72,8 +78,8 @@ def test_decoding_on_the_device_is_reproducible():
     labels = torch.arange(4, device="cuda")
     model, twin = small(), small(causal=True)
 
-    def draw(decoder, *arguments):
-        return decoder(*arguments, generator=torch.Generator("cuda").manual_seed(3)).cpu()
+    def draw(sampler, *arguments):
+        return sampler(*arguments, generator=torch.Generator("cuda").manual_seed(3)).cpu()
 
     assert torch.equal(draw(decode, model, labels), draw(decode, model, labels))
     assert torch.equal(draw(autoregressive.generate, twin, labels), draw(autoregressive.generate, twin, labels))
@@ -82,15 +88,15 @@ def test_decoding_on_the_device_is_reproducible():
 @pytest.mark.parametrize("guidance", [0.0, 1.0])
 def test_a_graph_of_the_loop_gives_complete_reproducible_canvases_that_follow_the_labels(guidance):
     model = small()
-    decoder = GraphedDecoder(model, batch=4, steps=4, guidance=guidance, precision=torch.float32)
+    graphed = GraphedDecoder(model, batch=4, steps=4, guidance=guidance, precision=torch.float32)
     labels = torch.arange(4, device="cuda")
-    first, again, other = decoder(labels, 1), decoder(labels, 1), decoder(labels, 2)
+    first, again, other = graphed(labels, 1), graphed(labels, 1), graphed(labels, 2)
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert ((first >= 0) & (first < model.num_codes)).all()
     eager = decode(model, labels, steps=4, guidance=guidance, generator=torch.Generator("cuda").manual_seed(1))
     assert torch.equal(first, eager)  # the same random numbers in the same order
     same = torch.zeros(4, dtype=torch.long, device="cuda")
-    assert not torch.equal(decoder(same, 1), first)
+    assert not torch.equal(graphed(same, 1), first)
 
 
 def test_compiled_and_recomputed_training_steps_run_on_the_device():

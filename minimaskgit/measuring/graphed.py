@@ -38,7 +38,8 @@ class GraphedDecoder:
         self.generator = torch.Generator(device)
         unknown = torch.full((batch,), model.num_tokens)
         plan = mask_plan(unknown, steps, schedule)  # (T, B)
-        widths, plan = [model.num_tokens, *plan[:, 0].tolist()], plan.to(device)
+        widths = [model.num_tokens, *plan[:, 0].tolist()]
+        self.plan = plan = plan.to(device)  # the graph reads it at each replay, so it must not be freed
 
         @torch.no_grad()
         def loop() -> Tensor:

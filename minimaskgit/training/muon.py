@@ -70,22 +70,29 @@ class Muon(torch.optim.Optimizer):
     def step(self) -> None:
         """Update every parameter that has a gradient."""
         for group in self.param_groups:
-            by_shape = defaultdict(list)  # pairs (parameter, its update)
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    update = self.momentum(parameter, group["momentum"]).flatten(1)  # kernels: (out, in x h x w)
-                    by_shape[update.shape].append((parameter, update))
+            rate, decay = group["lr"], group["momentum"]
+            learning = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not learning:
+                continue
+            gradients, means = [parameter.grad for parameter in learning], [self.mean(each) for each in learning]
+            # One call for all matrices: on a GPU, starting a kernel for each would take longer than computing it.
+            torch._foreach_lerp_(means, gradients, 1 - decay)
+            updates = torch._foreach_lerp(gradients, means, decay)  # Nesterov's look-ahead: the mean one step later
+            torch._foreach_mul_(learning, 1 - rate * group["weight_decay"])
+            by_shape = defaultdict(list)
+            for parameter, update in zip(learning, updates):
+                update = whole(update).flatten(1)  # kernels: (out, in x h x w)
+                by_shape[update.shape].append((parameter, update))
             for shape, pairs in by_shape.items():
-                rate = group["lr"] * 0.2 * math.sqrt(max(shape))  # U V^T has root mean square 1 / sqrt(max(shape))
-                directions = orthogonalize(torch.stack([update for _, update in pairs])).to(pairs[0][0].dtype)
-                for (parameter, _), direction in zip(pairs, directions):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.add_(share_of(parameter, direction.view(parameter.shape)), alpha=-rate)
+                parameters, matrices = zip(*pairs)
+                directions = orthogonalize(torch.stack(matrices).to(self.dtype)).to(matrices[0].dtype)
+                shares = [share_of(p, each.view(p.shape)) for p, each in zip(parameters, directions)]
+                # U V^T has root mean square 1 / sqrt(max(shape))
+                torch._foreach_add_(parameters, shares, alpha=-rate * 0.2 * math.sqrt(max(shape)))
 
-    def momentum(self, parameter: Tensor, decay: float) -> Tensor:
-        """Update the running mean of gradients; returns Nesterov's look-ahead, the mean after one more such step."""
+    def mean(self, parameter: Tensor) -> Tensor:
+        """The running mean of the parameter's gradients."""
         state = self.state[parameter]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
-        mean = state["momentum_buffer"].lerp_(parameter.grad, 1 - decay)
-        return whole(parameter.grad.lerp(mean, decay)).to(self.dtype)
+        return state["momentum_buffer"]
