@@ -19,7 +19,7 @@ from minimaskgit import evaluate
 from minimaskgit.data.images import to_float
 from minimaskgit.data.sources import load_data
 from minimaskgit.measuring import evaluation
-from minimaskgit.measuring.memory import PART, below, chance, closeness, nearest, originals, pixels, search
+from minimaskgit.measuring.memory import PART, below, chance, relative, nearest, originals, pixels, search
 from minimaskgit.runs.origin import run_data
 from minimaskgit.runs.run import open_run
 
@@ -36,7 +36,7 @@ def pictures(count: int, seed: int, size: int = 8) -> Tensor:
 
 
 def score(fake: Tensor, trained: Tensor, reference: Tensor, second: Tensor) -> float:
-    fakes, real = (closeness(*(nearest(x, each).distances for each in (trained, reference))) for x in (fake, second))
+    fakes, real = (relative(*(nearest(x, each).distances for each in (trained, reference))) for x in (fake, second))
     return below(fakes, real)
 
 
@@ -106,7 +106,7 @@ def test_plain_samples_are_near_everything_and_yet_no_memory():
 
 def test_an_image_that_is_in_both_sets_is_no_copy():
     trained, unseen = torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.tensor([0.0, 1.0, 0.0, 2.0])
-    assert closeness(trained, unseen).tolist() == [1, 0, float("inf"), 0.5]
+    assert relative(trained, unseen).tolist() == [1, 0, float("inf"), 0.5]
 
 
 @given(st.integers(1, 500), st.integers(1, 500))
@@ -159,7 +159,7 @@ def test_blurred_and_mirrored_copies_of_photographs_are_found_and_unseen_photogr
     blurred = F.interpolate(F.avg_pool2d(to_float(known[:50].flip(-1)), 4), scale_factor=4)
     sets = second, fakes, (255 * blurred).byte()
     real, new, copies = (
-        closeness(*(found(images, others, True).distances for others in (known, unseen))) for images in sets
+        relative(*(found(images, others, True).distances for others in (known, unseen))) for images in sets
     )
     low, high = chance(50, 50)
     assert low <= below(new, real) <= high and below(copies, real) == 1

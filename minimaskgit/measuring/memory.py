@@ -1,18 +1,18 @@
 """Memory: how many samples are copies of training images, or close to copies (lesson 8).
 
     sample ─┬─> its nearest training image, d away ─┐
-            └─> its nearest held-out image, h away ─┴─> d / h, its closeness: about 1, and 0 for a copy
-    held-out real images, likewise ──> the closeness that 5 % of them are below
-    memory: the fraction of samples below it
+            └─> its nearest held-out image, h away ─┴─> d / h: about 1, and 0 for a copy
+    held-out real images, likewise ──> the limit, which 5 % of their d / h are below
+    memory: the fraction of samples below the limit
 
 Nothing was trained on the held-out images, so a model without memory scores 5 %, and one that only copies up to 100 %.
 Each sample is its own control: a plain picture is near to images of both kinds, and d alone would take it for a copy
 (ratios of distances: Carlini et al. 2023; held-out images as the control: Meehan et al. 2020). Training images of all
 classes count, because a copy may have the wrong class. If the run mirrors images in training, mirror images count too.
 
-A tokenizer blurs, and blur changes distances. So the held-out images whose closeness is measured pass through it, as
-samples do. Training images that pass through it stand for a model that only copies: their score is the most to expect,
-and shows what the measure is able to see. It does not see shifted or recoloured copies, nor copies of parts.
+A tokenizer blurs, and blur changes distances. So the held-out images that set the limit pass through it, as samples do.
+Training images that pass through it stand for a model that only copies: their score is the most to expect, and shows
+what the measure is able to see. It does not see shifted or recoloured copies, nor copies of parts.
 """
 
 import math
@@ -67,18 +67,18 @@ def nearest(points: Tensor, others: Tensor) -> Nearest:
     return Nearest((points - others[indices]).norm(dim=1), indices)
 
 
-def closeness(trained: Tensor, unseen: Tensor) -> Tensor:
-    """Distances to training images over those to unseen ones (M,); 1 if both are 0."""
+def relative(trained: Tensor, unseen: Tensor) -> Tensor:
+    """Distances to training images over those to unseen ones, (M,); 1 if both are 0."""
     return (trained / unseen).nan_to_num(1.0, posinf=math.inf)
 
 
 def rank(real: int, share: float = SHARE) -> int:
-    """Which of `real` held-out images, closest first, is the limit: it and all before it are `share` of them."""
+    """Which of `real` held-out images, the relatively nearest first, is the limit: about the last of `share` of them."""
     return max(1, int(share * (real + 1)))
 
 
 def below(fake: Tensor, real: Tensor, share: float = SHARE) -> float:
-    """Fraction of the fakes (M,) that are closer than the limit among the real ones (N,)."""
+    """Fraction of fakes, with relative distances (M,), below the limit that real images, (N,), set."""
     return (fake < real.kthvalue(rank(len(real), share)).values).float().mean().item()
 
 
@@ -148,16 +148,18 @@ def measure_memory(
     for real in (second, Pictures(*data.batch(some))):
         sets.append(through_tokenizer(run, real)[1] if tokens else real.images)
     spaces = {"pixels": pixels, "features": lambda images: network(images).features}
-    queries = {name: embedded(embed, torch.cat(sets), run.device) for name, embed in spaces.items()}
+    queries = {
+        name: torch.cat([embedded(embed, images, run.device) for images in sets]) for name, embed in spaces.items()
+    }
     parts = (data.batch(some)[0] for some in torch.arange(len(data)).split(PART))
     trained = search(spaces, queries, parts, len(data), flip)
     unseen = search(spaces, queries, reference.images.split(PART), len(reference.labels), flip)
     scores, copies, rows, counts = {}, {}, {}, [len(images) for images in sets]
     for name in spaces:
-        fake, real, copied = closeness(trained[name].distances, unseen[name].distances).split(counts)
+        fake, real, copied = relative(trained[name].distances, unseen[name].distances).split(counts)
         scores[name], copies[name] = below(fake, real), below(copied, real)
-        for what, close, images, known in zip(KINDS, (fake, real), sets, trained[name].indices.split(counts)):
-            first = close.argsort(stable=True)[:SHOWN]
+        for what, ratios, images, known in zip(KINDS, (fake, real), sets, trained[name].indices.split(counts)):
+            first = ratios.argsort(stable=True)[:SHOWN]
             rows[f"{what}\nnearest to training images, in {name}"] = images[first]
             rows[f"training images\nnearest to these {what}, in {name}"] = originals(data, known[first])
     sheet = figures.labelled_rows(rows, "The most suspicious first, above the training images nearest to them")
@@ -170,8 +172,9 @@ def memory_note(memory: Memory) -> str:
     low, high = memory.chance
     copies = ", ".join(f"{score:.4g} in {space}" for space, score in memory.copies.items())
     return (
-        f"memory: fraction of samples closer to one of {memory.training} training images than {memory.level:.1%} of"
-        f" held-out real images are; without memory {low:.4g} to {high:.4g} (95 %), copies of training images {copies}"
+        f"memory: fraction of samples nearer to one of {memory.training} training images, relative to held-out ones,"
+        f" than all but {memory.level:.1%} of real images that were held out; without memory {low:.4g} to {high:.4g}"
+        f" (95 %), copies of training images {copies}"
     )
 
 
