@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from minimaskgit import bench, demo
-from minimaskgit.measuring import claims, evaluation, findings, passes, race, recipe, showdown
+from minimaskgit.measuring import claims, findings, passes, race, recipe, showdown
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minimaskgit"
@@ -114,7 +114,6 @@ BLOCKS = {
     "recipe": lambda: code(recipe.table(results("recipe/recipe.json"))),
     "samplers": lambda: code(passes.table(results("samplers/passes.json"))),
     "pretrained": lambda: code(passes.table(results("pretrained/passes.json"))),
-    "memory": lambda: code(evaluation.table(results("pretrained/memory.json"))),
     "critic": critic,
     "strays": strays,
     "viewer": viewer,
@@ -130,7 +129,6 @@ DOCUMENT = {  # of each block; the README if not named
     "recipe": "data/results/README.md",
     "samplers": "data/results/README.md",
     "pretrained": "data/results/README.md",
-    "memory": "data/results/README.md",
     "critic": "minimaskgit/training/README.md",
     "strays": "data/results/README.md",
     "viewer": "data/results/README.md",
@@ -221,7 +219,7 @@ def keep_results() -> None:
         "bench/*.json": "bench",
         "recipe/recipe.json recipe/recipe.png": "recipe",
         "demo/passes/*": "samplers",
-        "pretrained/glyphs/passes/* pretrained/glyphs/evaluation/memory.json": "pretrained",
+        "pretrained/glyphs/passes/*": "pretrained",
         "lessons/times.json": "lessons",
     }
     for patterns, kept in results.items():

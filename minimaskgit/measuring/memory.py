@@ -73,7 +73,7 @@ def relative(trained: Tensor, unseen: Tensor) -> Tensor:
 
 
 def rank(real: int, share: float = SHARE) -> int:
-    """Which of `real` held-out images, the relatively nearest first, is the limit: about the last of `share` of them."""
+    """Which of `real` held-out images, in order of their relative distances, is the limit."""
     return max(1, int(share * (real + 1)))
 
 
