@@ -1,6 +1,6 @@
 """The evaluation command: `python -m minimaskgit.evaluate --run runs/demo --json quality.json` (lesson 8).
 
-    options ──> measuring/evaluation.py ──> table, JSON file
+    options ──> measuring/evaluation.py ──> table, JSON file, samples beside the training images nearest to them
 
 measuring/evaluation.py measures the run and explains the numbers.
 """
@@ -20,13 +20,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_outputs({"--json": options.json})
     run = open_run(chosen_work_folder(options.run, options.pretrained), options.device, options.precision)
     settings = chosen_settings(run, options)
-    path = options.json or run.folder / "evaluation" / f"{chosen_name(options, settings)}.json"
+    own = run.folder / "evaluation" / f"{chosen_name(options, settings)}.json"
+    path, sheet = options.json or own, own.with_name(f"{own.stem}-memory.png")
     kept = [*run.folder.rglob("config.json"), run.folder / "labels.json"]
-    check_outputs({"--json": path}, {f"the run's {file.relative_to(run.folder)}": file for file in kept})
-    result = evaluate(run, options, settings)
+    taken = {f"the run's {file.relative_to(run.folder)}": file for file in kept}
+    check_outputs({"--json": path}, taken | {"the sheet of samples beside training images": sheet})
+    result = evaluate(run, options, settings, sheet)
     print(table(result))
     write_json(path, result)
     print(path)
+    if result["memory"]:
+        print(f"{sheet}: samples beside training images, which may not be yours to publish")
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ def test_everything_is_measured_printed_and_written(run_folder, tmp_path, capsys
     assert result["metrics"]["without_strays"]["value"] == 0  # an untrained model draws no glyphs
     assert result["metrics"]["fd"]["value"] > result["metrics"]["fd"]["real"] > 0
     assert result["metrics"]["reconstruction_fd"]["real"] == result["metrics"]["fd"]["real"]
+    assert result["memory"]["training"] == 64 and (run_folder / "evaluation/maskgit-memory.png").exists()
 
 
 def test_scores_are_the_same_for_the_same_seed_only(run_folder, tmp_path):

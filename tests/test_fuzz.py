@@ -127,7 +127,11 @@ GRAMMAR = {
         **(PICTURE | DECODING | MACHINE | {"--released": None}),
     },
     "evaluate": {
-        **{"--run": RUNS, "--metrics": ["fd", "palette", "strays", "class", "fdd", ""], "--samples": ["20", *COUNTS]},
+        **{
+            "--run": RUNS,
+            "--metrics": ["fd", "memory", "palette", "strays", "class", "fdd", ""],
+            "--samples": ["20", *COUNTS],
+        },
         **{
             "--reference": ["20", *COUNTS],
             "--k": COUNTS,

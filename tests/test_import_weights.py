@@ -523,8 +523,8 @@ def test_the_run_s_guidance_is_no_reason_to_refuse_a_policy_which_has_its_own(ru
 
 def test_inception_features_need_no_judge_unless_its_metrics_are_asked_for(run_of_weights, capsys):
     run, how = open_run(run_of_weights, "cpu"), {"samples": 20, "features": "inception"}
-    assert not {"class", "cas"} & set(check_options(run, evaluation.Options(**how)))
-    assert capsys.readouterr().out.startswith("left out: cas and class, which train classifiers first")
+    assert not {"memory", "class", "cas"} & set(check_options(run, evaluation.Options(**how)))
+    assert capsys.readouterr().out.startswith("left out: memory, cas, class, which need the training images")
     assert check_options(run, evaluation.Options(**how, metrics=("class", "fd"))) == ("class", "fd")
     assert "class" in check_options(run, evaluation.Options(samples=20)) and not capsys.readouterr().out
 

@@ -14,16 +14,19 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+from minimaskgit import figures
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.machine import machine
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
 from minimaskgit.data.imagenet import imagenet_names
 from minimaskgit.decoders.counts import Rounding
+from minimaskgit.measuring.memory import measure_memory, memory_note
 from minimaskgit.measuring.networks import cached_reference, feature_names, inception_network, judge_network, look
 from minimaskgit.measuring.pictures import held_out, sample, training_pictures
 from minimaskgit.measuring.samplers import (
     DIFFUSION_STEPS,
+    NEEDS,
     Sampler,
     autoregressive_sampler,
     diffusion_sampler,
@@ -47,8 +50,8 @@ from minimaskgit.runs.run import Run
 from minimaskgit.training.judge import load_judge
 
 OTHERS = ("autoregressive", "gan", "diffusion")  # models that do not decode in parallel
-METRICS = (*FEATURE_METRICS, "cas", "class", *GLYPH_METRICS, "tokenizer")
-CLASSIFIED = ("cas", "class")  # need a classifier of the run's own classes, whatever the features
+METRICS = (*FEATURE_METRICS, "memory", "cas", "class", *GLYPH_METRICS, "tokenizer")
+TRAINED_ON = ("memory", "cas", "class")  # need the run's training images, whatever the features
 
 # Key in the JSON file: its name in the table, and whether higher is better.
 NAMES = {
@@ -58,6 +61,8 @@ NAMES = {
     "recall": ("recall", True),
     "density": ("density", True),
     "coverage": ("coverage", True),
+    "memory_pixels": ("memory, in pixels", False),
+    "memory_features": ("memory, in features", False),
     "cas": ("classification accuracy score (CAS)", True),
     "class_accuracy": ("of the asked class", True),
     "palette_accuracy": ("of one palette", True),
@@ -77,7 +82,7 @@ class Options:
 
     run: Path | None = None  # run folder, made by python -m minimaskgit.train; or give --pretrained
     pretrained: str | None = None  # instead of --run: packaged weights; results go to runs/pretrained/NAME
-    # any of fd is precision-recall density-coverage cas class palette strays tokenizer (default: all)
+    # any of fd is precision-recall density-coverage memory cas class palette strays tokenizer (default: all)
     metrics: tuple[str, ...] = ()
     samples: Samples = 2000  # number of generated images, the classes in turn
     reference: Samples = 10_000  # held-out real images to compare with, at most half of all held-out images
@@ -100,10 +105,13 @@ class Options:
     precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
 
 
-def evaluate(run: Run, options: Options, settings: DecodingConfig | None) -> dict:
-    """Measure everything requested; return the contents of the JSON file. settings: from `chosen_settings`."""
+def evaluate(run: Run, options: Options, settings: DecodingConfig | None, sheet: Path | None = None) -> dict:
+    """Measure everything requested; return the contents of the JSON file. settings: from `chosen_settings`.
+
+    sheet: where to draw samples beside training images if memory is measured.
+    """
     metrics = check_options(run, options)
-    generates, compares = set(metrics) != {"tokenizer"}, bool({*FEATURE_METRICS, "tokenizer"} & set(metrics))
+    generates, compares = set(metrics) != {"tokenizer"}, bool({*FEATURE_METRICS, "memory", "tokenizer"} & set(metrics))
     sampler = make_sampler(run, options, settings) if generates else None
     if "tokenizer" in metrics:
         run.tokenizer()  # damaged weights are found before the work
@@ -113,7 +121,7 @@ def evaluate(run: Run, options: Options, settings: DecodingConfig | None) -> dic
     judge = load_judge(run) if "class" in metrics or (compares and own) else None
     network = (judge_network(judge) if own else inception_network(run.device)) if compares else None
 
-    found, expected = {}, {}  # scores of generated images, and of as many real ones
+    found, expected, memory = {}, {}, None  # scores of generated images, and of as many real ones
     if compares:
         target, real = cached_reference(run, network, options.features, reference), look(run, network, second.images)
         expected |= feature_scores(metrics, real, target, options.k)
@@ -123,6 +131,12 @@ def evaluate(run: Run, options: Options, settings: DecodingConfig | None) -> dic
             found |= feature_scores(metrics, look(run, network, generated.images), target, options.k)
         for scores, pictures in ((found, generated), (expected, second)):
             scores |= picture_scores(run, metrics, judge, pictures)
+    if "memory" in metrics:
+        memory = measure_memory(run, network, generated, second, reference, "tokenizer" in NEEDS[sampler.kind])
+        found |= {f"memory_{space}": score for space, score in memory.scores.items()}
+        expected |= {f"memory_{space}": memory.level for space in memory.scores}
+        if sheet:
+            figures.save_png(memory.sheet, sheet)
     if "cas" in metrics:
         for scores, pictures in ((found, generated), (expected, training_pictures(run, options.samples))):
             scores["cas"] = classification_accuracy_score(run, pictures, second, options.seed)
@@ -131,6 +145,8 @@ def evaluate(run: Run, options: Options, settings: DecodingConfig | None) -> dic
         expected["reconstruction_fd"] = fd(real, target)
     paper = published(run) if generates and settings and not own else None
     lines = notes(run, options, metrics, len(second.labels), real.features.shape[1] if compares else 0)
+    if memory:
+        lines.append(memory_note(memory))
     if paper:
         lines.append(f"paper: MaskGIT in table 1, {paper['steps']} steps, with the authors' counts of images")
     return {
@@ -144,6 +160,7 @@ def evaluate(run: Run, options: Options, settings: DecodingConfig | None) -> dic
         "features": feature_names(run, options.features),
         "neighbours": {name: options.k or k for name, k in NEIGHBOURS.items() if name in metrics},
         "metrics": {name: {"value": found[name], "real": expected.get(name)} for name in NAMES if name in found},
+        "memory": memory and {"chance": memory.chance, "copies": memory.copies, "training": memory.training},
         "paper": paper,
         "notes": lines,
         "machine": machine(run.device),
@@ -158,8 +175,8 @@ def check_options(run: Run, options: Options) -> tuple[str, ...]:
     glyphs, least = run.config.data == "glyphs", 2 * len(run.label_names)
     metrics = tuple(dict.fromkeys(options.metrics)) or tuple(m for m in METRICS if glyphs or m not in GLYPH_METRICS)
     if not options.metrics and options.features == "inception" and not run.has("judge/classifier"):
-        metrics = tuple(m for m in metrics if m not in CLASSIFIED)
-        print(f"left out: {' and '.join(CLASSIFIED)}, which train classifiers first; ask for them with --metrics")
+        metrics = tuple(m for m in metrics if m not in TRAINED_ON)
+        print(f"left out: {', '.join(TRAINED_ON)}, which need the training images; ask for them with --metrics")
     for name in metrics:
         if name not in METRICS:
             raise UserError(f"--metrics {name}: expected one or more of {', '.join(METRICS)}")
