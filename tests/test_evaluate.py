@@ -76,7 +76,7 @@ def measured(folder: Path, out: Path, *arguments: str) -> dict:
 
 
 def test_everything_is_measured_printed_and_written(run_folder, tmp_path, capsys):
-    result = measured(run_folder, tmp_path / "deep" / "quality.json")
+    result = measured(run_folder, tmp_path / "deep" / "quality.json", "--metrics", *evaluation.METRICS)
     assert set(result["metrics"]) == set(evaluation.NAMES)
     printed = capsys.readouterr().out
     for name, _ in evaluation.NAMES.values():

@@ -82,7 +82,8 @@ class Options:
 
     run: Path | None = None  # run folder, made by python -m minimaskgit.train; or give --pretrained
     pretrained: str | None = None  # instead of --run: packaged weights; results go to runs/pretrained/NAME
-    # any of fd is precision-recall density-coverage memory cas class palette strays tokenizer (default: all)
+    # any of fd is precision-recall density-coverage memory cas class palette strays tokenizer
+    # (default: all; on glyphs all but memory)
     metrics: tuple[str, ...] = ()
     samples: Samples = 2000  # number of generated images, the classes in turn
     reference: Samples = 10_000  # held-out real images to compare with, at most half of all held-out images
@@ -173,7 +174,9 @@ def evaluate(run: Run, options: Options, settings: DecodingConfig | None, sheet:
 def check_options(run: Run, options: Options) -> tuple[str, ...]:
     """The metrics to measure; UserError for invalid options."""
     glyphs, least = run.config.data == "glyphs", 2 * len(run.label_names)
-    metrics = tuple(dict.fromkeys(options.metrics)) or tuple(m for m in METRICS if glyphs or m not in GLYPH_METRICS)
+    # By default glyphs, of which there are endlessly many to draw, are not searched for copies.
+    left_out = ("memory",) if glyphs else GLYPH_METRICS
+    metrics = tuple(dict.fromkeys(options.metrics)) or tuple(m for m in METRICS if m not in left_out)
     if not options.metrics and options.features == "inception" and not run.has("judge/classifier"):
         metrics = tuple(m for m in metrics if m not in TRAINED_ON)
         print(f"left out: {', '.join(TRAINED_ON)}, which need the training images; ask for them with --metrics")
