@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import own_pictures
 import pytest
 import torch
 from command_line import TINY_RUN, error_line
@@ -17,6 +18,7 @@ from tiny import generator, tiny_transformer
 
 from minimaskgit import demo, export, recipe, train
 from minimaskgit.runs.config import load_config
+from minimaskgit.runs.models import digest
 from minimaskgit.runs.run import PRETRAINED, open_run
 from minimaskgit.training.initial import known_rows, transfer
 
@@ -52,7 +54,7 @@ def test_known_classes_and_no_class_give_the_source_s_logits_and_a_new_class_oth
         assert not torch.allclose(model(after, torch.tensor([0, 3, 0])), expected)
 
 
-# --- End to end: from a run of glyphs to pictures of hearts and cats ---
+# --- End to end: from a run of glyphs to pictures of cats, dogs and hearts ---
 
 STILL = ("--transformer-training.learning-rate", "1e-9", "--transformer-training.muon-learning-rate", "1e-9")
 FEW = ("--transformer-training.steps", "3", "--data", "pics")
@@ -61,12 +63,13 @@ FEW = ("--transformer-training.steps", "3", "--data", "pics")
 @pytest.fixture(scope="module")
 def home(run_folder, tmp_path_factory) -> Path:
     """A folder with pictures in pics/ and a finished run in source/."""
-    folder = tmp_path_factory.mktemp("home")
-    for name in ("cat", "heart"):
-        for number in range(12):
-            noise = np.random.default_rng(number).integers(0, 256, (9, 9, 3), np.uint8)
-            (folder / "pics" / name).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(noise).save(folder / "pics" / name / f"{number}.png")
+    folder, draw = tmp_path_factory.mktemp("home"), np.random.default_rng(0)
+    for name in ("cat", "dog", "heart"):
+        for split, count in (("train", 8), ("valid", 4)):
+            (folder / "pics" / split / name).mkdir(parents=True)
+            for number in range(count):
+                noise = Image.fromarray(draw.integers(0, 256, (9, 9, 3), np.uint8))
+                noise.save(folder / "pics" / split / name / f"{number}.png")
     shutil.copytree(run_folder, folder / "source")
     return folder
 
@@ -109,14 +112,14 @@ def test_transformers_start_with_the_source_s_weights_but_for_new_classes(tuned,
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in theirs)
     heart, codes = open_run(home / "source").label_names.index("heart"), 32
     assert torch.allclose(table[:codes], known[:codes], atol=1e-4)
-    assert torch.allclose(table[[codes + 1, -1]], known[[codes + heart, -1]], atol=1e-4)  # heart and [MASK]
+    assert torch.allclose(table[[codes + 2, -1]], known[[codes + heart, -1]], atol=1e-4)  # heart and [MASK]
     assert all((table[codes] - row).abs().max() > 1e-3 for row in known)  # cat
 
 
 def test_a_line_says_what_was_taken_and_config_json_from_where(here, capsys):
     shutil.rmtree("source/autoregressive")
     train.main(["--init-from", "source", "--out", "new", "--stage", "transformer", *FEW])
-    line = "from source: tokenizer (kept as it is), transformer; anew: autoregressive, the embeddings of 1 of 2 classes"
+    line = "from source: tokenizer (kept as it is), transformer; anew: autoregressive, the embeddings of 2 of 3 classes"
     assert line in capsys.readouterr().out.splitlines()
     there, config = load_config(Path("source/config.json")), load_config(Path("new/config.json"))
     assert (config.init_from, config.tokenizer_training.steps) == ("source", 0)
@@ -214,8 +217,26 @@ def test_commands_that_compare_trainings_from_scratch_do_not_take_it(here, capsy
 
 def test_the_card_of_an_export_names_the_source(tuned, home, monkeypatch):
     monkeypatch.chdir(home)
-    export.main(["--run", "tuned", "--out", "exported", "--samples", "4"])
+    export.main(["--run", "tuned", "--out", "exported", "--samples", "6"])
     card = Path("exported/README.md").read_text("utf-8")
     assert "train --init-from source (the settings of config.json)" in card
     assert "Trained from the weights of source, whose terms hold for these too." in card
     train.main(["--out", "exported", "--resume"])  # with nothing left to start, it needs no source
+
+
+def test_what_to_expect_of_few_pictures_is_measured_with_one_judge_and_kept(here, capsys, monkeypatch):
+    for name, value in {"SIZES": (16, 8), "STEPS": 2, "SAMPLES": 6, "CLASSES": 2}.items():
+        monkeypatch.setattr(own_pictures, name, value)
+    arguments = ["--data", "pics", "--source", "source"]
+    own_pictures.main(arguments)
+    out = Path("runs/own-pictures")
+    kept = (out / "own-pictures.json").read_bytes()
+    assert [(run["pictures"], run["start"], run["classes"]) for run in json.loads(kept)] == [
+        (count, start, ["cat", "dog"]) for count in (16, 8) for start in ("anew", "source")
+    ]
+    assert len({digest(folder / "classifier") for folder in out.glob("**/judge")}) == 1
+    capsys.readouterr()
+    own_pictures.main(arguments)
+    heads, *rows, _ = capsys.readouterr().out.splitlines()
+    assert heads.split()[0] == "pictures" and [row.split()[0] for row in rows] == ["16", "16", "8", "8", "real"]
+    assert (out / "own-pictures.json").read_bytes() == kept
