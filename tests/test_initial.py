@@ -201,7 +201,9 @@ def test_an_unfinished_or_damaged_source_is_refused(here, capsys):
 
 
 def test_a_run_is_no_source_of_itself_and_keeps_its_source(here, capsys):
-    assert "is the run in --out itself" in error_line(capsys, train, "--init-from", "source", "--out", "source", *FEW)
+    itself = ("--init-from", "source", "--out", "source", "--images.count", "64")
+    for arguments in (itself, (*itself, "--resume")):
+        assert "source holds another run (" in error_line(capsys, train, *arguments)
     train.main(["--init-from", "source", "--out", "new", "--stage", "tokenizer", *FEW])
     other = error_line(capsys, train, "--init-from", "glyphs", "--out", "new", "--resume")
     assert "init_from is 'source' there and 'glyphs' here" in other

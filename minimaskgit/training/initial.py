@@ -35,11 +35,9 @@ def lacks_source(config: Config, folder: Path, stages: Sequence[str]) -> bool:
     return bool(config.init_from and untrained) and not (folder / NAME / "config.json").exists()
 
 
-def check_source(config: Config, folder: Path) -> Path:
+def check_source(config: Config) -> Path:
     """The folder of the source, whose models can be loaded; UserError if the run cannot start from it."""
     source, given = run_or_pretrained(config.init_from), f"--init-from {config.init_from}"
-    if source.resolve() == folder.resolve():
-        raise UserError(f"{given} is the run in --out itself; use --resume to continue it, or choose another --out")
     if difference := first_difference(shapes(load_config(source / "config.json")), shapes(config)):
         raise UserError(f"{given} brings weights of other settings: {difference}; leave that setting out")
     for stage, kind in KINDS.items():

@@ -62,9 +62,9 @@ def train(
         stages = tuple(dict.fromkeys(["tokenizer", *stages]))  # kept as it is, it is there for every stage
     accelerator = connect(device)
     with locked(folder, accelerator):
-        main_decides(accelerator, lambda: check_start(config, folder, stages))
         main_decides(accelerator, lambda: check_folder(config, folder, stages, resume))
         main_decides(accelerator, lambda: check_shapes(config, folder))
+        main_decides(accelerator, lambda: check_start(config, folder, stages))
         return train_stages(config, folder, stages, resume, device, estimate, stop_at)
 
 
@@ -116,7 +116,7 @@ def train_stage(session: Session, stage: Stage) -> None:
 def check_start(config: Config, folder: Path, stages: Sequence[Stage]) -> None:
     """UserError if the run in the folder still needs weights to start from, and cannot start from those."""
     if lacks_source(config, folder, stages):
-        source = check_source(config, folder)
+        source = check_source(config)
         check_shapes(load_config(source / "config.json"), source)
 
 
