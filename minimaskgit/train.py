@@ -29,9 +29,9 @@ class Options:
 
     preset: PresetName = "demo"  # settings to start from; other options change single ones
     full: bool = False  # short for --preset full
-    # run folder or name of pretrained weights to start from, with its settings instead of a preset's and its tokenizer
-    # as it is: for other pictures, with fewer --transformer-training.steps (a tenth, say)
-    init_from: str = ""
+    # run or pretrained weights to start from, with its settings; for other pictures try a tenth of its
+    # --transformer-training.steps
+    init_from: str | None = None
     # stage to train; all: the first three
     stage: Literal[Stage, "all"] = "all"
     out: Path | None = None  # run folder; with --max-steps N, runs/PRESET-N-steps
@@ -49,9 +49,9 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the options and train."""
     preset, out, config = starting_point(argv)
-    default = Options(preset=preset, init_from=config.init_from, out=out, config=config)
+    default = Options(preset=preset, init_from=config.init_from or None, out=out, config=config)
     options = checked(cli.parse(Options, "train", default, argv))
-    options = replace(options, config=replace(options.config, init_from=options.init_from))
+    options = replace(options, config=replace(options.config, init_from=options.init_from or ""))
     check_output_folder("--out", out)
     stages = STAGES if options.stage == "all" else (options.stage,)
     limited = options.config if options.max_steps is None else limit_steps(options.config, options.max_steps)
