@@ -13,7 +13,7 @@ JUPYTER := .venv/.jupyter
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo demo-real play compare full test test-fast test-gpu mutants lessons lab bench ablate ablate-recipe lab-samplers imagenet results lint format \
+.PHONY: help setup demo demo-real play compare full test test-fast test-gpu mutants lessons lab bench ablate ablate-recipe lab-samplers imagenet own-pictures results lint format \
 	clean distclean FORCE
 
 help: ## show this list
@@ -83,6 +83,9 @@ ablate-recipe: $(READY) ## compare changes of the demo's training (hours; ARGS="
 
 imagenet: $(READY) ## say where the authors' ImageNet weights are; ARGS=--download fetches them; results in runs/imagenet256
 	@$(PY) -m minimaskgit.imagenet $(ARGS)
+
+own-pictures: $(READY) ## measure training on 100 to 10,000 pictures (DATA=hub id or folder; hours); results in runs/own-pictures
+	@$(PY) tests/own_pictures.py --data "$(DATA)" $(ARGS)
 
 bench: $(READY) ## measure decoding and training speed; results in runs/bench/MACHINE.json
 	@$(PY) -m minimaskgit.bench $(ARGS)

@@ -113,11 +113,21 @@ CONTENTS = {
 }
 
 
+def shown(place: str) -> str:
+    """A path without the folders in which it was here."""
+    return Path(place).name if Path(place).is_absolute() else place
+
+
 def card(options: Options, run: Run, models: Sequence[str], results: Sequence[dict], searched: Sequence[int]) -> str:
     """The model card: contents, training command, usage and quality."""
     config, policies = run.config, ""
     preset = next((name for name, make in PRESETS.items() if first_difference(make(), config) is None), None)
-    how = f"--preset {preset}" if preset else "(the settings of config.json)"
+    how, began, place = f"--preset {preset}" if preset else "(the settings of config.json)", "", shown(config.init_from)
+    if place:
+        how, began = (
+            f"--init-from {place} {how}",
+            f"Trained from the weights of {place}, whose terms hold for these too.\n\n",
+        )
     commands = [f"train {how} --out {options.run}"]
     if run.imported:
         commands = [f"import_weights --tokenizer FILE --transformer FILE --out {options.run}"]
@@ -130,7 +140,7 @@ def card(options: Options, run: Run, models: Sequence[str], results: Sequence[di
         policies = f"Decoding in {steps} steps uses decoding.json, a policy searched for these weights.\n\n"
     commands.append(f"export --run {options.run} --out {options.out}")
     made_with = "\n".join(f"python -m minimaskgit.{command}" for command in commands)
-    data = Path(config.data).name if Path(config.data).is_absolute() else config.data  # not where it was here
+    data = shown(config.data)
     measured = "\n\n".join(f"```\n{table(result)}\n```" for result in results).replace(config.data, data)
     return f"""---
 library_name: minimaskgit
@@ -156,7 +166,7 @@ tokenizer = Tokenizer.from_pretrained("{options.out}/tokenizer").eval()
 transformer = Transformer.from_pretrained("{options.out}/transformer").eval()
 ```
 
-{policies}`python -m minimaskgit.evaluate` with these weights:
+{began}{policies}`python -m minimaskgit.evaluate` with these weights:
 
 {measured}
 """

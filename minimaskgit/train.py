@@ -8,7 +8,7 @@ images ──> gan, diffusion (rivals/)
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,6 +29,9 @@ class Options:
 
     preset: PresetName = "demo"  # settings to start from; other options change single ones
     full: bool = False  # short for --preset full
+    # run or pretrained weights to start from, with its settings; for other pictures try a tenth of its
+    # --transformer-training.steps
+    init_from: str | None = None
     # stage to train; all: the first three
     stage: Literal[Stage, "all"] = "all"
     out: Path | None = None  # run folder; with --max-steps N, runs/PRESET-N-steps
@@ -46,8 +49,9 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the options and train."""
     preset, out, config = starting_point(argv)
-    default = Options(preset=preset, out=out, config=config)
+    default = Options(preset=preset, init_from=config.init_from or None, out=out, config=config)
     options = checked(cli.parse(Options, "train", default, argv))
+    options = replace(options, config=replace(options.config, init_from=options.init_from or ""))
     check_output_folder("--out", out)
     stages = STAGES if options.stage == "all" else (options.stage,)
     limited = options.config if options.max_steps is None else limit_steps(options.config, options.max_steps)
@@ -75,7 +79,7 @@ def whole_time(whole: Config, limited: Config, folder: Path, stages: Sequence[St
         if not (folder / stage / "evaluation.json").exists():
             continue
         taken = json.loads((folder / stage / "evaluation.json").read_text("utf-8"))["seconds"]
-        steps = getattr(limited, SETTINGS[stage]).steps
+        steps = getattr(limited, SETTINGS[stage]).steps or 1  # of a tokenizer that is kept as it is
         seconds[stage] = getattr(whole, SETTINGS[stage]).steps * taken / steps
     stage_times = ", ".join(f"{stage} {duration(value)}" for stage, value in seconds.items())
     return (

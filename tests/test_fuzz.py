@@ -196,6 +196,7 @@ GRAMMAR = {
         },
         **{
             "--stage": ["tokenizer", "all", "critic", "nothing"],
+            "--init-from": [*RUNS, "glyphs"],
             "--resume": None,
             "--images.size": ["32", "0", "33", "1000000000"],
         },

@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import own_pictures
 import pytest
 
 from minimaskgit import bench, demo
@@ -56,6 +57,11 @@ def critic() -> str:
         f"{found['auroc_random_codes']:.2f} for random codes among real ones,"
         f" {found['auroc_own_samples']:.2f} for the transformer's own samples."
     )
+
+
+def own() -> str:
+    path = RESULTS / "own-pictures/own-pictures.json"
+    return code(own_pictures.table(results("own-pictures/own-pictures.json"))) if path.exists() else "Not measured yet."
 
 
 def strays() -> str:
@@ -115,6 +121,7 @@ BLOCKS = {
     "samplers": lambda: code(passes.table(results("samplers/passes.json"))),
     "pretrained": lambda: code(passes.table(results("pretrained/passes.json"))),
     "critic": critic,
+    "own": own,
     "strays": strays,
     "viewer": viewer,
     "lessons": lesson_times,
@@ -130,6 +137,7 @@ DOCUMENT = {  # of each block; the README if not named
     "samplers": "data/results/README.md",
     "pretrained": "data/results/README.md",
     "critic": "minimaskgit/training/README.md",
+    "own": "minimaskgit/training/README.md",
     "strays": "data/results/README.md",
     "viewer": "data/results/README.md",
     "lessons": "lessons/README.md",
@@ -221,6 +229,7 @@ def keep_results() -> None:
         "demo/passes/*": "samplers",
         "pretrained/glyphs/passes/*": "pretrained",
         "lessons/times.json": "lessons",
+        "own-pictures/own-pictures.json": "own-pictures",
     }
     for patterns, kept in results.items():
         for path in (path for pattern in patterns.split() for path in RUNS.glob(pattern)):

@@ -32,11 +32,12 @@ COMMANDS = {
         (
             "train --preset demo --out runs/mine",
             "train --data path/to/pictures --images.size 64 --images.flip --out runs/pictures",
+            "train --init-from glyphs --data path/to/pictures --out runs/tuned",
             "train --full --data zh-plus/tiny-imagenet --compile",
             "train --resume --out runs/mine",
         ),
         (
-            *("preset", "full", "stage", "out", "resume", "max-steps", *IMAGES, *STEPS),
+            *("preset", "full", "init-from", "stage", "out", "resume", "max-steps", *IMAGES, *STEPS),
             *("tokenizer-training.batch-size", "transformer-training.batch-size", "transformer.depth"),
             *("seed", "compile", "precision", "device"),
         ),

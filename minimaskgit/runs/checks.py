@@ -56,6 +56,8 @@ def check(config: Config) -> None:
         )
     if config.images.crop >= image:
         raise UserError(f"--images.crop {config.images.crop}: expected less than --images.size {image}")
+    if not config.tokenizer_training.steps and not config.init_from:
+        raise UserError("--tokenizer-training.steps 0: expected 1 or more; only --init-from brings a trained tokenizer")
     gan = config.tokenizer_training
     if gan.gan_weight and image < 3 * 2**gan.gan_layers:
         raise UserError(

@@ -103,7 +103,7 @@ class TokenizerConfig(Settings):
 class TokenizerTraining(Settings):
     """How the VQ-GAN is trained."""
 
-    steps: Positive = 1200  # training steps
+    steps: Count = 1200  # training steps; 0 with --init-from: keep that tokenizer as it is
     batch_size: Positive = 32  # images per step, over all processes
     optimizer: Literal["muon", "adamw"] = "adamw"  # optimizer of the convolutions' kernels; the rest uses AdamW
     learning_rate: Rate = 4e-3  # peak learning rate of AdamW
@@ -242,6 +242,8 @@ class Config(Settings):
     """All settings of a run."""
 
     data: str = "glyphs"  # 'glyphs', a hub id, a folder or glob of parquet files, or a folder of images
+    # The run whose weights this one starts from, or pretrained ones: an option of train alone.
+    init_from: Annotated[str, tyro.conf.Fixed, tyro.conf.Suppress] = ""
     seed: Seed = 0  # seed of all random numbers
     precision: AnyPrecision = "auto"  # precision of matrix products in training; auto: the faster one on this machine
     report_every: Positive = 50  # steps between two lines of metrics

@@ -1,7 +1,7 @@
 """The presets, one function each, and which one a command line starts from (lesson 9; paper section 4.1).
 
 demo, glyphs (drawn pictures) · demo-real, photos, tiny-imagenet, full (Tiny ImageNet) · paper, official (ImageNet)
---preset, --out, --resume ──starting_point──> preset's name, run folder, settings
+--preset or --init-from, --out, --resume ──starting_point──> preset's name, run folder, settings
 """
 
 import argparse
@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from minimaskgit.common.errors import UserError
 from minimaskgit.runs.checks import home
 from minimaskgit.runs.config import (
     ClassifierConfig,
@@ -22,6 +23,7 @@ from minimaskgit.runs.config import (
     TransformerTraining,
     load_config,
 )
+from minimaskgit.runs.run import run_or_pretrained
 
 
 def demo() -> Config:
@@ -192,15 +194,30 @@ PRESETS = {
 PresetName = Literal[tuple(PRESETS)]
 
 
+def like(name: str) -> Config:
+    """The settings of a run or of pretrained weights, for other images, with its tokenizer kept as it is."""
+    there = load_config(run_or_pretrained(name) / "config.json")
+    return replace(
+        there,
+        init_from=name,
+        precision="auto",
+        compile=False,
+        accumulate=1,
+        images=ImagesConfig(there.images.size, crop=there.images.crop, flip=there.images.flip),
+        tokenizer_training=replace(there.tokenizer_training, steps=0),
+    )
+
+
 def starting_point(argv: Sequence[str] | None) -> tuple[str, Path, Config]:
     """Read preset, run folder and default settings from the command line, before other options get their defaults.
 
-    With --resume the settings are those of the run in the folder. By default a probe, which is a run of --max-steps,
-    has a separate folder, so that the whole run can follow.
+    With --resume the settings are those of the run in the folder; with --init-from, like those of that run. By default
+    a probe, which is a run of --max-steps, has a separate folder, so that the whole run can follow.
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    early.add_argument("--preset", choices=tuple(PRESETS), default="demo")
+    early.add_argument("--preset", choices=tuple(PRESETS))
     early.add_argument("--full", dest="preset", action="store_const", const="full")
+    early.add_argument("--init-from", "--init_from")
     early.add_argument("--out", type=home)
     early.add_argument("--resume", action="store_true")
     early.add_argument("--max-steps", "--max_steps")
@@ -208,19 +225,21 @@ def starting_point(argv: Sequence[str] | None) -> tuple[str, Path, Config]:
         known, _ = early.parse_known_args(argv)
     except argparse.ArgumentError:  # which cli.parse will report
         known = early.parse_args([])
-    out = known.out or default_folder(known.preset, known.max_steps, known.resume)
+    preset, source = known.preset or "demo", known.init_from
+    if known.preset and source is not None:
+        raise UserError(f"--preset {preset} and --init-from {source}: both are settings to start from; expected one")
+    name = preset if source is None else f"from-{Path(source).name}"
+    out = known.out or default_folder(name, known.max_steps, known.resume)
     saved = out / "config.json"
-    return (
-        known.preset,
-        out,
-        load_config(saved) if known.resume and saved.exists() else PRESETS[known.preset](),
-    )
+    if known.resume and saved.exists():
+        return preset, out, load_config(saved)
+    return preset, out, PRESETS[preset]() if source is None else like(source)
 
 
-def default_folder(preset: str, max_steps: str | None, resume: bool) -> Path:
-    """runs/PRESET, or runs/PRESET-N-steps for a probe; --resume with --max-steps resumes the probe if there is one."""
-    whole = Path("runs") / preset
+def default_folder(name: str, max_steps: str | None, resume: bool) -> Path:
+    """runs/NAME, or runs/NAME-N-steps for a probe; --resume with --max-steps resumes the probe if there is one."""
+    whole = Path("runs") / name
     if max_steps is None:
         return whole
-    probe = whole.with_name(f"{preset}-{max_steps}-steps")
+    probe = whole.with_name(f"{name}-{max_steps}-steps")
     return whole if resume and not (probe / "config.json").exists() else probe

@@ -4,6 +4,7 @@ runs/demo/  config.json  labels.json  data.json (what it learned from: origin.py
     classifier/  tokenizer/  transformer/  autoregressive/  critic/  gan/  diffusion/
         model.safetensors + config.json (once finished), checkpoint-STEP.safetensors (until then),
         metrics.jsonl, tensorboard/, evaluation.json, pictures
+    initial/ (a copy of the run that it started from: training/initial.py)
     lock  lock.json (while training)
 """
 
@@ -95,13 +96,17 @@ def open_run(folder: Path, device: str = "auto", precision: DecodingPrecision = 
     """Open the run in `folder`, to use in the given precision, by default the faster one; UserError if none."""
     if not folder.is_dir():
         raise UserError(f"no run folder {folder}; train one with python -m minimaskgit.train --out {folder}")
-    config = load_config(folder / "config.json")
-    try:
-        names = json.loads((folder / "labels.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        raise UserError(f"{folder / 'labels.json'} is missing or broken; it lists the class names") from None
+    config, names = load_config(folder / "config.json"), label_names(folder)
     place = pick_device(device)
     return Run(folder, config, names, place, choose(precision, place))
+
+
+def label_names(folder: Path) -> list[str]:
+    """The class names of the run in `folder`; UserError if its list of them is missing or broken."""
+    try:
+        return json.loads((folder / "labels.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"{folder / 'labels.json'} is missing or broken; it lists the class names") from None
 
 
 # The pretrained weights, each folder a run; a wheel has them inside the package, a clone beside it.
@@ -135,6 +140,21 @@ def chosen_work_folder(run: Path | None, pretrained: str | None) -> Path:
     return copy
 
 
+def run_or_pretrained(name: str) -> Path:
+    """The folder of a run, or of pretrained weights if they have this name; UserError if it is neither."""
+    names = pretrained_names()
+    folder = PRETRAINED / name if name in names else Path(os.path.expanduser(name))
+    if not name or not (folder / "config.json").exists():
+        known = ", ".join(names)
+        raise UserError(f"--init-from {name!r}: expected a run folder, or the name of pretrained weights: {known}")
+    return folder
+
+
+def pretrained_names() -> list[str]:
+    """The names of all pretrained weights."""
+    return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
+
+
 def packaged(path: Path) -> bool:
     """Whether a path is in the folder of the pretrained weights, where nothing is written."""
     return Path(os.path.realpath(path)).is_relative_to(PRETRAINED.resolve())  # resolve() fails on a circle of links
@@ -153,7 +173,7 @@ def _chosen_folder(run: Path | None, pretrained: str | None) -> Path:
         raise UserError("expected either --run FOLDER or --pretrained NAME")
     if run is not None:
         return run
-    names = sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
+    names = pretrained_names()
     if pretrained not in names:
         raise UserError(f"--pretrained {pretrained}: not in {PRETRAINED}; available: {', '.join(names) or 'none'}")
     return PRETRAINED / pretrained

@@ -102,10 +102,10 @@ def cost(config: Config, model: nn.Module, *shapes: Sequence[int]) -> Cost:
 
 
 def estimates(config: Config, num_classes: int, stages: Sequence[str], processes: int = 1) -> list[Estimate]:
-    """Estimates for the given stages of MaskGIT, and for the classifier if the tokenizer needs it; none for rivals."""
+    """Estimates for the given stages of MaskGIT, and for the classifier if the tokenizer needs it; none for others."""
     found = []
     for stage in stages:
-        if stage == "tokenizer":
+        if stage == "tokenizer" and config.tokenizer_training.steps:
             found += tokenizer_estimates(config, num_classes, processes)
         elif stage in ("transformer", "autoregressive"):
             found.append(transformer_estimate(config, num_classes, stage, processes))

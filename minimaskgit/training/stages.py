@@ -19,12 +19,12 @@ from minimaskgit.runs.run import check_outside_of_package
 from minimaskgit.training.checkpoint import checkpoints
 from minimaskgit.training.critic import train_critic
 from minimaskgit.training.estimate import estimates, table
+from minimaskgit.training.initial import check_source, lacks_source, take
 from minimaskgit.training.lock import locked
 from minimaskgit.training.loop import StoppedEarly
 from minimaskgit.training.processes import connect, main_decides
 from minimaskgit.training.rivals import train_diffusion, train_gan
 from minimaskgit.training.session import (
-    ONE_PROCESS,
     Session,
     finish,
     finished,
@@ -58,10 +58,13 @@ def train(
     check(config)
     for stage in set(stages) & set(RIVALS):
         check_rival(config, stage)
+    if not (config.tokenizer_training.steps or (folder / "tokenizer" / "model.safetensors").exists()):
+        stages = tuple(dict.fromkeys(["tokenizer", *stages]))  # kept as it is, it is there for every stage
     accelerator = connect(device)
     with locked(folder, accelerator):
         main_decides(accelerator, lambda: check_folder(config, folder, stages, resume))
         main_decides(accelerator, lambda: check_shapes(config, folder))
+        main_decides(accelerator, lambda: check_start(config, folder, stages))
         return train_stages(config, folder, stages, resume, device, estimate, stop_at)
 
 
@@ -77,11 +80,11 @@ def train_stages(
     """As `train`, in a folder that is locked and checked."""
     untrained = [stage for stage in stages if not (folder / stage / "model.safetensors").exists()]
     session = replace(start_session(config, folder, device, untrained), stop_at=stop_at)
+    main_decides(session.accelerator, lambda: take(session) if lacks_source(config, folder, stages) else None)
     if resume and session.accelerator.is_main_process:
         extend(config, folder)
-    if estimate and set(stages) - set(ONE_PROCESS):
-        processes = session.accelerator.num_processes
-        found = estimates(config, session.train.num_classes, stages, processes)
+    processes = session.accelerator.num_processes
+    if estimate and (found := estimates(config, session.train.num_classes, stages, processes)):
         if session.accelerator.is_main_process:
             print(table(found, session.peak, processes))
         if not resume:  # a resumed run keeps its parts: other parts would round differently
@@ -108,6 +111,13 @@ def train_stage(session: Session, stage: Stage) -> None:
         train_critic(session)
     else:
         train_transformer(session, causal=stage == "autoregressive")
+
+
+def check_start(config: Config, folder: Path, stages: Sequence[Stage]) -> None:
+    """UserError if the run in the folder still needs weights to start from, and cannot start from those."""
+    if lacks_source(config, folder, stages):
+        source = check_source(config)
+        check_shapes(load_config(source / "config.json"), source)
 
 
 def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: bool) -> None:

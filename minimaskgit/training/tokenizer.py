@@ -15,6 +15,7 @@ from minimaskgit.metrics import psnr
 from minimaskgit.runs.models import load_model
 from minimaskgit.tokenizer import Tokenizer, code_use
 from minimaskgit.training.classifier import train_classifier
+from minimaskgit.training.initial import initial
 from minimaskgit.training.log import mean_metrics
 from minimaskgit.training.optimizers import cosine_decay, gradient_norm, set_learning_rate, tokenizer_optimizers
 from minimaskgit.training.session import Session, finish, finished
@@ -25,9 +26,12 @@ def train_tokenizer(session: Session) -> Tokenizer:
     folder, settings = session.folder / "tokenizer", session.config.tokenizer_training
     if finished(session, folder):
         return load_model(Tokenizer, folder).to(session.device)
-    perceptual = train_classifier(session).requires_grad_(False) if settings.perceptual_weight else None
+    looks = settings.steps and settings.perceptual_weight
+    perceptual = train_classifier(session).requires_grad_(False) if looks else None
     torch.manual_seed(session.config.seed)
-    model = Tokenizer(session.config.images.size, **asdict(session.config.tokenizer)).to(session.device)
+    model = initial(session, "tokenizer")
+    model = model or Tokenizer(session.config.images.size, **asdict(session.config.tokenizer))
+    model = model.train().to(session.device)
     optimizers = tokenizer_optimizers(settings, model, session.config.precision)
     parts = {"model": model} | {name: optimizer for name, (optimizer, _) in optimizers.items()}
     trained = [session.prepare(model)]

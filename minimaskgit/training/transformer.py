@@ -20,6 +20,7 @@ from minimaskgit.schedules import RATIOS
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.batches import micro_batches
 from minimaskgit.training.estimate import transformer_flops
+from minimaskgit.training.initial import begin
 from minimaskgit.training.log import mean_metrics
 from minimaskgit.training.optimizers import gradient_norm, make_optimizers, set_learning_rate, trapezoid
 from minimaskgit.training.session import Session, finish, finished
@@ -45,7 +46,9 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
     num_classes = session.train.num_classes
     shape = asdict(session.config.transformer)
     make = partial(Transformer, tokenizer.num_codes, num_classes, tokenizer.num_tokens, causal=causal, **shape)
-    model = make().to(session.device)
+    model = make()
+    begin(session, folder.name, model)
+    model = model.to(session.device)
     model.recompute = session.config.recompute
     ema = None
     if settings.ema_decay:

@@ -1,0 +1,102 @@
+"""What to expect of one's own pictures: 10,000, 1,000 and 100 of Tiny ImageNet, each learned in the same two ways.
+
+    20 classes that SOURCE does not know ──> from scratch, with SOURCE's settings ─┬─> FD, class accuracy and more
+                                        └──> --init-from SOURCE ───────────────────┘   with the same held-out images
+
+`make own-pictures DATA=path/to/tiny-imagenet` keeps what is finished. One judge, trained on the most pictures, measures
+all runs. The table stands in minimaskgit/training/README.md.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from minimaskgit.common import cli
+from minimaskgit.common.files import read_kept, write_json
+from minimaskgit.common.machine import described, machine
+from minimaskgit.common.tables import text_table
+from minimaskgit.common.timing import duration
+from minimaskgit.data.sources import load_data
+from minimaskgit.measuring.evaluation import Options, chosen_settings, evaluate
+from minimaskgit.runs.config import Config
+from minimaskgit.runs.presets import like
+from minimaskgit.runs.run import label_names, open_run, run_or_pretrained
+from minimaskgit.training.stages import train
+
+SIZES = (10_000, 1_000, 100)  # numbers of pictures; the most first, for the judge
+STEPS, SAMPLES, CLASSES = 2000, 1000, 20  # steps of each stage
+STAGES, METRICS = ("tokenizer", "transformer"), ("fd", "precision-recall", "class", "tokenizer")
+SHOWN = {"fd": "FD", "class_accuracy": "asked class", "precision": "precision", "recall": "recall", "psnr": "PSNR"}
+
+
+def settings_of(source: str, data: str, classes: Sequence[str], count: int, anew: bool) -> Config:
+    """The source's settings for other pictures; anew: without its weights, so that the tokenizer is trained too."""
+    config = like(source)
+    config = replace(
+        config,
+        data=data,
+        images=replace(config.images, count=count, classes=tuple(classes)),
+        transformer_training=replace(config.transformer_training, steps=STEPS),
+    )
+    learned = replace(config.tokenizer_training, steps=STEPS)
+    return replace(config, init_from="", tokenizer_training=learned) if anew else config
+
+
+def unknown_classes(source: str, data: str) -> list[str]:
+    """Classes of the data that the source does not know, spread over all of them."""
+    known, names = label_names(run_or_pretrained(source)), load_data(data, num_images=1).label_names
+    new = [name for name in names if name not in known]
+    return [new[i * len(new) // CLASSES] for i in range(CLASSES)]
+
+
+def measure(folder: Path, config: Config, judge: Path) -> dict:
+    """Train a run, or what it lacks, and measure it with the judge in another folder, or train that first."""
+    train(config, folder, STAGES, resume=(folder / "config.json").exists())
+    if judge.exists():
+        shutil.copytree(judge, folder / "judge", dirs_exist_ok=True)
+    run, options = open_run(folder), Options(folder, metrics=METRICS, samples=SAMPLES)
+    found = evaluate(run, options, chosen_settings(run, options))
+    if not judge.exists():
+        shutil.copytree(folder / "judge", judge)
+    stages = [folder / stage / "evaluation.json" for stage in ("classifier", *STAGES)]
+    seconds = sum(json.loads(path.read_text("utf-8"))["seconds"] for path in stages if path.exists())
+    facts = {"steps": STEPS, "samples": SAMPLES, "classes": config.images.classes, "machine": machine(run.device)}
+    return {"seconds": seconds, "metrics": found["metrics"], **facts}
+
+
+def table(runs: Sequence[dict]) -> str:
+    """The results as text: a line for each run, and one for real images."""
+    cell = lambda value: "" if value is None else f"{value:.4g}"
+    scores = lambda run, kind: [cell(run["metrics"][key][kind]) for key in SHOWN]
+    rows = [[f"{run['pictures']:,}", run["start"], duration(run["seconds"]), *scores(run, "value")] for run in runs]
+    rows.append(["real", "", "", *scores(runs[0], "real")])
+    facts = f"{len(runs[0]['classes'])} classes, {runs[0]['steps']} steps a stage, on {described(runs[0]['machine'])}"
+    return text_table(["pictures", "weights", "training", *SHOWN.values()], rows) + f"\n{facts}"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train and measure what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description="Measure what to expect of 10,000, 1,000 and 100 pictures.")
+    parser.add_argument("--data", required=True, help="Tiny ImageNet: a folder, or a hub id")
+    parser.add_argument("--source", default="photos", help="pretrained weights, or a run, to start from")
+    parser.add_argument("--out", type=Path, default=Path("runs/own-pictures"), help="folder of the runs")
+    options = parser.parse_args(argv)
+    classes, path = unknown_classes(options.source, options.data), options.out / "own-pictures.json"
+    runs = read_kept(path, "measure again") or []
+    for count in SIZES:
+        for start in ("anew", options.source):
+            if [count, start] in [[run["pictures"], run["start"]] for run in runs]:
+                continue
+            print(f"{count} pictures, {start}", flush=True)
+            config = settings_of(options.source, options.data, classes, count, start == "anew")
+            folder = options.out / f"{count}-{Path(start).name}"
+            runs.append({"pictures": count, "start": start, **measure(folder, config, options.out / "judge")})
+            write_json(path, runs)
+    print(table(runs))
+
+
+if __name__ == "__main__":
+    cli.run(main)
