@@ -13,7 +13,7 @@ JUPYTER := .venv/.jupyter
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo demo-real play compare full test test-fast test-gpu mutants lessons lab bench ablate ablate-recipe lab-samplers imagenet own-pictures results lint format \
+.PHONY: help setup demo demo-real photos play compare full test test-fast test-gpu mutants lessons lab bench ablate ablate-recipe lab-samplers imagenet own-pictures results lint format \
 	clean distclean FORCE
 
 help: ## show this list
@@ -33,6 +33,11 @@ demo: $(READY) ## train on drawn glyphs, generate, compare; estimates the time f
 
 demo-real: $(READY) ## the same on real images (DATA=hub id or folder); results in runs/demo-real
 	@$(PY) -m minimaskgit.demo --preset demo-real --data "$(DATA)" --out runs/demo-real $(ARGS)
+
+photos: $(READY) ## train on twelve classes of photographs, hours in stages that resume; results in runs/photos
+	@$(PY) -m minimaskgit.train --preset photos --data "$(DATA)" --out runs/photos $(if $(wildcard \
+	runs/photos/config.json),--resume) $(ARGS)
+	@$(PY) -m minimaskgit.compare --run runs/photos
 
 play: $(READY) ## decode, edit and look inside in your browser: one HTML file, in runs/playground.html
 	@$(PY) -m minimaskgit.playground --out runs/playground.html --open $(ARGS)

@@ -50,6 +50,7 @@ class Options:
     out: Path  # folder to write; it must not exist yet
     to: Literal["run", "flax"] = "run"  # a smaller run with a card, or the format of the authors' checkpoints
     samples: Samples | None = None  # images generated to measure the quality of a run (default: 2000)
+    metrics: tuple[str, ...] = ()  # metrics of evaluate (default: all); on photographs cas takes a CPU an hour
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps
 
 
@@ -61,12 +62,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--out {options.out} already exists; remove it, or choose another name")
     run = open_run(options.run, options.device)
     if options.to == "flax":
-        if options.samples is not None:
-            raise UserError("--samples measures the quality of a run; leave it out with --to flax")
+        for name in ("samples", "metrics"):
+            if getattr(options, name):
+                raise UserError(f"--{name} is for measuring the quality of a run; leave it out with --to flax")
         return export_to_flax(run, options.out)
-    samples = {} if options.samples is None else {"samples": options.samples}
+    how = {"metrics": options.metrics} | ({} if options.samples is None else {"samples": options.samples})
     decoders = [name for name in DECODERS if name is None or run.has(name)]
-    measured = [EvaluateOptions(options.out, decoder=name, **samples) for name in decoders]
+    measured = [EvaluateOptions(options.out, decoder=name, **how) for name in decoders]
     for how in measured:
         check_options(run, how)
     searched = read_searched(run.folder)
@@ -140,11 +142,17 @@ def card(options: Options, run: Run, models: Sequence[str], results: Sequence[di
         policies = f"Decoding in {steps} steps uses decoding.json, a policy searched for these weights.\n\n"
     commands.append(f"export --run {options.run} --out {options.out}")
     made_with = "\n".join(f"python -m minimaskgit.{command}" for command in commands)
-    data = shown(config.data)
+    data, terms = shown(config.data), ""
+    if run.imported:
+        licence = "apache-2.0"
+    elif config.data == "glyphs":
+        licence = "mit"
+    else:
+        licence, terms = "other", f"Check the terms of {data} before you share weights that learned from it.\n\n"
     measured = "\n\n".join(f"```\n{table(result)}\n```" for result in results).replace(config.data, data)
     return f"""---
 library_name: minimaskgit
-license: {"apache-2.0" if run.imported else "mit"}
+license: {licence}
 tags: [maskgit, image-generation]
 ---
 
@@ -166,7 +174,7 @@ tokenizer = Tokenizer.from_pretrained("{options.out}/tokenizer").eval()
 transformer = Transformer.from_pretrained("{options.out}/transformer").eval()
 ```
 
-{began}{policies}`python -m minimaskgit.evaluate` with these weights:
+{terms}{began}{policies}`python -m minimaskgit.evaluate` with these weights:
 
 {measured}
 """

@@ -39,7 +39,7 @@ class Options:
 
     run: Path | None = None  # run folder, made by python -m minimaskgit.train; or give --pretrained
     pretrained: str | None = None  # instead of --run: weights that come with the package, such as glyphs
-    label: str | None = None  # class by name or number (default: one class after another)
+    label: tuple[str, ...] = ()  # one or more classes by name or number, in turn (default: all)
     count: between(1, LARGEST) = 16  # number of images
     steps: int | None = None  # decoding steps T, 1 to the number of tokens (default: the run's)
     schedule: ScheduleName | None = None  # mask schedule (default: the run's)

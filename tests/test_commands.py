@@ -358,6 +358,7 @@ def test_generate_repeats_images_for_the_same_seed_only(run_folder, tmp_path):
     [
         (["--label", "hart"], "heart"),
         (["--label", "10"], "10"),
+        (["--label", "star", "hart"], "heart"),
         (["--steps", "0"], "expected 1 to 64"),
         (["--steps", "65"], "expected 1 to 64"),
         (["--count", "0"], "expected 1 or more"),

@@ -103,13 +103,13 @@ REFUSED = {
     "bench --precisions fp32 fp64": "--precisions fp32 fp64: expected one of bf16, fp32",
     "train --transformer-training.betas 0.9": "--transformer-training.betas 0.9: expected 2 numbers",
     "train --preset demmo": "--preset demmo: expected one of"
-    " demo, glyphs, demo-real, tiny-imagenet, full, paper, official",
-    "train --preset": "--preset: expected one of demo, glyphs, demo-real, tiny-imagenet, full, paper, official",
+    " demo, glyphs, demo-real, photos, tiny-imagenet, full, paper, official",
+    "train --preset": "--preset: expected one of demo, glyphs, demo-real, photos, tiny-imagenet, full, paper, official",
     "train --out": "--out: expected a path",
     "train --max-steps x": "--max-steps x: expected a whole number",
     "train --resume=yes": "--resume yes: expected no value after --resume; see --help",
     "edit --inpaint yes": "--inpaint yes: expected no value after --inpaint; see --help",
-    "generate --label school bus": "unexpected 'bus', which belongs to no option;"
+    "edit --label school bus": "unexpected 'bus', which belongs to no option;"
     " put quotes around a value with spaces",
     "export --run runs/demo": "missing --out PATH (folder to write; it must not exist yet); see --help",
     "grade": "missing SUBMISSIONS (one file, or a folder or zip of files, folders or zips)"

@@ -24,6 +24,7 @@ DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
     "data/pretrained/glyphs/README.md",
+    "data/pretrained/photos/README.md",
     "data/results/README.md",
     "lessons/README.md",
     "lessons/grading.md",
@@ -62,6 +63,32 @@ def critic() -> str:
 def own() -> str:
     path = RESULTS / "own-pictures/own-pictures.json"
     return code(own_pictures.table(results("own-pictures/own-pictures.json"))) if path.exists() else "Not measured yet."
+
+
+def photos() -> str:
+    """How the photographs' weights were trained, and how they fare by the bars that were set before."""
+    folder = ROOT / "data/pretrained/photos"
+    load = lambda name: json.loads((folder / name).read_text("utf-8"))
+    config, (masked, twin) = load("config.json"), (result["metrics"] for result in load("evaluation.json"))
+    stages = {"tokenizer": "tokenizer_training", "transformer": "transformer_training", "autoregressive": None}
+    trained = ", ".join(
+        f"{stage} {config[stages[stage] or 'transformer_training']['steps']} steps in"
+        f" {load(f'{stage}/evaluation.json')['seconds']:.0f} s"
+        for stage in stages
+    )
+    fd, precision = masked["fd"]["value"], masked["precision"]["value"]
+    bars = [
+        ("asked class, over the judge's accuracy on real images", "at least 0.7",
+         found := masked["class_accuracy"]["value"] / masked["class_accuracy"]["real"], found >= 0.7),
+        ("FD, over that of reconstructions", "at most 2",
+         found := fd / masked["reconstruction_fd"]["value"], found <= 2),
+        ("FD, over the twin's", "at most 1", found := fd / twin["fd"]["value"], found <= 1),
+        ("precision, over the twin's", "at least 1", found := precision / twin["precision"]["value"], found >= 1),
+        ("PSNR of reconstructions, dB", "at least 21", found := masked["psnr"]["value"], found >= 21),
+        ("codes in use", "all", found := masked["code_usage"]["value"], found == 1),
+    ]  # fmt: skip
+    rows = [f"| {name} | {bar} | {found:.3g} | {'yes' if met else 'no'} |" for name, bar, found, met in bars]
+    return "\n".join([f"Training: {trained}.", "", "| | bar | here | met |", "| --- | --- | --- | --- |", *rows])
 
 
 def strays() -> str:
@@ -122,6 +149,7 @@ BLOCKS = {
     "pretrained": lambda: code(passes.table(results("pretrained/passes.json"))),
     "critic": critic,
     "own": own,
+    "photos": photos,
     "strays": strays,
     "viewer": viewer,
     "lessons": lesson_times,
@@ -138,6 +166,7 @@ DOCUMENT = {  # of each block; the README if not named
     "pretrained": "data/results/README.md",
     "critic": "minimaskgit/training/README.md",
     "own": "minimaskgit/training/README.md",
+    "photos": "data/results/README.md",
     "strays": "data/results/README.md",
     "viewer": "data/results/README.md",
     "lessons": "lessons/README.md",

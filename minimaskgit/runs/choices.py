@@ -1,6 +1,6 @@
 """What a user chooses when decoding: the number of steps, the classes, and settings that replace the run's own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any, Literal
@@ -200,7 +200,7 @@ def check_steps(steps: int, num_tokens: int) -> None:
         raise UserError(f"--steps {steps}: expected 1 to {num_tokens}, the number of tokens of an image")
 
 
-def choose_labels(run: Run, label: str | None, count: int) -> Tensor:
-    """`count` labels (B,): all of the class called `label`, or the classes in turn."""
-    chosen = find_classes([label] if label is not None else (), run.label_names)
+def choose_labels(run: Run, names: Sequence[str] | None, count: int) -> Tensor:
+    """`count` labels (B,): the classes with these names in turn, by default all classes."""
+    chosen = find_classes(names or (), run.label_names)
     return torch.tensor([chosen[i % len(chosen)] for i in range(count)], device=run.device)
