@@ -1,13 +1,15 @@
 """The weights that come with the project: small, of the documented shape, and as good as their card says (lesson 0)."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+from command_line import error_line
 from PIL import Image
 from safetensors.torch import load_file
 
-from minimaskgit import generate
+from minimaskgit import edit, generate
 from minimaskgit.measuring.pictures import sample
 from minimaskgit.measuring.samplers import autoregressive_sampler, maskgit_sampler
 from minimaskgit.measuring.scores import picture_scores
@@ -19,7 +21,7 @@ from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.judge import load_judge
 from minimaskgit.transformer import Transformer
 
-GLYPHS = PRETRAINED / "glyphs"
+GLYPHS, PHOTOS = PRETRAINED / "glyphs", PRETRAINED / "photos"
 
 
 def test_the_weights_are_small_and_of_the_preset_in_their_card():
@@ -68,3 +70,28 @@ def test_the_weights_are_bfloat16_on_disk():
     for path in GLYPHS.rglob("model.safetensors"):
         floats = [value for value in load_file(path).values() if value.is_floating_point()]
         assert floats and all(value.dtype == torch.bfloat16 for value in floats)
+
+
+def test_photographs_come_in_small_files_of_the_preset_but_for_the_number_of_steps():
+    sizes = [path.stat().st_size for path in PHOTOS.rglob("*")]
+    assert max(sizes) < 16e6 and sum(sizes) < 25 * 2**20
+    saved, preset = load_config(PHOTOS / "config.json"), PRESETS["tiny-imagenet"]()
+    steps = replace(saved.transformer_training, steps=preset.transformer_training.steps)
+    often = {name: getattr(preset, name) for name in ("precision", "picture_every", "save_every")}
+    assert first_difference(replace(saved, transformer_training=steps, **often), preset) is None
+    assert "license: other" in (PHOTOS / "README.md").read_text("utf-8")  # the data set's terms, not ours
+
+
+def test_photographs_are_generated_by_name_and_several_words_must_be_one_argument(tmp_path, capsys):
+    out = tmp_path / "photos.png"
+    how = ["--pretrained", "photos", "--steps", "3", "--count", "2", "--out", str(out)]
+    generate.main([*how, "--label", "school bus", "goldfish"])
+    assert Image.open(out).size > (128, 64)
+    assert "did you mean school bus" in error_line(capsys, generate, *how, "--label", "school", "bus")
+
+
+def test_photographs_edit_themselves(tmp_path):
+    out = tmp_path / "edit.png"
+    how = ["--box", "16,16,48,48", "--label", "pizza", "--count", "1", "--steps", "3", "--out", str(out)]
+    edit.main(["--pretrained", "photos", *how])
+    assert out.exists()

@@ -32,7 +32,7 @@ COMMANDS = {
         (
             "train --preset demo --out runs/mine",
             "train --data path/to/pictures --images.size 64 --images.flip --out runs/pictures",
-            "train --init-from glyphs --data path/to/pictures --out runs/tuned",
+            "train --init-from photos --data path/to/pictures --out runs/tuned",
             "train --full --data zh-plus/tiny-imagenet --compile",
             "train --resume --out runs/mine",
         ),
