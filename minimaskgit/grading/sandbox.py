@@ -330,8 +330,12 @@ def student_error(error: Any) -> StudentError:
 
 def clean(text: str) -> str:
     """The first line of a text, with control characters replaced."""
-    line = next(iter(text.splitlines()), "")
-    return "".join(letter if letter.isprintable() else "?" for letter in line)
+    return visible(next(iter(text.splitlines()), ""))
+
+
+def visible(text: str) -> str:
+    """A text on one line, with everything replaced that a terminal or a spreadsheet would obey or that hides itself."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _numbers(value: Any) -> Iterator[np.ndarray]:

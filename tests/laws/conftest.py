@@ -268,10 +268,13 @@ class Report:
     def is_unwritten(self, name: str) -> bool:
         return name in self.broken and isinstance(self.broken[name][1], NotImplementedError)
 
+    def law(self, name: str) -> str:
+        return sentence(self.broken[name][0])
+
     def explanation(self, name: str) -> Iterator[str]:
         item, error = self.broken[name]
         module, idea = self.lesson.LESSON[name]
-        yield f"the law   {sentence(item)}"
+        yield f"the law   {self.law(name)}"
         yield from labelled("breaks at", smallest_input(item, error))
         yield from labelled("because  ", reason(error, self.path))
         yield f"re-read   {idea}"
