@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -87,25 +88,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     roster = platforms.read_roster(options.roster)
     found, ignored = collect(options.submissions, options.lesson)
     if options.anonymous:
-        found, ignored = anonymous(found, options.seed), dict.fromkeys(f"{why}" for why in ignored.values())
+        found = anonymous(found, options.seed)
+        ignored = {f"{number} entries": why for why, number in Counter(ignored.values()).items()}
     only = named(found, options.only) if options.only is not None else None
     comments = read_comments(options.comments, found)
-    results = grade_all(found, list(weights), options, only)
+    graded = grade_all(found, list(weights), options, only)
     results = [
         dataclasses.replace(
-            results[one.student], owner=one.owner, email=roster.email(one.owner), comment=comments.get(one.student, "")
+            graded[one.student], owner=one.owner, email=roster.email(one.owner), comment=comments.get(one.student, "")
         )
         for one in found
-        if one.student in results
+        if one.student in graded
     ]
     print("\n".join(report.table(results, weights)))
     if len(results) > 1:
         print("\n".join(["", *report.summary(results, weights)]))
-    ignored |= {
-        report.visible(one.student): LEFT_OUT for one in found if one.student not in {r.student for r in results}
-    }
+    ignored |= {report.visible(one.student): LEFT_OUT for one in found if one.student not in graded}
     for name, why in ignored.items():
-        print(f"ignored: {name}" + (f": {why}" if why else ""))
+        print(f"ignored: {name}: {why}")
     store(results, weights, options, roster, ignored)
     if options.similarity:
         similarity.write_pairs(options.similarity, found, exercise_of(options.lesson).read_text("utf-8"))

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 from minimaskgit.common.files import write_json, write_text
 from minimaskgit.common.tables import text_table
 from minimaskgit.grading.sandbox import visible
-from minimaskgit.grading.submissions import Owner
+from minimaskgit.grading.submissions import NOBODY, Owner
 
 GRADES = {"done": "done", "broken": "BROKEN", "not written": "not written"}
 WORST = 5  # laws in the summary
@@ -33,7 +33,7 @@ class Result:
     trouble: str = ""  # a missing or unreadable file: 0 points
     failure: str = ""  # the grader itself failed: no grade
     protection: dict = field(default_factory=dict)
-    owner: Owner = Owner("", "")
+    owner: Owner = NOBODY
     email: str = ""
     comment: str = ""  # the teacher's
 
@@ -53,7 +53,7 @@ class Result:
             return f"not graded: {self.failure}" if self.failure else self.trouble
         lacking = {state: [name for name in self.exercises if self.state(name) == state] for state in GRADES}
         return "; ".join(
-            f"{state}: {', '.join(lacking[state])}" for state in ("broken", "not written") if lacking[state]
+            f"{state}: {', '.join(names)}" for state, names in lacking.items() if names and state != "done"
         )
 
     @property
@@ -87,9 +87,8 @@ def shares(results: Iterable[Result], weights: dict[str, float]) -> dict[str, di
 
 def worst_laws(results: Iterable[Result]) -> list[tuple[str, str, int]]:
     """The laws that break for most students: exercise, law, count. Of an exercise only the first broken law counts."""
-    broken = Counter(
-        (name, found["law"]) for one in results for name, found in one.exercises.items() if found.get("law")
-    )
+    found = (item for one in results if not one.trouble for item in one.exercises.items())
+    broken = Counter((name, exercise["law"]) for name, exercise in found if exercise.get("law"))
     return [(*which, count) for which, count in sorted(broken.items(), key=lambda item: (-item[1], item[0]))]
 
 

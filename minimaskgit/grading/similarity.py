@@ -1,6 +1,6 @@
 """Which students' files share code: a hint to look at, never part of a grade.
 
-source ──> tokens, with one name for all names ──> sets of 12 tokens in a row, without the exercise's ──> share in common
+source ──> tokens, all names alike ──> the set of 12 tokens in a row, without the exercise's ──> share in common
 """
 
 import hashlib

@@ -71,6 +71,9 @@ def owner(entry: str) -> tuple[Owner, str] | None:
     return None
 
 
+NOBODY = Owner("", "")
+
+
 @dataclass(frozen=True)
 class Submission:
     """The text of one student's file, or the reason why there is none. student: a name that is unique in the class."""
@@ -78,7 +81,7 @@ class Submission:
     student: str
     source: str = ""
     trouble: str = ""
-    owner: Owner = Owner("", "")
+    owner: Owner = NOBODY
 
 
 @dataclass(frozen=True)
@@ -274,7 +277,7 @@ def _in_archive(file: BinaryIO) -> Iterator[File]:
                 yield File(path, member.file_size, partial(_of_zip, archive, member), refused, member.is_dir())
         return
     file.seek(0)
-    archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115: its files are read later
+    archive = tarfile.TarFile(fileobj=file)
     for member in archive:
         refused = "" if member.isreg() or member.isdir() else is_link
         if (path := PurePosixPath(member.name)).parts:
@@ -331,7 +334,7 @@ def _leads_outside(file: File) -> bool:
 
 
 def _chosen(answers: list[File], lesson: int) -> File:
-    """The file called lesson_N.py in any folder; or lesson_N.ipynb; or almost so, as browsers rename; or the only one."""
+    """The file called lesson_N.py in any folder; or lesson_N.ipynb; or almost so, as browsers do; or the only one."""
     exactly, almost = rf"lesson_{lesson}", rf"lesson[_ -]?0?{lesson}(\D.*)?"
     for pattern in (exactly, almost, ".*"):
         for kind in LARGEST:
@@ -346,7 +349,7 @@ def _chosen(answers: list[File], lesson: int) -> File:
 
 def text_of(file: File) -> str:
     """The Python of a student's file or notebook; ValueError if there is none."""
-    data = file.read(LARGEST[file.kind])
+    data = file.read(LARGEST.get(file.kind, MEBI))
     if not data.strip():
         raise ValueError("the file is empty")
     return _of_notebook(data) if file.kind == ".ipynb" else _decoded(data)
@@ -397,21 +400,18 @@ def named(found: list[Submission], name: str) -> Submission:
     exact = [one for one in fits if one.student == name] or fits
     if len(exact) != 1:
         known = ", ".join(visible(one.student) for one in found)
-        raise UserError(
-            f"{visible(name)!r} is {'no student' if not fits else 'several students'}; expected one of {known}"
-        )
+        wrong = "several students" if fits else "no student"
+        raise UserError(f"{visible(name)!r} is {wrong}; expected one of {known}")
     return exact[0]
 
 
 def anonymous(found: list[Submission], seed: int) -> list[Submission]:
     """The same submissions under numbers that say nothing about the names, and stay while the class and seed do."""
-    shuffled = sorted(
-        found, key=lambda one: hashlib.sha256(f"{seed} {one.owner.entry}".encode("utf-8", "replace")).digest()
-    )
+    order = lambda one: hashlib.sha256(f"{seed} {one.owner.entry}".encode("utf-8", "replace")).digest()
     digits = len(str(len(found)))
     names = [f"student {number:0{digits}}" for number in range(1, len(found) + 1)]
     # What a trouble says after a semicolon names the student's files.
     return [
         Submission(name, one.source, one.trouble.partition(";")[0], Owner("", name))
-        for name, one in zip(names, shuffled)
+        for name, one in zip(names, sorted(found, key=order))
     ]
