@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found, ignored = collect(options.submissions, options.lesson)
     if options.anonymous:
         found = anonymous(found, options.seed)
-        ignored = {f"{number} entries": why for why, number in Counter(ignored.values()).items()}
+        ignored = {why: f"{number} in the folder" for why, number in Counter(ignored.values()).items()}
     only = named(found, options.only) if options.only is not None else None
     comments = read_comments(options.comments, found)
     graded = grade_all(found, list(weights), options, only)

@@ -87,8 +87,8 @@ def shares(results: Iterable[Result], weights: dict[str, float]) -> dict[str, di
 
 def worst_laws(results: Iterable[Result]) -> list[tuple[str, str, int]]:
     """The laws that break for most students: exercise, law, count. Of an exercise only the first broken law counts."""
-    found = (item for one in results if not one.trouble for item in one.exercises.items())
-    broken = Counter((name, exercise["law"]) for name, exercise in found if exercise.get("law"))
+    judged = [(name, found) for one in results if not one.trouble for name, found in one.exercises.items()]
+    broken = Counter((name, found["law"]) for name, found in judged if found["state"] == "broken" and found.get("law"))
     return [(*which, count) for which, count in sorted(broken.items(), key=lambda item: (-item[1], item[0]))]
 
 

@@ -383,12 +383,14 @@ def _of_notebook(data: bytes) -> str:
         raise ValueError("it is not a notebook") from None
     if not any(tagged):
         raise ValueError("no code cell of the notebook is tagged answer")
-    imports = []
-    for text in (text for text, answer in zip(texts, tagged) if not answer):
-        for line in re.findall(r"^(?:import|from) (?:[^(\n]*\([^()]*\)|[^(\n]*)$", text, re.MULTILINE):
-            imports.append(f"try:\n    {line}\nexcept ImportError:\n    pass")
-    answers = [text for text, answer in zip(texts, tagged) if answer]
-    return re.sub(r"^([%!])", r"# \1", "\n\n".join([*imports, *answers]), flags=re.MULTILINE) + "\n"
+    answers = "\n\n".join(text for text, answer in zip(texts, tagged) if answer)
+    others = "\n".join(text for text, answer in zip(texts, tagged) if not answer)
+    imports = re.findall(r"^(?:import|from) (?:[^(\n]*\([^()]*\)|[^(\n]*)$", others, re.MULTILINE)
+    if future := re.findall(r"^from __future__ .*$", f"{others}\n{answers}", re.MULTILINE):
+        answers = re.sub(r"^from __future__ .*$", "", answers, flags=re.MULTILINE)
+    kept = [line for line in imports if line not in future]
+    parts = [*future, *(f"try:\n    {line}\nexcept ImportError:\n    pass" for line in kept), answers]
+    return re.sub(r"^([%!])", r"# \1", "\n".join(parts), flags=re.MULTILINE) + "\n"
 
 
 # --- Names ---
