@@ -271,7 +271,7 @@ def _basis(options: Options) -> list[str]:
     else:
         lent_sources = [text for item in sorted(lent.lent_to(exercise).items()) for text in item]
     texts = [path.read_text("utf-8") for path in laws if path.exists()]
-    return [*map(str, limits), str(options.junit), *may_be_infinite(), *texts, *lent_sources]
+    return [*map(str, limits), *may_be_infinite(), *texts, *lent_sources]
 
 
 def may_be_infinite() -> list[str]:
