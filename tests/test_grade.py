@@ -299,7 +299,7 @@ def test_what_a_platform_imports_has_its_numbers_and_the_roster_s_columns(judge,
     run(folder, "--moodle", str(worksheet), "--csv", str(tmp_path / "grades.csv"), *options)
     (row,) = read(worksheet)
     assert (row["Email address"], row["Status"], row["Grade"]) == ("kim@example.org", "Submitted", "4")
-    assert row["Feedback comments"] == "Well done?=again"
+    assert row["Feedback comments"] == "Well done =again"
     assert {row["email"] for row in read(tmp_path / "grades.csv")} == {"", "kim@example.org"}
     assert "> Well done\n> =again" in (tmp_path / "pages" / "Kim Lee.md").read_text("utf-8")
     roster.write_text("Student,ID,Section,Lesson 1 (77)\nKim,33,A,\n", "utf-8")

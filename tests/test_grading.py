@@ -440,6 +440,8 @@ LEGITIMATE = {
     "deterministic": "import torch\ntorch.use_deterministic_algorithms(True)\n",
     "unused imports": "import minimaskgit.training.loop\nfrom minimaskgit.notebook import check\n"
     "from minimaskgit.decoding import *\nfrom minimaskgit import decoding, metrics\n",
+    "its own path": "import sys, pathlib\nsys.path.insert(0, str(pathlib.Path(__file__).parent))\n",
+    "many letters": "# " + "\x01" * 900_000 + "\n",
     "home": "import getpass, pathlib\n(pathlib.Path.home() / 'notes').write_text(getpass.getuser())\n",
     "dataclass": "import dataclasses\n@dataclasses.dataclass\nclass A:\n    a: 'int' = 1\n",
     "printing": "import warnings\nprint('x' * 9999)\nwarnings.warn('x')\n",
@@ -455,7 +457,7 @@ def test_what_honest_files_do_besides_costs_no_points(source, sandbox):
 def test_a_model_s_answer_can_become_an_array_without_detaching_it(sandbox):
     model = tiny_transformer()
     tokens, labels = torch.zeros(1, 9, dtype=torch.long), torch.zeros(1, dtype=torch.long)
-    source = "def decode(model, tokens, labels):\n    return model(tokens, labels).numpy()\n"
+    source = "def decode(model, tokens, labels):\n    return model.eval()(tokens, labels).numpy()\n"
     with torch.no_grad():
         expected = model(tokens, labels)
     assert torch.from_numpy(answers(sandbox, source).decode(model, tokens, labels)).allclose(expected)

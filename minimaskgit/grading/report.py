@@ -59,7 +59,7 @@ class Result:
     @property
     def said(self) -> str:
         """The teacher's comment, and why points are missing."""
-        return ". ".join(filter(None, (self.comment.rstrip(". "), self.remark)))
+        return ". ".join(filter(None, (" ".join(self.comment.split()).rstrip("."), self.remark)))
 
 
 def table(results: list[Result], weights: dict[str, float]) -> Iterator[str]:
@@ -113,7 +113,11 @@ def write_csv(path: Path, results: list[Result], weights: dict[str, float]) -> N
         if not result.failure:
             row |= {name: f"{points:g}" for name, points in result.points(weights).items()}
             row |= {"total": f"{result.total(weights):g}"}
-        row |= {"of": f"{sum(weights.values()):g}", "remark": result.remark, "comment": result.comment}
+        row |= {
+            "of": f"{sum(weights.values()):g}",
+            "remark": result.remark,
+            "comment": " ".join(result.comment.split()),
+        }
         rows.append(row)
     columns = ["student", "id", "email", *weights, "total", "of", "remark", "comment"]
     write_text(path, written_csv(columns, rows))
@@ -181,7 +185,7 @@ def feedback(result: Result, weights: dict[str, float], lesson: int) -> str:
     if result.trouble:
         lines += [f"Your file could not be graded: {_plain(result.trouble)}", ""]
     if result.comment:
-        lines += [*(f"> {_plain(line)}" for line in result.comment.splitlines()), ""]
+        lines += [*(f"> {visible(line)}" for line in result.comment.splitlines()), ""]
     lines += ["| exercise | points | |", "| --- | --- | --- |"]
     for name, points in result.points(weights).items():
         lines.append(f"| `{name}` | {points:g} of {weights[name]:g} | {GRADES[result.state(name)]} |")

@@ -14,13 +14,14 @@ from minimaskgit.grading.report import written_csv
 from minimaskgit.grading.submissions import Submission
 
 LENGTH = 12  # tokens in a row that must agree
+LONGEST = 100_000  # characters of a file that are looked at
 LEAST = 0.3  # of the smaller file, to be listed
 TOKEN = re.compile(r"#[^\n]*|[^\W\d]\w*|\d[\w.]*|[^\w\s]")
 
 
 def shingles(source: str) -> set[bytes]:
     """All runs of tokens, hashed. Renaming, comments and layout make no difference."""
-    tokens = [token for token in TOKEN.findall(source) if not token.startswith("#")]
+    tokens = [token for token in TOKEN.findall(source[:LONGEST]) if not token.startswith("#")]
     tokens = ["name" if token.isidentifier() and not keyword.iskeyword(token) else token for token in tokens]
     runs = (" ".join(tokens[at : at + LENGTH]) for at in range(len(tokens) - LENGTH + 1))
     return {hashlib.sha1(run.encode("utf-8", "replace"), usedforsecurity=False).digest()[:8] for run in runs}

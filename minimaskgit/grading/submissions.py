@@ -152,7 +152,8 @@ def _all_files(path: Path, lesson: int) -> list[File]:
     files = list(_in_archive(_decompressed(path.open("rb"), 16 * ARCHIVES)))
     inside = [one for one in files if not (one.refused or one.is_hidden)]
     if _in_one_folder(inside, f"lesson_{lesson}.py"):
-        files = [_below(one) if one in inside else one for one in files if len(one.path.parts) > 1]
+        top = inside[0].path.parts[:1]
+        files = [_below(one) if one.path.parts[:1] == top else one for one in files if one.path.parts != top]
     return files
 
 
@@ -320,6 +321,10 @@ def _answers(files: list[File]) -> list[File]:
         for archive in (file for file in files if file.kind in ZIP + TAR):
             data = _decompressed(io.BytesIO(archive.read(left)), left)
             left -= len(data.getbuffer())
+            if archive.kind in TAR and re.search(
+                rb"\d{1000}", data.getbuffer()
+            ):  # in a header, tarfile takes hours for it
+                raise ValueError("not an ordinary tar; ask for a .zip")
             if data.getvalue().count(b"PK\1\2") > MEMBERS:  # zipfile makes an object for each
                 raise ValueError(f"more than {MEMBERS} files in an archive")
             inside += islice(_in_archive(data), MEMBERS + 1)
@@ -352,7 +357,10 @@ def text_of(file: File) -> str:
     data = file.read(LARGEST.get(file.kind, MEBI))
     if not data.strip():
         raise ValueError("the file is empty")
-    return _of_notebook(data) if file.kind == ".ipynb" else _decoded(data)
+    text = _of_notebook(data) if file.kind == ".ipynb" else _decoded(data)
+    if len(text) > MEBI:
+        raise ValueError("the answers of the notebook are larger than 1 MB")
+    return text
 
 
 def read_answer(path: Path) -> str:
