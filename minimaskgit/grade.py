@@ -106,6 +106,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     ignored |= {report.visible(one.student): LEFT_OUT for one in found if one.student not in graded}
     for name, why in ignored.items():
         print(f"ignored: {name}: {why}")
+    for platform, path in {"Moodle": options.moodle, "Canvas": options.canvas}.items():
+        others = [report.visible(result.student) for result in results if result.owner.platform != platform]
+        if path and others:
+            print(f"not in {path}, for want of a number of {platform}: {', '.join(others)}")
     store(results, weights, options, roster, ignored)
     if options.similarity:
         similarity.write_pairs(options.similarity, found, exercise_of(options.lesson).read_text("utf-8"))
