@@ -141,8 +141,13 @@ def test_a_check_warns_of_what_grading_would_refuse_and_counts_as_grading_does(t
     source += "def num_to_mask(*args):\n    return torch.tensor([float('nan')])\n"
     path.write_bytes(source.encode("utf-16"))
     code, out = check(path, "tests/laws")
-    assert code == 1 and "2 of 4 done" in out and "num_to_mask returns NaN" in out and "NotPlain: a function" in out
-    for words in ("uses minimaskgit.decoding.confidence", "imports oracles", "reads ", "which is not there when it is"):
+    assert code == 1 and "num_to_mask returns NaN" in out and "NotPlain: a function" in out
+    for words in (
+        "uses minimaskgit.decoding.confidence",
+        "imports oracles",
+        "reads ",
+        "which is not there when it is graded",
+    ):
         assert words in out
 
 
