@@ -1,6 +1,6 @@
 """Grade a class: check every student's file against the laws of a lesson, in a sandbox (see lessons/grading.md).
 
-    submissions/ ──one process per student──> laws, the functions in a sandbox ──> table, CSV, JSON, JUnit, feedback
+    submissions/ ──one process per student──> laws, the functions in a sandbox ──> table, summary, CSV, JSON, feedback
 
 The same files and seed give the same grades: a student's points depend only on the student's file.
 """
@@ -10,12 +10,14 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -28,11 +30,13 @@ from pydantic import Field
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import check_output_folder, check_outputs, write_json, write_text
-from minimaskgit.grading import lent, report
+from minimaskgit.figures.formats import save_picture
+from minimaskgit.figures.plots import stacked
+from minimaskgit.grading import lent, platforms, report, similarity
 from minimaskgit.grading.confinement import Limits
 from minimaskgit.grading.report import Result
 from minimaskgit.grading.sandbox import STARTING, Answers, JudgeError, Sandbox, StudentError
-from minimaskgit.grading.submissions import Submission, collect
+from minimaskgit.grading.submissions import Submission, anonymous, collect, named
 from minimaskgit.runs.checks import checked
 from minimaskgit.runs.config import between
 
@@ -41,8 +45,10 @@ WEIGHTS = ROOT / "lessons" / "weights.toml"
 
 # An honest file, to try the sandbox with.
 HONEST = "import numpy.random, torch\ndef one():\n    return torch.rand(9, 9).softmax(-1).sum() / 9\n"
+LEFT_OUT = "has no finished result in the folder of --work; grade once without --only"
 # More than a day overflows the system's clocks.
 Seconds = Annotated[float, Field(gt=0, le=86_400), tyro.conf.arg(metavar="0<FLOAT<=86400")]
+KEPT = ("exercises", "seconds", "trouble", "protection")  # of a result
 PATIENCE = 12  # a judge that takes this many times the timeout counts as dead
 
 
@@ -53,11 +59,19 @@ class Options:
     submissions: Annotated[Path, tyro.conf.Positional]  # one file, or a folder or zip of files, folders or zips
     lesson: int  # number of the lesson
     csv: Path | None = None  # CSV file for a table with one line per student (default: none)
-    json: Path | None = None  # JSON file for all details (default: none)
+    json: Path | None = None  # JSON file for all details, and a summary of the class (default: none)
+    plot: Path | None = None  # picture of how many students solved each exercise (default: none)
+    moodle: Path | None = None  # CSV file to import into Moodle as a grading worksheet (default: none)
+    canvas: Path | None = None  # CSV file to import into Canvas' gradebook (default: none)
+    roster: Path | None = None  # a grading worksheet or gradebook as exported, for e-mail addresses and more columns
+    comments: Path | None = None  # CSV file with columns student and comment, for feedback and tables (default: none)
+    similarity: Path | None = None  # CSV file of pairs of files that share code; never part of a grade (default: none)
     junit: Path | None = None  # folder for one JUnit report per student (default: none)
     feedback: Path | None = None  # folder for one Markdown page per student (default: none)
     work: Path = Path("runs/grades")  # folder for finished results, which --resume reuses
     resume: bool = False  # reuse results that an earlier run has finished with the same files and options
+    only: str | None = None  # student (name, number or path) to grade anew; the others' finished results are reused
+    anonymous: bool = False  # numbers instead of names, in all that is printed and written
     jobs: between(1, 1000) = 1  # students to grade in parallel
     timeout: Seconds = 60.0  # seconds for all exercises of one student; each exercise is guaranteed an equal share
     call_timeout: Seconds = 5.0  # seconds for one call of a function
@@ -71,10 +85,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = checked(cli.parse(Options, "grade", argv=argv))
     weights = exercise_weights(options.lesson)
     check(options)
-    found = collect(options.submissions, options.lesson)
-    results = grade_all(found, list(weights), options)
+    roster = platforms.read_roster(options.roster)
+    found, ignored = collect(options.submissions, options.lesson)
+    if options.anonymous:
+        found = anonymous(found, options.seed)
+        ignored = {why: f"{number} in the folder" for why, number in Counter(ignored.values()).items()}
+    only = named(found, options.only) if options.only is not None else None
+    comments = read_comments(options.comments, found)
+    graded = grade_all(found, list(weights), options, only)
+    results = [
+        dataclasses.replace(
+            graded[one.student], owner=one.owner, email=roster.email(one.owner), comment=comments.get(one.student, "")
+        )
+        for one in found
+        if one.student in graded
+    ]
     print("\n".join(report.table(results, weights)))
-    store(results, weights, options)
+    if len(results) > 1:
+        print("\n".join(["", *report.summary(results, weights)]))
+    ignored |= {report.visible(one.student): LEFT_OUT for one in found if one.student not in graded}
+    for name, why in ignored.items():
+        print(f"ignored: {name}: {why}")
+    for platform, path in {"Moodle": options.moodle, "Canvas": options.canvas}.items():
+        others = [report.visible(result.student) for result in results if result.owner.platform != platform]
+        if path and others:
+            print(f"not in {path}, for want of a number of {platform}: {', '.join(others)}")
+    store(results, weights, options, roster, ignored)
+    if options.similarity:
+        similarity.write_pairs(options.similarity, found, exercise_of(options.lesson).read_text("utf-8"))
     if any(result.failure for result in results):
         sys.exit(3)
     if len(results) == 1 and not options.submissions.is_dir() and results[0].total(weights) < sum(weights.values()):
@@ -82,12 +120,28 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def check(options: Options) -> None:
-    """Before anything is graded, UserError for a file or folder that cannot be written."""
-    submissions = {"the submissions": options.submissions}
-    check_outputs({"--csv": options.csv, "--json": options.json}, submissions)
+    """Before anything is graded, UserError for a file or folder that cannot be written, or options that contradict."""
+    inputs = {"the submissions": options.submissions, "--roster": options.roster, "--comments": options.comments}
+    outputs = ("csv", "json", "plot", "moodle", "canvas", "similarity")
+    check_outputs({f"--{name}": getattr(options, name) for name in outputs}, inputs)
     for name in ("junit", "feedback", "work"):
         if (folder := getattr(options, name)) is not None:
             check_output_folder(f"--{name}", folder)
+    if options.anonymous and (options.moodle or options.canvas or options.roster):
+        raise UserError("--anonymous leaves no names for --moodle, --canvas or --roster; choose one or the other")
+
+
+def read_comments(path: Path | None, found: list[Submission]) -> dict[str, str]:
+    """The teacher's comments by student; UserError for a student who is not in the class."""
+    if path is None:
+        return {}
+    columns, rows = platforms.read_csv("--comments", path)
+    if not {"student", "comment"} <= set(columns):
+        raise UserError(f"--comments {path} has the columns {', '.join(columns)}; expected student and comment")
+    comments: dict[str, list[str]] = {}
+    for row in rows:
+        comments.setdefault(named(found, row["student"] or "").student, []).append(row["comment"] or "")
+    return {student: "\n".join(lines) for student, lines in comments.items()}
 
 
 def exercise_weights(lesson: int) -> dict[str, float]:
@@ -109,33 +163,46 @@ def laws_of(lesson: int) -> Path:
     return ROOT / "tests" / "laws" / f"test_lesson_{lesson}.py"
 
 
+def exercise_of(lesson: int) -> Path:
+    return ROOT / "lessons" / "exercises" / f"lesson_{lesson}.py"
+
+
 # --- Many students ---
 
 
-def grade_all(found: list[Submission], exercises: list[str], options: Options) -> list[Result]:
-    """Results in the order of the students; each is saved and reported as soon as it is finished."""
+def grade_all(
+    found: list[Submission], exercises: list[str], options: Options, only: Submission | None = None
+) -> dict[str, Result]:
+    """Results by student; each is saved and reported as soon as it is finished.
+
+    only: the one student to grade; the others have the results that an earlier run has saved, or none.
+    """
     folder = options.work / f"lesson_{options.lesson}"
     results: dict[str, Result] = {}
     judges, basis = Judges(), _basis(options)
     _print_protection(protection(options.memory))
+    if only or options.resume:
+        for one in found:
+            if one != only and (kept := _kept(one, folder, basis, options)):
+                results[one.student] = kept
+    to_grade = [only] if only else [one for one in found if one.student not in results]
     with ThreadPoolExecutor(options.jobs) as pool:
-        waiting = {pool.submit(_kept_or_graded, one, exercises, options, folder, judges, basis): one for one in found}
+        waiting = [pool.submit(_graded, one, exercises, options, folder, judges, basis) for one in to_grade]
         try:
-            for done in as_completed(waiting):
-                one, result = waiting[done], done.result()
-                results[one.student] = result
-                _print_progress(len(results), len(found), result)
+            for number, done in enumerate(as_completed(waiting), 1):
+                results[done.result().student] = done.result()
+                _print_progress(number, len(to_grade), done.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             judges.stop()
             raise
-    return [results[one.student] for one in found]
+    return results
 
 
 def _print_progress(number: int, count: int, result: Result) -> None:
     done = sum(exercise["state"] == "done" for exercise in result.exercises.values())
-    what = result.failure or result.trouble or f"{done} of {len(result.exercises)} exercises done"
-    print(f"[{number}/{count}] {report.clean(result.student)}: {what}", file=sys.stderr, flush=True)
+    what = report.visible(result.failure or result.trouble) or f"{done} of {len(result.exercises)} exercises done"
+    print(f"[{number}/{count}] {report.visible(result.student)}: {what}", file=sys.stderr, flush=True)
 
 
 def protection(memory: int) -> dict:
@@ -175,28 +242,32 @@ def _print_protection(lock: dict) -> None:
             )
 
 
-def _kept_or_graded(
+def _graded(
     one: Submission, exercises: list[str], options: Options, folder: Path, judges: "Judges", basis: list[str]
 ) -> Result:
-    kept = folder / report.file_name(one.student, f"-{_mark(one, basis)}.json")
-    if options.resume and kept.exists():
-        return Result(**json.loads(kept.read_text("utf-8")))
     result = grade(one, exercises, options, judges)
     if not result.failure:
-        write_json(kept, dataclasses.asdict(result))
+        write_json(folder / _mark(one, basis), {name: getattr(result, name) for name in KEPT})
     return result
 
 
+def _kept(one: Submission, folder: Path, basis: list[str], options: Options) -> Result | None:
+    """The result that an earlier run has saved for the same file, if there is one."""
+    kept = folder / _mark(one, basis)
+    is_whole = not options.junit or junit_of(one, options).exists()
+    return Result(one.student, **json.loads(kept.read_text("utf-8"))) if is_whole and kept.exists() else None
+
+
 def _mark(one: Submission, basis: list[str]) -> str:
-    """The key of a kept result: a hash of everything that the grade depends on."""
-    text = "\0".join([one.student, one.source, one.trouble, *basis])
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]  # names of files may not be UTF-8
+    """The name of a kept result: a hash of everything that the grade depends on, which the student's name is not."""
+    text = "\0".join([one.source, one.trouble, *basis])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24] + ".json"
 
 
 def _basis(options: Options) -> list[str]:
     """Everything that all students' grades depend on: options, laws, grader, and the sources lent to students."""
     limits = [options.timeout, options.call_timeout, options.memory, options.seed, options.lend_everything]
-    exercise = ROOT / f"lessons/exercises/lesson_{options.lesson}.py"
+    exercise = exercise_of(options.lesson)
     laws = [laws_of(options.lesson), *sorted((ROOT / "tests").glob("*.py")), ROOT / "tests/laws/conftest.py"]
     laws += [exercise, *sorted(Path(__file__).parent.glob("grading/*.py"))]
     if options.lend_everything:  # what is lent then depends on the student's imports
@@ -204,7 +275,7 @@ def _basis(options: Options) -> list[str]:
     else:
         lent_sources = [text for item in sorted(lent.lent_to(exercise).items()) for text in item]
     texts = [path.read_text("utf-8") for path in laws if path.exists()]
-    return [*map(str, limits), str(options.junit), *may_be_infinite(), *texts, *lent_sources]
+    return [*map(str, limits), *may_be_infinite(), *texts, *lent_sources]
 
 
 def may_be_infinite() -> list[str]:
@@ -251,10 +322,11 @@ class Judges:
 
 def grade(one: Submission, exercises: list[str], options: Options, judges: Judges) -> Result:
     """One student's result; a file that is missing or is not Python earns no points, and the result says why."""
-    trouble = one.trouble or _syntax_error(one.source)
-    if trouble:
-        nothing = {name: {"state": "broken", "laws": 0, "held": 0, "told": "", "seconds": 0.0} for name in exercises}
-        return Result(one.student, nothing, trouble=trouble)
+    if one.trouble:
+        if options.junit:
+            report.write_junit(junit_of(one, options), one.student, one.trouble)
+        nothing = {"state": "not written", "laws": 0, "held": 0, "told": "", "law": "", "seconds": 0.0}
+        return Result(one.student, dict.fromkeys(exercises, nothing), trouble=one.trouble)
     start_time = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="grading-") as scratch:
         settings = _settings(one, len(exercises), options, Path(scratch))
@@ -271,19 +343,25 @@ def grade(one: Submission, exercises: list[str], options: Options, judges: Judge
         if options.seed:
             command += ["--hypothesis-seed", str(options.seed)]
         if options.junit:
-            name = report.file_name(one.student, ".xml")
-            command += ["--junitxml", str(options.junit.resolve() / name), "-o", f"junit_suite_name={name[:-4]}"]
+            path = junit_of(one, options)
+            command += ["--junitxml", str(path.resolve()), "-o", f"junit_suite_name={path.stem}"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         code, last = judges.run(command, environment, PATIENCE * options.timeout + 120)
+        if options.junit and path.exists():  # the teacher's machine is nobody's business
+            write_text(path, re.sub(r' hostname="[^"]*"', "", path.read_text("utf-8")))
         try:
             verdict = json.loads(Path(settings["out"]).read_text("utf-8"))
         except (OSError, ValueError):
-            return Result(one.student, {}, failure=f"the judge ended with {code}: {report.clean(last)}"[:300])
+            return Result(one.student, {}, failure=f"the judge ended with {code}: {report.visible(last)}"[:300])
     seconds = round(time.monotonic() - start_time, 1)
-    if verdict["trouble"]:
-        return Result(one.student, {}, seconds, failure=verdict["trouble"])
-    return Result(one.student, verdict["exercises"], seconds, protection=verdict["protection"])
+    if verdict["failure"]:
+        return Result(one.student, {}, seconds, failure=verdict["failure"])
+    return Result(one.student, verdict["exercises"], seconds, verdict["trouble"], protection=verdict["protection"])
+
+
+def junit_of(one: Submission, options: Options) -> Path:
+    return options.junit / report.file_name(one.student, ".xml")
 
 
 def _settings(one: Submission, count: int, options: Options, scratch: Path) -> dict:
@@ -301,32 +379,28 @@ def _settings(one: Submission, count: int, options: Options, scratch: Path) -> d
     return settings
 
 
-def _syntax_error(source: str) -> str:
-    """Why a text is not Python, or an empty string; in a separate process, because a file can crash the parser."""
-    program = "import ast, sys\ntry: ast.parse(sys.stdin.read())\nexcept SyntaxError as e: print(e.lineno, e.msg)"
-    done = subprocess.run(
-        [sys.executable, "-I", "-X", "utf8", "-c", program],
-        input=source,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-    )
-    if done.returncode:
-        return "Python cannot parse it"
-    line, _, message = done.stdout.strip().partition(" ")
-    return f"line {line}: SyntaxError: {report.clean(message)}" if message else ""
-
-
 # --- Output ---
 
 
-def store(results: list[Result], weights: dict[str, float], options: Options) -> None:
+def store(
+    results: list[Result],
+    weights: dict[str, float],
+    options: Options,
+    roster: platforms.Roster,
+    ignored: dict[str, str],
+) -> None:
     """Write the files that the options ask for."""
     if options.csv:
         report.write_csv(options.csv, results, weights)
     if options.json:
         settings = {"lesson": options.lesson, "seed": options.seed, "protection": _protection(results)}
-        report.write_details(options.json, results, weights, settings)
+        report.write_details(options.json, results, weights, settings | {"ignored": ignored})
+    if options.moodle:
+        write_text(options.moodle, platforms.moodle_table(results, weights, roster))
+    if options.canvas:
+        write_text(options.canvas, platforms.canvas_table(results, weights, roster, options.lesson))
+    if options.plot:
+        save_picture(stacked(report.shares(results, weights), "students", f"Lesson {options.lesson}"), options.plot)
     if options.feedback:
         for result in results:
             page = options.feedback / report.file_name(result.student, ".md")

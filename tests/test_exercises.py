@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from minimaskgit.grading.local import refused
+
 ROOT = Path(__file__).parents[1]
 EXERCISES = sorted((ROOT / "lessons" / "exercises").glob("lesson_*.py"))
 
@@ -127,3 +129,36 @@ def test_an_error_in_the_student_s_own_code_is_shown_with_its_line(tmp_path):
     path.write_text("def remask(:\n", "utf-8")
     code, out = check(path, "tests/laws")
     assert code != 0 and "line 1: SyntaxError" in out
+
+
+@pytest.mark.slow
+def test_a_check_warns_of_what_grading_would_refuse_and_counts_as_grading_does(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine", "utf-8")
+    path = tmp_path / "lesson_5.py"
+    source = (ROOT / "tests" / "right_answers" / "lesson_5_thresholds.py").read_text("utf-8")
+    source += "\nimport oracles\nfrom minimaskgit.decoding import confidence as theirs\n"
+    source += f"def remask(*args):\n    open({str(tmp_path / 'notes.txt')!r}).read()\n    return theirs\n"
+    source += "def num_to_mask(*args):\n    return torch.tensor([float('nan')])\n"
+    path.write_bytes(source.encode("utf-16"))
+    code, out = check(path, "tests/laws")
+    assert code == 1 and "num_to_mask returns NaN" in out and "NotPlain: a function" in out
+    for words in (
+        "uses minimaskgit.decoding.confidence",
+        "imports oracles",
+        "reads ",
+        "which is not there when it is graded",
+    ):
+        assert words in out
+
+
+def test_only_what_is_used_and_not_lent_is_warned_of():
+    exercise = ROOT / "lessons" / "exercises" / "lesson_5.py"
+    honest = "import torch, json\nfrom minimaskgit.decoding import gumbel_noise as noise, remask\n"
+    honest += "from minimaskgit.transformer import Transformer\nimport minimaskgit.training.loop\n"
+    honest += "def f(x: Transformer, y: remask) -> remask:\n    return noise(x).a.b + torch.remask\n"
+    assert list(refused(honest, exercise)) == []
+    wrong = "import minimaskgit.decoding as d\nimport minimaskgit.masking\nfrom minimaskgit.metrics import *\n"
+    wrong += "def f():\n    return d.remask(1), d.gumbel_noise, minimaskgit.masking.random_mask(2)\n"
+    said = " ".join(refused(wrong, exercise))
+    assert all(f"uses minimaskgit.{name}," in said for name in ("decoding.remask", "masking.random_mask", "metrics.*"))
+    assert "gumbel" not in said

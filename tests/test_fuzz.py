@@ -186,6 +186,8 @@ GRAMMAR = {
             "--jobs": COUNTS,
         },
         **{"--timeout": WEIGHTS, "--memory": COUNTS, "--seed": SEEDS, "--feedback": FOLDERS, "--junit": FOLDERS},
+        **dict.fromkeys(("--json", "--moodle", "--canvas", "--plot", "--similarity"), FILES),
+        **{"--only": ["kept", "nobody", ""], "--anonymous": None, "--roster": FILES, "--comments": FILES},
     },
     "train": {
         **{
@@ -236,7 +238,8 @@ BASE = {
     "demo": [*TINY_RUN, "--data", "nowhere"],  # a whole demo takes too long
 }
 STRAY = ["--lable", "--help", "--", "stray", "--out", "-5", "--run=", "--seed=--seed"]
-WRITES = {"--out", "--gif", "--json", "--csv", "--feedback", "--junit"}
+WRITES = {"--out", "--gif", "--json", "--csv", "--feedback", "--junit", "--moodle", "--canvas", "--plot"}
+WRITES |= {"--similarity"}
 # What commands write without being asked where: results, into the run that they are given, and default outputs.
 UNASKED = {
     "generate": ["generated.png"],

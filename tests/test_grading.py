@@ -4,6 +4,7 @@ tests/hostile holds one attack per file: each redefines `remask` in a file whose
 """
 
 import contextlib
+import gzip
 import io
 import json
 import os
@@ -12,9 +13,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import tomllib
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -24,7 +27,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lawbook import cases
-from tiny import FixedLogits
+from tiny import FixedLogits, tiny_transformer
 
 from minimaskgit import grade
 from minimaskgit.common.errors import UserError
@@ -190,16 +193,21 @@ def test_a_right_answer_earns_all_exercises_through_the_sandbox(answer, sandbox)
             law(impl)
 
 
-def test_the_judge_s_own_work_does_not_use_up_the_student_s_time(sandbox):
+def test_the_judge_s_own_work_uses_up_the_student_s_time_only_if_there_is_a_lot_of_it(sandbox, monkeypatch):
+    monkeypatch.setattr("minimaskgit.grading.sandbox.MOST_PATIENCE", 1000)  # on a busy machine
+
     def slow_model(x: float) -> float:
         until = time.thread_time() + 1.5
         while time.thread_time() < until:
             pass
         return x + 1
 
-    impl = answers(sandbox, "def decode(model):\n    return model(1.0)\n", seconds=(1.0, 1.0))
+    impl = answers(sandbox, "def decode(model):\n    return model(1.0)\n", seconds=(2.0, 2.0))
     assert impl.decode(slow_model) == 2
     assert impl.finish() < 1
+    impl = answers(sandbox, "def decode(model):\n    while True:\n        model(1.0)\n", seconds=(1.0, 1.0))
+    with pytest.raises(StudentError, match=r"no answer after|time is used up"):
+        impl.decode(slow_model)
 
 
 def files_of_the_project() -> dict[Path, tuple[int, int]]:
@@ -324,7 +332,7 @@ def remask(what):
 
 def test_a_student_s_process_has_no_environment_and_a_separate_empty_folder(sandbox, monkeypatch):
     impl = answers(sandbox, PROBE)
-    assert impl.remask("environment") == {}
+    assert set(impl.remask("environment")) == {"HOME", "TMPDIR", "USER", "MPLBACKEND"}
     assert impl.remask("folder")[1] == []
     impl.begin()
     assert "Errno" not in str(impl.remask("write"))
@@ -428,6 +436,42 @@ def test_an_error_is_shown_with_the_student_s_own_line_and_without_terminal_code
     assert error.value.explanation.isprintable()
 
 
+LEGITIMATE = {
+    "matplotlib": "import matplotlib.pyplot as plt\nplt.plot([1])\nplt.savefig('a.png')\n",
+    "deterministic": "import torch\ntorch.use_deterministic_algorithms(True)\n",
+    "unused imports": "import minimaskgit.training.loop\nfrom minimaskgit.notebook import check\n"
+    "from minimaskgit.decoding import *\nfrom minimaskgit import decoding, metrics\n",
+    "its own path": "import sys, pathlib\nsys.path.insert(0, str(pathlib.Path(__file__).parent))\n",
+    "many letters": "# " + "\x01" * 900_000 + "\n",
+    "home": "import getpass, pathlib\n(pathlib.Path.home() / 'notes').write_text(getpass.getuser())\n",
+    "dataclass": "import dataclasses\n@dataclasses.dataclass\nclass A:\n    a: 'int' = 1\n",
+    "printing": "import warnings\nprint('x' * 9999)\nwarnings.warn('x')\n",
+    "seeds": "import random, torch\ntorch.manual_seed(0)\nrandom.seed(0)\ntorch.set_num_threads(2)\n",
+}
+
+
+@pytest.mark.parametrize("source", LEGITIMATE.values(), ids=LEGITIMATE)
+def test_what_honest_files_do_besides_costs_no_points(source, sandbox):
+    assert answers(sandbox, source + "def f():\n    return 1\n").f() == 1
+
+
+def test_a_model_s_answer_can_become_an_array_without_detaching_it(sandbox):
+    model = tiny_transformer()
+    tokens, labels = torch.zeros(1, 9, dtype=torch.long), torch.zeros(1, dtype=torch.long)
+    source = "def decode(model, tokens, labels):\n    return model.eval()(tokens, labels).numpy()\n"
+    with torch.no_grad():
+        expected = model(tokens, labels)
+    assert torch.from_numpy(answers(sandbox, source).decode(model, tokens, labels)).allclose(expected)
+
+
+@pytest.mark.parametrize("source", ['x = f"' + "{1}" * 300_000 + '"\n', "x = " + "-" * 900_000 + "1", "(" * 900_000])
+def test_a_file_that_is_hard_to_parse_uses_the_student_s_time_and_memory_only(source, sandbox):
+    impl = Answers("lesson_5.py", source, {}, sandbox, (2.0, 1.0))
+    why = impl.begin()
+    assert re.match("no answer after|MemoryError|SyntaxError|its process ended", why)
+    assert impl.finish() < 2.5
+
+
 # --- What is lent ---
 
 
@@ -441,9 +485,14 @@ def test_a_file_may_import_what_its_exercise_imports_but_no_answers(sandbox):
     source += "from minimaskgit.schedules import Schedule, cosine\nfrom minimaskgit.transformer import Transformer\n"
     source += "import torch\ndef f():\n    return cosine(torch.zeros(1), 4)\n"
     assert answers(sandbox, source).f().tolist() == [1]
-    for wanted in ("decoding import remask", "decoding import decode_steps", "masking import random_mask"):
-        with pytest.raises(StudentError, match=r"ImportError|ModuleNotFoundError"):
-            answers(sandbox, f"from minimaskgit.{wanted}\ndef f():\n    return 1\n").f()
+    for module, name in (("decoding", "remask"), ("decoding", "decode_steps"), ("masking", "random_mask")):
+        source = f"from minimaskgit.{module} import {name}\ndef f(x: {name} | None = None):\n    return 1\n"
+        source += f"def g():\n    return {name}(1)\n\ndef h():\n    class A({name}): ...\n"
+        impl = answers(sandbox, source)
+        assert impl.f() == 1
+        for use in (impl.g, impl.h):
+            with pytest.raises(StudentError, match=rf"ImportError: minimaskgit.{module}.{name} cannot be used here"):
+                use()
 
 
 @pytest.mark.parametrize("exercise", sorted(EXERCISE.parent.glob("lesson_*.py")), ids=lambda path: path.stem)
@@ -474,7 +523,9 @@ def test_files_folders_and_zips_are_found_under_any_name(tmp_path):
         archive.writestr("work/lesson_5.py", "c = 1")
         archive.writestr("__MACOSX/work/lesson_5.py", "no")
     (tmp_path / "notes.txt").write_text("not a student", "utf-8")
-    found = {one.student: one.source for one in collect(tmp_path, 5)}
+    students, ignored = collect(tmp_path, 5)
+    found = {one.student: one.source for one in students}
+    assert ignored == {"notes.txt": "neither .py nor .ipynb, folder, .zip or .tar"}
     assert found == {"Zoë 🎓 with spaces": "a = 1", "Ben": "b = 1", "Cem": "c = 1"}
 
 
@@ -482,7 +533,7 @@ def test_an_export_of_a_learning_platform_has_one_folder_per_student(tmp_path):
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
         archive.writestr("Ada Lovelace_123_assignsubmission_file/lesson_5.py", "a = 1")
         archive.writestr("Ben/anything.py", "b = 1")
-    assert [(one.student, one.source) for one in collect(tmp_path / "all.zip", 5)] == [
+    assert [(one.student, one.source) for one in collect(tmp_path / "all.zip", 5)[0]] == [
         ("Ada Lovelace", "a = 1"),
         ("Ben", "b = 1"),
     ]
@@ -504,7 +555,7 @@ def test_ungradable_submissions_say_why_and_lead_nowhere(symlinks, tmp_path):
     (folder / "two").mkdir()
     (folder / "two" / "a.py").write_text("a = 1", "utf-8")
     (folder / "two" / "b.py").write_text("b = 1", "utf-8")
-    found = {one.student: one for one in collect(folder, 5)}
+    found = {one.student: one for one in collect(folder, 5)[0]}
     assert not any(one.source for one in found.values()) and all(one.trouble for one in found.values())
     assert "symbolic link" in found["link"].trouble and "symbolic link" in found["inside"].trouble
     assert "no lesson_5.py" in found["astray"].trouble and "2 files" in found["two"].trouble
@@ -523,13 +574,13 @@ def test_a_damaged_or_empty_part_of_a_zip_affects_only_that_student(tmp_path):
     data = bytearray((tmp_path / "all.zip").read_bytes())
     data[45:48] = b"\xff\xff\xff"  # in Ada's compressed data
     (tmp_path / "all.zip").write_bytes(data)
-    found = {one.student: one for one in collect(tmp_path / "all.zip", 5)}
+    found = {one.student: one for one in collect(tmp_path / "all.zip", 5)[0]}
     assert {name: one.source for name, one in found.items() if not one.trouble} == {"Ben": "b = 1", "Fay": "f = 1"}
     assert sorted(found) == ["Ada", "Ben", "Cem", "Dora", "Emil", "Fay"]
-    assert found["Dora"].trouble == "no lesson_5.py" and "empty" in found["Cem"].trouble
+    assert found["Dora"].trouble == "cannot be read: it is not a notebook" and "empty" in found["Cem"].trouble
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "Ada.zip").write_bytes(data)
-    assert "cannot be read" in collect(tmp_path / "one", 5)[0].trouble
+    assert "cannot be read" in collect(tmp_path / "one", 5)[0][0].trouble
 
 
 @pytest.mark.parametrize(
@@ -546,8 +597,82 @@ def test_a_zip_may_have_all_students_in_one_folder(tmp_path, names, students):
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
         for name in names:
             archive.writestr(name, zipped("lesson_5.py", "f = 1") if name.endswith(".zip") else "f = 1")
-    found = collect(tmp_path / "all.zip", 5)
+    found, _ = collect(tmp_path / "all.zip", 5)
     assert [(one.student, one.source) for one in found] == [(student, "f = 1") for student in students]
+
+
+NOTEBOOK = {
+    "cells": [
+        {"cell_type": "markdown", "source": "def no(): ...", "metadata": {"tags": ["answer"]}},
+        {"cell_type": "code", "source": ["import math\n", "from nowhere import (\n", "  a)\n", "boom = 1 / 0\n"]},
+        {
+            "cell_type": "code",
+            "source": "from __future__ import annotations\n%%time\nx = 1",
+            "metadata": {"tags": ["answer"]},
+        },
+        {"cell_type": "code", "source": "y = math.pi\n", "metadata": {"tags": ["hint", "answer"]}},
+    ]
+}
+WRITTEN = {
+    "a.py": "s = 'é'\r\n".encode("utf-8-sig"),
+    "b.py": "s = 'é'".encode("utf-16"),
+    "c.py": "# -*- coding: latin-1 -*-\ns = 'é'".encode("latin-1"),
+    "d.py": "# coding: gbk\ns = 'é'".encode("gbk"),
+    "e.ipynb": json.dumps(NOTEBOOK).encode(),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_python_is_read_in_any_usual_encoding_and_from_the_answers_of_a_notebook(name, tmp_path):
+    (tmp_path / name).write_bytes(WRITTEN[name])
+    ((one,), _) = collect(tmp_path, 5)
+    found: dict = {}
+    exec(compile(one.source, name, "exec"), found)
+    assert found.get("s") == "é" or (found["x"], round(found["y"], 2), "boom" in found) == (1, 3.14, False)
+
+
+@pytest.mark.parametrize(
+    "name, data",
+    [
+        ("a.py", b"# coding: punycode\na = 1"),
+        ("a.py", b"# coding: nonsense\na = 1"),
+        ("a.py", b"\xe9 = 1"),
+        ("a.ipynb", b"[" * 100_000),
+        ("a.ipynb", b'{"cells": [{"cell_type": "code", "source": "a = 1"}]}'),
+        ("a.tar.gz", gzip.compress(bytes(65 * 2**20), 1)),
+        ("a.tgz", gzip.compress(b"no tar")),
+        ("a.Zip", b"Rar!"),
+    ],
+)
+def test_a_file_that_cannot_be_read_costs_the_teacher_neither_time_nor_memory(name, data, tmp_path):
+    (tmp_path / name).write_bytes(data)
+    ((one,), _) = collect(tmp_path, 5)
+    assert one.trouble.startswith("cannot be read: ") and one.student == "a"
+
+
+def test_archives_of_any_kind_are_looked_into_and_only_the_answer_is_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "Ada.Zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("work/lesson_5.py", "a = 1")
+        archive.writestr("work/.ipynb_checkpoints/lesson_5.py", "no")
+        for number in range(300):  # 300 MB, if they were read
+            archive.writestr(f"work/more{number}.py", b"#" * 2**20)
+    for mode in ("gz", "bz2", "xz", ""):
+        with tarfile.open(tmp_path / f"Ben.tar{mode and '.'}{mode}", f"w:{mode}") as archive:
+            for name, text in (("x/lesson_5.py", b"b = 1"), ("x/other.py", b"no")):
+                member = tarfile.TarInfo(name)
+                member.size = len(text)
+                archive.addfile(member, io.BytesIO(text))
+    with zipfile.ZipFile(tmp_path / "Cem.zip", "w") as archive:
+        archive.writestr("inner.zip", zipped("lesson_5.py", "c = 1"))
+    with zipfile.ZipFile(tmp_path / "Dora.zip", "w") as archive:
+        for number in range(10_001):
+            archive.writestr(str(number), "")
+    tracemalloc.start()
+    found, _ = collect(tmp_path, 5)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert {one.source for one in found} == {"a = 1", "b = 1", "c = 1", ""} and len(found) == 7 and most < 100 * 2**20
+    assert "more than 10000 files" in next(one.trouble for one in found if one.student == "Dora")
 
 
 def zipped(name: str, text: str) -> bytes:

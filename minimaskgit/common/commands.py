@@ -138,6 +138,7 @@ COMMANDS = {
         (
             "grade submissions --lesson 3 --csv grades.csv",
             "grade submissions.zip --lesson 5 --feedback pages --jobs 2",
+            "grade submissions --lesson 3 --moodle worksheet.csv --roster exported.csv --comments comments.csv",
             "grade anna.py --lesson 3",
         ),
     ),

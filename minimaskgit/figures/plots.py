@@ -98,6 +98,24 @@ def policies(found: dict[str, tuple[Policy, Policy]], start: str, end: str) -> I
     return rendered(figure)
 
 
+def stacked(rows: dict[str, dict[str, int]], xlabel: str, heading: str) -> Image.Image:
+    """Plot a bar for each row, made of its counts one after another, such as students by how they did."""
+    figure, (axes,) = _figure(1, heading)
+    figure.set_figheight(1.6 + 0.32 * len(rows))
+    plain(axes, "x")
+    axes.grid(False, axis="y")
+    left = np.zeros(len(rows))
+    for part, colour in zip(next(iter(rows.values())), (MASKGIT, AUTOREGRESSIVE, TRACK)):
+        counts = np.array([row[part] for row in rows.values()])
+        axes.barh(list(rows), counts, left=left, color=colour, label=part)
+        left += counts
+    axes.invert_yaxis()
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set(xlabel=xlabel)
+    axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+    return rendered(figure)
+
+
 def planes(panels: dict[str, tuple[Tensor, Tensor, Tensor]]) -> Image.Image:
     """Plot a panel for each key: vectors (M, 2), their codes (M,) as colours, and the codebook (K, 2) as crosses.
 

@@ -56,6 +56,9 @@ class StandIn:
     def __call__(self, *args, **options):
         return self.__getattr__("__call__")(*args, **options)
 
+    def eval(self) -> "StandIn":  # as a careful decoder does; the judge's model is in that mode already
+        return self
+
     def __getattr__(self, name: str) -> Callable:
         if (name.startswith("_") and name != "__call__") or name not in self._methods:
             raise AttributeError(f"the grader's stand-in has no {name}")
@@ -129,14 +132,16 @@ class Student:
         except (NotPlain, MemoryError, RecursionError, RuntimeError) as error:
             self.channel.send({"nonce": nonce, "error": described(error)})
 
-    def load(self, source: str, name: str, lent: dict[str, str], seed: int) -> None:
-        """Run the student's file, which may import the modules in `lent` (sources by name)."""
+    def load(self, source: np.ndarray, name: str, lent: dict[str, str], seed: int) -> None:
+        """Run the student's file, its bytes in UTF-8, which may import the modules in `lent` (sources by name)."""
+        source = source.tobytes().decode("utf-8")
         torch.manual_seed(seed)
         np.random.seed(seed)
         random.seed(seed)
         sys.meta_path.insert(0, Lent(lent))
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
         module = types.ModuleType(name.removesuffix(".py"))
+        module.__file__ = os.path.abspath(name)
         sys.modules[module.__name__] = module
         self.functions = vars(module)
         exec(compile(source, name, "exec"), self.functions)
@@ -144,7 +149,8 @@ class Student:
     def call(self, name: str, args: list, options: dict) -> dict:
         """Call a function; returns its result, and the tensor arguments that it changed in place."""
         before = [value.clone() if isinstance(value, torch.Tensor) else None for value in args]
-        result = self._function(name)(*args, **options)
+        with torch.no_grad():  # so that .numpy() works on what a model returns; `gradients` is the way to ask for them
+            result = self._function(name)(*args, **options)
         written = {
             str(at): value
             for at, (value, was) in enumerate(zip(args, before))
@@ -168,7 +174,8 @@ class Student:
         """The output for `x` of a student's module with the given weights, in eval mode."""
         module = self._function(name)(**options).eval()
         module.load_state_dict(weights)
-        return module(x)
+        with torch.no_grad():
+            return module(x)
 
     def _function(self, name: str) -> Callable:
         if name not in self.functions:
@@ -176,25 +183,50 @@ class Student:
         return self.functions[name]
 
 
+class Refused:
+    """Stands in for a name of the package that is not lent: it may be imported, but not used."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def _refuse(self, *args, **options):
+        raise ImportError(f"{self._name} cannot be used here: the exercise does not need it")
+
+    def __or__(self, other: object) -> "Refused":  # in an annotation
+        return self
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self._refuse()
+
+    __call__ = __mro_entries__ = __instancecheck__ = __iter__ = __getitem__ = _refuse
+    __ror__ = __or__
+
+
 class Lent:
-    """Imports modules of the package from the sources that the judge sent, and no others."""
+    """Imports modules of the package from the sources that the judge sent; all other names of it are `Refused`."""
 
     def __init__(self, texts: dict[str, str]):
-        self.packages = {parent for name in texts for parent in (name.split(".")[0], name.rpartition(".")[0])}
-        self.texts = dict.fromkeys(self.packages, "") | texts
+        self.texts = texts
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
         if name.partition(".")[0] != "minimaskgit":
             return None
-        if name not in self.texts:
-            raise ModuleNotFoundError(f"{name} cannot be imported here: the exercise does not need it", name=name)
-        return importlib.util.spec_from_loader(name, self, is_package=name in self.packages)
+        return importlib.util.spec_from_loader(name, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
         return None  # Python's default
 
     def exec_module(self, module: types.ModuleType) -> None:
-        exec(compile(self.texts[module.__name__], f"<{module.__name__}>", "exec"), vars(module))
+        def refused(name: str) -> Refused:
+            inner = f"{module.__name__}.{name}"
+            if name.startswith("__") or any(text == inner or text.startswith(f"{inner}.") for text in self.texts):
+                raise AttributeError(name)  # Python then imports the module of that name
+            return Refused(inner)
+
+        module.__getattr__ = refused
+        exec(compile(self.texts.get(module.__name__, ""), f"<{module.__name__}>", "exec"), vars(module))
 
 
 def _leaf(value):
@@ -286,6 +318,8 @@ def run_student(
         keep_only(connection.fileno(), ready)
         os.environ.clear()
         tempfile.tempdir = os.getcwd()  # imports may write there; the folder that was /tmp is out of reach
+        home = dict.fromkeys(("HOME", "TMPDIR"), os.getcwd())  # so may matplotlib and torch, which keep caches
+        os.environ.update(home, USER="student", MPLBACKEND="Agg")
     except BaseException as error:
         os.write(ready, f"{error}"[:300].encode() or b"?")
         os._exit(1)

@@ -45,6 +45,15 @@ def _imported(tree: ast.Module) -> list[tuple[str, str | None]]:
     return found
 
 
+def defined(text: str) -> list[str]:
+    """The names that the text of a module defines."""
+    return [name for node in ast.parse(text).body for name in _names(node)]
+
+
+def is_module(name: str) -> bool:
+    return _file(name).exists() or _file(name).with_suffix("").is_dir()
+
+
 def _file(module: str) -> Path:
     return PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
 

@@ -46,14 +46,15 @@ class Verdict:
     def __init__(self, found: Answers, sandbox: Sandbox, out: Path):
         self.found, self.sandbox, self.out = found, sandbox, out
         self.exercises: dict[str, dict] = {}
-        self.current, self.trouble = "", ""
+        self.current, self.failure = "", ""
+        self.unloadable: list[str] = []  # why the file could not be loaded, for each exercise of which that is true
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         self.report = config.report
         for name in config.report.lesson.LESSON:
             laws = sum(name == about(item) for item in items)
-            self.exercises[name] = {"laws": laws, "held": 0, "state": "broken", "told": "", "seconds": 0.0}
+            self.exercises[name] = {"laws": laws, "held": 0, "state": "broken", "told": "", "law": "", "seconds": 0.0}
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator:
@@ -61,10 +62,10 @@ class Verdict:
             self._finish()
             self.current = about(item)
             try:
-                self.found.begin()
+                self.unloadable += filter(None, [self.found.begin()])
             except (JudgeError, OSError) as error:
-                self.trouble = f"the judge itself failed: {error}"
-                pytest.exit(self.trouble, returncode=3)
+                self.failure = f"the judge itself failed: {error}"
+                pytest.exit(self.failure, returncode=3)
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -73,7 +74,7 @@ class Verdict:
         error = call.excinfo and call.excinfo.value
         exercise = self.exercises[about(item)]
         if isinstance(error, JudgeError):
-            self.trouble = str(error)
+            self.failure = str(error)
         if call.when == "call" and error is None:
             exercise["held"] += 1
         elif isinstance(error, NotWritten) and not exercise["told"]:
@@ -92,8 +93,11 @@ class Verdict:
                 exercise["state"] = "done"
             elif name in self.report.broken:
                 lines = [line for line in self.report.explanation(name) if not line.lstrip().startswith("(tried")]
-                exercise["told"] = "\n".join(lines)
-        result = {"exercises": self.exercises, "protection": self.sandbox.protection, "trouble": self.trouble}
+                exercise["told"], exercise["law"] = "\n".join(lines), self.report.law(name)
+        whole = len(self.unloadable) == len(self.exercises)
+        trouble = f"the file cannot be loaded: {self.unloadable[0]}" if whole and self.unloadable else ""
+        result = {"exercises": self.exercises, "trouble": trouble, "failure": self.failure}
+        result |= {"protection": self.sandbox.protection}
         self.out.write_text(json.dumps(result), "utf-8")
 
 

@@ -98,13 +98,12 @@ class Sandbox:
         return ours
 
     def waited(self) -> float:
-        """Seconds not to count against the student: our own work and, if known, waiting for the processor."""
-        ours = time.thread_time()
+        """Seconds of waiting for the processor, which do not count against the student; 0 where they are not known."""
         try:
             both = (Path(f"/proc/{number}/schedstat").read_text("utf-8") for number in (self.number, "self"))
-            return ours + sum(int(text.split()[1]) for text in both) / 1e9
+            return sum(int(text.split()[1]) for text in both) / 1e9
         except (OSError, ValueError, IndexError):
-            return ours
+            return 0.0
 
     def end(self) -> str:
         """Kill the student's process and all that it started; returns how it ended."""
@@ -125,7 +124,8 @@ class Answers:
     """A student's functions as attributes, like those of a module.
 
     seconds: time limits for all calls of an exercise together, and for one call; an exercise may also use the time that
-    earlier ones have saved. infinite: functions whose answers may be infinite; no answer may be NaN.
+    earlier ones have saved. The judge's own work, such as a model's, counts only beyond the same time again: a student
+    may ask for a lot of it. infinite: functions whose answers may be infinite; no answer may be NaN.
     """
 
     functions = ()
@@ -149,20 +149,24 @@ class Answers:
     def __repr__(self) -> str:
         return self._name
 
-    def begin(self) -> None:
-        """Start a fresh process for the next exercise."""
+    def begin(self) -> str:
+        """Start a fresh process for the next exercise; returns why the file cannot be loaded, if it cannot."""
         self.finish()
+        self._free = self._share  # seconds of the judge's work that do not count
         self._left, self._over = self._share + max(0.0, self._left), None
         self._seconds = self._left
         self._objects: list[Any] = []  # that the student's function refers to by number
         self._calls: deque = deque(maxlen=REMEMBERED)
         self._asked = 0
         self._channel = Channel(self._sandbox.start(), self._refer, self._resolve, self._answer)
-        loading = {"source": self._source, "name": self._name, "lent": self._lent, "seed": self._seed}
+        source = np.frombuffer(self._source.encode("utf-8"), np.uint8)  # as text, JSON could make it six times longer
+        loading = {"source": source, "name": self._name, "lent": self._lent, "seed": self._seed}
         try:
             self._request("load", loading)
         except StudentError as error:
             self._over = error
+            return error.explanation
+        return ""
 
     def finish(self) -> float:
         """Kill the exercise's process; returns the seconds that it took."""
@@ -187,7 +191,7 @@ class Answers:
                 if not (isinstance(ours, Tensor) and value.shape == ours.shape and value.dtype == ours.dtype):
                     raise ProtocolError("a changed argument has another shape or dtype")
                 ours.copy_(value)
-            self._check(name, result, infinite=name in self._infinite)
+            check_numbers(name, result, infinite=name in self._infinite)
             return result
 
         return self._guarded(call)
@@ -206,7 +210,7 @@ class Answers:
         """Create a module of the student's class, load weights, and call it in eval mode."""
         message = {"name": name, "options": options, "weights": dict(weights), "x": x}
         result = self._guarded(lambda: self._request("forward", message))()
-        self._check(name, result)
+        check_numbers(name, result)
         return result
 
     def _guarded(self, function: Callable) -> Callable:
@@ -224,19 +228,13 @@ class Answers:
 
         return call
 
-    @staticmethod
-    def _check(name: str, value: Any, infinite: bool = False) -> None:
-        for number in _numbers(value):
-            assert not bool(np.isnan(number).any()), f"{name} returns NaN"
-            assert infinite or not bool(np.isinf(number).any()), f"{name} returns an infinite number"
-
     def _fitting(self, gradients: Any, at: list[Tensor]) -> list:
         if not isinstance(gradients, list) or len(gradients) != len(at):
             raise StudentError("its process sent no valid answer")
         for gradient, tensor in zip(gradients, at):
             if gradient is not None and not (isinstance(gradient, Tensor) and gradient.shape == tensor.shape):
                 raise StudentError("its process sent no valid answer")
-        self._check("the gradient", gradients)
+        check_numbers("the gradient", gradients)
         return gradients
 
     # --- Messages ---
@@ -246,8 +244,10 @@ class Answers:
         if self._over:
             raise self._over
         before, limit = time.monotonic(), max(0.0, min(self._left, self._call_seconds))
-        waited, latest = self._sandbox.waited(), before + MOST_PATIENCE * limit
-        patience = lambda: max(0.0, min(before + limit + self._sandbox.waited() - waited, latest) - time.monotonic())
+        waited, worked, latest = self._sandbox.waited(), time.thread_time(), before + MOST_PATIENCE * limit
+        ours = lambda: time.thread_time() - worked
+        uncounted = lambda: max(0.0, self._sandbox.waited() - waited) + min(ours(), self._free)
+        patience = lambda: max(0.0, min(before + limit + uncounted(), latest) - time.monotonic())
         self._channel.deadline, self._channel.extension = before + limit, patience
         try:
             reply = self._channel.request(**{"do": do, "with": message})
@@ -263,7 +263,8 @@ class Answers:
         except ProtocolError as error:
             self._over = StudentError(f"its process sent no valid answer: {error}")
         finally:
-            self._left -= time.monotonic() - before - max(0.0, self._sandbox.waited() - waited)
+            self._left -= time.monotonic() - before - uncounted()
+            self._free = max(0.0, self._free - ours())
         if self._over:
             raise self._over
         if "error" in reply:
@@ -298,7 +299,8 @@ class Answers:
         thing, method, args, options = (message[key] for key in ("of", "method", "args", "options"))
         if method not in METHODS or not any(thing is one for one in self._objects):
             raise ProtocolError("no such method")
-        if len(encode([args, options], self._refer)[1]) > LARGEST_QUESTION:
+        size = len(encode([args, options], self._refer)[1])
+        if size > LARGEST_QUESTION:
             raise ValueError(f"more than {LARGEST_QUESTION // MEBI} MB passed to a model at once")
         with torch.set_grad_enabled(message["taught"] is True):
             args = [value.requires_grad_() if at in message["through"] else value for at, value in enumerate(args)]
@@ -307,15 +309,24 @@ class Answers:
         has_grad = isinstance(result, Tensor) and result.requires_grad
         self._asked += 1
         if has_grad:
-            self._calls.append((self._asked, result, through))
+            self._calls.append((self._asked, result, through, size))
+            while sum(size for *_, size in self._calls) > LARGEST_QUESTION:  # each holds memory for its way back
+                self._calls.popleft()
         return {"value": result, "taught": has_grad, "call": self._asked}
 
     def _back(self, message: dict) -> dict:
-        result, through = next((result, args) for call, result, args in self._calls if call == message["call"])
+        result, through = next((result, args) for call, result, args, _ in self._calls if call == message["call"])
         for tensor in through:
             tensor.grad = None
         torch.autograd.backward(result, message["upstream"], retain_graph=True)
         return {"gradients": [tensor.grad for tensor in through]}
+
+
+def check_numbers(name: str, value: Any, infinite: bool = False) -> None:
+    """AssertionError for NaN in an answer, and for infinite numbers unless they are allowed."""
+    for number in _numbers(value):
+        assert not bool(np.isnan(number).any()), f"{name} returns NaN"
+        assert infinite or not bool(np.isinf(number).any()), f"{name} returns an infinite number"
 
 
 def student_error(error: Any) -> StudentError:
@@ -330,8 +341,12 @@ def student_error(error: Any) -> StudentError:
 
 def clean(text: str) -> str:
     """The first line of a text, with control characters replaced."""
-    line = next(iter(text.splitlines()), "")
-    return "".join(letter if letter.isprintable() else "?" for letter in line)
+    return visible(next(iter(text.splitlines()), ""))
+
+
+def visible(text: str) -> str:
+    """A text on one line, with everything replaced that a terminal or a spreadsheet would obey or that hides itself."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _numbers(value: Any) -> Iterator[np.ndarray]:

@@ -1,174 +1,427 @@
-"""What students hand in: one file, folder or zip each, in one folder or zip; it is only read, never run or unpacked.
+"""What students hand in, in one folder or archive; it is only read, one file a student, never run or unpacked.
 
-submissions/Ada.py, submissions/Ben/lesson_3.py, submissions/Cem.zip, or submissions.zip ──collect──> one text each
+    submissions/Ada.py, Ben/lesson_3.py, Cem.zip, or submissions.zip ──collect──> one text each
+                notes.txt, Dora.rar                                  ──────────> ignored, and why
+
+Students are told apart by their platform's number, or else by path, never by name. Sizes are looked at before anything
+is read, and no student costs more than 64 MB of memory.
 """
 
+import bz2
+import gzip
+import hashlib
 import io
+import json
 import lzma
+import os
 import re
 import stat
+import tarfile
+import tokenize
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from minimaskgit.common.errors import UserError
+from minimaskgit.grading.sandbox import visible
 
-LARGEST = 2**20  # bytes of a student's file
+MEBI = 2**20
+LARGEST = {".py": MEBI, ".ipynb": 16 * MEBI}  # bytes of a student's file; a notebook has pictures
+ARCHIVES = 64 * MEBI  # bytes of all archives of one student, decompressed
+MEMBERS = 10_000  # files in an archive of one student
+ZIP, TAR = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+FOREIGN = (".rar", ".7z", ".gz", ".bz2", ".xz", ".zst")
+SYSTEM = ("__macosx", "__pycache__", "thumbs.db", "desktop.ini")
+DECOMPRESS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+# Encodings of text that are decoded in one pass; others, such as punycode, can take hours for a megabyte.
+ENCODINGS = r"(utf|latin|iso|us.?ascii|ascii|cp|windows|gb|big5|s(hift)?_?jis|euc|koi|mac)"
+
+# How platforms call files and folders: "Ada Lovelace_1234_assignsubmission_file_", "lovelaceada_77_4321_lesson_3.py".
+MOODLE = re.compile(r"(?P<name>.+)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<rest>.*)", re.DOTALL)
+CANVAS = re.compile(r"(?P<name>[^_]+)(?:_LATE)?_(?P<id>\d{2,})_\d{3,}_(?P<rest>.+)", re.DOTALL | re.IGNORECASE)
 
 # Errors that a damaged, encrypted or foreign file raises.
-UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, KeyError, LookupError, SyntaxError)
+UNREADABLE += (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who handed something in: a student with a platform's number, or else whoever the path belongs to."""
+
+    name: str
+    entry: str  # unique in a class
+    platform: str = ""
+    id: str = ""
+
+
+def owner(entry: str) -> tuple[Owner, str] | None:
+    """The owner of a file or folder that a platform named, and its name without what the platform added."""
+    for platform, pattern in (("Moodle", MOODLE), ("Canvas", CANVAS)):
+        if found := pattern.fullmatch(entry):
+            name, number, rest = found["name"], found["id"], found["rest"]
+            return Owner(name, f"{platform} {number} {name}", platform, number), rest
+    return None
+
+
+NOBODY = Owner("", "")
 
 
 @dataclass(frozen=True)
 class Submission:
-    """The text of one student's file, or the reason why there is none."""
+    """The text of one student's file, or the reason why there is none. student: a name that is unique in the class."""
 
     student: str
     source: str = ""
     trouble: str = ""
+    owner: Owner = NOBODY
 
 
-def collect(path: Path, lesson: int) -> list[Submission]:
-    """Submissions from a folder, a zip or a single student's file, sorted by student; UserError if there are none."""
+@dataclass(frozen=True)
+class File:
+    """A file, or an empty folder, that has not been read."""
+
+    path: PurePosixPath
+    size: int = 0
+    content: Callable[[int], bytes] = lambda most: b""  # at most so many bytes
+    refused: str = ""  # why it is not read
+    is_folder: bool = False
+
+    @property
+    def kind(self) -> str:
+        """Its suffix in small letters, if this file knows it."""
+        known = (*LARGEST, *ZIP, *TAR, *FOREIGN)
+        fitting = [suffix for suffix in known if self.path.name.lower().endswith(suffix)]
+        return "" if self.is_folder else max(fitting, key=len, default="")
+
+    @property
+    def is_hidden(self) -> bool:
+        return any(part.startswith(".") or part.lower() in SYSTEM for part in self.path.parts)
+
+    def read(self, most: int) -> bytes:
+        if self.refused:
+            raise ValueError(self.refused)
+        data = self.content(most + 1) if self.size <= most else bytes(most + 1)
+        if len(data) > most:
+            raise ValueError(f"it is larger than {most // MEBI} MB")
+        return data
+
+
+def collect(path: Path, lesson: int) -> tuple[list[Submission], dict[str, str]]:
+    """Submissions, sorted by student, and what was ignored, with the reason; UserError if nobody handed in anything.
+
+    path: a folder or archive of all students, or one student's file.
+    """
     if not path.exists():
         raise UserError(f"no {path}; expected a folder or zip of submissions, or one student's file")
-    if path.suffix == ".zip":
-        found = _platform_zip(path, lesson)
-    elif path.is_dir():
-        entries = (entry for entry in path.iterdir() if not entry.name.startswith((".", "__")))
-        found = [_entry(entry, lesson) for entry in entries if _is_submission(entry)]
-    else:
-        found = [_entry(path, lesson)]
-    if not found:
-        raise UserError(f"{path} contains no submissions; expected a .py file, a folder or a .zip per student")
-    return sorted(_distinct(found), key=lambda submission: submission.student)
-
-
-def _is_submission(entry: Path) -> bool:
-    return entry.is_symlink() or entry.is_dir() or entry.suffix in (".py", ".zip")
-
-
-def _entry(path: Path, lesson: int) -> Submission:
-    student = path.stem if path.suffix in (".py", ".zip") else path.name
+    if not (path.is_dir() or path.is_file()):
+        raise UserError(f"{path} is neither a file nor a folder; expected a folder or zip of submissions")
     try:
-        if path.is_symlink():
-            return Submission(student, trouble="a symbolic link; hand in the file itself")
-        if path.is_dir():
-            return _folder(path, student, lesson)
-        if path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                return _one_of(student, _members(archive, archive.infolist()), lesson)
-        return Submission(student, _text(path.read_bytes() if path.stat().st_size <= LARGEST else b"", path.name))
+        files = _all_files(path, lesson)
     except UNREADABLE as error:
-        return _unreadable(student, error)
+        raise UserError(f"{path} cannot be read: {error}") from None
+    handed_in: dict[Owner, list[File]] = {}
+    ignored = {}
+    for file in files:
+        if reason := _why_ignored(file):
+            if not (file.is_hidden and file.path.parts[0] in ignored):
+                ignored[file.path.parts[0] if file.is_hidden else str(file.path)] = reason
+        else:
+            whose, inside = _whose(file)
+            handed_in.setdefault(whose, []).append(inside)
+    if not handed_in:
+        raise UserError(f"{path} contains no submissions; expected a .py file, a folder or a .zip per student")
+    names = _unique_names(handed_in)
+    found = [_submission(names[whose], whose, files, lesson) for whose, files in handed_in.items()]
+    return sorted(found, key=lambda one: one.student), {visible(name): why for name, why in sorted(ignored.items())}
 
 
-def _unreadable(student: str, error: Exception) -> Submission:
-    return Submission(student, trouble=f"cannot be read: {str(error).splitlines()[0] if str(error) else 'damaged'}")
-
-
-def _folder(path: Path, student: str, lesson: int) -> Submission:
-    files = {}
-    for file in sorted(path.rglob("*.py")):
-        if any(part.is_symlink() for part in (file, *file.parents[: len(file.relative_to(path).parts)])):
-            return Submission(student, trouble=f"{file.name} is a symbolic link; hand in the file itself")
-        if file.is_file() and file.stat().st_size <= LARGEST:
-            files[file.relative_to(path).as_posix()] = file.read_bytes()
-    return _one_of(student, files, lesson)
-
-
-def _members(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> dict[str, bytes]:
-    """Python files among members of an archive, by name; kept in memory, so that their names can do no harm."""
-    files = {}
-    for member in members:
-        path = PurePosixPath(member.filename.replace("\\", "/"))
-        astray = path.is_absolute() or ".." in path.parts or stat.S_ISLNK(member.external_attr >> 16)
-        if astray or path.suffix != ".py" or "__MACOSX" in path.parts or member.file_size > LARGEST:
-            continue
-        with archive.open(member) as file:
-            files[path.as_posix()] = file.read(LARGEST + 1)  # the size in the archive may be false
+def _all_files(path: Path, lesson: int) -> list[File]:
+    if path.is_dir():
+        return list(_in_folder(path))
+    alone = File(PurePosixPath(path.name), path.stat().st_size, partial(_content, path))
+    if alone.kind not in ZIP + TAR:
+        return [alone]
+    files = list(_in_archive(_decompressed(path.open("rb"), 16 * ARCHIVES)))
+    inside = [one for one in files if not (one.refused or one.is_hidden)]
+    if _in_one_folder(inside, f"lesson_{lesson}.py"):
+        top = inside[0].path.parts[:1]
+        files = [_below(one) if one.path.parts[:1] == top else one for one in files if one.path.parts != top]
     return files
 
 
-def _one_of(student: str, files: dict[str, bytes], lesson: int) -> Submission:
-    """The file called lesson_N.py in any folder, or else the only file."""
-    wanted = f"lesson_{lesson}.py"
-    named = [name for name in sorted(files) if PurePosixPath(name).name == wanted] or sorted(files)
-    if not named:
-        return Submission(student, trouble=f"no {wanted}")
-    if len(named) > 1:
-        return Submission(student, trouble=f"{len(named)} files, and it is not clear which is {wanted}")
-    return Submission(student, _text(files[named[0]], named[0]))
+# --- Whose is it? ---
 
 
-def _text(data: bytes, name: str) -> str:
-    if not data.strip():
-        raise ValueError(f"{name} is empty or larger than {LARGEST // 2**20} MB")
-    if len(data) > LARGEST:
-        raise ValueError(f"{name} is larger than {LARGEST // 2**20} MB")
-    return data.decode("utf-8-sig")
-
-
-def _platform_zip(path: Path, lesson: int) -> list[Submission]:
-    """Submissions from one zip of all students: a folder, file or zip per student, at the top or in one folder."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            places = [(member, place) for member in archive.infolist() if (place := _place(member))]
-            if _in_one_folder([place for _, place in places], f"lesson_{lesson}.py"):
-                places = [(member, place.relative_to(place.parts[0])) for member, place in places]
-            by_student: dict[str, list[zipfile.ZipInfo]] = {}
-            for member, place in places:
-                if student := _student(place, member.is_dir()):
-                    by_student.setdefault(student, []).append(member)
-            return [_of_members(archive, student, members, lesson) for student, members in by_student.items()]
-    except UNREADABLE as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-
-
-def _of_members(archive: zipfile.ZipFile, student: str, members: list[zipfile.ZipInfo], lesson: int) -> Submission:
-    """One student's part of a zip of all students: Python files or, if there are none, a zip of them."""
-    try:
-        files = _members(archive, members)
-        zips = [member for member in members if member.filename.endswith(".zip") and member.file_size <= 8 * LARGEST]
-        if not files and zips:
-            with archive.open(zips[-1]) as file, zipfile.ZipFile(io.BytesIO(file.read(8 * LARGEST))) as inner:
-                files = _members(inner, inner.infolist())
-        return _one_of(student, files, lesson)
-    except UNREADABLE as error:
-        return _unreadable(student, error)
-
-
-def _place(member: zipfile.ZipInfo) -> PurePosixPath | None:
-    """The path of a member of a zip; None if it is hidden or leads outside."""
-    place = PurePosixPath(member.filename.replace("\\", "/"))
-    return None if place.is_absolute() or ".." in place.parts or str(place).startswith((".", "__")) else place
-
-
-def _in_one_folder(places: list[PurePosixPath], wanted: str) -> bool:
-    """Whether the zip's only folder contains all students, not just one student's files."""
-    if len({place.parts[0] for place in places}) != 1:
-        return False
-    inside = [place for place in places if len(place.parts) == 2 and place.suffix in (".py", ".zip")]
-    deeper = [place for place in places if len(place.parts) > 2 and place.name == wanted]
-    return len(inside + deeper) > 1 and all(place.name != wanted for place in inside)
-
-
-def _student(place: PurePosixPath, is_folder: bool) -> str:
-    """The student that a member of a zip belongs to, or an empty string.
-
-    Moodle calls folders "Ada Lovelace_1234_assignsubmission_file_"; only the name is kept.
-    """
-    in_a_folder = is_folder or len(place.parts) > 1
-    if not place.parts or (not in_a_folder and place.suffix not in (".py", ".zip")):
+def _why_ignored(file: File) -> str:
+    """Why something in the folder of the class is no student's, or an empty string."""
+    top = file.path.parts[0]
+    if File(PurePosixPath(top)).is_hidden:
+        return "hidden, or made by the system"
+    if _leads_outside(file):
+        return "its path leads outside"
+    if len(file.path.parts) > 1 or file.is_folder or file.kind in (*LARGEST, *ZIP, *TAR) or owner(top):
         return ""
-    return re.sub(r"(_\d+)?_assignsubmission.*", "", place.parts[0] if in_a_folder else place.stem)
+    return "" if file.refused.startswith("a symbolic link") else _why_not_read(file)
 
 
-def _distinct(found: list[Submission]) -> Iterator[Submission]:
-    seen: dict[str, int] = {}
-    for one in sorted(found, key=lambda one: (one.student, one.source)):
-        seen[one.student] = seen.get(one.student, 0) + 1
-        again = f" ({seen[one.student]})" if seen[one.student] > 1 else ""
-        yield Submission(one.student + again, one.source, one.trouble)
+def _why_not_read(file: File) -> str:
+    if file.refused:
+        return file.refused
+    if file.kind in FOREIGN:
+        return f"a {file.kind} cannot be opened here; ask for a .zip"
+    return "neither .py nor .ipynb, folder, .zip or .tar"
+
+
+def _whose(file: File) -> tuple[Owner, File]:
+    """The owner, and the file with the path that it has there."""
+    top = file.path.parts[0]
+    is_alone = len(file.path.parts) == 1 and not file.is_folder
+    if found := owner(top):
+        return found[0], _moved(file, PurePosixPath(found[1])) if is_alone else _below(file)
+    if is_alone:
+        return Owner(top[: len(top) - len(file.kind)], top), file
+    return Owner(top, top), _below(file)
+
+
+def _below(file: File) -> File:
+    return _moved(file, PurePosixPath(*file.path.parts[1:]))
+
+
+def _moved(file: File, path: PurePosixPath) -> File:
+    return replace(file, path=path)
+
+
+def _unique_names(owners: Iterable[Owner]) -> dict[Owner, str]:
+    """A name for each: the student's if nobody else could be called so, or else with the number or as the path."""
+    fold = lambda name: unicodedata.normalize("NFKC", visible(name)).casefold()
+    possible = {one: [one.name, *([f"{one.name} ({one.id})"] if one.id else []), one.entry] for one in owners}
+    claimed = Counter(name for names in possible.values() for name in {fold(name) for name in names})
+    return {
+        one: next((name for name in names if claimed[fold(name)] == 1), names[-1]) for one, names in possible.items()
+    }
+
+
+def _in_one_folder(files: list[File], wanted: str) -> bool:
+    """Whether an archive's only folder contains all students, not just one student's files."""
+    if len({file.path.parts[0] for file in files}) != 1:
+        return False
+    inside = [file for file in files if len(file.path.parts) == 2 and file.kind in (*LARGEST, *ZIP, *TAR)]
+    deeper = [file for file in files if len(file.path.parts) > 2 and file.path.name.lower() == wanted]
+    from_platform = [file for file in files if len(file.path.parts) > 1 and owner(file.path.parts[1])]
+    many = len(inside + deeper) > 1 and all(file.path.name.lower() != wanted for file in inside)
+    return many or bool(from_platform)
+
+
+# --- Files in folders and archives ---
+
+
+def _in_folder(top: Path) -> Iterator[File]:
+    """All files below a folder; links are not followed, and nothing is opened."""
+    waiting = [top]
+    while waiting:
+        here = waiting.pop()
+        try:
+            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+        except OSError as error:
+            if here == top:
+                raise
+            yield File(PurePosixPath(*here.relative_to(top).parts), refused=f"cannot be read: {error.strerror}")
+            continue
+        for entry in entries:
+            path = PurePosixPath(*Path(entry.path).relative_to(top).parts)
+            if entry.is_symlink():
+                yield File(path, refused="a symbolic link; hand in the file itself")
+            elif entry.is_dir():
+                waiting.append(Path(entry.path))
+                yield File(path, is_folder=True)
+            elif entry.is_file():
+                yield File(path, entry.stat().st_size, partial(_content, entry.path))
+            else:
+                yield File(path, refused="neither a file nor a folder")
+
+
+def _content(path: str | Path, most: int) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(most)
+
+
+def _decompressed(file: BinaryIO, most: int) -> BinaryIO:
+    """A file, decompressed if it is a compressed tar; ValueError beyond `most` bytes."""
+    start = file.read(6)
+    file.seek(0)
+    for magic, opened in DECOMPRESS.items():
+        if start.startswith(magic):
+            file = io.BytesIO(opened(file).read(most + 1))
+            if len(file.getbuffer()) > most:
+                raise ValueError(f"more than {most // MEBI} MB when decompressed")
+    return file
+
+
+def _in_archive(file: BinaryIO) -> Iterator[File]:
+    """All files of a zip or tar."""
+    is_link = "a symbolic link; hand in the file itself"
+    if zipfile.is_zipfile(file):
+        archive = zipfile.ZipFile(file)
+        for member in archive.infolist():
+            refused = is_link if stat.S_ISLNK(member.external_attr >> 16) else ""
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                refused = "compressed in a way that is not opened here; ask for an ordinary .zip"
+            if (path := PurePosixPath(member.filename.replace("\\", "/"))).parts:
+                yield File(path, member.file_size, partial(_of_zip, archive, member), refused, member.is_dir())
+        return
+    file.seek(0)
+    archive = tarfile.TarFile(fileobj=file)
+    for member in archive:
+        refused = "" if member.isreg() or member.isdir() else is_link
+        if (path := PurePosixPath(member.name)).parts:
+            yield File(path, member.size, partial(_of_tar, archive, member), refused, member.isdir())
+
+
+def _of_zip(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> bytes:
+    with archive.open(member) as file:
+        return file.read(most)  # the size in the archive may be false
+
+
+def _of_tar(archive: tarfile.TarFile, member: tarfile.TarInfo, most: int) -> bytes:
+    return archive.extractfile(member).read(most)
+
+
+# --- The one file that counts ---
+
+
+def _submission(student: str, whose: Owner, files: list[File], lesson: int) -> Submission:
+    try:
+        answers = _answers(files)
+        if not answers:
+            others = [file for file in files if not file.is_folder and not file.is_hidden]
+            found = "; ".join(f"{file.path.name}: {_why_not_read(file)}" for file in others[:3])
+            return Submission(student, "", visible(f"no lesson_{lesson}.py" + (found and f"; {found}")), whose)
+        return Submission(student, text_of(_chosen(answers, lesson)), "", whose)
+    except UNREADABLE as error:
+        said = next(iter(str(error).splitlines()), "")
+        return Submission(student, "", f"cannot be read: {visible(said) or 'damaged'}", whose)
+
+
+def _answers(files: list[File]) -> list[File]:
+    """Files that may be the answer; if there are none, those in archives, and in archives in these."""
+    left = ARCHIVES
+    for _ in range(3):
+        files = [file for file in files if not file.is_hidden and not _leads_outside(file)]
+        if found := [file for file in files if file.kind in LARGEST]:
+            return found
+        inside: list[File] = []
+        for archive in (file for file in files if file.kind in ZIP + TAR):
+            data = _decompressed(io.BytesIO(archive.read(left)), left)
+            left -= len(data.getbuffer())
+            if archive.kind in TAR and re.search(
+                rb"\d{1000}", data.getbuffer()
+            ):  # in a header, tarfile takes hours for it
+                raise ValueError("not an ordinary tar; ask for a .zip")
+            if data.getvalue().count(b"PK\1\2") > MEMBERS:  # zipfile makes an object for each
+                raise ValueError(f"more than {MEMBERS} files in an archive")
+            inside += islice(_in_archive(data), MEMBERS + 1)
+            if len(inside) > MEMBERS:
+                raise ValueError(f"more than {MEMBERS} files in an archive")
+        files = inside
+    return []
+
+
+def _leads_outside(file: File) -> bool:
+    return ".." in file.path.parts or file.path.is_absolute()
+
+
+def _chosen(answers: list[File], lesson: int) -> File:
+    """The file called lesson_N.py in any folder; or lesson_N.ipynb; or almost so, as browsers do; or the only one."""
+    exactly, almost = rf"lesson_{lesson}", rf"lesson[_ -]?0?{lesson}(\D.*)?"
+    for pattern in (exactly, almost, ".*"):
+        for kind in LARGEST:
+            stem = lambda file: file.path.name[: -len(file.kind)]
+            fits = [file for file in answers if file.kind == kind and re.fullmatch(pattern, stem(file), re.I | re.S)]
+            if len(fits) == 1:
+                return fits[0]
+            if fits:
+                raise ValueError(f"{len(fits)} files, and it is not clear which is lesson_{lesson}.py")
+    raise AssertionError
+
+
+def text_of(file: File) -> str:
+    """The Python of a student's file or notebook; ValueError if there is none."""
+    data = file.read(LARGEST.get(file.kind, MEBI))
+    if not data.strip():
+        raise ValueError("the file is empty")
+    text = _of_notebook(data) if file.kind == ".ipynb" else _decoded(data)
+    if len(text) > MEBI:
+        raise ValueError("the answers of the notebook are larger than 1 MB")
+    return text
+
+
+def read_answer(path: Path) -> str:
+    """The Python of a file or notebook on this machine, as grading would read it."""
+    return text_of(File(PurePosixPath(path.name), path.stat().st_size, partial(_content, path)))
+
+
+def _decoded(data: bytes) -> str:
+    """Text in the encoding that its first bytes or lines name, as Python does; and UTF-16, as Windows may save it."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+    if not re.match(ENCODINGS, encoding, re.IGNORECASE):
+        raise ValueError(f"the encoding {encoding[:40]} is not read here; save the file as UTF-8")
+    return data.decode(encoding)
+
+
+def _of_notebook(data: bytes) -> str:
+    """The code cells of a notebook that are tagged `answer`, in order, after the imports of the others.
+
+    Lines of IPython's own, such as %timeit, become comments. An import that fails in the sandbox is left out.
+    """
+    try:
+        cells = [cell for cell in json.loads(data)["cells"] if cell["cell_type"] == "code"]
+        texts = ["".join(cell["source"]) for cell in cells]
+        tagged = ["answer" in cell.get("metadata", {}).get("tags", ()) for cell in cells]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ValueError("it is not a notebook") from None
+    if not any(tagged):
+        raise ValueError("no code cell of the notebook is tagged answer")
+    answers = "\n\n".join(text for text, answer in zip(texts, tagged) if answer)
+    others = "\n".join(text for text, answer in zip(texts, tagged) if not answer)
+    imports = re.findall(r"^(?:import|from) (?:[^(\n]*\([^()]*\)|[^(\n]*)$", others, re.MULTILINE)
+    if future := re.findall(r"^from __future__ .*$", f"{others}\n{answers}", re.MULTILINE):
+        answers = re.sub(r"^from __future__ .*$", "", answers, flags=re.MULTILINE)
+    kept = [line for line in imports if line not in future]
+    parts = [*future, *(f"try:\n    {line}\nexcept ImportError:\n    pass" for line in kept), answers]
+    return re.sub(r"^([%!])", r"# \1", "\n".join(parts), flags=re.MULTILINE) + "\n"
+
+
+# --- Names ---
+
+
+def named(found: list[Submission], name: str) -> Submission:
+    """The student of that name, number or path; UserError unless there is exactly one."""
+    fits = [one for one in found if name in (one.student, one.owner.id, one.owner.entry, one.owner.name)]
+    exact = [one for one in fits if one.student == name] or fits
+    if len(exact) != 1:
+        known = ", ".join(visible(one.student) for one in found)
+        wrong = "several students" if fits else "no student"
+        raise UserError(f"{visible(name)!r} is {wrong}; expected one of {known}")
+    return exact[0]
+
+
+def anonymous(found: list[Submission], seed: int) -> list[Submission]:
+    """The same submissions under numbers that say nothing about the names, and stay while the class and seed do."""
+    order = lambda one: hashlib.sha256(f"{seed} {one.owner.entry}".encode("utf-8", "replace")).digest()
+    digits = len(str(len(found)))
+    names = [f"student {number:0{digits}}" for number in range(1, len(found) + 1)]
+    # What a trouble says after a semicolon names the student's files.
+    return [
+        Submission(name, one.source, one.trouble.partition(";")[0], Owner("", name))
+        for name, one in zip(names, sorted(found, key=order))
+    ]

@@ -22,10 +22,13 @@ The grader of a class (minimaskgit.grading) rebuilds none of these from what des
 state, schedules and models stay with the judge, and the student's process calls back for each call of them.
 """
 
-import importlib.util
+import linecache
+import sys
 import textwrap
+import tomllib
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import wraps
 from itertools import takewhile
 from pathlib import Path
@@ -35,9 +38,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from minimaskgit.grading import local, sandbox
+from minimaskgit.grading.submissions import read_answer
 from minimaskgit.schedules import SCHEDULES
 
 TESTS = Path(__file__).parents[1]
+LESSONS = TESTS.parent / "lessons"
+INFINITE = tomllib.loads((LESSONS / "weights.toml").read_text("utf-8"))["may_be_infinite"]
+CALL_SECONDS = 5.0  # of --call-timeout when a class is graded
 
 
 class NotWritten(AttributeError, NotImplementedError):
@@ -45,10 +53,10 @@ class NotWritten(AttributeError, NotImplementedError):
 
 
 class Answers:
-    """The functions of a file or of the package, as attributes."""
+    """The functions of a file or of the package, as attributes. What they give counts as it would in grading."""
 
-    def __init__(self, name: str, functions: dict):
-        self.name, self.functions = name, functions
+    def __init__(self, name: str, functions: dict, watch: Callable = lambda name: nullcontext()):
+        self.name, self.functions, self.watch = name, functions, watch
 
     def __getattr__(self, name: str) -> Callable:
         function = self._function(name)
@@ -56,7 +64,10 @@ class Answers:
         @wraps(function)
         def call(*args, **options):
             _check_sendable(*args, *options.values())
-            return _detached(function(*args, **options))
+            with torch.no_grad(), self.watch(name):
+                result = local.as_sent(function(*args, **options))
+            sandbox.check_numbers(name, result, infinite=name in INFINITE)
+            return result
 
         return call
 
@@ -73,14 +84,17 @@ class Answers:
         leaves = list(_leaves(args))
         if not result.requires_grad:
             return [None] * len(leaves)
-        return list(torch.autograd.grad(result, leaves, upstream, allow_unused=True))
+        found = list(torch.autograd.grad(result, leaves, upstream, allow_unused=True))
+        sandbox.check_numbers("the gradient", found)
+        return found
 
     def forward(self, name: str, options: dict, weights: dict[str, Tensor], x: Tensor) -> Tensor:
         """Make a module of a class, give it weights, and call it, not in training."""
         _check_sendable(*options.values(), *weights.values(), x)
         module = self._function(name)(**options).eval()
         module.load_state_dict(weights)
-        return _detached(module(x))
+        with torch.no_grad():
+            return local.as_sent(module(x))
 
     def _function(self, name: str) -> Callable:
         if name not in self.functions:
@@ -100,12 +114,6 @@ def _check_sendable(*values) -> None:
             _check_sendable(*value)
         elif not (isinstance(value, DESCRIBED) or hasattr(value, "described_by") or value in SCHEDULES.values()):
             raise TypeError(f"{value!r} cannot be sent to answers in another process")
-
-
-def _detached(result):
-    if isinstance(result, tuple):
-        return tuple(_detached(part) for part in result)
-    return result.detach() if isinstance(result, Tensor) else result
 
 
 def _leaf(value):
@@ -130,9 +138,11 @@ def _is_float(value) -> bool:
 
 def load(path: Path) -> ModuleType:
     """A file of answers as a module; whatever goes wrong in it is raised."""
-    spec = importlib.util.spec_from_file_location(f"answers_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    source, name = read_answer(path), str(path.resolve())
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    module = sys.modules[f"answers_{path.stem}"] = ModuleType(f"answers_{path.stem}")
+    module.__file__ = name
+    exec(compile(source, name, "exec"), vars(module))
     return module
 
 
@@ -184,15 +194,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if not path.is_file():
         raise pytest.UsageError(f"no file {path}; the exercises are in lessons/exercises")
     judge = config.pluginmanager.get_plugin("minimaskgit.grading.pytest_plugin")  # of a class: nothing is imported here
-    try:
-        functions = {} if judge else vars(load(path))
-    except Exception as error:
-        where = (
-            traceback.extract_tb(error.__traceback__)[-1].lineno if not isinstance(error, SyntaxError) else error.lineno
-        )
-        raise pytest.UsageError(f"{path}, line {where}: {type(error).__name__}: {error}") from None
-    config.submission = judge.answers(config, path) if judge else Answers(path.name, functions)
-    config.report = Report(path)
+    config.report = Report(path, None if judge else local.Watch(CALL_SECONDS))
+    if judge:
+        config.submission = judge.answers(config, path)
+    else:
+        try:
+            with config.report.watch("the file"):
+                functions = vars(load(path))
+        except Exception as error:
+            own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if is_own(frame, path)]
+            line = error.lineno if isinstance(error, SyntaxError) else own[-1] if own else None
+            where = path if line is None else f"{path}, line {line}"
+            raise pytest.UsageError(f"{where}: {type(error).__name__}: {error}") from None
+        config.submission = Answers(path.name, functions, config.report.watch)
     config.pluginmanager.register(config.report)
     config.option.tbstyle, config.option.verbose, config.option.no_summary = "no", -2, True
 
@@ -221,8 +235,8 @@ def function_of(item: pytest.Item) -> str:
 class Report:
     """What a student reads: per function done, broken or not written, and for a broken one which law, how and why."""
 
-    def __init__(self, path: Path):
-        self.path, self.lesson = path, None
+    def __init__(self, path: Path, watch: local.Watch | None):
+        self.path, self.watch, self.lesson = path, watch, None
         self.laws: dict[str, int] = {}  # how many held, by function
         self.broken: dict[str, tuple[pytest.Item, BaseException]] = {}  # the first that did not
 
@@ -263,15 +277,21 @@ class Report:
                 yield f"  BROKEN       {name}"
                 yield from textwrap.indent("\n".join(self.explanation(name)), " " * 15).splitlines()
         rest = [name for name in functions if name not in done]
+        exercise = LESSONS / "exercises" / f"lesson_{lesson_number(self.lesson)}.py"
+        for line in (*local.refused(read_answer(self.path), exercise), *self.watch.found.values()):
+            yield f"  warning      {line}"
         yield f"{len(done)} of {len(functions)} done." + (f" Next: {rest[0]}." if rest else " All laws hold.")
 
     def is_unwritten(self, name: str) -> bool:
         return name in self.broken and isinstance(self.broken[name][1], NotImplementedError)
 
+    def law(self, name: str) -> str:
+        return sentence(self.broken[name][0])
+
     def explanation(self, name: str) -> Iterator[str]:
         item, error = self.broken[name]
         module, idea = self.lesson.LESSON[name]
-        yield f"the law   {sentence(item)}"
+        yield f"the law   {self.law(name)}"
         yield from labelled("breaks at", smallest_input(item, error))
         yield from labelled("because  ", reason(error, self.path))
         yield f"re-read   {idea}"
@@ -303,11 +323,15 @@ def reason(error: BaseException, path: Path) -> str:
     if isinstance(error, AssertionError):
         said = list(takewhile(lambda line: not line.startswith("assert "), str(error).splitlines()))
         return "\n".join(said) or str(error).splitlines()[0]
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.resolve()]
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(frame, path)]
     said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     if not own:  # what it gave was of a kind that the law could not even look at
         return f"it gives something else than the exercise asks for; {said}"
     return f"{said}, in line {own[-1].lineno}: {own[-1].line}"
+
+
+def is_own(frame: traceback.FrameSummary, path: Path) -> bool:
+    return Path(frame.filename) == path.resolve()
 
 
 def labelled(label: str, text: str) -> Iterator[str]:
