@@ -39,7 +39,7 @@ def instead(found: Tensor | np.ndarray | float, expected: Tensor | np.ndarray | 
         if texts[0] != texts[1]:
             break
     unusual = isinstance(found, Tensor) and found.dtype not in (torch.float32, torch.float64, torch.int64)
-    return f"returned {texts[0]}{f' ({found.dtype})' * unusual}; expected {texts[1]}"
+    return f"returned {texts[0]}{f' ({found.dtype})' if unusual else ''}; expected {texts[1]}"
 
 
 def dtype(found: Tensor, expected: torch.dtype) -> str:
