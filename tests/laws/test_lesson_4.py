@@ -89,13 +89,14 @@ def test_merging_puts_the_heads_side_by_side_again(impl, sizes):
 
 
 @pytest.mark.law("attention")
-@given(drawn=queries_keys_values(), scale=st.sampled_from([1.0, 5.0]), causal=st.booleans())
-def test_attention_is_the_softmax_of_scaled_products(impl, drawn, scale, causal):
+@given(drawn=queries_keys_values(), scale=st.sampled_from([1.0, 5.0]))
+def test_attention_is_the_softmax_of_scaled_products(impl, drawn, scale):
     q, k, v = scale * drawn[0], *drawn[1:]
-    found, expected = impl.attention(q, k, v, causal), attended(q, k, v, causal)
-    assert found.shape == q.shape, oracles.shape(found, q.shape)
-    fits = np.allclose(found.numpy(), expected, atol=1e-4)
-    assert fits, oracles.instead(found, expected)
+    for causal in (False, True):  # chance alone may never draw True with more than one query
+        found, expected = impl.attention(q, k, v, causal), attended(q, k, v, causal)
+        assert found.shape == q.shape, oracles.shape(found, q.shape)
+        fits = np.allclose(found.numpy(), expected, atol=1e-4)
+        assert fits, f"causal={causal}: {oracles.instead(found, expected)}"
 
 
 @pytest.mark.law("attention")
