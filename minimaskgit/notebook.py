@@ -1,6 +1,6 @@
 """Tools for the lessons' notebooks: a trained run, the map of the course, pictures and sliders.
 
-    lessons/3_*.ipynb ──> trained_run(), learn(model, loss, ...)
+    lessons/3_*.ipynb ──> trained_run(), learn(model, loss, ...), scores(images, labels, judge)
                           road_map(3), show(picture), film(frames), source(function), knob(draw, T=[8])
                           playground(run, "race") ──> playground-glyphs.html beside the notebook, in a frame
 
@@ -15,8 +15,10 @@ import io
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 import torch
@@ -27,11 +29,13 @@ from PIL import Image
 from torch import Tensor
 
 from minimaskgit import figures
-from minimaskgit.classifier import Classifier
+from minimaskgit.classifier import Classifier, class_accuracy
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_text
 from minimaskgit.data.glyphs import glyphs
 from minimaskgit.data.images import to_float
+from minimaskgit.data.strays import with_strays
+from minimaskgit.metrics import feature_statistics, frechet_distance
 from minimaskgit.runs.models import load_model
 from minimaskgit.runs.run import PACKAGE, PRETRAINED, Run, open_run
 from minimaskgit.tokenizer import Tokenizer
@@ -85,6 +89,29 @@ def trained_judge(run: Run) -> Classifier:
 
 
 # --- Small experiments ---
+
+
+class Scores(NamedTuple):
+    right: float  # share of the pictures in which the judge sees the class that was asked for
+    clean: float  # share without strays: one whole glyph, with no spots, holes or lost parts
+    fd: float  # Fréchet distance to 1000 real glyphs (lesson 8); lower is better
+
+
+@torch.no_grad()
+def scores(images: Tensor, labels: Tensor, judge: Classifier) -> Scores:
+    """How good pictures (B, 3, S, S) of labels (B,) are, by three rulers; the judge is the most easily content."""
+    right, strays = class_accuracy(judge, images, labels), with_strays(images, labels).double().mean().item()
+    distance = frechet_distance(*_statistics(judge, images), *_real(judge))
+    return Scores(right, 1 - strays, distance.item())
+
+
+@lru_cache(maxsize=1)
+def _real(judge: Classifier) -> tuple[Tensor, Tensor]:
+    return _statistics(judge, to_float(glyphs(1000, seed=5)[0]))
+
+
+def _statistics(judge: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
+    return feature_statistics(torch.cat([judge.features(part)[-1].mean((2, 3)) for part in images.split(250)]))
 
 
 @torch.no_grad()

@@ -6,8 +6,10 @@ pytest --hypothesis-seed NUMBER  try examples, and in the laws random numbers, o
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import messages
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -34,6 +36,16 @@ def pytest_configure(config: pytest.Config) -> None:
     options |= {"report_multiple_bugs": False, "phases": [Phase.explicit, Phase.generate, Phase.shrink]}
     settings.register_profile("laws", **options)
     settings.load_profile("laws")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator:
+    """Of a broken law a student reads more than the assertion."""
+    if not pyfuncitem.config.getoption("--submission") or "impl" not in pyfuncitem.funcargs:
+        return (yield)
+    recorded = pyfuncitem.funcargs["impl"] = messages.Recorded(pyfuncitem.funcargs["impl"])
+    with messages.told(recorded, pyfuncitem.obj, pyfuncitem.module):
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

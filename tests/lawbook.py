@@ -29,11 +29,8 @@ def cases(lesson: int, seed: int = 0) -> dict[str, list[Callable]]:
     for name, law in vars(module).items():
         if not name.startswith("test_"):
             continue
-        marks = getattr(law, "pytestmark", [])
-        about = next((mark.args[0] for mark in marks if mark.name == "law"), None)
-        for values in _parameters([mark for mark in marks if mark.name == "parametrize"]):
-            if "seed" in inspect.signature(law).parameters:
-                values = {**values, "seed": seed}
+        about = next((mark.args[0] for mark in getattr(law, "pytestmark", []) if mark.name == "law"), None)
+        for values in parameters(law, seed):
             found[about or values["name"]].append(partial(_call, law, values))
     return found
 
@@ -42,11 +39,12 @@ def _call(law: Callable, values: dict, impl: object) -> None:
     law(impl=impl, **values)
 
 
-def _parameters(marks: list) -> list[dict]:
-    """All combinations of a law's parameters."""
-    choices = []
-    for mark in marks:
-        names, values = mark.args[:2]
-        names = [part.strip() for part in names.split(",")] if isinstance(names, str) else list(names)
-        choices.append([dict(zip(names, value if len(names) > 1 else [value])) for value in values])
+def parameters(law: Callable, seed: int = 0) -> list[dict]:
+    """All combinations of a law's parameters, the seed among them if it takes one."""
+    choices = [[{"seed": seed}]] if "seed" in inspect.signature(law).parameters else []
+    for mark in getattr(law, "pytestmark", []):
+        if mark.name == "parametrize":
+            names, values = mark.args[:2]
+            names = [part.strip() for part in names.split(",")] if isinstance(names, str) else list(names)
+            choices.append([dict(zip(names, value if len(names) > 1 else [value])) for value in values])
     return [{key: value for part in chosen for key, value in part.items()} for chosen in itertools.product(*choices)]

@@ -3,9 +3,10 @@
 And the released code's decoding, which is in float32.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 # gamma(r) of N tokens; N is at least 2.
@@ -28,9 +29,27 @@ def cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor, smoothing: floa
     return -(q * log_p).sum(-1)[mask.numpy()].mean()
 
 
-def readable(x: Tensor | np.ndarray) -> list:
-    """Round numbers for display to students."""
-    return np.asarray(x, dtype=float).round(3).tolist()
+def instead(found: Tensor | np.ndarray | float, expected: Tensor | np.ndarray | float) -> str:
+    """What came back and what should have, with as many digits as tell the two apart, and an unusual dtype."""
+    one, other = (
+        np.asarray(x.double() if isinstance(x, Tensor) and x.is_floating_point() else x) for x in (found, expected)
+    )
+    for digits in (3, 5, 7, 9):
+        texts = [str(x.round(digits).tolist()) for x in (one, other)]
+        if texts[0] != texts[1]:
+            break
+    unusual = isinstance(found, Tensor) and found.dtype not in (torch.float32, torch.float64, torch.int64)
+    return f"returned {texts[0]}{f' ({found.dtype})' if unusual else ''}; expected {texts[1]}"
+
+
+def dtype(found: Tensor, expected: torch.dtype) -> str:
+    """The same of a dtype."""
+    return f"returned {found.dtype}; expected {expected}".replace("torch.", "")
+
+
+def shape(found: Tensor, expected: Sequence[int]) -> str:
+    """The same of a shape."""
+    return f"returned a tensor of shape {tuple(found.shape)}; expected {tuple(expected)}"
 
 
 def log_softmax(logits: Tensor) -> np.ndarray:

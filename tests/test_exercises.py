@@ -82,7 +82,15 @@ def test_the_report_on_a_wrong_answer_has_the_law_the_smallest_input_the_reason_
     code, out = check(ROOT / "tests" / "wrong_answers" / "lesson_3_bug_10_one_ratio_a_batch.py", "tests/laws")
     assert code == 1 and "9 of 10 done. Next: mask_counts." in out
     assert "Each sample masks the ceiling of gamma n of its own ratio." in out
-    for words in ("breaks at", "r=[", "because", "masked; gamma N is", "re-read", "paper section 3.1"):
+    for words in (
+        "breaks at",
+        "r=torch.tensor([",
+        "because",
+        "gamma N is",
+        "known mistake: Bug 10",
+        "re-read",
+        "section 3.1",
+    ):
         assert words in out
 
 

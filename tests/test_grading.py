@@ -452,7 +452,8 @@ LEGITIMATE = {
 
 @pytest.mark.parametrize("source", LEGITIMATE.values(), ids=LEGITIMATE)
 def test_what_honest_files_do_besides_costs_no_points(source, sandbox):
-    assert answers(sandbox, source + "def f():\n    return 1\n").f() == 1
+    slow = (60.0, 30.0)  # some import much, on a machine that may be busy
+    assert answers(sandbox, source + "def f():\n    return 1\n", seconds=slow).f() == 1
 
 
 def test_a_model_s_answer_can_become_an_array_without_detaching_it(sandbox):

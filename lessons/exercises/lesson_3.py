@@ -18,6 +18,8 @@ from minimaskgit.schedules import Schedule
 def cosine(r: Tensor, num_tokens: int | Tensor) -> Tensor:
     """cos(pi r / 2), the paper's choice.
 
+    As with all schedules here, num_tokens may be a tensor of r's shape, and the result has r's shape.
+
     >>> cosine(torch.tensor([0.0, 0.5]), 256)
     tensor([1.0000, 0.7071])
     """
@@ -52,7 +54,7 @@ def cubic(r: Tensor, num_tokens: int | Tensor) -> Tensor:
 
 
 def exponential(r: Tensor, num_tokens: int | Tensor) -> Tensor:
-    """1 - N^(r-1): at r = 0 all tokens but one are masked.
+    """1 - N^(r-1): gamma(0) is 1 - 1/N, not 1, so all tokens but one are masked. N may be a tensor of r's shape.
 
     >>> exponential(torch.tensor([0.0, 0.5, 1.0]), 16)
     tensor([0.9375, 0.7500, 0.0000])
@@ -70,7 +72,7 @@ def square_root(r: Tensor, num_tokens: int | Tensor) -> Tensor:
 
 
 def logarithmic(r: Tensor, num_tokens: int | Tensor) -> Tensor:
-    """-log_N(r), clipped to 1: where r is below 1/N, and at 0, everything is masked.
+    """-log_N(r), clipped to 1: where r is below 1/N, and at 0, everything is masked. N may be a tensor of r's shape.
 
     >>> logarithmic(torch.tensor([0.0, 0.25, 0.5]), 16)
     tensor([1.0000, 0.5000, 0.2500])
@@ -84,7 +86,8 @@ def logarithmic(r: Tensor, num_tokens: int | Tensor) -> Tensor:
 def mask_counts(r: Tensor, num_tokens: int, schedule: Schedule) -> Tensor:
     """How many tokens of each sample to mask, ceil(gamma(r) * N): r (B,) in [0, 1] to int64 (B,) in 1..N.
 
-    schedule: called as schedule(r, num_tokens). At least one token is masked, or there would be nothing to ask.
+    schedule: called as schedule(r, num_tokens). At least one token is masked, or there would be nothing to ask. Compute
+    gamma(r) N in double precision (r.double()): in float32, rounding may carry it past an integer.
 
     >>> from minimaskgit.schedules import linear
     >>> mask_counts(torch.tensor([0.0, 0.55, 1.0]), 10, linear)

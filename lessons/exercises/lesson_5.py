@@ -28,7 +28,8 @@ def num_to_mask(unknown_at_start: Tensor, unknown_now: Tensor, step: int, steps:
     """How many tokens of each sample to re-mask after step t: int64 (B,), from two int64 (B,).
 
     floor(U * gamma((t+1)/T)), at least 1 and at most one fewer than are unknown now, so that every step fixes
-    something; 0 after the last step and where nothing is left to fix. schedule: called as schedule(r, N) with r (B,).
+    something; 0 after the last step and where nothing is left to fix. schedule: called as schedule(r, U), with r (B,).
+    Compute in double precision: in float32, cos(pi/3) is a little less than 1/2, and the floor falls by one.
 
     >>> from minimaskgit.schedules import linear
     >>> start = torch.tensor([100, 8, 0])

@@ -298,8 +298,9 @@ show(figures.curves({"adaptive weight": record["weight"]}, "step", "λ"), width=
 #
 # ## Break it: no detach
 #
-# Known bug 9 of this field: the critic's loss is not detached, and one `backward` does it all. The decoder then gets
-# the gradient of *both* losses of the game: one asks it to make D(x̂) high, the other to make D(x̂) low.
+# Bug 9 in the [list of known bugs](../CONTRIBUTING.md#the-fourteen-known-bugs-and-the-tests-that-catch-them)
+# of public MaskGIT code: the critic's loss is not detached, and one `backward` does it all. The decoder then gets the
+# gradient of *both* losses of the game: one asks it to make D(x̂) high, the other to make D(x̂) low.
 #
 # **Predict before you run.** Does it crash? Will the reconstruction loss tell you? And the pictures?
 

@@ -186,7 +186,7 @@ show(figures.labelled_rows(rows, "radius 0, 1 and 2.5"))
 # ## Experiment: three edits, one loop
 #
 # *Inpaint*: the hole is filled as the picture's own class. *Class edit*: as another. *Without a class*: the model is
-# told none and has to guess from what is left.
+# given none and has to guess from what is left.
 #
 # **Predict, then try.** Here is an anchor, to be edited to a sun. How much of it must you erase until the answer is a
 # sun and nothing else: a corner, half, or all but the outermost tokens? And which colours will it have? Take the tick
@@ -265,7 +265,8 @@ for name, by_decoder in scores.items():
     print(f"{name:<26}" + "".join(f"{share:>{width}.1%}" for share, width in zip(shares, (13, 15, 13, 15))))
 
 # %% [markdown]
-# The rim's upper edge comes first in raster order, so the rival has heard the palette and does well. Take it away, and
+# The rim's upper edge comes first in raster order, so the rival knows the palette and keeps it. (But what of the class?
+# The rim on the right and below is put in over whatever it had begun to paint there.) Take the upper edge away, and
 # the palette it needs to keep lies *after* everything that it paints: it guesses, one of eight. MaskGIT does not care
 # on which side the known tokens are. That is what "bidirectional" buys.
 #
@@ -296,11 +297,16 @@ def wide(state):
     return torch.where(hidden, 0.88, state.images)
 
 
+for side, x in {"left": 0, "right": 2 * S - S // 2}.items():
+    new = states[-1].images[..., x : x + S // 2].repeat(1, 1, 1, 2)  # twice, for palettes are known of squares
+    same = palette_of(new) == palette_of(of_class("music"))
+    print(f"on the {side}: {'its palette goes on' if same else 'another palette'}")
 strip = torch.cat([wide(states[i]) for i in chosen])
 show(figures.grid(strip, columns=3, titles=["at first", *(f"after step {i}" for i in chosen[1:])]))
 
 # %% [markdown]
-# To the left the background goes on; to the right there is a seam, and the colours of another pair. In every picture
+# To the left the background goes on, but then pieces of a second note come; to the right there is a seam, and part of a
+# glyph in a palette of its own. (The lines above the picture say where the palette is the old one.) In every picture
 # that it learned from, a whole glyph stood in the middle. A window with half a glyph at its edge it has not met, and it
 # begins another. A model paints what it has seen; the paper's had seen landscapes.
 #
@@ -336,7 +342,8 @@ show(figures.labelled_rows(rows), width=900)
 #
 # ## Break it: known tokens overwritten
 #
-# Known bug 7 of this field: the loop samples *all* tokens, and known ones are not held. Below is the loop of lesson 5,
+# Bug 7 in the [list of known bugs](../CONTRIBUTING.md#the-fourteen-known-bugs-and-the-tests-that-catch-them)
+# of public MaskGIT code: the loop samples *all* tokens, and known ones are not held. Below is the loop of lesson 5,
 # with two lines that hold them, each of which can be left out.
 #
 # **Predict before you run.** What becomes of the background? (At which tokens was the model ever asked anything?)

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import oracles
 import pytest
 import torch
 from hypothesis import given
@@ -41,17 +42,18 @@ def test_the_nearest_code_is_the_one_at_the_least_distance(impl, drawn):
     z, codebook = drawn
     distances = ((z[..., None, :] - codebook).double() ** 2).sum(-1)  # (B, N, K)
     found = impl.nearest_codes(z, codebook)
-    assert found.dtype == torch.int64, f"the codes are {found.dtype}"
-    assert found.shape == z.shape[:-1], f"codes of shape {tuple(found.shape)} for vectors {tuple(z.shape)}"
+    assert found.dtype == torch.int64, oracles.dtype(found, torch.int64)
+    assert found.shape == z.shape[:-1], oracles.shape(found, z.shape[:-1])
     at = distances.gather(-1, found[..., None])[..., 0]
     best = distances.amin(-1)  # where two are equally near, either will do
-    assert at.allclose(best, atol=1e-5), f"found entries at {at.tolist()}, the nearest are at {best.tolist()}"
+    assert at.allclose(best, atol=1e-5), f"squared distances of the entries: {oracles.instead(at, best)}"
 
 
 @pytest.mark.law("nearest_codes")
 def test_an_entry_is_nearest_to_itself_however_long_it_is(impl):
     codebook = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 5.0], [0.0, 0.0]])
-    assert impl.nearest_codes(codebook, codebook).tolist() == [0, 1, 2, 3]
+    found = impl.nearest_codes(codebook, codebook).tolist()
+    assert found == [0, 1, 2, 3], f"returned {found}; expected [0, 1, 2, 3]"
 
 
 @pytest.mark.law("straight_through")
@@ -59,7 +61,7 @@ def test_an_entry_is_nearest_to_itself_however_long_it_is(impl):
 def test_straight_through_has_the_value_of_the_entry_and_the_gradient_of_the_encoder(impl, pair):
     z, z_q = pair
     out = impl.straight_through(z, z_q)
-    assert out.allclose(z_q, atol=1e-5), f"the value is {out.tolist()}"
+    assert out.allclose(z_q, atol=1e-5), f"the value: {oracles.instead(out, z_q)}"
     upstream = torch.arange(1.0, z.numel() + 1).view_as(z)
     to_z, to_entries = impl.gradients("straight_through", z, z_q, upstream=upstream)
     assert to_z is not None and to_z.allclose(upstream), "what flows into the result must flow into z unchanged"
@@ -72,9 +74,11 @@ def test_beta_scales_the_commitment_loss_and_not_the_codebook_loss(impl, pair, b
     z, z_q = pair
     codebook_loss, commitment_loss = (loss.item() for loss in impl.vq_losses(z, z_q, beta))
     mean = np.mean((z.numpy() - z_q.numpy()) ** 2).item()
-    assert codebook_loss == pytest.approx(mean, 1e-4), f"the codebook loss is {codebook_loss:.4f}, not {mean:.4f}"
+    said = oracles.instead(codebook_loss, mean)
+    assert codebook_loss == pytest.approx(mean, 1e-4), f"codebook loss: {said}"
     expected = beta * mean
-    assert commitment_loss == pytest.approx(expected, 1e-4), f"the commitment loss is {commitment_loss:.4f}"
+    said = oracles.instead(commitment_loss, expected)
+    assert commitment_loss == pytest.approx(expected, 1e-4), f"commitment loss: {said}"
 
 
 @pytest.mark.law("vq_losses")
@@ -86,8 +90,8 @@ def test_the_codebook_loss_moves_the_entries_and_the_commitment_loss_the_encoder
         still, to_moved = impl.gradients("vq_losses", z, z_q, beta, output=output)
         if moved == "z":
             still, to_moved = to_moved, still
-        assert still is None or not still.any(), f"the loss that is to move {moved} moves the other one too"
-        assert to_moved is not None, f"the loss that is to move {moved} has no gradient there"
+        assert still is None or not still.any(), f"the loss that should move only {moved} moves the other one too"
+        assert to_moved is not None, f"the loss that should move {moved} has no gradient there"
         assert to_moved.allclose(expected, atol=1e-5), f"the gradient at {moved} is not that of a mean square"
 
 
@@ -97,12 +101,13 @@ def test_the_perplexity_is_the_exponential_of_the_entropy_and_lies_between_1_and
     p = np.bincount(drawn.flatten().numpy()) / drawn.numel()
     expected = math.exp(-sum(x * math.log(x) for x in p if x > 0))
     found = impl.code_perplexity(drawn, 6).item()
-    assert found == pytest.approx(expected, 1e-4), f"the perplexity is {found:.4f}, not {expected:.4f}"
+    assert found == pytest.approx(expected, 1e-4), oracles.instead(found, expected)
 
 
 @pytest.mark.law("code_perplexity")
 @pytest.mark.parametrize("num_codes", [1, 2, 6])
 def test_a_single_code_has_perplexity_1_and_even_use_has_k(impl, num_codes):
     one, even = torch.full((2, 9), num_codes - 1), torch.arange(num_codes).repeat(5)
-    assert impl.code_perplexity(one, num_codes).item() == pytest.approx(1, 1e-4)
-    assert impl.code_perplexity(even, num_codes).item() == pytest.approx(num_codes, 1e-4)
+    for drawn, expected in ((one, 1), (even, num_codes)):
+        found = impl.code_perplexity(drawn, num_codes).item()
+        assert found == pytest.approx(expected, 1e-4), oracles.instead(found, expected)

@@ -4,6 +4,7 @@ import math
 from fractions import Fraction
 
 import numpy as np
+import oracles
 import pytest
 import torch
 from hypothesis import given
@@ -65,8 +66,8 @@ def cells(order: torch.Tensor, width: int) -> list[tuple[int, int]]:
 @given(height=sides, width=sides)
 def test_the_halton_order_visits_every_position_once(impl, height, width):
     order = impl.halton_order(height, width)
-    assert order.dtype == torch.int64, f"positions are {order.dtype}, not int64"
-    assert tuple(order.shape) == (height * width,), f"the shape is {tuple(order.shape)}, not ({height * width},)"
+    assert order.dtype == torch.int64, oracles.dtype(order, torch.int64)
+    assert tuple(order.shape) == (height * width,), oracles.shape(order, (height * width,))
     missing = sorted(set(range(height * width)) - set(order.tolist()))
     assert not missing, f"the positions {missing} are never visited"
 
@@ -84,7 +85,7 @@ def test_the_first_points_of_the_halton_order(impl, height, width, first):
         hint = "; rows go by base 2, columns by base 3"
     else:
         hint = ""
-    assert found == first, f"it begins at (row, column) {found}, not {first}{hint}"
+    assert found == first, f"the first (row, column) are {found}; expected {first}{hint}"
 
 
 @pytest.mark.law("halton_order")
@@ -101,7 +102,7 @@ def test_the_halton_order_is_that_of_the_mirrored_digits(impl, height, width):
             expected.append(cell)
     at = next((at for at, (a, b) in enumerate(zip(found, expected)) if a != b), 0)
     hint = "; in floats, 9 * phi_3(5) is less than 7" if width % 9 == 0 else ""
-    assert found == expected, f"visit {at + 1} is to {found[at]}, not {expected[at]}{hint}"
+    assert found == expected, f"visit {at + 1} is to {found[at]}; expected {expected[at]}{hint}"
 
 
 # --- Taking back ---
@@ -114,7 +115,7 @@ def test_a_known_token_is_taken_back_with_sigma_but_never_more_often_than_the_pl
     for before, after, sigma, found in zip(*(x.tolist() for x in (*plan, taken)), strict=True):
         most = 0.0 if before == 0 else min(1.0, (1 - after) / before)
         expected, why = min(sigma, most), f"known {before:.3f} before, {after:.3f} after, sigma {sigma}"
-        assert found == pytest.approx(expected, **CLOSE), f"{why}: taken back with {found:.4f}, not {expected:.4f}"
+        assert found == pytest.approx(expected, **CLOSE), f"{why}, taken back: {oracles.instead(found, expected)}"
 
 
 @pytest.mark.law("remdm_probability")
@@ -125,14 +126,14 @@ def test_on_average_as_many_tokens_are_known_after_the_step_as_planned(impl, pla
     known = before * (1 - taken) + (1 - before) * revealed
     for given_, expected, found in zip(zip(before.tolist(), sigma.tolist()), after.tolist(), known.tolist()):
         why = "known {:.3f} before, sigma {}".format(*given_)
-        assert found == pytest.approx(expected, **CLOSE), f"{why}: {found:.4f} are known after it, not {expected:.4f}"
+        assert found == pytest.approx(expected, **CLOSE), f"{why}, after: {oracles.instead(found, expected)}"
 
 
 @pytest.mark.law("remdm_probability")
 @given(plan=plans())
 def test_what_is_taken_back_or_revealed_has_a_probability(impl, plan):
     for name, found in zip(("taken back", "revealed"), impl.remdm_probability(*plan), strict=True):
-        assert found.shape == plan[0].shape, f"{name}: the shape is {tuple(found.shape)}, not {tuple(plan[0].shape)}"
+        assert found.shape == plan[0].shape, f"{name}: {oracles.shape(found, plan[0].shape)}"
         within = ((found >= -1e-5) & (found <= 1 + 1e-5)).all()
         assert within, f"{name} with probability {found.tolist()} (division by 0 where nothing is known, or all is?)"
 
@@ -156,10 +157,10 @@ def test_with_everything_known_nothing_is_revealed_and_without_sigma_nothing_is_
 def test_the_critic_s_loss_is_the_mean_cross_entropy_of_all_tokens(impl, verdict):
     scores, wrong, _ = verdict
     found, expected = impl.critic_loss(scores, wrong), np.mean(cross_entropy(scores, wrong))
-    assert found.shape == (), f"the loss has shape {tuple(found.shape)}; it is one number"
+    assert found.shape == (), oracles.shape(found, ())
     inverted = found.item() == pytest.approx(np.mean(cross_entropy(scores, ~wrong)), 1e-3)
     hint = "; a high score must mean wrong, not right" if inverted else ""
-    assert found.item() == pytest.approx(expected, **CLOSE), f"the loss is {found:.4f}, not {expected:.4f}{hint}"
+    assert found.item() == pytest.approx(expected, **CLOSE), oracles.instead(found.item(), expected) + hint
 
 
 @pytest.mark.law("critic_loss")
@@ -169,14 +170,14 @@ def test_only_the_counted_tokens_matter_each_the_same_in_whatever_sample(impl, v
     found = impl.critic_loss(scores, wrong, counted).item()
     losses = [loss for loss, counts in zip(cross_entropy(scores, wrong), counted.flatten()) if counts]
     expected = np.mean(losses) if losses else 0.0
-    assert found == pytest.approx(expected, **CLOSE), f"{len(losses)} count: {found:.4f}, not {expected:.4f}"
+    assert found == pytest.approx(expected, **CLOSE), f"{len(losses)} tokens count: {oracles.instead(found, expected)}"
 
 
 @pytest.mark.law("critic_loss")
 @given(wrong=st.lists(st.booleans(), min_size=1, max_size=6))
 def test_without_an_opinion_the_critic_pays_log_2_however_many_tokens_are_wrong(impl, wrong):
     found = impl.critic_loss(torch.zeros(1, len(wrong)), torch.tensor([wrong])).item()
-    assert found == pytest.approx(math.log(2), **CLOSE), f"the loss is {found:.4f}, not log 2 = {math.log(2):.4f}"
+    assert found == pytest.approx(math.log(2), **CLOSE), f"returned {found:.4f}; expected log 2 = {math.log(2):.4f}"
 
 
 @pytest.mark.law("critic_loss")
@@ -184,7 +185,7 @@ def test_a_sure_critic_pays_nothing_if_right_and_its_score_if_wrong(impl):
     for score, wrong, expected in [(1e3, True, 0), (-1e3, False, 0), (-1e3, True, 1e3), (1e3, False, 1e3)]:
         found = impl.critic_loss(torch.tensor([[score]]), torch.tensor([[wrong]])).item()
         why = f"the score is {score:g}, the token {'wrong' if wrong else 'right'}"
-        assert found == pytest.approx(expected, **CLOSE), f"{why}: the loss is {found}, not {expected}"
+        assert found == pytest.approx(expected, **CLOSE), f"{why}: {oracles.instead(found, expected)}"
 
 
 @pytest.mark.law("critic_loss")
@@ -194,4 +195,4 @@ def test_each_score_is_pulled_by_its_probability_minus_the_truth(impl, verdict):
     (found,) = impl.gradients("critic_loss", scores, wrong)
     expected = (scores.sigmoid() - wrong.float()) / wrong.numel()
     assert found is not None, "no gradient arrives at the scores"
-    assert found.allclose(expected, atol=1e-5), f"the gradient is {found.tolist()}, not {expected.tolist()}"
+    assert found.allclose(expected, atol=1e-5), f"the gradient: {oracles.instead(found, expected)}"

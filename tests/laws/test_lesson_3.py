@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import oracles
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from sizes import assert_no_size_is_written_in
 from strategies import codes, fractions, masks, predictions, seeds
 from tiny import generator
 
@@ -46,6 +48,33 @@ def gamma(impl, name: str, r: float | list[float], num_tokens: int = 256) -> tor
     return getattr(impl, name)(torch.tensor(r, dtype=torch.double), num_tokens)
 
 
+# --- All ---
+
+
+@pytest.mark.parametrize("name", list(LESSON))
+def test_no_size_is_written_into_the_function(impl, name):
+    sizes = {f"N = {n}": partial(right_with, impl, name, n) for n in (5, 64, 256)}
+    assert_no_size_is_written_in(sizes)
+
+
+def right_with(impl, name: str, num_tokens: int) -> bool:
+    """Whether an answer is right for N tokens, of as many codes."""
+    r = torch.tensor([0.1, 0.4, 0.8], dtype=torch.double)
+    if name in SCHEDULES:
+        return np.allclose(getattr(impl, name)(r, num_tokens).numpy(), oracles.GAMMA[name](r.numpy(), num_tokens))
+    if name == "mask_counts":
+        counts = impl.mask_counts(r, num_tokens, SCHEDULES["linear"])
+        return counts.tolist() == np.ceil((1 - r.numpy()) * num_tokens - 1e-6).astype(int).tolist()
+    counts = torch.tensor([1, num_tokens // 2, num_tokens])
+    if name == "random_mask":
+        mask = impl.random_mask(counts, num_tokens, generator(0))
+        return mask.shape == (3, num_tokens) and mask.sum(1).equal(counts)
+    logits = torch.randn(3, num_tokens, num_tokens, generator=generator(0))
+    targets, mask = torch.arange(num_tokens).expand(3, -1), torch.arange(num_tokens) < counts[:, None]
+    expected = oracles.cross_entropy(logits, targets, mask, 0.1)
+    return impl.masked_cross_entropy(logits, targets, mask, 0.1).item() == pytest.approx(expected, 1e-4)
+
+
 # --- Schedules ---
 
 
@@ -53,7 +82,7 @@ def gamma(impl, name: str, r: float | list[float], num_tokens: int = 256) -> tor
 @given(r=fractions, num_tokens=canvas_sizes)
 def test_a_schedule_is_the_formula_of_the_paper(impl, name, r, num_tokens):
     found, expected = gamma(impl, name, r, num_tokens).item(), oracles.GAMMA[name](r, num_tokens)
-    assert found == pytest.approx(expected, abs=1e-6), f"gamma is {found:.4f}; the formula gives {expected:.4f}"
+    assert found == pytest.approx(expected, abs=1e-6), oracles.instead(found, expected)
 
 
 @each_schedule
@@ -61,8 +90,9 @@ def test_a_schedule_is_the_formula_of_the_paper(impl, name, r, num_tokens):
 def test_a_schedule_gives_a_number_between_0_and_1_for_every_r_of_a_batch(impl, name, r, num_tokens, double):
     r = torch.tensor(r, dtype=torch.double if double else torch.float)
     value = getattr(impl, name)(r, num_tokens)
-    assert value.shape == r.shape, f"{tuple(value.shape)} for r of shape {tuple(r.shape)}"
-    assert ((value >= -1e-6) & (value <= 1 + 1e-6)).all(), f"gamma is {value.tolist()}"  # false for NaN too
+    assert value.shape == r.shape, oracles.shape(value, r.shape)
+    within = ((value >= -1e-6) & (value <= 1 + 1e-6)).all()  # false for NaN too
+    assert within, f"returned {value.tolist()}; expected numbers from 0 to 1"
 
 
 @each_schedule
@@ -77,8 +107,9 @@ def test_a_schedule_never_rises(impl, name, ends, num_tokens):
 def test_a_schedule_begins_with_everything_masked_and_ends_with_nothing(impl, name, num_tokens):
     # The exponential starts at 1 - 1/N: all but one token.
     start = 1 - 1 / num_tokens if name == "exponential" else 1
-    assert gamma(impl, name, 0.0, num_tokens).item() == pytest.approx(start)
-    assert gamma(impl, name, 1.0, num_tokens).item() == pytest.approx(0, abs=1e-6)
+    for r, expected in ((0.0, start), (1.0, 0)):
+        found = gamma(impl, name, r, num_tokens).item()
+        assert found == pytest.approx(expected, abs=1e-6), f"at r = {r:.0f}: returned {found:.4f}; expected {expected}"
 
 
 @pytest.mark.parametrize("name", CONCAVE)
@@ -110,7 +141,8 @@ def test_samples_of_different_sizes_may_share_a_batch(impl, name, samples):
     r, sizes = zip(*samples)
     together = getattr(impl, name)(torch.tensor(r, dtype=torch.double), torch.tensor(sizes))
     alone = [gamma(impl, name, one, size).item() for one, size in samples]
-    assert together.tolist() == pytest.approx(alone, abs=1e-6)
+    said = f"{together.tolist()} together, but {alone} one by one: num_tokens may be a tensor of r's shape"
+    assert together.tolist() == pytest.approx(alone, abs=1e-6), said
 
 
 # --- How many tokens are masked ---
@@ -121,12 +153,12 @@ def test_samples_of_different_sizes_may_share_a_batch(impl, name, samples):
 def test_each_sample_masks_the_ceiling_of_gamma_n_of_its_own_ratio(impl, name, r, num_tokens):
     counts = impl.mask_counts(torch.tensor(r), num_tokens, SCHEDULES[name])
     exact = oracles.GAMMA[name](torch.tensor(r).double().numpy(), num_tokens) * num_tokens
-    assert counts.shape == (len(r),), f"counts of shape {tuple(counts.shape)}, of {len(r)} samples"
-    assert counts.dtype == torch.int64, f"counts are {counts.dtype}"
+    assert counts.shape == (len(r),), oracles.shape(counts, (len(r),))
+    assert counts.dtype == torch.int64, oracles.dtype(counts, torch.int64)
     # Where gamma N is an integer but for rounding, either neighbour will do.
     least, most = (np.clip(np.ceil(exact + error), 1, num_tokens) for error in (-1e-4, 1e-4))
     fits = (least <= counts.numpy()) & (counts.numpy() <= most)
-    assert fits.all(), f"{counts.tolist()} masked; gamma N is {exact.round(3).tolist()}"
+    assert fits.all(), f"returned {counts.tolist()}; gamma N is {exact.round(3).tolist()}"
 
 
 @pytest.mark.law("mask_counts")
@@ -150,16 +182,16 @@ def test_under_the_cosine_2_over_pi_of_the_tokens_are_masked_on_average(impl):
 @given(counts=st.lists(st.integers(0, 20), min_size=1, max_size=6), extra=st.integers(0, 5), draw=seeds)
 def test_a_random_mask_has_exactly_the_asked_count_in_every_row(impl, counts, extra, draw):
     mask = impl.random_mask(torch.tensor(counts), max(counts) + extra, generator(draw))
-    assert mask.dtype == torch.bool, f"the mask is {mask.dtype}"
-    assert mask.shape == (len(counts), max(counts) + extra), f"the mask has shape {tuple(mask.shape)}"
-    assert mask.sum(1).tolist() == counts, f"{mask.sum(1).tolist()} tokens are True, where True means masked"
+    assert mask.dtype == torch.bool, oracles.dtype(mask, torch.bool)
+    assert mask.shape == (len(counts), max(counts) + extra), oracles.shape(mask, (len(counts), max(counts) + extra))
+    assert mask.sum(1).tolist() == counts, f"{mask.sum(1).tolist()} are True in each row; expected {counts}"
 
 
 @pytest.mark.law("random_mask")
 def test_every_choice_of_positions_is_equally_likely(impl, seed):
     drawn = impl.random_mask(torch.full((20_000,), 2), 5, generator(seed))
     choices = [drawn[:, [i, j]].all(1).sum().item() for i, j in itertools.combinations(range(5), 2)]
-    assert sum(choices) == 20_000
+    assert sum(choices) == 20_000, "not every row has exactly 2 masked positions"
     assert stats.chisquare(choices).pvalue > 1e-6, f"the 10 pairs of 5 positions came {choices} times"
 
 
@@ -188,8 +220,8 @@ def test_samples_are_masked_differently_and_a_seed_repeats_them(impl, seed):
 @given(drawn=predictions(), smoothing=st.sampled_from([0.0, 0.1, 0.9]))
 def test_the_loss_is_the_mean_negative_log_likelihood_of_the_masked_tokens(impl, drawn, smoothing):
     loss, expected = impl.masked_cross_entropy(*drawn, smoothing), oracles.cross_entropy(*drawn, smoothing)
-    assert loss.shape == (), f"the loss has shape {tuple(loss.shape)}; expected a scalar"
-    assert loss.item() == pytest.approx(expected, 1e-4), f"the loss is {loss.item():.4f}, not {expected:.4f}"
+    assert loss.shape == (), oracles.shape(loss, ())
+    assert loss.item() == pytest.approx(expected, 1e-4), oracles.instead(loss.item(), expected)
 
 
 @pytest.mark.law("masked_cross_entropy")
@@ -200,7 +232,7 @@ def test_the_loss_knows_nothing_of_the_tokens_that_were_shown(impl, drawn, other
     changed = torch.where(mask[..., None], logits, noise)
     wrong = torch.where(mask, targets, (targets + 1) % logits.shape[-1])
     before, after = impl.masked_cross_entropy(*drawn, 0.0), impl.masked_cross_entropy(changed, wrong, mask, 0.0)
-    assert after.item() == pytest.approx(before.item(), 1e-5), "it changed when only shown tokens did"
+    assert after.item() == pytest.approx(before.item(), 1e-5), "only shown tokens changed, and so did the loss"
 
 
 @pytest.mark.law("masked_cross_entropy")
@@ -211,7 +243,7 @@ def test_the_loss_teaches_every_masked_position_and_no_other(impl, drawn):
     assert gradient is not None, "no gradient reaches the logits"
     taught = gradient.abs().sum(-1) > 0
     expected = torch.where(mask, oracle_gradient(logits, targets), 0)
-    assert taught.equal(expected > 1e-7), f"the gradient reaches {taught.tolist()}, masked are {mask.tolist()}"
+    assert taught.equal(expected > 1e-7), f"positions with a gradient: {taught.tolist()}; masked: {mask.tolist()}"
 
 
 def oracle_gradient(logits: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.1) -> torch.Tensor:
@@ -225,7 +257,7 @@ def oracle_gradient(logits: torch.Tensor, targets: torch.Tensor, smoothing: floa
 @given(targets=codes(5, 2, 3), mask=masks(2, 3), smoothing=st.floats(0, 0.9))
 def test_who_guesses_blindly_pays_the_logarithm_of_the_number_of_codes(impl, targets, mask, smoothing):
     loss = impl.masked_cross_entropy(torch.zeros(2, 3, 5), targets, mask, smoothing).item()
-    assert loss == pytest.approx(math.log(5), 1e-5), f"the loss is {loss:.4f}, not log 5"
+    assert loss == pytest.approx(math.log(5), 1e-5), f"returned {loss:.4f}; expected log 5 = {math.log(5):.4f}"
 
 
 @pytest.mark.law("masked_cross_entropy")
@@ -233,4 +265,5 @@ def test_with_label_smoothing_certainty_does_not_pay(impl):
     targets, mask = torch.arange(5)[None], torch.ones(1, 5, dtype=torch.bool)
     sure, modest = (scale * torch.eye(5)[None] for scale in (50.0, 4.0))
     plain, smoothed = ([impl.masked_cross_entropy(x, targets, mask, s) for x in (sure, modest)] for s in (0.0, 0.1))
-    assert plain[0] < plain[1] and smoothed[0] > smoothed[1]
+    assert plain[0] < plain[1], "without smoothing, being surer of the right code should cost less"
+    assert smoothed[0] > smoothed[1], "with smoothing, being all too sure should cost more"

@@ -3,6 +3,7 @@
 `decode` is judged from outside, by what it shows the model and by what it gives, however it is written.
 """
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,7 @@ from canvas import MODEL, C, K, N, known_regions, some_labels, step_counts, unkn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from sizes import assert_no_size_is_written_in
 from strategies import codes, like, masks, schedule_names, seeds, small
 from tiny import FixedLogits, generator, tiny_transformer
 
@@ -54,6 +56,32 @@ def ranked_canvases(draw: st.DrawFn) -> tuple[torch.Tensor, ...]:
     return draw(codes(K, batch, num_tokens)), sure, torch.tensor(counts)
 
 
+# --- All ---
+
+
+@pytest.mark.parametrize("name", list(LESSON))
+def test_no_size_is_written_into_the_function(impl, name):
+    sizes = {f"N = {n}, K = {k}": partial(right_with, impl, name, n, k) for n, k in ((5, 8), (64, 256))}
+    assert_no_size_is_written_in(sizes)
+
+
+def right_with(impl, name: str, num_tokens: int, num_codes: int) -> bool:
+    """Whether an answer is right for N tokens of K codes."""
+    tokens = torch.arange(num_tokens).flip(0)[None] % num_codes  # (1, N)
+    if name == "confidence":
+        logits, none = torch.randn(1, num_tokens, num_codes, generator=generator(0)), torch.zeros_like(tokens)
+        log_p = np.take_along_axis(oracles.log_softmax(logits), tokens.numpy()[..., None], -1)[..., 0]
+        return np.allclose(impl.confidence(logits, tokens, none.bool(), 1.0, none.float()).numpy(), log_p, atol=1e-4)
+    if name == "num_to_mask":
+        start = torch.tensor([num_tokens])
+        return impl.num_to_mask(start, start, 0, 2, linear).tolist() == [num_tokens // 2]
+    if name == "remask":
+        left = impl.remask(tokens, -tokens.float(), torch.tensor([2]), num_codes)  # the first two
+        return left.equal(torch.cat([torch.full((1, 2), num_codes), tokens[:, 2:]], dim=1))
+    model = FixedLogits(50 * torch.eye(num_codes)[tokens[0]])
+    return impl.decode(model, torch.tensor([0]), steps=2, generator=generator(0)).equal(tokens)
+
+
 # --- How sure ---
 
 
@@ -64,9 +92,9 @@ def test_confidence_is_log_probability_plus_noise_and_infinite_where_known(impl,
     log_p = np.take_along_axis(oracles.log_softmax(logits), tokens.numpy()[..., None], -1)[..., 0]
     expected = np.where(known.numpy(), np.inf, log_p + tau * noise.double().numpy())
     found = impl.confidence(logits, tokens, known, tau, noise)
-    assert found.shape == tokens.shape, f"confidence of shape {tuple(found.shape)} for tokens {tuple(tokens.shape)}"
+    assert found.shape == tokens.shape, oracles.shape(found, tokens.shape)
     fits = np.allclose(found.numpy(), expected, rtol=1e-4, atol=1e-4)
-    assert fits, f"confidence is {oracles.readable(found)}, not {oracles.readable(expected)}"
+    assert fits, oracles.instead(found, expected)
 
 
 # --- How many stay masked ---
@@ -85,16 +113,16 @@ def test_a_step_keeps_the_floor_of_u_gamma_masked_but_always_fixes_one_and_leave
     now = np.array([min(u, n) for u, n in samples])  # no more than at the start
     step, steps = progress
     counts = impl.num_to_mask(torch.tensor(start), torch.tensor(now), step, steps, SCHEDULES[name])
-    assert counts.dtype == torch.int64 and counts.shape == (len(samples),), f"{counts.dtype} {tuple(counts.shape)}"
+    assert counts.dtype == torch.int64, oracles.dtype(counts, torch.int64)
+    assert counts.shape == (len(samples),), oracles.shape(counts, (len(samples),))
     if step == steps - 1:
-        assert not counts.any(), f"{counts.tolist()} stay masked after the last step"
+        assert not counts.any(), f"after the last step: returned {counts.tolist()}; expected 0 everywhere"
         return
     exact = start * oracles.GAMMA[name]((step + 1) / steps, np.maximum(2, start))
     # Where U gamma is an integer but for rounding, either neighbour will do.
     least, most = (np.maximum(0, np.minimum(np.maximum(1, np.floor(exact + e)), now - 1)) for e in (-1e-4, 1e-4))
     fits = (least <= counts.numpy()) & (counts.numpy() <= most)
-    start, now, expected = start.tolist(), now.tolist(), most.astype(int).tolist()
-    assert fits.all(), f"of {start} unknown, {now} now, {counts.tolist()} stay masked; expected {expected}"
+    assert fits.all(), f"returned {counts.tolist()}; expected {most.astype(int).tolist()}"
 
 
 @pytest.mark.law("num_to_mask")
@@ -108,7 +136,7 @@ def test_under_the_cosine_256_tokens_are_fixed_few_at_first_and_many_at_last(imp
     for step in range(steps):
         masked.append(impl.num_to_mask(start, masked[-1], step, steps, cosine))
     found = [(before - after).item() for before, after in pairwise(masked)]
-    assert found == fixed, f"the steps fix {found} tokens"
+    assert found == fixed, f"the steps fix {found} tokens; expected {fixed}"
 
 
 # --- Which tokens are masked again ---
@@ -121,17 +149,17 @@ def test_the_least_confident_tokens_are_masked_again_and_the_others_stay(impl, c
     left = impl.remask(tokens.clone(), sure, counts, MODEL.mask_id)
     for row, before, confidences, count in zip(left, tokens, sure, counts.tolist()):
         masked = row == MODEL.mask_id
-        assert masked.sum() == count, f"{masked.sum()} masked of a sample whose count is {count}"
+        assert masked.sum() == count, f"{masked.sum()} tokens of a sample are masked; its count is {count}"
         assert row[~masked].equal(before[~masked]), "a token that is not masked has changed"
-        least = sorted(confidences.argsort()[:count].tolist())
-        assert torch.where(masked)[0].tolist() == least, f"positions {least} are the least confident"
+        chosen, least = torch.where(masked)[0].tolist(), sorted(confidences.argsort()[:count].tolist())
+        assert chosen == least, f"positions {chosen} are masked; {least} are the least confident"
 
 
 @pytest.mark.law("remask")
 def test_among_equally_confident_tokens_still_exactly_the_count_is_masked(impl):
     left = impl.remask(torch.zeros(3, N, dtype=torch.long), torch.zeros(3, N), torch.tensor([0, 4, 9]), MODEL.mask_id)
     masked = unknown(left).sum(1).tolist()
-    assert masked == [0, 4, 9], f"{masked} masked; the counts are [0, 4, 9]"
+    assert masked == [0, 4, 9], f"{masked} tokens are masked; the counts are [0, 4, 9]"
 
 
 @pytest.mark.law("remask")
@@ -152,10 +180,10 @@ def test_known_tokens_never_change_and_no_mask_or_class_comes_out(impl, tokens, 
     known, before = ~unknown(tokens), tokens.clone()
     options = {"steps": steps, "schedule": SCHEDULES[name], "generator": generator(draw)}
     decoded = impl.decode(MODEL, some_labels(tokens), tokens, **options)
-    assert decoded.shape == tokens.shape, f"tokens of shape {tuple(decoded.shape)} for {tuple(tokens.shape)}"
-    assert decoded[known].equal(before[known]), f"known were {before[known].tolist()}, now {decoded[known].tolist()}"
+    assert decoded.shape == tokens.shape, oracles.shape(decoded, tokens.shape)
+    assert decoded[known].equal(before[known]), f"known tokens: {oracles.instead(decoded[known], before[known])}"
     assert not unknown(decoded).any(), f"{unknown(decoded).sum()} [MASK] are left in the answer"
-    assert ((decoded >= 0) & (decoded < K)).all(), f"ids {decoded.unique().tolist()} come out, of {K} codes"
+    assert ((decoded >= 0) & (decoded < K)).all(), f"returned the ids {decoded.unique().tolist()} of {K} codes"
     assert tokens.equal(before), "the caller's canvas was written to"
 
 
@@ -166,7 +194,7 @@ def test_mask_and_classes_do_not_come_out_even_if_they_would_win(impl, steps):
     with torch.no_grad():
         model.bias[K:] = 1e6
     decoded = impl.decode(model, torch.arange(4), steps=steps, generator=generator(steps))
-    assert (decoded < K).all(), f"ids {decoded.unique().tolist()} come out, of {K} codes"
+    assert (decoded < K).all(), f"returned the ids {decoded.unique().tolist()} of {K} codes"
 
 
 @pytest.mark.law("decode")
@@ -176,12 +204,12 @@ def test_each_of_t_passes_shows_the_model_as_many_masks_as_each_sample_s_plan_sa
     model = FixedLogits(torch.randn(N, K, generator=generator(draw)))
     options = {"steps": steps, "schedule": SCHEDULES[name], "generator": generator(draw)}
     impl.decode(model, some_labels(tokens), tokens, **options)
-    assert len(model.seen) == steps, f"{len(model.seen)} passes of the model for T = {steps}"
+    assert len(model.seen) == steps, f"the model is called {len(model.seen)} times; expected T = {steps}"
     start = unknown(tokens).sum(1)
     plan = torch.cat([start[None], mask_plan(start, steps, SCHEDULES[name])[:-1]])  # (T, B) before each pass
     for step, (seen, expected) in enumerate(zip(model.seen, plan)):
         masked = unknown(seen).sum(1)
-        assert masked.equal(expected), f"pass {step} shows {masked.tolist()} masks, expected {expected.tolist()}"
+        assert masked.equal(expected), f"pass {step} shows {masked.tolist()} masks; expected {expected.tolist()}"
 
 
 @pytest.mark.law("decode")
@@ -203,7 +231,7 @@ def test_tokens_are_sampled_at_temperature_1_however_large_the_choice_temperatur
     options = {"steps": 4, "temperature": 1e9, "generator": generator(seed + 1)}
     drawn = impl.decode(model, torch.zeros(20, dtype=torch.long), **options).flatten().bincount(minlength=6)
     expected = 20_000 * logits.double().softmax(-1)
-    assert stats.chisquare(drawn, expected).pvalue > 1e-6, f"drawn {drawn.tolist()}, expected {expected.int().tolist()}"
+    assert stats.chisquare(drawn, expected).pvalue > 1e-6, f"drawn {drawn.tolist()}; expected {expected.int().tolist()}"
 
 
 @pytest.mark.law("decode")
@@ -253,7 +281,7 @@ def test_every_unknown_token_becomes_what_its_own_position_and_class_ask_for(imp
     options = {"steps": steps, "generator": generator(draw)}
     decoded = impl.decode(model, labels, None if blank else tokens, **options)
     expected = torch.where(unknown(canvas), wanted[labels], canvas)
-    assert decoded.equal(expected), f"classes {labels.tolist()} gave {decoded.tolist()}, not {expected.tolist()}"
+    assert decoded.equal(expected), f"classes {labels.tolist()}: {oracles.instead(decoded, expected)}"
 
 
 @pytest.mark.law("decode")
@@ -261,4 +289,5 @@ def test_the_generator_alone_decides_and_another_sample_is_another_picture(impl,
     labels = torch.zeros(10, dtype=torch.long)
     first, again, other = (impl.decode(MODEL, labels, generator=generator(s)) for s in (seed, seed, seed + 1))
     assert first.equal(again), "the same generator gave two different answers: is all noise drawn from it?"
-    assert not first.equal(other) and len(first.unique(dim=0)) > 5
+    assert not first.equal(other), "two generators with different seeds gave the same answer"
+    assert len(first.unique(dim=0)) > 5, "samples of one batch are the same"

@@ -1,5 +1,6 @@
 """Laws of lesson 6: what a causal model reads, drawing the next token, and the step with a cache (paper figure 2)."""
 
+import oracles
 import pytest
 import torch
 from hypothesis import given, settings
@@ -37,8 +38,8 @@ def test_what_a_causal_model_reads_is_the_start_and_all_tokens_but_the_last(impl
     tokens, start = drawn
     shifted = impl.shift_right(tokens, start)
     expected = [first + row[:-1] for first, row in zip(start.tolist(), tokens.tolist())]
-    assert shifted.shape == tokens.shape, f"{tuple(shifted.shape)}, for tokens {tuple(tokens.shape)}"
-    assert shifted.tolist() == expected, f"the model reads {shifted.tolist()}, not {expected}"
+    assert shifted.shape == tokens.shape, oracles.shape(shifted, tokens.shape)
+    assert shifted.tolist() == expected, f"returned {shifted.tolist()}; expected {expected}"
 
 
 @pytest.mark.law("sample_next")
@@ -46,9 +47,9 @@ def test_what_a_causal_model_reads_is_the_start_and_all_tokens_but_the_last(impl
 def test_a_code_that_is_certain_is_what_each_sample_draws(impl, drawn):
     level = 2000.0 * torch.arange(len(drawn))[:, None]  # that all logits of a sample are large says nothing
     found = impl.sample_next(level + 1000 * torch.eye(K)[drawn], generator(0))
-    assert found.shape == drawn.shape, f"tokens of shape {tuple(found.shape)} for {len(drawn)} samples"
-    assert found.dtype == torch.int64, f"the tokens are {found.dtype}"
-    assert found.equal(drawn), f"drew {found.tolist()} where {drawn.tolist()} are certain"
+    assert found.shape == drawn.shape, oracles.shape(found, drawn.shape)
+    assert found.dtype == torch.int64, oracles.dtype(found, torch.int64)
+    assert found.equal(drawn), f"returned {found.tolist()}; these are certain: {drawn.tolist()}"
 
 
 @pytest.mark.law("sample_next")
@@ -56,7 +57,7 @@ def test_the_next_token_is_drawn_with_the_probabilities_of_the_softmax(impl, see
     logits = torch.randn(6, generator=generator(seed))
     drawn = impl.sample_next(logits.expand(20_000, 6), generator(seed + 1)).bincount(minlength=6)
     expected = 20_000 * logits.double().softmax(-1)
-    assert stats.chisquare(drawn, expected).pvalue > 1e-6, f"drawn {drawn.tolist()}, expected {expected.int().tolist()}"
+    assert stats.chisquare(drawn, expected).pvalue > 1e-6, f"drawn {drawn.tolist()}; expected {expected.int().tolist()}"
 
 
 @pytest.mark.law("sample_next")
@@ -64,7 +65,8 @@ def test_the_generator_alone_decides_what_is_drawn(impl, seed):
     logits = torch.zeros(50, K)
     first, again, other = (impl.sample_next(logits, generator(s)) for s in (seed, seed, seed + 1))
     assert first.equal(again), "the same generator gave two different answers: is all randomness drawn from it?"
-    assert not first.equal(other) and len(first.unique()) > 1
+    assert not first.equal(other), "two generators with different seeds gave the same answer"
+    assert len(first.unique()) > 1, "50 samples drew the same code"
 
 
 @pytest.mark.law("cached_step")
@@ -76,7 +78,7 @@ def test_a_step_with_the_cache_says_what_reading_everything_again_says(impl, ids
     with torch.no_grad():
         expected = model.logits(model.trunk(ids[:, : length + 1])[:, -1])
     found = impl.cached_step(model, newest, cache)
-    assert found.shape == (2, K), f"logits of shape {tuple(found.shape)}, not {(2, K)}"
+    assert found.shape == (2, K), oracles.shape(found, (2, K))
     off = (found - expected).abs().max().item()
     assert off < 1e-4, f"after {length} earlier ids the logits are off by up to {off:.3f}"
 
@@ -88,4 +90,4 @@ def test_a_step_adds_one_position_to_the_cache(impl, ids, length):
     model = tiny_transformer(causal=True)
     cache = cache_after(model, ids[:, :length])
     impl.cached_step(model, ids[:, length : length + 1], cache)
-    assert cache.length == length + 1, f"the cache had read {length} ids, now {cache.length}"
+    assert cache.length == length + 1, f"the cache held {length} ids, and now {cache.length}; expected {length + 1}"

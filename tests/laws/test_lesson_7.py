@@ -1,13 +1,16 @@
 """Laws of lesson 7: which tokens a box touches, and blending what was painted with what was there (section 4.3)."""
 
 import math
+from functools import partial
 
 import numpy as np
+import oracles
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
+from sizes import assert_no_size_is_written_in
 from strategies import seeds
 from tiny import generator
 
@@ -48,6 +51,22 @@ def pictures_and_masks(draw: st.DrawFn, batch: int = 2) -> tuple[torch.Tensor, .
 
 
 @pytest.mark.law("box_to_token_mask")
+def test_no_size_is_written_into_the_function(impl):
+    sizes = {
+        f"{s} pixels and {g} tokens a side": partial(right_with, impl, s, g) for s, g in ((9, 3), (32, 8), (256, 16))
+    }
+    assert_no_size_is_written_in(sizes)
+
+
+def right_with(impl, size: int, grid: int) -> bool:
+    """Whether the tokens of a picture's upper left pixel and of its left half are right."""
+    half = torch.arange(grid).expand(grid, grid) <= (size // 2 - 1) // (size // grid)
+    corner = torch.zeros(grid**2, dtype=torch.bool).index_fill(0, torch.tensor(0), True)
+    found = (impl.box_to_token_mask(box, size, grid, 0) for box in ((0, 0, 1, 1), (0, 0, size // 2, size)))
+    return all(mask.equal(expected) for mask, expected in zip(found, (corner, half.flatten())))
+
+
+@pytest.mark.law("box_to_token_mask")
 @given(drawn=boxes_in_pictures())
 def test_without_dilation_just_the_tokens_that_the_box_touches_are_masked(impl, drawn):
     assert_masked(impl, *drawn, dilate=0)
@@ -73,10 +92,11 @@ def assert_masked(impl, box: tuple[int, int, int, int], size: int, grid: int, di
             row, column = y // f, x // f
             expected[max(0, row - dilate) : row + dilate + 1, max(0, column - dilate) : column + dilate + 1] = True
     found = impl.box_to_token_mask(box, size, grid, dilate)
-    assert found.dtype == torch.bool, f"the mask is {found.dtype}"
-    assert found.shape == (grid**2,), f"the mask has shape {tuple(found.shape)}, not {(grid**2,)}"
+    assert found.dtype == torch.bool, oracles.dtype(found, torch.bool)
+    assert found.shape == (grid**2,), oracles.shape(found, (grid**2,))
     found, expected = (torch.where(torch.as_tensor(mask).flatten())[0].tolist() for mask in (found, expected))
-    assert found == expected, f"tokens {found} are masked, not {expected}; rows of {grid} tokens, {f} pixels each"
+    said = f"masked tokens: {found}; expected {expected} ({grid} tokens a row, {f} x {f} pixels each)"
+    assert found == expected, said
 
 
 # --- Back to pixels ---
@@ -87,7 +107,7 @@ def assert_masked(impl, box: tuple[int, int, int, int], size: int, grid: int, di
 def test_without_a_rim_the_generated_pixels_are_inside_and_the_original_ones_outside(impl, drawn):
     original, generated, mask = drawn
     mixed = impl.blend(original, generated, mask, 0)
-    assert mixed.shape == original.shape, f"pictures of shape {tuple(mixed.shape)}, not {tuple(original.shape)}"
+    assert mixed.shape == original.shape, oracles.shape(mixed, original.shape)
     inside = mask[:, None].expand_as(original)
     assert mixed[~inside].equal(original[~inside]), "pixels outside the mask have changed"
     assert mixed[inside].allclose(generated[inside], atol=1e-6), "pixels inside the mask are not the generated ones"

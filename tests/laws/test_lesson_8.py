@@ -72,7 +72,7 @@ def opinions(draw: st.DrawFn) -> tuple[torch.Tensor, int]:
 def test_the_frechet_distance_of_clouds_of_one_shape_is_that_of_their_means_squared(impl, one, other):
     (mu1, sigma), (mu2, _) = one, other
     found, expected = impl.frechet_distance(mu1, sigma, mu2, sigma).item(), (mu1 - mu2).square().sum().item()
-    assert found == pytest.approx(expected, 1e-3, abs=1e-3), f"the distance is {found:.4f}, not {expected:.4f}"
+    assert found == pytest.approx(expected, 1e-3, abs=1e-3), oracles.instead(found, expected)
 
 
 @pytest.mark.law("frechet_distance")
@@ -81,7 +81,7 @@ def test_of_independent_features_the_distance_adds_up_from_their_deviations(impl
     zero, (one, other) = torch.zeros(3).double(), (torch.tensor(s).double() for s in (s1, s2))
     found = impl.frechet_distance(zero, one.square().diag(), zero, other.square().diag()).item()
     expected = (one - other).square().sum().item()
-    assert found == pytest.approx(expected, 1e-3, abs=1e-3), f"the distance is {found:.4f}, not {expected:.4f}"
+    assert found == pytest.approx(expected, 1e-3, abs=1e-3), oracles.instead(found, expected)
 
 
 @pytest.mark.law("frechet_distance")
@@ -91,16 +91,16 @@ def test_the_frechet_distance_is_the_formula_with_the_root_of_the_product(impl, 
     traces = np.trace(sigma1 + sigma2 - 2 * scipy.linalg.sqrtm(sigma1.numpy() @ sigma2.numpy()).real)
     expected = np.square(mu1 - mu2).sum().item() + traces
     found = impl.frechet_distance(*one, *other).item()
-    assert found == pytest.approx(expected, 1e-3, abs=1e-3), f"the distance is {found:.4f}, not {expected:.4f}"
+    assert found == pytest.approx(expected, 1e-3, abs=1e-3), oracles.instead(found, expected)
 
 
 @pytest.mark.law("frechet_distance")
 @given(one=gaussians(), other=gaussians())
 def test_the_frechet_distance_is_a_float64_also_of_statistics_in_float32(impl, one, other):
     found, expected = impl.frechet_distance(*(x.float() for x in (*one, *other))), impl.frechet_distance(*one, *other)
-    assert found.dtype == torch.float64, f"the distance is {found.dtype}"
+    assert found.dtype == torch.float64, oracles.dtype(found, torch.float64)
     close = found.item() == pytest.approx(expected.item(), 1e-3, abs=1e-3)
-    assert close, f"the distance is {found.item():.4f}, not {expected.item():.4f}"
+    assert close, oracles.instead(found.item(), expected.item())
 
 
 # --- The inception score ---
@@ -110,7 +110,7 @@ def test_the_frechet_distance_is_a_float64_also_of_statistics_in_float32(impl, o
 @given(classes=st.integers(1, 10))
 def test_sure_of_every_picture_and_of_all_classes_alike_scores_their_number(impl, classes):
     score = impl.inception_score(torch.eye(classes).repeat(6, 1), 3)[0].item()
-    assert score == pytest.approx(classes, 1e-3), f"the score is {score:.4f}, not {classes} (0 log 0 is 0)"
+    assert score == pytest.approx(classes, 1e-3), f"returned {score:.4f}; expected {classes} (0 log 0 is 0)"
 
 
 @pytest.mark.law("inception_score")
@@ -118,7 +118,7 @@ def test_sure_of_every_picture_and_of_all_classes_alike_scores_their_number(impl
 def test_the_same_opinion_of_every_picture_scores_one(impl, draw, classes):
     opinion = torch.randn(classes, generator=generator(draw)).softmax(-1)
     score = impl.inception_score(opinion.expand(8, classes), 2)[0].item()
-    assert score == pytest.approx(1, 1e-3), f"the score is {score:.4f}, not 1"
+    assert score == pytest.approx(1, 1e-3), f"returned {score:.4f}; expected 1"
 
 
 @pytest.mark.law("inception_score")
@@ -130,9 +130,9 @@ def test_the_inception_score_is_the_exponential_of_the_mean_divergence(impl, dra
         for part in np.array_split(probs.numpy(), splits)
     ]
     mean, deviation = (value.item() for value in impl.inception_score(probs, splits))
-    assert mean == pytest.approx(np.mean(expected), 1e-3), f"the mean is {mean:.4f}, not {np.mean(expected):.4f}"
+    assert mean == pytest.approx(np.mean(expected), 1e-3), f"mean: {oracles.instead(mean, np.mean(expected))}"
     spread = np.std(expected)
-    assert deviation == pytest.approx(spread, 1e-2, abs=1e-3), f"the deviation is {deviation:.4f}, not {spread:.4f}"
+    assert deviation == pytest.approx(spread, 1e-2, abs=1e-3), f"deviation: {oracles.instead(deviation, spread)}"
 
 
 # --- Precision and recall ---
@@ -143,7 +143,7 @@ def test_the_inception_score_is_the_exponential_of_the_mean_divergence(impl, dra
 def test_a_cloud_is_precise_about_itself_and_recalls_itself(impl, drawn):
     real, _, k = drawn
     found = [value.item() for value in impl.precision_recall(real, real.flip(0), k)]
-    assert found == [1, 1], f"precision and recall of a cloud with itself are {found}"
+    assert found == [1, 1], f"a cloud with itself: returned {found}; expected [1, 1]"
 
 
 @pytest.mark.law("precision_recall")
@@ -152,8 +152,8 @@ def test_few_true_copies_are_precise_and_recall_little(impl, draw):
     real = torch.randn(20, 2, generator=generator(draw))
     fake = real[:1] + 1e-3 * torch.arange(5)[:, None]  # all next to one real picture
     precision, recall = (value.item() for value in impl.precision_recall(real, fake, 3))
-    assert precision == 1, f"the precision of copies of a real picture is {precision}"
-    assert recall < 0.5, f"the recall of copies of a single picture is {recall}"
+    assert precision == 1, f"copies of a real picture: the precision is {precision:.3f}; expected 1"
+    assert recall < 0.5, f"copies of a single picture: the recall is {recall:.3f}; expected less than 0.5"
 
 
 @pytest.mark.law("precision_recall")
@@ -165,7 +165,7 @@ def test_precision_and_recall_are_what_drawing_every_ball_gives(impl, drawn):
         # Where a point lies on the edge of a ball but for rounding, inside and outside will both do.
         least, most = (share_in_balls(points, cloud, k, slack) for slack in (-1e-4, 1e-4))
         held = least - 1e-6 <= found.item() <= most + 1e-6
-        assert held, f"the {name} is {found.item():.3f}, drawing all balls gives {most:.3f}"
+        assert held, f"{name}: returned {found.item():.3f}; expected {most:.3f}"
 
 
 def share_in_balls(points: torch.Tensor, cloud: torch.Tensor, k: int, slack: float) -> float:

@@ -1,5 +1,6 @@
 """Laws of lesson 9: how much arithmetic training takes, how fast it goes, and how the learning rate moves."""
 
+import oracles
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +36,7 @@ def product(*sides: int) -> int:
 @given(shape=shapes, batch_size=counts)
 def test_every_sample_of_a_batch_costs_the_same(impl, shape, batch_size):
     one, all_ = (impl.training_flops(**shape, batch_size=size) for size in (1, batch_size))
-    assert all_ == pytest.approx(batch_size * one), f"a sample takes {one}, {batch_size} samples {all_}"
+    assert all_ == pytest.approx(batch_size * one), f"1 sample takes {one}, but {batch_size} samples take {all_}"
 
 
 @pytest.mark.law("training_flops")
@@ -45,7 +46,8 @@ def test_of_the_work_only_attention_grows_with_the_square_of_the_sequence(impl, 
     half, whole = (impl.training_flops(**shape | {"sequence": s}, batch_size=1) for s in (length // 2, length))
     # What is more than twice as much is attention's: a S^2 - 2 a (S / 2)^2 = a S^2 / 2.
     found, expected = 2 * (whole - 2 * half), 12 * shape["depth"] * shape["width"] * length**2
-    assert found == pytest.approx(expected), f"{found} grows with the square; expected 12 depth width S^2 = {expected}"
+    said = f"the part that grows with S^2 is {found}; expected 12 depth width S^2 = {expected}"
+    assert found == pytest.approx(expected), said
 
 
 @pytest.mark.law("training_flops")
@@ -56,7 +58,7 @@ def test_a_step_costs_three_times_its_products_of_matrices(impl, shape, batch_si
     block += product(s, width, s) + product(s, s, width)  # of all heads together
     forward = depth * block + product(s, width, width) + product(s, width, codes)
     found, expected = impl.training_flops(**shape, batch_size=batch_size), 3 * batch_size * forward
-    assert found == pytest.approx(expected), f"a step takes {found}, not {expected}"
+    assert found == pytest.approx(expected), oracles.instead(found, expected)
 
 
 # --- Speed ---
@@ -68,7 +70,7 @@ def test_the_speed_is_all_tokens_over_all_seconds(impl, batch_size, num_tokens, 
     found, expected = impl.tokens_per_second(batch_size, num_tokens, steps, seconds), 0.0
     for _ in range(steps):
         expected += batch_size * num_tokens / seconds
-    assert found == pytest.approx(expected), f"{found} tokens a second, not {expected}"
+    assert found == pytest.approx(expected), oracles.instead(found, expected)
 
 
 # --- The learning rate ---
@@ -79,7 +81,7 @@ def test_the_speed_is_all_tokens_over_all_seconds(impl, batch_size, num_tokens, 
 def test_the_learning_rate_is_above_zero_at_every_step_and_never_above_its_peak(impl, run, cooldown):
     steps, warmup = run
     rates = [impl.trapezoid(step, steps, warmup, cooldown) for step in range(steps)]
-    assert all(0 < rate <= 1 for rate in rates), f"the rates are {rates}"
+    assert all(0 < rate <= 1 for rate in rates), f"the rates are {rates}; expected above 0 and at most 1"
 
 
 @pytest.mark.law("trapezoid")
@@ -92,14 +94,14 @@ def test_the_learning_rate_is_above_zero_at_every_step_and_never_above_its_peak(
 )
 def test_the_trapezoid_in_numbers(impl, steps, warmup, cooldown, expected):
     rates = [impl.trapezoid(step, steps, warmup, cooldown) for step in range(steps + 1)]
-    assert rates == pytest.approx(expected), f"the rates are {rates}, not {expected}"
+    assert rates == pytest.approx(expected), f"the rates are {rates}; expected {expected}"
 
 
 @pytest.mark.law("trapezoid")
 @pytest.mark.parametrize("steps", [1, 4])
 def test_without_warmup_and_cooldown_the_learning_rate_stays_at_its_peak(impl, steps):
     rates = [impl.trapezoid(step, steps, 0, 0.0) for step in range(steps)]
-    assert rates == [1] * steps, f"the rates are {rates}"
+    assert rates == [1] * steps, f"the rates are {rates}; expected 1 at every step"
 
 
 @pytest.mark.law("trapezoid")
