@@ -4,7 +4,8 @@
     --box or --mask + --inpaint        the region is filled as the picture's own class, or as no class if it is unknown
     --outpaint left,top,right,bottom   the picture is continued beyond its edges
 
-Without --image a picture from the validation set is edited. Box and mask are in pixels of the given picture.
+Without --image a picture from the validation set is edited, or with --generated one that the run makes first. Box and
+mask are in pixels of the given picture.
 --released with --box and --label edits with the settings of the authors' demo; editing.py says what still differs.
 """
 
@@ -29,9 +30,18 @@ from minimaskgit.decoders.counts import Rounding
 from minimaskgit.decoders.named import DecoderName
 from minimaskgit.editing import DILATE, START_STEP, STEPS, Box, Edit, autoregressive_edit, box_to_mask, composite, edit
 from minimaskgit.figures.edits import Job, View, before_after, frames
+from minimaskgit.measuring.pictures import to_bytes
+from minimaskgit.measuring.samplers import generate
 from minimaskgit.outpainting import outpaint_steps, windows
 from minimaskgit.runs.checks import check_outputs, checked
-from minimaskgit.runs.choices import check_steps, decoding_settings, editing_options, note_decoder, watched
+from minimaskgit.runs.choices import (
+    check_steps,
+    decoding_loop,
+    decoding_settings,
+    editing_options,
+    note_decoder,
+    watched,
+)
 from minimaskgit.runs.config import Count, Fraction, Positive, Rate, ScheduleName, Seed, Share, Strength, between
 from minimaskgit.runs.origin import run_data
 from minimaskgit.runs.presets import official
@@ -55,6 +65,7 @@ class Options:
     pretrained: str | None = None  # instead of --run: weights that come with the package, such as glyphs
     image: Path | None = None  # picture to edit, resized and centre-cropped to the run's size (default: see --sample)
     sample: between(0, 99_999) = 0  # number of the validation picture to edit if there is no --image
+    generated: str | None = None  # edit a picture generated first, of this class, by name or number
     box: str | None = None  # region to paint as x0,y0,x1,y1 in pixels of the picture, x1 and y1 excluded
     mask: Path | None = None  # region to paint as a picture of the same size, white where to paint
     outpaint: str | None = None  # pixels to add at left,top,right,bottom, counted after resizing
@@ -189,6 +200,8 @@ def check(options: Options) -> None:
     if len(given) != 1:
         both = f"--{given[0]} and --{given[1]} are both given; " if given else ""
         raise UserError(f"{both}expected exactly one of --box, --mask and --outpaint, the region to paint")
+    if options.image is not None and options.generated is not None:
+        raise UserError("--image and --generated are both given; expected at most one of them, the picture to edit")
     if options.image is not None and options.label is None and not options.inpaint:
         raise UserError("expected --label NAME, the class to paint, or --inpaint, to paint without one")
     if options.label is None and not options.inpaint and not options.outpaint:
@@ -211,6 +224,8 @@ def prepare(run: Run, options: Options) -> Job:
         picture, own = read_picture(options.image), None
         if picture.size != (size, size):
             print(f"{options.image}: {picture.width}x{picture.height}, resized and centre-cropped to {size}x{size}")
+    elif options.generated is not None:
+        picture, own = generated_picture(run, options.generated, options.seed)
     else:
         picture, own = validation_picture(run, options.sample)
         print(f"picture: number {options.sample} of the validation set, class {names[own]}")
@@ -229,6 +244,16 @@ def prepare(run: Run, options: Options) -> Job:
     what = "outpainted as" if margins else "inpainted as" if label in (own, len(names)) or options.inpaint else "to"
     heading = f"{before}{what} {titles[label]}".capitalize()
     return Job(to_float(torch.from_numpy(square(picture, size))), mask, margins, label, heading)
+
+
+def generated_picture(run: Run, name: str, seed: int) -> tuple[Image.Image, int]:
+    """A picture that the run generates with its own settings, and its class."""
+    (label,) = find_classes([name], run.label_names)
+    generator = torch.Generator(run.device).manual_seed(seed)
+    loop = decoding_loop(run.config.decoding, run)
+    labels = torch.tensor([label], device=run.device)
+    (made,) = generate(run, run.tokenizer(), run.transformer(), labels, loop, generator)[1]
+    return Image.fromarray(to_bytes(made).permute(1, 2, 0).numpy()), label
 
 
 def read_picture(path: Path, paper: str = "white", note: bool = True) -> Image.Image:

@@ -137,6 +137,8 @@ BOX = ["--box", "8,8,20,20"]
             "--box and --outpaint are both given; expected exactly one of",
         ),
         (["--label", "star"], "expected exactly one of --box, --mask and --outpaint"),
+        ([*BOX, "--label", "star", "--generated", "sun", "--image", "x.png"], "--image and --generated are both given"),
+        ([*BOX, "--label", "star", "--generated", "spade"], "no class 'spade'"),
         ([*BOX], "expected --label NAME"),
         ([*BOX, "--label", "star", "--steps", "0"], "--steps 0: expected 1 or more"),
         ([*BOX, "--label", "star", "--steps", "65"], "--steps 65: expected 1 to 64"),

@@ -123,6 +123,7 @@ GRAMMAR = {
     "generate": {"--run": RUNS, **PICTURE, **DECODING, **MACHINE},
     "edit": {
         **{"--run": RUNS, "--image": IMAGES, "--box": BOXES, "--mask": IMAGES, "--outpaint": BOXES, "--sample": COUNTS},
+        **{"--generated": LABELS},
         **{"--start-step": STEPS, "--dilate": COUNTS, "--stride": COUNTS, "--inpaint": None, "--rival": None},
         **(PICTURE | DECODING | MACHINE | {"--released": None}),
     },

@@ -54,6 +54,7 @@ COMMANDS = {
         "Edit a picture with a trained run: inpaint, change the class in a region, or continue it beyond its edges.",
         (
             "edit --pretrained glyphs --box 4,4,28,28 --label heart",
+            "edit --pretrained photos --generated monarch --box 16,16,48,48 --label pizza",
             "edit --run runs/demo --image photo.png --box 8,8,24,24 --label sun --released",
             "edit --run runs/demo --image photo.png --mask mask.png --inpaint --gif edit.gif",
             "edit --run runs/demo --outpaint 0,0,16,0 --count 2",

@@ -201,11 +201,11 @@ def pytest_configure(config: pytest.Config) -> None:
         try:
             with config.report.watch("the file"):
                 functions = vars(load(path))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if is_own(frame, path)]
             line = error.lineno if isinstance(error, SyntaxError) else own[-1] if own else None
-            where = path if line is None else f"{path}, line {line}"
-            raise pytest.UsageError(f"{where}: {type(error).__name__}: {error}") from None
+            said = f"{'' if line is None else f'line {line}: '}{type(error).__name__}: {error}"
+            raise pytest.UsageError(f"{path} cannot be imported, so no law has been tried; {said}") from None
         config.submission = Answers(path.name, functions, config.report.watch)
     config.pluginmanager.register(config.report)
     config.option.tbstyle, config.option.verbose, config.option.no_summary = "no", -2, True
