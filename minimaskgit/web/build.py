@@ -24,7 +24,7 @@ ENGINE = (
     *("weights", "worker"),
 )
 PAGE = ("client", "pictures", "controls", "curve", "play", "race", "edit", "draw", "inside", "save", "page")
-LIMIT = 8_000_000  # bytes of the page
+LIMIT = 24_000_000  # bytes of the page, which a browser still opens in a second or two
 BYTES = 1.8  # that a weight in bfloat16, the coarsest, takes as text
 
 
