@@ -69,26 +69,33 @@ def photos() -> str:
     """How the photographs' weights were trained, and how they fare by the bars that were set before."""
     folder = ROOT / "data/pretrained/photos"
     load = lambda name: json.loads((folder / name).read_text("utf-8"))
-    config, (masked, twin) = load("config.json"), (result["metrics"] for result in load("evaluation.json"))
+    config = load("config.json")
+    masked, twin = (result["metrics"] for result in load("evaluation.json"))
     stages = {"tokenizer": "tokenizer_training", "transformer": "transformer_training", "autoregressive": None}
     trained = ", ".join(
         f"{stage} {config[stages[stage] or 'transformer_training']['steps']} steps in"
         f" {load(f'{stage}/evaluation.json')['seconds']:.0f} s"
         for stage in stages
     )
-    fd, precision = masked["fd"]["value"], masked["precision"]["value"]
-    bars = [
-        ("asked class, over the judge's accuracy on real images", "at least 0.7",
-         found := masked["class_accuracy"]["value"] / masked["class_accuracy"]["real"], found >= 0.7),
-        ("FD, over that of reconstructions", "at most 2",
-         found := fd / masked["reconstruction_fd"]["value"], found <= 2),
-        ("FD, over the twin's", "at most 1", found := fd / twin["fd"]["value"], found <= 1),
-        ("precision, over the twin's", "at least 1", found := precision / twin["precision"]["value"], found >= 1),
-        ("PSNR of reconstructions, dB", "at least 21", found := masked["psnr"]["value"], found >= 21),
-        ("codes in use", "all", found := masked["code_usage"]["value"], found == 1),
-    ]  # fmt: skip
-    rows = [f"| {name} | {bar} | {found:.3g} | {'yes' if met else 'no'} |" for name, bar, found, met in bars]
-    return "\n".join([f"Training: {trained}.", "", "| | bar | here | met |", "| --- | --- | --- | --- |", *rows])
+    columns = [masked, masked | results("photos/unguided.json")["metrics"]]
+    value = lambda metrics, name: metrics[name]["value"]
+    bars = {
+        "asked class, over the judge's accuracy on real images | at least 0.7": (
+            lambda m: value(m, "class_accuracy") / m["class_accuracy"]["real"], lambda x: x >= 0.7),
+        "FD, over that of reconstructions | at most 2": (
+            lambda m: value(m, "fd") / value(m, "reconstruction_fd"), lambda x: x <= 2),
+        "FD, over the twin's | at most 1": (lambda m: value(m, "fd") / value(twin, "fd"), lambda x: x <= 1),
+        "precision, over the twin's | at least 1": (
+            lambda m: value(m, "precision") / value(twin, "precision"), lambda x: x >= 1),
+        "PSNR of reconstructions, dB | at least 21": (lambda m: value(m, "psnr"), lambda x: x >= 21),
+        "codes in use | all": (lambda m: value(m, "code_usage"), lambda x: x == 1),
+    }  # fmt: skip
+    rows = []
+    for bar, (measure, holds) in bars.items():
+        cells = [f"{found:.3g}, {'met' if holds(found) else 'missed'}" for found in map(measure, columns)]
+        rows.append(f"| {bar} | {' | '.join(cells)} |")
+    head = f"| | bar | guidance {config['decoding']['guidance']:g}, as shipped | no guidance |"
+    return "\n".join([f"Training: {trained}.", "", head, "| --- | --- | --- | --- |", *rows])
 
 
 def strays() -> str:
