@@ -8,7 +8,6 @@ import ast
 import importlib.util
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from minimaskgit.grading.protocol import decode, encode
 
 PYTHON = tuple(os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, sys.exec_prefix, *SYSTEM))
 OURS = str(lent.PACKAGE)
-UNNOTICED = ("/proc", "/sys", "/etc", *DEVICES, os.path.realpath(tempfile.gettempdir()))
+UNNOTICED = ("/proc", "/sys", "/etc", *DEVICES)
 NETWORK = ("socket.connect", "socket.getaddrinfo")
 PROGRAMS = ("subprocess.Popen", "os.system", "os.posix_spawn")
 
@@ -36,7 +35,7 @@ class Watch:
     """Notes what a student's code does that it cannot do in the sandbox."""
 
     def __init__(self, call_seconds: float):
-        self.call_seconds, self.running, self.found = call_seconds, False, {}
+        self.call_seconds, self.running, self.found, self.written = call_seconds, False, {}, set()
         sys.addaudithook(self._note)
 
     @contextmanager
@@ -54,14 +53,21 @@ class Watch:
     def _note(self, event: str, args: tuple) -> None:
         if not self.running:
             return
-        if event == "open" and isinstance(args[0], str) and not args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        if event == "open" and isinstance(args[0], str):
             path = os.path.realpath(args[0])
-            if not path.startswith((*PYTHON, *UNNOTICED, OURS)) and os.path.isfile(path):
+            if args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+                self.written.add(path)  # as it can be when it is graded
+            elif self._is_data(path):
                 self.found.setdefault(path, f"it reads {args[0]}, which is not there when it is graded")
         elif event in NETWORK:
             self.found.setdefault(event, "it uses the network, and there is none when it is graded")
         elif event in PROGRAMS:
             self.found.setdefault(event, "it starts another program, which is not there when it is graded")
+
+    def _is_data(self, path: str) -> bool:
+        """Whether a file is read for what is in it; Python itself reads source to show errors, and files of its own."""
+        elsewhere = not path.startswith((*PYTHON, *UNNOTICED, OURS)) and not path.endswith(".py")
+        return elsewhere and path not in self.written and os.path.isfile(path)
 
 
 def refused(source: str, exercise: Path) -> Iterator[str]:
