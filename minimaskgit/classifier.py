@@ -41,9 +41,13 @@ class Classifier(nn.Module, PyTorchModelHubMixin):
             maps.append(x)
         return maps
 
+    def pooled(self, images: Tensor) -> Tensor:
+        """The last feature map, averaged over the picture: (B, width_3)."""
+        return self.features(images)[-1].mean((2, 3))
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C)."""
-        return self.final(self.features(images)[-1].mean((2, 3)))
+        return self.final(self.pooled(images))
 
 
 @torch.no_grad()

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def make_report(run: Run) -> dict:
     """Judge samples of both decoders and write report.json and samples.png."""
     judge = load_judge(run)
-    tokenizer, labels = run.tokenizer(), choose_labels(run, None, SAMPLES)
+    tokenizer, labels = run.tokenizer(), choose_labels(run, SAMPLES)
     masked, causal = run.transformer(), run.autoregressive()
     settings = run.config.decoding
     parts = labels.split(BATCH)

@@ -226,6 +226,7 @@ def prepare(run: Run, options: Options) -> Job:
             print(f"{options.image}: {picture.width}x{picture.height}, resized and centre-cropped to {size}x{size}")
     elif options.generated is not None:
         picture, own = generated_picture(run, options.generated, options.seed)
+        print(f"picture: generated, class {names[own]}")
     else:
         picture, own = validation_picture(run, options.sample)
         print(f"picture: number {options.sample} of the validation set, class {names[own]}")

@@ -66,9 +66,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             if getattr(options, name):
                 raise UserError(f"--{name} is for measuring the quality of a run; leave it out with --to flax")
         return export_to_flax(run, options.out)
-    how = {"metrics": options.metrics} | ({} if options.samples is None else {"samples": options.samples})
+    asked = {name: getattr(options, name) for name in ("samples", "metrics") if getattr(options, name)}
     decoders = [name for name in DECODERS if name is None or run.has(name)]
-    measured = [EvaluateOptions(options.out, decoder=name, **how) for name in decoders]
+    measured = [EvaluateOptions(options.out, decoder=name, **asked) for name in decoders]
     for how in measured:
         check_options(run, how)
     searched = read_searched(run.folder)
@@ -140,7 +140,9 @@ def card(options: Options, run: Run, models: Sequence[str], results: Sequence[di
         commands.append(f"search --run {options.run} --steps {' '.join(map(str, searched))}")
         steps = ", ".join(map(str, searched))
         policies = f"Decoding in {steps} steps uses decoding.json, a policy searched for these weights.\n\n"
-    commands.append(f"export --run {options.run} --out {options.out}")
+    samples = f" --samples {options.samples}" if options.samples else ""
+    metrics = f" --metrics {' '.join(options.metrics)}" if options.metrics else ""
+    commands.append(f"export --run {options.run} --out {options.out}{samples}{metrics}")
     made_with = "\n".join(f"python -m minimaskgit.{command}" for command in commands)
     data, terms = shown(config.data), ""
     if run.imported:

@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--gif shows every image in every frame: expected --count {BATCH} or less")
     run = chosen_run(options.run, options.pretrained, options.device, options.precision)
     settings = image_settings(run, options)
-    labels = choose_labels(run, options.label, options.count)
+    labels = choose_labels(run, options.count, options.label)
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(settings.steps, model.num_tokens)
     note_decoder(settings)

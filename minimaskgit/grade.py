@@ -30,8 +30,6 @@ from pydantic import Field
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import check_output_folder, check_outputs, write_json, write_text
-from minimaskgit.figures.formats import save_picture
-from minimaskgit.figures.plots import stacked
 from minimaskgit.grading import lent, platforms, report, similarity
 from minimaskgit.grading.confinement import Limits
 from minimaskgit.grading.report import Result
@@ -124,6 +122,10 @@ def check(options: Options) -> None:
     inputs = {"the submissions": options.submissions, "--roster": options.roster, "--comments": options.comments}
     outputs = ("csv", "json", "plot", "moodle", "canvas", "similarity")
     check_outputs({f"--{name}": getattr(options, name) for name in outputs}, inputs)
+    if options.plot:
+        from minimaskgit.figures.formats import check_formats  # here, because matplotlib takes long to import
+
+        check_formats({"--plot": options.plot}, {})
     for name in ("junit", "feedback", "work"):
         if (folder := getattr(options, name)) is not None:
             check_output_folder(f"--{name}", folder)
@@ -400,6 +402,9 @@ def store(
     if options.canvas:
         write_text(options.canvas, platforms.canvas_table(results, weights, roster, options.lesson))
     if options.plot:
+        from minimaskgit.figures.formats import save_picture
+        from minimaskgit.figures.plots import stacked
+
         save_picture(stacked(report.shares(results, weights), "students", f"Lesson {options.lesson}"), options.plot)
     if options.feedback:
         for result in results:

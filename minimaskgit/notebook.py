@@ -111,7 +111,7 @@ def _real(judge: Classifier) -> tuple[Tensor, Tensor]:
 
 
 def _statistics(judge: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
-    return feature_statistics(torch.cat([judge.features(part)[-1].mean((2, 3)) for part in images.split(250)]))
+    return feature_statistics(torch.cat([judge.pooled(part) for part in images.split(250)]))
 
 
 @torch.no_grad()

@@ -1,9 +1,9 @@
-"""What to expect of one's own pictures: 10,000, 1,000 and 100 of Tiny ImageNet, each learned in the same two ways.
+"""What to expect of one's own pictures: 10,000, 1,000 and 100 of them, each learned in the same two ways.
 
     20 classes that SOURCE does not know ──> from scratch, with SOURCE's settings ─┬─> FD, class accuracy and more
                                         └──> --init-from SOURCE ───────────────────┘   with the same held-out images
 
-`make own-pictures DATA=path/to/tiny-imagenet` keeps what is finished. One judge, trained on the most pictures, measures
+`make own-pictures DATA=path/to/pictures` keeps what is finished. One judge, trained on the most pictures, measures
 all runs. The table stands in minimaskgit/training/README.md.
 """
 
@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from minimaskgit.common import cli
+from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import read_kept, write_json
 from minimaskgit.common.machine import described, machine
 from minimaskgit.common.tables import text_table
@@ -46,9 +47,11 @@ def settings_of(source: str, data: str, classes: Sequence[str], count: int, anew
 
 
 def unknown_classes(source: str, data: str) -> list[str]:
-    """Classes of the data that the source does not know, spread over all of them."""
+    """Classes of the data that the source does not know, spread over all of them; UserError if there are too few."""
     known, names = label_names(run_or_pretrained(source)), load_data(data, num_images=1).label_names
     new = [name for name in names if name not in known]
+    if len(new) < CLASSES:
+        raise UserError(f"{data} has {len(new)} classes that {source} does not know; expected {CLASSES} or more")
     return [new[i * len(new) // CLASSES] for i in range(CLASSES)]
 
 
@@ -80,7 +83,7 @@ def table(runs: Sequence[dict]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Train and measure what is missing, and print the table."""
     parser = argparse.ArgumentParser(description="Measure what to expect of 10,000, 1,000 and 100 pictures.")
-    parser.add_argument("--data", required=True, help="Tiny ImageNet: a folder, or a hub id")
+    parser.add_argument("--data", required=True, help="a folder, or a hub id")
     parser.add_argument("--source", default="photos", help="pretrained weights, or a run, to start from")
     parser.add_argument("--out", type=Path, default=Path("runs/own-pictures"), help="folder of the runs")
     options = parser.parse_args(argv)

@@ -106,6 +106,12 @@ def test_no_command_waits_for_an_import_that_only_some_calls_need():
     assert shown.stdout.split() == []
 
 
+def test_grading_waits_for_matplotlib_only_to_plot():
+    code = "import sys, minimaskgit.grade; print('matplotlib' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    assert shown.stdout.split() == ["False"]
+
+
 def test_the_law_sees_what_it_forbids(tmp_path):
     text = (
         "import minimaskgit.train\nfrom minimaskgit.training import loop\ndef f():\n    from minimaskgit import demo\n"

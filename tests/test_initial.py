@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from safetensors.torch import load_file
 from tiny import generator, tiny_transformer
 
 from minimaskgit import demo, export, recipe, train
-from minimaskgit.runs.config import load_config
+from minimaskgit.common.errors import UserError
+from minimaskgit.runs.config import load_config, save_config
 from minimaskgit.runs.models import digest
+from minimaskgit.runs.presets import like
 from minimaskgit.runs.run import PRETRAINED, open_run
 from minimaskgit.training.initial import known_rows, transfer
 
@@ -138,6 +141,13 @@ def test_pretrained_weights_are_taken_by_name(here, capsys):
     assert same(Path("runs/from-glyphs/initial/transformer"), PRETRAINED / "glyphs/transformer")
 
 
+def test_how_often_a_run_reports_draws_and_saves_does_not_come_from_the_source(here):
+    config = replace(load_config(Path("source/config.json")), report_every=7, picture_every=10**5, save_every=10**5)
+    save_config(config, Path("source/config.json"))
+    found = like("source")
+    assert (found.report_every, found.picture_every, found.save_every) == (50, 500, 500)
+
+
 def test_the_tokenizer_is_trained_on_if_it_has_steps(here, capsys):
     still = ("--tokenizer-training.steps", "2", "--tokenizer-training.learning-rate", "1e-6")
     train.main(["--init-from", "source", "--out", "new", "--stage", "tokenizer", *FEW, *still])
@@ -242,3 +252,6 @@ def test_what_to_expect_of_few_pictures_is_measured_with_one_judge_and_kept(here
     heads, *rows, _ = capsys.readouterr().out.splitlines()
     assert heads.split()[0] == "pictures" and [row.split()[0] for row in rows] == ["16", "16", "8", "8", "real"]
     assert (out / "own-pictures.json").read_bytes() == kept
+    monkeypatch.setattr(own_pictures, "CLASSES", 3)
+    with pytest.raises(UserError, match="pics has 2 classes that source does not know; expected 3 or more"):
+        own_pictures.main(arguments)

@@ -49,7 +49,7 @@ def test_their_recorded_quality_meets_the_requirements():
 def test_they_draw_the_requested_classes(decoder):
     run = open_run(GLYPHS, "cpu")
     sampler = maskgit_sampler(run, run.config.decoding) if decoder == "maskgit" else autoregressive_sampler(run)
-    pictures = sample(run, sampler.draw, choose_labels(run, None, 60), seed=1, quiet=True)
+    pictures = sample(run, sampler.draw, choose_labels(run, 60), seed=1, quiet=True)
     scores = picture_scores(run, ("class", "palette"), load_judge(run), pictures)
     assert scores["class_accuracy"] >= 0.95 and scores["palette_accuracy"] >= 0.95  # 3 of 60 may be chance
 

@@ -189,7 +189,7 @@ def quality(run: Run, model: Transformer, name: str, steps: int, options: Option
         *_, last = loop(model, labels, generator=generator)
         return yardstick.tokenizer.decode(last.tokens)
 
-    labels = choose_labels(run, None, options.samples)
+    labels = choose_labels(run, options.samples)
     pictures = sample(run, sampler, labels, options.seed, quiet=True)  # the same seed at every T
     seen = look(run, judge_network(yardstick.judge), pictures.images)
     right = seen.logits.argmax(-1) == pictures.labels

@@ -127,7 +127,7 @@ def evaluate(run: Run, options: Options, settings: DecodingConfig | None, sheet:
         target, real = cached_reference(run, network, options.features, reference), look(run, network, second.images)
         expected |= feature_scores(metrics, real, target, options.k)
     if generates:
-        generated = sample(run, sampler.draw, choose_labels(run, None, options.samples), options.seed)
+        generated = sample(run, sampler.draw, choose_labels(run, options.samples), options.seed)
         if set(FEATURE_METRICS) & set(metrics):
             found |= feature_scores(metrics, look(run, network, generated.images), target, options.k)
         for scores, pictures in ((found, generated), (expected, second)):

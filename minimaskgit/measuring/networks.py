@@ -30,7 +30,7 @@ def judge_network(judge: Classifier) -> Network:
     """The judge as a network: its last feature map averaged over the picture, and its logits."""
 
     def network(images: Tensor) -> Seen:
-        features = judge.features(to_float(images))[-1].mean((2, 3))
+        features = judge.pooled(to_float(images))
         return Seen(features, judge.final(features))
 
     return network

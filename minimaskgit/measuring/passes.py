@@ -78,7 +78,7 @@ def measure_passes(run: Run, options: Options, folder: Path) -> dict:
     """Measure every point that is not there yet; return the contents of passes.json."""
     policies = {T: found.policy for T, found in read_searched(run.folder).policies.items()}
     everyone = contestants(run, options, policies)
-    labels = choose_labels(run, None, options.samples)
+    labels = choose_labels(run, options.samples)
     # Generated images have equally many of each class. A random sample does not, which alone makes its FD far higher.
     reference, others = held_out(run, options.reference, options.reference + options.samples)
     second = like(others, labels)

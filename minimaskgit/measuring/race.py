@@ -142,7 +142,7 @@ def contestants(
 def measure(run: Run, decoders: dict[str, tuple[int, Decoder]], batches: Sequence[int], repeats: int) -> list[dict]:
     """Measure a row for each decoder: its passes, and seconds and images per second at each batch size."""
     works = {
-        (name, batch): partial(decoder, choose_labels(run, None, batch))
+        (name, batch): partial(decoder, choose_labels(run, batch))
         for name, (_, decoder) in decoders.items()
         for batch in batches
     }
@@ -180,7 +180,7 @@ def draw(
     folder: Path,
 ) -> list[Path]:
     """Write the still picture and the decoding strip, and with a twin the animation of the race."""
-    labels = choose_labels(run, None, options.shown)
+    labels = choose_labels(run, options.shown)
     seeded = lambda: torch.Generator(run.device).manual_seed(options.seed)
     steps, images = generate(run, tokenizer, masked, labels, loop, seeded())
     with run.autocast():

@@ -167,7 +167,7 @@ def samples_quality(run: Run, options: Options, masked: bool) -> Scores:
     judge = judged(options)
     network = judge_network(judge)
     sampler = maskgit_sampler(run, run.config.decoding) if masked else autoregressive_sampler(run)
-    pictures = sample(run, sampler.draw, choose_labels(run, None, options.samples), seed=0, quiet=True)
+    pictures = sample(run, sampler.draw, choose_labels(run, options.samples), seed=0, quiet=True)
     target, seen = look(run, network, through_tokenizer(run, reference)[1]), look(run, network, pictures.images)
     scores = feature_scores(("fd", "precision-recall"), seen, target)
     return scores | {"class_accuracy": accuracy(run, judge, pictures)}

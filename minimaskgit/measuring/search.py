@@ -193,7 +193,7 @@ def laboratory(run: Run, options: Options) -> Laboratory:
     reference = look(run, network, through_tokenizer(run, pictures)[1])
     check_neighbours(("precision-recall",), None, min(options.samples, len(pictures.labels)), options=False)
     critic = run.critic() if run.has("critic") else None
-    labels = choose_labels(run, None, options.samples)
+    labels = choose_labels(run, options.samples)
     return Laboratory(run, options, tokenizer, model, network, reference, labels, critic)
 
 

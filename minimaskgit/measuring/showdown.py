@@ -93,7 +93,7 @@ def showdown(run: Run, settings: Settings, decoding: DecodingConfig, folder: Pat
         found |= picture_scores(run, metrics, judge, pictures)
         return found | {"cas": classification_accuracy_score(run, cas_from, second, seed)}
 
-    labels = choose_labels(run, None, settings.samples)
+    labels = choose_labels(run, settings.samples)
     seeds = range(settings.seed, settings.seed + settings.seeds)
     rows, shown = [], {}
     for name, sampler in samplers.items():
@@ -137,7 +137,7 @@ def time_all(run: Run, samplers: dict[str, Sampler], settings: Settings) -> dict
     """Seconds and images per second of each model, from classes to pixels, at each batch size."""
 
     def work(sampler: Sampler, batch: int) -> Callable[[], Tensor]:
-        labels = choose_labels(run, None, batch)
+        labels = choose_labels(run, batch)
         return lambda: sampler.draw(labels, torch.Generator(run.device).manual_seed(settings.seed))
 
     with run.autocast(), torch.no_grad():

@@ -200,7 +200,7 @@ def check_steps(steps: int, num_tokens: int) -> None:
         raise UserError(f"--steps {steps}: expected 1 to {num_tokens}, the number of tokens of an image")
 
 
-def choose_labels(run: Run, names: Sequence[str] | None, count: int) -> Tensor:
+def choose_labels(run: Run, count: int, names: Sequence[str] = ()) -> Tensor:
     """`count` labels (B,): the classes with these names in turn, by default all classes."""
-    chosen = find_classes(names or (), run.label_names)
+    chosen = find_classes(names, run.label_names)
     return torch.tensor([chosen[i % len(chosen)] for i in range(count)], device=run.device)

@@ -95,7 +95,7 @@ def photos() -> Config:
         tokenizer_training=replace(config.tokenizer_training, steps=6000),
         transformer=replace(config.transformer, width=192, depth=6, heads=6, mlp_width=768),
         transformer_training=replace(
-            config.transformer_training, steps=6000, ema_decay=0.999, class_dropout=0.1, weight_decay=0.05
+            config.transformer_training, steps=4000, ema_decay=0.999, class_dropout=0.1, weight_decay=0.05
         ),
         decoding=tiny_imagenet().decoding,
         report_every=50, picture_every=1000, save_every=250,
@@ -204,6 +204,9 @@ def like(name: str) -> Config:
         precision="auto",
         compile=False,
         accumulate=1,
+        report_every=Config.report_every,
+        picture_every=Config.picture_every,
+        save_every=Config.save_every,
         images=ImagesConfig(there.images.size, crop=there.images.crop, flip=there.images.flip),
         tokenizer_training=replace(there.tokenizer_training, steps=0),
     )

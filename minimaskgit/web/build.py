@@ -24,7 +24,7 @@ ENGINE = (
     *("weights", "worker"),
 )
 PAGE = ("client", "pictures", "controls", "curve", "play", "race", "edit", "draw", "inside", "save", "page")
-LIMIT = 24_000_000  # bytes of the page, which a browser still opens in a second or two
+LIMIT = 24_000_000  # bytes of the page; the photographs' models take 18 million
 BYTES = 1.8  # that a weight in bfloat16, the coarsest, takes as text
 
 
