@@ -248,7 +248,7 @@ def work(job: tuple[str, Config, Options]) -> tuple[str, Scores]:
 def prepare_worker(threads: int) -> None:
     """Prepare a process that trains beside others: its share of the cores, no progress bars, an end with its parent."""
     torch.set_num_threads(threads)
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open as long as the process lives)
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (open as long as the process lives)
     Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
