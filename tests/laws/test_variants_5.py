@@ -10,10 +10,10 @@ import torch
 from canvas import MODEL, K, step_counts, unknown
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reasons import assert_is_the_reason
 from scipy import stats
 from strategies import masks, schedule_names, seeds
 from tiny import FixedLogits, generator
+from unsaid import assert_is_the_reason
 
 from minimaskgit.decoding import mask_plan
 from minimaskgit.grading.variants import stubs
