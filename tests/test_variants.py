@@ -44,6 +44,7 @@ def test_a_number_always_draws_the_same_file_and_others_draw_others(lesson):
     assert files == [variants.handed_out(lesson, number) for number in range(10)]
     without_mark = {re.sub(rf"{variants.MARK}\d+", "", text) for text in files}
     assert len(without_mark) >= 4, "classes hardly differ"
+    assert max(len(line) for text in files for line in text.splitlines()) <= variants.WIDTH
     assert [variants.number_of(text) for text in files] == list(range(10))
     assert variants.number_of((ROOT / f"lessons/exercises/lesson_{lesson}.py").read_text("utf-8")) is None
 

@@ -7,11 +7,13 @@ tests/laws/test_variants_5.py: laws of what is drawn, without a worked answer
 import random
 import re
 import runpy
+import textwrap
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 LESSONS = Path(__file__).parents[2] / "lessons"
+WIDTH = 120  # letters in a line
 MARK = "VARIANTS = "  # in the file that students get, for their own checks; grading goes by the teacher's number
 
 
@@ -32,9 +34,17 @@ def drawn(lesson: int, number: int) -> dict:
 def handed_out(lesson: int, number: int) -> str:
     """The file that students get: the lesson's exercises, then its variants."""
     exercises = (LESSONS / "exercises" / f"lesson_{lesson}.py").read_text("utf-8")
-    stub = _template(lesson)["stub"](drawn(lesson, number)).strip("\n")
+    stub = _rewrapped(_template(lesson)["stub"](drawn(lesson, number)).strip("\n"))
     head = f"# --- Variants: not in the notebook, not in the package ---\n\n{MARK}{number}  # leave this line as it is"
     return f"{exercises}\n\n{head}\n\n\n{stub}\n"
+
+
+def _rewrapped(stub: str) -> str:
+    """The text with the paragraphs of docstrings filled anew, because what is drawn is longer or shorter."""
+    wrap = lambda found: textwrap.fill(
+        " ".join(found[0].split()), WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 4
+    )
+    return re.sub(r"(?<=\n\n)    [A-Z|][^\n]*(?:\n    [^ \n>][^\n]*)*(?=\n\n)", wrap, stub)
 
 
 def number_of(source: str) -> int | None:
