@@ -41,9 +41,7 @@ def handed_out(lesson: int, number: int) -> str:
 
 def _rewrapped(stub: str) -> str:
     """The text with the paragraphs of docstrings filled anew, because what is drawn is longer or shorter."""
-    wrap = lambda found: textwrap.fill(
-        " ".join(found[0].split()), WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 4
-    )
+    wrap = lambda found: textwrap.indent(textwrap.fill(" ".join(found[0].split()), WIDTH - 4), " " * 4)
     return re.sub(r"(?<=\n\n)    [A-Z|][^\n]*(?:\n    [^ \n>][^\n]*)*(?=\n\n)", wrap, stub)
 
 
