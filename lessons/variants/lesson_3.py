@@ -50,10 +50,11 @@ def mean_hidden() -> float:
 
 
 def line_mask(counts: Tensor, height: int, width: int, generator: torch.Generator | None = None) -> Tensor:
-    """Hide tokens of a grid with a count for every $line: int64 $shape to bool (B, height, width), True where hidden.
+    """Hide tokens of a grid with a count for every $line: int64 $shape to bool (B, height, width).
 
-    Each $line hides exactly its count, at places that are drawn uniformly and independently of the other lines', all of
-    them from `generator`. Every count is at most the number of places in a $line. (Difficulty 2 of 3, 15 minutes.)
+    True is hidden. Each $line hides exactly its count, at places that are drawn uniformly and independently of the
+    other lines', all of them from `generator`. Every count is at most the number of places in a $line. (Difficulty 2 of
+    3, 15 minutes.)
 
     >>> line_mask(torch.tensor($counts), height=2, width=3).sum($axis)
     tensor($counts)
