@@ -7,6 +7,9 @@
 A law file is called test_lesson_N.py and has `LESSON`: a dictionary from each function that a student writes, in
 order, to the module that holds the package's answer and the idea to re-read when a law breaks.
 
+test_variants_N.py has the laws of lesson N's variants in the same form; they also take `drawn`, what a teacher's number
+draws (minimaskgit.grading.variants). Without a submission they judge tests/variant_answers by a few numbers.
+
 Answers may live in another process, so laws say `impl.name(...)`, and `impl.gradients` or `impl.forward` where a value
 is not enough, and hand in only what plain data describe; anything else is refused:
 
