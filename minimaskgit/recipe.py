@@ -32,11 +32,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     picture = options.out / "recipe.png"
     report = lambda result: figures.save_png(differences.draw(rows_of(result)), picture)
     result = ablate_recipe(options, report)
-    report(result)
-    print(table(result))
+    if result["models"]:
+        report(result)
+        print(table(result))
     print("look at:")
     for path in (picture, options.out / "recipe.json"):
-        print(f"  {path}")
+        if path.exists():
+            print(f"  {path}")
 
 
 if __name__ == "__main__":

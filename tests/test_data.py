@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from minimaskgit.common.errors import UserError
+from minimaskgit.data import reading
 from minimaskgit.data.classes import find_classes
 from minimaskgit.data.glyphs import GLYPH_NAMES
 from minimaskgit.data.images import ImageData, flip, square, to_float
@@ -389,7 +390,10 @@ def test_a_photograph_taken_sideways_is_turned_upright():
 # ---- Errors are reported in one line ----
 
 
-def test_broken_images_are_skipped_counted_and_reported(tmp_path, caplog):
+@pytest.mark.parametrize("many", [1, 10**9], ids=["in processes", "in threads"])
+def test_broken_images_are_skipped_counted_and_reported(tmp_path, caplog, monkeypatch, many):
+    monkeypatch.setattr(reading, "MANY", many)
+    monkeypatch.setattr(reading, "CHUNK", 7)
     images = numbered(50)
     images[3:9] = [b"", b"no image", images[5][:40], b"\x89PNG\r\n\x1a\n", None, b"\xff\xd8\xff"]
     write_parquet(tmp_path / "train.parquet", images, [i % 5 for i in range(50)])

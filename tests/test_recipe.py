@@ -14,6 +14,7 @@ from PIL import Image
 
 from minimaskgit import recipe
 from minimaskgit.data.images import ImageData
+from minimaskgit.figures import differences
 from minimaskgit.measuring import recipe as measuring
 from minimaskgit.measuring.variants import BASE, VARIANTS, changed, differing
 from minimaskgit.runs.checks import check
@@ -28,9 +29,13 @@ CHOSEN = ["--variants", "mask-beta", "transformer/rope", "autoregressive/qk-norm
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
-    """A finished ablation of four changes."""
+    """A finished ablation of four changes: timed first, as if on another machine, then trained two at a time."""
     folder = tmp_path_factory.mktemp("recipe") / "out"
-    recipe.main([*CHOSEN, "--out", str(folder), *FEW])
+    recipe.main([*CHOSEN, "--out", str(folder), *FEW, "--plan"])
+    planned = result(folder)
+    assert len(planned["costs"]) == 3 and not planned["models"] and [*folder.iterdir()] == [folder / "recipe.json"]
+    recipe.main([*CHOSEN, "--out", str(folder), *FEW, "--jobs", "2"])
+    assert result(folder)["costs"] == planned["costs"] and result(folder)["timed"] == planned["timed"]
     return folder
 
 
@@ -127,13 +132,24 @@ def test_seeds_are_given_together(capsys):
     assert "--images.count: expected a number" in error_line(capsys, recipe, "--preset", "full")
 
 
-def test_a_slower_step_means_fewer_steps_whatever_else_the_machine_does_meanwhile(monkeypatch):
+def test_models_trained_side_by_side_are_those_trained_one_after_another(out, tmp_path):
+    alone = tmp_path / "alone"
+    (alone / "tokenizer").mkdir(parents=True)
+    shutil.copytree(out / "tokenizer" / "base-0", alone / "tokenizer" / "base-0")
+    recipe.main(["--variants", "mask-beta", "--out", str(alone), *FEW])
+    for key, model in result(alone)["models"].items():
+        beside = result(out)["models"][key]
+        assert model["steps"] == beside["steps"] and model["scores"] == pytest.approx(beside["scores"], rel=0.02)
+
+
+def test_a_slower_step_means_fewer_steps_whatever_else_the_machine_does_meanwhile(monkeypatch, tmp_path):
     costs = iter([1.0, 2.0, *[5.0, 2.0, 1.0, 7.0] * (measuring.ROUNDS // 2)])
     monkeypatch.setattr(measuring, "seconds_per_step", lambda *args, **options: {"transformer": next(costs)})
-    options, kept = measuring.Options(share=0.5), {}
-    slow = measuring.settings_of(demo(), "transformer", VARIANTS["transformer"]["rope"], options, kept)
-    again = measuring.settings_of(demo(), "transformer", VARIANTS["transformer"]["rope"], options, kept)  # not timed
-    free = measuring.settings_of(demo(), "transformer", VARIANTS["transformer"]["mask-beta"], options, kept)
+    options, kept = measuring.Options(share=0.5, out=tmp_path, config=demo()), {"costs": {}}
+    variants = VARIANTS["transformer"]
+    slow = measuring.settings_of("transformer", variants["rope"], options, kept)
+    again = measuring.settings_of("transformer", variants["rope"], options, kept)  # not timed
+    free = measuring.settings_of("transformer", variants["mask-beta"], options, kept)
     whole = demo().transformer_training.steps
     assert slow == again and slow.transformer_training.steps == round(whole / 4)
     assert free.transformer_training.steps == round(whole / 2)
@@ -161,9 +177,18 @@ def test_a_verdict_needs_an_interval_that_leaves_zero_out(gaps):
     told = abs(row["difference"]) > row["interval"]
     better = "better" if row["difference"] < 0 else "worse"
     assert row["verdict"] == (better if told else "cannot be told")
+    assert (f"{better}: rope" in measuring.summary([row])) == told
 
 
 def test_one_seed_decides_nothing():
     models = {"transformer/base/0": {"steps": 1, "scores": {"fd": 5.0}}}
     models["transformer/rope/0"] = {"steps": 1, "scores": {"fd": 1.0}}
     assert measuring.differences({"models": models})[1]["verdict"] == "cannot be told"
+
+
+def test_a_change_is_left_out_until_its_base_is_there(tmp_path):
+    models = {"transformer/rope/0": {"steps": 1, "scores": {"fd": 1.0}}}
+    assert measuring.differences({"models": models}) == [] and measuring.table({"models": models}) == ""
+    models["transformer/base/1"] = {"steps": 1, "scores": {"fd": 5.0}}
+    assert [row["name"] for row in measuring.differences({"models": models})] == ["base"]
+    assert differences.draw(measuring.differences({"models": models})).width > 300

@@ -7,6 +7,8 @@ table with an image column ──find_white──> White
 
 import logging
 import os
+import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
@@ -16,6 +18,7 @@ import pyarrow.compute as pc
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from minimaskgit.common.errors import UserError, first_line
@@ -26,6 +29,8 @@ from minimaskgit.data.tree import as_path
 logger = logging.getLogger(__name__)
 
 LOOKED_AT = 4096  # pictures decoded to find which value is white
+CHUNK = 64  # images that one process or thread decodes at a time
+MANY = 300  # chunks that are worth starting processes for
 SHALLOW_NAMES = r"(?i)\.(jpe?g|jfif|gif|webp|bmp)$"  # files that never have more than 8 bits are not even opened,
 SHALLOW_STARTS = (b"\xff\xd8", b"GIF8", b"RIFF", b"BM")  # nor looked into
 
@@ -109,24 +114,51 @@ def _deep_start(start: bytes) -> bool:
     return bool(start) and not start.startswith(SHALLOW_STARTS)
 
 
-def decode_all(data: ImageData, chunk: int = 64) -> ImageData:
-    """Decode every image once and leave out broken ones; in threads, because Pillow releases Python's lock."""
-    images = torch.empty(len(data), 3, data.image_size, data.image_size, dtype=torch.uint8)
-    broken: dict[int, str] = {}
+class Chunks(Dataset):
+    """The images of a data set, decoded in chunks, and why those that are missing are broken."""
 
-    def decode(indices: range) -> int:
-        for index in indices:
+    def __init__(self, data: ImageData):
+        self.read, self.parts = data.read, torch.arange(len(data)).split(CHUNK)
+        self.shape = 3, data.image_size, data.image_size
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, dict[int, str]]:
+        """Images uint8 (CHUNK, 3, S, S), the last chunk's fewer, and the reasons by index in the data set."""
+        indices, broken = self.parts[number].tolist(), {}
+        images = torch.zeros(len(indices), *self.shape, dtype=torch.uint8)
+        for place, index in enumerate(indices):
             try:
-                images[index] = data.read(index)
+                images[place] = self.read(index)
             except UserError as error:
                 broken[index] = str(error)
-        return len(indices)
+        return images, broken
 
-    everything = range(len(data))
-    chunks = [everything[start : start + chunk] for start in everything[::chunk]]
-    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(data), desc="decoding", delay=2) as bar:
-        for count in pool.map(decode, chunks):
-            bar.update(count)
+
+def decoded(chunks: Chunks) -> Iterator[tuple[Tensor, dict[int, str]]]:
+    """All chunks in order, decoded in parallel: many of them in processes, since Pillow often holds Python's lock.
+
+    Starting processes is quick only where they can be forked; elsewhere, and for few images, threads do the work.
+    """
+    if len(chunks) >= MANY and sys.platform == "linux":
+        cores = len(os.sched_getaffinity(0))
+        yield from DataLoader(chunks, batch_size=None, num_workers=cores, multiprocessing_context="fork")
+    else:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            yield from pool.map(chunks.__getitem__, range(len(chunks)))
+
+
+def decode_all(data: ImageData) -> ImageData:
+    """Decode every image once and leave out broken ones."""
+    everything, broken = range(len(data)), {}
+    images, done = torch.empty(len(data), 3, data.image_size, data.image_size, dtype=torch.uint8), 0
+    with tqdm(total=len(data), desc="decoding", delay=2) as bar:
+        for part, reasons in decoded(Chunks(data)):
+            images[done : done + len(part)] = part
+            done += len(part)
+            broken |= reasons
+            bar.update(len(part))
     if broken:
         reasons = "; ".join(broken[index] for index in sorted(broken)[:3]) + "; ..." * (len(broken) > 3)
         if len(broken) == len(data):

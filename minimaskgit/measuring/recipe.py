@@ -9,20 +9,25 @@ on the base's tokenizer and are measured against reconstructions, so that only t
 """
 
 import json
+import os
 import shutil
 import statistics
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import tyro
+from tqdm.auto import tqdm
 
 from minimaskgit.classifier import Classifier
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import read_kept, write_json
-from minimaskgit.common.machine import machine
+from minimaskgit.common.machine import machine, pick_device
 from minimaskgit.common.tables import text_table
 from minimaskgit.measuring.intervals import half_width, side
 from minimaskgit.measuring.networks import judge_network, look
@@ -31,7 +36,7 @@ from minimaskgit.measuring.samplers import autoregressive_sampler, maskgit_sampl
 from minimaskgit.measuring.scores import Scores, accuracy, feature_scores, tokenizer_scores
 from minimaskgit.measuring.variants import BASE, FREE, changed, differing
 from minimaskgit.runs.choices import choose_labels
-from minimaskgit.runs.config import Config, Samples, Seed, Share
+from minimaskgit.runs.config import Config, Positive, Samples, Seed, Share
 from minimaskgit.runs.origin import run_data
 from minimaskgit.runs.presets import PresetName
 from minimaskgit.runs.run import Run, open_run
@@ -54,6 +59,8 @@ class Options:
     share: Share = 1.0  # fraction of the preset's training time
     samples: Samples = 2000  # images generated or reconstructed
     reference: Samples = 5000  # other real images to compare with
+    jobs: Positive = 1  # models to train at the same time; for these small ones a GPU has room for a dozen
+    plan: bool = False  # only time the steps; another machine may then train the models with the file in --out
     out: Path = Path("runs/recipe")  # folder for models and results; what is finished there is kept
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
@@ -61,10 +68,9 @@ class Options:
 
 def ablate_recipe(options: Options, report: Callable[[dict], None]) -> dict:
     """Train and measure all models that are not there yet; `report` gets the results after each of them."""
-    base = options.config
     todo = [
         (stage, name, changes, seed)
-        for stage, variants in differing(base, options.variants).items()
+        for stage, variants in differing(options.config, options.variants).items()
         if variants
         for seed in options.seeds
         for name, changes in {BASE: {}, **variants}.items()
@@ -73,66 +79,96 @@ def ablate_recipe(options: Options, report: Callable[[dict], None]) -> dict:
         raise UserError(
             "--variants: the recipe has these settings already, so there is nothing to compare; name others"
         )
-    results = {"costs": {}, "models": {}} | read_kept(options.out / "recipe.json", "measure again")
-    settings = json.loads(json.dumps(asdict(replace(base, seed=0))))
-    if results.setdefault("base", settings) != settings:
-        raise UserError(
-            f"{options.out} holds an ablation of another recipe (see its recipe.json); choose another --out"
-        )
-    for number, (stage, name, changes, seed) in enumerate(todo, 1):
-        key = f"{stage}/{name}/{seed}"
-        facts = {"changes": changes, "share": options.share, "samples": options.samples, "reference": options.reference}
+    results = opened(options)
+    missing = {}
+    for stage, name, changes, seed in todo:
+        key, facts = f"{stage}/{name}/{seed}", facts_of(changes, options)
         kept = results["models"].get(key)
         if kept and kept["facts"] != facts:
             raise UserError(
                 f"{options.out} holds {key} made with other settings, {kept['facts']}; choose another --out"
             )
         if kept is None:
-            print(f"model {number} of {len(todo)}: {stage}, {name}, seed {seed}", flush=True)
-            config = settings_of(base, stage, changes, options, results["costs"])
-            folder = options.out / stage / f"{name}-{seed}"
-            run = trained(replace(config, seed=seed), stage, folder, options)
-            scores = MEASURES[stage](run, options)
-            steps = getattr(config, SETTINGS[stage]).steps
-            results["models"][key] = {"facts": facts, "steps": steps, "scores": scores}
-            results["machine"] = machine(run.device)
-            write_json(options.out / "recipe.json", results)
-            report(results)
+            missing[key] = facts, replace(settings_of(stage, changes, options, results), seed=seed)
+    if options.plan or not missing:
+        return results
+    device = prepare(options)
+    done = tqdm(measured(missing, options), total=len(missing), desc="models", unit="model", disable=options.jobs == 1)
+    for key, scores in done:
+        facts, config = missing[key]
+        steps = getattr(config, SETTINGS[key.split("/")[0]]).steps
+        results["models"][key] = {"facts": facts, "steps": steps, "scores": scores}
+        results["machine"] = machine(device)
+        write_json(options.out / "recipe.json", results)
+        report(results)
     return results
+
+
+def opened(options: Options) -> dict:
+    """The results in --out so far; UserError if they are of another recipe."""
+    results = {"costs": {}, "models": {}} | read_kept(options.out / "recipe.json", "measure again")
+    settings = json.loads(json.dumps(asdict(replace(options.config, seed=0))))
+    if results.setdefault("base", settings) != settings:
+        raise UserError(
+            f"{options.out} holds an ablation of another recipe (see its recipe.json); choose another --out"
+        )
+    return results
+
+
+def facts_of(changes: Mapping[str, Any], options: Options) -> dict:
+    """How a model was made, as kept with its scores."""
+    return {"changes": changes, "share": options.share, "samples": options.samples, "reference": options.reference}
 
 
 # --- Training at equal time ---
 
 
-def settings_of(base: Config, stage: str, changes: Mapping[str, Any], options: Options, costs: dict) -> Config:
+def settings_of(stage: str, changes: Mapping[str, Any], options: Options, results: dict) -> Config:
     """The base with the changes, and as many training steps as take the base's time times --share."""
-    config, name = changed(base, changes), SETTINGS[stage]
-    steps = options.share * getattr(base, name).steps / cost_of(base, changes, stage, options.device, costs)
-    return changed(config, {f"{name}.steps": max(1, round(steps))})
+    base, name = options.config, SETTINGS[stage]
+    steps = options.share * getattr(base, name).steps / cost_of(stage, changes, options, results)
+    return changed(changed(base, changes), {f"{name}.steps": max(1, round(steps))})
 
 
-def cost_of(base: Config, changes: Mapping[str, Any], stage: str, device: str, costs: dict[str, float]) -> float:
+def cost_of(stage: str, changes: Mapping[str, Any], options: Options, results: dict) -> float:
     """How many times as long as the base's a training step takes; measured in turn with the base's, and kept."""
     if all(name in FREE for name in changes):
         return 1.0
-    key = json.dumps([stage, changes])
+    key, costs = json.dumps([stage, changes]), results["costs"]
     if key not in costs:
-        time = lambda config: seconds_per_step(config, device, ("tokenizer", stage), judge=False)[stage]
-        pairs = [(time(base), time(changed(base, changes))) for _ in range(ROUNDS)]
+        print(f"timing the steps of {stage} with {changes}", flush=True)
+        time = lambda config: seconds_per_step(config, options.device, ("tokenizer", stage), judge=False)[stage]
+        base, other = options.config, changed(options.config, changes)
+        pairs = [(time(base), time(other)) for _ in range(ROUNDS)]
         ours, theirs = map(min, zip(*pairs))  # other work on the machine can only make a round slower
         costs[key] = theirs / ours
+        results["timed"] = machine(pick_device(options.device))
+        write_json(options.out / "recipe.json", results)
     return costs[key]
+
+
+def first(options: Options) -> Path:
+    """The folder of the base with the first seed: its tokenizer's tokens and its judge are everybody's."""
+    return options.out / "tokenizer" / f"{BASE}-{options.seeds[0]}"
+
+
+def prepare(options: Options) -> torch.device:
+    """Train the tokenizer and the judge that all models share, unless they are there; returns the device."""
+    config = replace(settings_of("tokenizer", {}, options, {}), seed=options.seeds[0])
+    train_in(first(options), config, "tokenizer", options)
+    return next(judged(options).parameters()).device
+
+
+def train_in(folder: Path, config: Config, stage: str, options: Options) -> None:
+    """Train one stage into `folder`, or what is left of it."""
+    train(config, folder, (stage,), (folder / "config.json").exists(), options.device)
 
 
 def trained(config: Config, stage: str, folder: Path, options: Options) -> Run:
     """The run in `folder` with this stage trained; transformers get the tokenizer of the base with the first seed."""
-    home = options.out / "tokenizer" / f"{BASE}-{options.seeds[0]}"
     if stage != "tokenizer":
-        if not (home / "tokenizer" / "model.safetensors").exists():
-            first = settings_of(replace(options.config, seed=options.seeds[0]), "tokenizer", {}, options, {})
-            train(first, home, ("tokenizer",), (home / "config.json").exists(), options.device)
-        shutil.copytree(home / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
-    train(config, folder, (stage,), (folder / "config.json").exists(), options.device)
+        shutil.copytree(first(options) / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
+    train_in(folder, config, stage, options)
     return open_run(folder, options.device, options.config.precision)
 
 
@@ -150,7 +186,7 @@ def fresh(run: Run, *counts: int) -> list[Pictures]:
 
 def judged(options: Options) -> Classifier:
     """The judge that measures all models; it is kept with the base of the first seed, but has a seed of its own."""
-    run = open_run(options.out / "tokenizer" / f"{BASE}-{options.seeds[0]}", options.device)
+    run = open_run(first(options), options.device)
     return load_judge(replace(run, config=replace(run.config, seed=JUDGE_SEED)))
 
 
@@ -180,13 +216,43 @@ MEASURES = {
 }
 
 
+def measured(models: Mapping[str, tuple[dict, Config]], options: Options) -> Iterator[tuple[str, Scores]]:
+    """Train and measure the models "STAGE/NAME/SEED"; yields each one's name and scores when it is done."""
+    jobs = [(key, config, options) for key, (_, config) in models.items()]
+    if options.jobs == 1:
+        for number, job in enumerate(jobs, 1):
+            print(f"model {number} of {len(jobs)}: {job[0]}", flush=True)
+            yield work(job)
+        return
+    threads = max(1, torch.get_num_threads() // options.jobs)
+    with ProcessPoolExecutor(options.jobs, get_context("spawn"), silenced, (threads,)) as pool:
+        for future in as_completed([pool.submit(work, job) for job in jobs]):
+            yield future.result()
+
+
+def work(job: tuple[str, Config, Options]) -> tuple[str, Scores]:
+    """Train and measure one model."""
+    key, config, options = job
+    stage, name, seed = key.split("/")
+    return key, MEASURES[stage](trained(config, stage, options.out / stage / f"{name}-{seed}", options), options)
+
+
+def silenced(threads: int) -> None:
+    """Prepare a process that trains beside others: its share of the cores, and no progress bars of its own."""
+    torch.set_num_threads(threads)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open as long as the process lives)
+
+
 # --- Results ---
 
 VERDICTS = {-1: "better", 0: "cannot be told", 1: "worse"}  # by the side of zero on which the differences are
 
 
 def differences(results: Mapping[str, Any]) -> list[dict]:
-    """Each variant's scores, and its mean FD minus the base's with the same seed, with its 95 % interval."""
+    """Each variant's scores, and its mean FD minus the base's with the same seed, with its 95 % interval.
+
+    Variants of which no seed can be compared yet are left out.
+    """
     by_variant: dict[tuple[str, str], dict[int, dict]] = {}
     for key, model in results["models"].items():
         stage, name, seed = key.split("/")
@@ -194,8 +260,10 @@ def differences(results: Mapping[str, Any]) -> list[dict]:
     rows = []
     for (stage, name), models in by_variant.items():
         score = "reconstruction_fd" if stage == "tokenizer" else "fd"
-        base = by_variant[stage, BASE]
+        base = by_variant.get((stage, BASE), {})
         pairs = [(models[seed]["scores"][score], base[seed]["scores"][score]) for seed in models if seed in base]
+        if not pairs:
+            continue
         gaps = [theirs - ours for theirs, ours in pairs]
         scores = {key: [model["scores"][key] for model in models.values()] for key in models[min(models)]["scores"]}
         steps = round(statistics.mean(model["steps"] for model in models.values()))
@@ -219,8 +287,14 @@ def table(results: Mapping[str, Any]) -> str:
             for row in ours
         ]
         heads = [stage, "seeds", "steps", *(NAMES[key] for key in keys), "FD - base's", "95 %", "verdict"]
-        tables.append(text_table(heads, cells))
+        tables.append(f"{text_table(heads, cells)}\n{summary(ours)}")
     return "\n\n".join(tables)
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Which changes of a stage are told apart from the base, in a line."""
+    told = {verdict: [row["name"] for row in rows if row["verdict"] == verdict] for verdict in ("better", "worse")}
+    return "; ".join(f"{verdict}: {', '.join(names) or 'none'}" for verdict, names in told.items())
 
 
 def spread(interval: float | None) -> str:
