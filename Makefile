@@ -22,6 +22,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  make lesson-3, lab-3, check-3: run lesson 3, open it in JupyterLab, check your answers to its exercises"
+	@echo "  make assignment-3 VARIANTS=7: the exercises with variants that the number draws, to hand out to a class"
 	@echo "  make grade-3 SUBMISSIONS=dir: grade a class's answers to its exercises (lessons/grading.md)"
 	@echo
 	@echo "Pass options with ARGS, for example: make demo ARGS=--help"
@@ -69,16 +70,21 @@ lab-%: $(JUPYTER) # open lesson N in JupyterLab
 
 grade-%: $(READY) # grade SUBMISSIONS=dir by the laws of lesson N: prints a table; CSV and feedback in runs/grades
 	@test -n "$(SUBMISSIONS)" || { echo "error: no submissions given; use make grade-$* SUBMISSIONS=folder" >&2; exit 2; }
-	@$(PY) -m minimaskgit.grade "$(SUBMISSIONS)" --lesson $* --csv runs/grades/lesson_$*.csv \
+	@$(PY) -m minimaskgit.grade "$(SUBMISSIONS)" --lesson $* $(if $(VARIANTS),--variants $(VARIANTS)) --csv runs/grades/lesson_$*.csv \
 	    --feedback runs/grades/lesson_$*_feedback $(ARGS)
 
 mutants: $(READY) ## check that the laws catch mistakes in the functions of students (ARGS="--lesson 3") and in the decoders (ARGS=--decoders)
 	@$(PY) tests/mutants.py $(ARGS)
 
-check-%: $(READY) # check lessons/exercises/lesson_N.py against the laws of lesson N
+assignment-%: $(READY) # lesson N's exercises with variants drawn by VARIANTS=number, to hand out; in runs/assignments
+	@test -n "$(VARIANTS)" || { echo "error: no number given; use make assignment-$* VARIANTS=7" >&2; exit 2; }
+	@$(PY) -m minimaskgit.assignment --lesson $* --variants $(VARIANTS) $(ARGS)
+
+check-%: $(READY) # check lessons/exercises/lesson_N.py, or FILE=file, against the laws of lesson N
 	@test -e lessons/exercises/lesson_$*.py \
 	|| { echo "error: no exercises $*; choose from $$(cd lessons/exercises && ls lesson_*.py | tr '\n' ' ')" >&2; exit 2; }
-	@$(PY) -m pytest tests/laws/test_lesson_$*.py --submission lessons/exercises/lesson_$*.py --timeout 60 $(ARGS)
+	@$(PY) -m pytest tests/laws/test_lesson_$*.py $(wildcard tests/laws/test_variants_$*.py) \
+	    --submission "$(or $(FILE),lessons/exercises/lesson_$*.py)" --timeout 60 $(ARGS)
 
 lab-samplers: $(READY) ## plot quality against passes for every decoder of runs/demo; results in runs/demo/passes
 	@$(PY) -m minimaskgit.passes --run runs/demo $(ARGS)

@@ -30,7 +30,7 @@ from pydantic import Field
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import check_output_folder, check_outputs, write_json, write_text
-from minimaskgit.grading import lent, platforms, report, similarity
+from minimaskgit.grading import lent, platforms, report, similarity, variants
 from minimaskgit.grading.confinement import Limits
 from minimaskgit.grading.report import Result
 from minimaskgit.grading.sandbox import STARTING, Answers, JudgeError, Sandbox, StudentError
@@ -56,6 +56,7 @@ class Options:
 
     submissions: Annotated[Path, tyro.conf.Positional]  # one file, or a folder or zip of files, folders or zips
     lesson: int  # number of the lesson
+    variants: between(0, 2**32 - 1) | None = None  # number of the variants handed out by assignment (default: none)
     csv: Path | None = None  # CSV file for a table with one line per student (default: none)
     json: Path | None = None  # JSON file for all details, and a summary of the class (default: none)
     plot: Path | None = None  # picture of how many students solved each exercise (default: none)
@@ -81,7 +82,7 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> None:
     """Grade and report; exit code 3 if a student could not be graded, 1 if a single file lacks points."""
     options = checked(cli.parse(Options, "grade", argv=argv))
-    weights = exercise_weights(options.lesson)
+    weights = exercise_weights(options.lesson, options.variants is not None)
     check(options)
     roster = platforms.read_roster(options.roster)
     found, ignored = collect(options.submissions, options.lesson)
@@ -110,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"not in {path}, for want of a number of {platform}: {', '.join(others)}")
     store(results, weights, options, roster, ignored)
     if options.similarity:
-        similarity.write_pairs(options.similarity, found, exercise_of(options.lesson).read_text("utf-8"))
+        similarity.write_pairs(options.similarity, found, given_to_all(options))
     if any(result.failure for result in results):
         sys.exit(3)
     if len(results) == 1 and not options.submissions.is_dir() and results[0].total(weights) < sum(weights.values()):
@@ -146,7 +147,7 @@ def read_comments(path: Path | None, found: list[Submission]) -> dict[str, str]:
     return {student: "\n".join(lines) for student, lines in comments.items()}
 
 
-def exercise_weights(lesson: int) -> dict[str, float]:
+def exercise_weights(lesson: int, with_variants: bool = False) -> dict[str, float]:
     """Points by exercise, in the order of the laws; 1 unless weights.toml has another. UserError without laws."""
     laws = laws_of(lesson)
     if not laws.exists():
@@ -155,18 +156,37 @@ def exercise_weights(lesson: int) -> dict[str, float]:
             hint = f"in a clone of the project, run make grade-{lesson} SUBMISSIONS=FOLDER"
             raise UserError(f"cannot grade lesson {lesson}: an installed minimaskgit comes without the laws; {hint}")
         raise UserError(f"--lesson {lesson}: there are no laws for it; expected one of {', '.join(map(str, lessons))}")
+    if with_variants and not variant_laws_of(lesson).exists():
+        raise UserError(f"--variants: lesson {lesson} has none; leave the option out")
+    given = tomllib.loads(WEIGHTS.read_text("utf-8")).get(f"lesson_{lesson}", {})
+    names = [name for path in (laws, *[variant_laws_of(lesson)] * with_variants) for name in _judged(path)]
+    return {name: given.get(name, 1) for name in names}
+
+
+def _judged(laws: Path) -> list[str]:
+    """The functions that a file of laws is about."""
     tree = ast.parse(laws.read_text("utf-8"))
     table = next(node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "LESSON")
-    given = tomllib.loads(WEIGHTS.read_text("utf-8")).get(f"lesson_{lesson}", {})
-    return {key.value: given.get(key.value, 1) for key in table.keys}
+    return [key.value for key in table.keys]
 
 
 def laws_of(lesson: int) -> Path:
     return ROOT / "tests" / "laws" / f"test_lesson_{lesson}.py"
 
 
+def variant_laws_of(lesson: int) -> Path:
+    return laws_of(lesson).with_name(f"test_variants_{lesson}.py")
+
+
 def exercise_of(lesson: int) -> Path:
     return ROOT / "lessons" / "exercises" / f"lesson_{lesson}.py"
+
+
+def given_to_all(options: Options) -> str:
+    """The text that every student of the class got."""
+    if options.variants is None:
+        return exercise_of(options.lesson).read_text("utf-8")
+    return variants.handed_out(options.lesson, options.variants)
 
 
 # --- Many students ---
@@ -269,8 +289,10 @@ def _mark(one: Submission, basis: list[str]) -> str:
 def _basis(options: Options) -> list[str]:
     """Everything that all students' grades depend on: options, laws, grader, and the sources lent to students."""
     limits = [options.timeout, options.call_timeout, options.memory, options.seed, options.lend_everything]
+    limits += [options.variants, given_to_all(options)]
     exercise = exercise_of(options.lesson)
     laws = [laws_of(options.lesson), *sorted((ROOT / "tests").glob("*.py")), ROOT / "tests/laws/conftest.py"]
+    laws += [variant_laws_of(options.lesson)]
     laws += [exercise, *sorted(Path(__file__).parent.glob("grading/*.py"))]
     if options.lend_everything:  # what is lent then depends on the student's imports
         lent_sources = [path.read_text("utf-8") for path in sorted(lent.PACKAGE.rglob("*.py"))]
@@ -342,6 +364,8 @@ def grade(one: Submission, exercises: list[str], options: Options, judges: Judge
         ]
         command += ["--submission", settings["submission"], "--grading", f"{scratch}/settings.json"]
         command += ["-p", "no:cacheprovider", "--timeout", "0"]
+        if options.variants is not None:
+            command += [str(variant_laws_of(options.lesson)), "--variants", str(options.variants)]
         if options.seed:
             command += ["--hypothesis-seed", str(options.seed)]
         if options.junit:
@@ -395,7 +419,8 @@ def store(
     if options.csv:
         report.write_csv(options.csv, results, weights)
     if options.json:
-        settings = {"lesson": options.lesson, "seed": options.seed, "protection": _protection(results)}
+        settings = {"lesson": options.lesson, "variants": options.variants, "seed": options.seed}
+        settings |= {"protection": _protection(results)}
         report.write_details(options.json, results, weights, settings | {"ignored": ignored})
     if options.moodle:
         write_text(options.moodle, platforms.moodle_table(results, weights, roster))

@@ -1,6 +1,7 @@
 """What all tests share: hypothesis settings, the number of torch threads, the tiny run and the data sets' location.
 
 pytest --submission FILE         test a student's answers instead of the package's, by the laws of tests/laws
+pytest --variants NUMBER         with --submission, also judge the variants that a teacher's number draws
 pytest --hypothesis-seed NUMBER  try examples, and in the laws random numbers, other than the fixed ones
 """
 
@@ -25,6 +26,7 @@ torch.backends.mps.is_available = lambda: False
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--submission", type=Path, metavar="FILE", help="test a student's answers by the laws")
+    parser.addoption("--variants", type=int, metavar="NUMBER", help="the teacher's number, which draws the variants")
 
 
 def pytest_configure(config: pytest.Config) -> None:

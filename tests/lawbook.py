@@ -14,8 +14,8 @@ from types import ModuleType
 LAWS = Path(__file__).parent / "laws"
 
 
-def law_file(lesson: int) -> ModuleType:
-    path = LAWS / f"test_lesson_{lesson}.py"
+def law_file(lesson: int, kind: str = "lesson") -> ModuleType:
+    path = LAWS / f"test_{kind}_{lesson}.py"
     spec = importlib.util.spec_from_file_location(f"lawbook_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

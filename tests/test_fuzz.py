@@ -25,6 +25,7 @@ from tiny import released_tokenizer, released_transformer
 
 from minimaskgit import (
     ablate,
+    assignment,
     bench,
     compare,
     demo,
@@ -49,7 +50,7 @@ COMMANDS = {
     module.__name__.rsplit(".", 1)[1]: module
     for module in (
         *(generate, edit, evaluate, compare, search, playground, ablate, passes, recipe, bench, export),
-        *(import_weights, imagenet, grade, train, demo),
+        *(import_weights, imagenet, assignment, grade, train, demo),
     )
 }
 
@@ -179,10 +180,12 @@ GRAMMAR = {
     },
     "import_weights": {"--tokenizer": CHECKPOINTS, "--transformer": CHECKPOINTS, "--out": FOLDERS, "--data": DATA},
     "imagenet": {"--out": FOLDERS, "--files": FOLDERS, "--download": None, "--yes": None},
+    "assignment": {"--lesson": ["5", "99", "-1", "x"], "--variants": SEEDS, "--out": FOLDERS},
     "grade": {
         **{
             "": ["kept", "kept.png", "nowhere", ""],
             "--lesson": ["3", "99", "-1", "x"],
+            "--variants": SEEDS,
             "--csv": FILES,
             "--jobs": COUNTS,
         },
@@ -234,6 +237,7 @@ BASE = {
     "export": ["--run", "run", "--samples", "20"],
     "import_weights": ["--tokenizer", "tokenizer_checkpoint", "--transformer", "maskgit_checkpoint"],
     "imagenet": ["--address", "http://127.0.0.1:1/"],
+    "assignment": ["--lesson", "3", "--variants", "7"],
     "grade": [],
     "train": [*TINY_RUN, "--images.count", "16"],
     "demo": [*TINY_RUN, "--data", "nowhere"],  # a whole demo takes too long
@@ -252,6 +256,7 @@ UNASKED = {
     "passes": ["RUN/passes", "RUN/judge", "RUN/evaluation"],
     "recipe": ["runs"],
     "search": ["RUN/search", "RUN/decoding.json", "RUN/judge"],
+    "assignment": ["runs/assignments"],
     "grade": ["runs/grades"],
     "train": ["runs"],
     "export": ["RUN/judge"],

@@ -137,6 +137,7 @@ def test_a_value_with_a_line_break_leaves_the_error_on_one_line(capsys):
 )
 def test_no_value_that_a_command_can_refuse_brings_out_the_parser_s_own_panel(capsys, name):
     required = {"export": ["--run", "a", "--out", "b"], "grade": ["a", "--lesson", "1"]}
+    required["assignment"] = ["--lesson", "5", "--variants", "7"]
     required["import_weights"] = ["--tokenizer", "a", "--transformer", "b", "--out", "c"]
     required |= {command: ["--run", "a"] for command in ("ablate", "search")}
     for action in actions_of(name):

@@ -26,6 +26,7 @@ COMMANDS = (
     "passes",
     "recipe",
     "bench",
+    "assignment",
     "grade",
     "export",
     "import_weights",

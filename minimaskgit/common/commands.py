@@ -134,12 +134,17 @@ COMMANDS = {
         "Say where the authors' ImageNet weights are, or fetch them and make them a run.",
         ("imagenet", "imagenet --download --out runs/imagenet256"),
     ),
+    "assignment": Command(
+        "Write the file that a class gets: a lesson's exercises, and variants drawn by a number of yours.",
+        ("assignment --lesson 5 --variants 7", "assignment --lesson 3 --variants 2026 --out handouts"),
+    ),
     "grade": Command(
         "Grade a class: check each student's file against the laws of a lesson.",
         (
             "grade submissions --lesson 3 --csv grades.csv",
             "grade submissions.zip --lesson 5 --feedback pages --jobs 2",
             "grade submissions --lesson 3 --moodle worksheet.csv --roster exported.csv --comments comments.csv",
+            "grade submissions --lesson 5 --variants 7",
             "grade anna.py --lesson 3",
         ),
     ),

@@ -7,6 +7,9 @@
 A law file is called test_lesson_N.py and has `LESSON`: a dictionary from each function that a student writes, in
 order, to the module that holds the package's answer and the idea to re-read when a law breaks.
 
+test_variants_N.py has the laws of lesson N's variants in the same form; they also take `drawn`, what a teacher's number
+draws (minimaskgit.grading.variants). Without a submission they judge tests/variant_answers by a few numbers.
+
 Answers may live in another process, so laws say `impl.name(...)`, and `impl.gradients` or `impl.forward` where a value
 is not enough, and hand in only what plain data describe; anything else is refused:
 
@@ -38,7 +41,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from minimaskgit.grading import local, sandbox
+from minimaskgit.grading import local, sandbox, variants
 from minimaskgit.grading.submissions import read_answer
 from minimaskgit.schedules import SCHEDULES
 
@@ -147,7 +150,12 @@ def load(path: Path) -> ModuleType:
 
 
 def lesson_number(module: ModuleType) -> int:
-    return int(module.__name__.removeprefix("test_lesson_"))
+    return int(module.__name__.rpartition("_")[2])
+
+
+def has_variants(module: ModuleType) -> bool:
+    """Whether a file has laws of a lesson's variants, which also take what is drawn."""
+    return module.__name__.startswith("test_variants_")
 
 
 # --- The fixtures ---
@@ -155,6 +163,9 @@ def lesson_number(module: ModuleType) -> int:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "impl" not in metafunc.fixturenames:
+        return
+    if has_variants(metafunc.module):
+        metafunc.parametrize(("impl", "drawn"), list(of_variants(metafunc)), indirect=["impl"])
         return
     if metafunc.config.getoption("--submission"):
         metafunc.parametrize("impl", [metafunc.config.submission], ids=["submission"], indirect=True)
@@ -170,6 +181,41 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             must_break = pytest.mark.xfail(raises=AssertionError, strict=True, reason=wrong.__doc__)
             judged.append(pytest.param(Answers(path.name, vars(wrong)), id=path.stem, marks=must_break))
     metafunc.parametrize("impl", judged, indirect=True)
+
+
+def of_variants(metafunc: pytest.Metafunc) -> Iterator:
+    """Pairs of answers and what is drawn: a student's by their number, or those of variant_answers by a few numbers."""
+    config, number, law = metafunc.config, lesson_number(metafunc.module), metafunc.function.__name__
+    if config.getoption("--submission"):
+        if config.variants is not None:
+            yield pytest.param(config.submission, variants.drawn(number, config.variants), id="submission")
+        return
+    answers = load(TESTS / "variant_answers" / f"lesson_{number}.py")
+    for draw, drawn in draws_on_trial(number):
+        right = answers.right(drawn)
+        yield pytest.param(Answers("a right answer", right), drawn, id=f"right-{draw}")
+        for name, (breaks, wrong) in answers.wrong(drawn).items():
+            if law == breaks:
+                must_break = pytest.mark.xfail(raises=AssertionError, strict=True, reason=name)
+                yield pytest.param(Answers(name, right | wrong), drawn, id=f"{name}-{draw}", marks=must_break)
+
+
+def draws_on_trial(lesson: int) -> Iterator[tuple[int, dict]]:
+    """The first three numbers, and others that draw a rule or a mistake which none before them has drawn."""
+    seen: set = set()
+    for number in range(40):
+        drawn = variants.drawn(lesson, number)
+        rules = {(name, value) for name, value in drawn.items() if isinstance(value, str | bool)}
+        if number < 3 or rules - seen:
+            seen |= rules
+            yield number, drawn
+
+
+@pytest.fixture(scope="session")
+def graded(request) -> bool:
+    """Whether a class is graded: only then a choice among named reasons is compared, or one could try them all."""
+    judge = "minimaskgit.grading.pytest_plugin"
+    return request.config.pluginmanager.has_plugin(judge) or not request.config.getoption("--submission")
 
 
 @pytest.fixture(scope="session")
@@ -195,6 +241,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"no file {path}; the exercises are in lessons/exercises")
     judge = config.pluginmanager.get_plugin("minimaskgit.grading.pytest_plugin")  # of a class: nothing is imported here
     config.report = Report(path, None if judge else local.Watch(CALL_SECONDS))
+    config.variants = config.getoption("--variants")
     if judge:
         config.submission = judge.answers(config, path)
     else:
@@ -206,6 +253,8 @@ def pytest_configure(config: pytest.Config) -> None:
             line = error.lineno if isinstance(error, SyntaxError) else own[-1] if own else None
             said = f"{'' if line is None else f'line {line}: '}{type(error).__name__}: {error}"
             raise pytest.UsageError(f"{path} cannot be imported, so no law has been tried; {said}") from None
+        if config.variants is None:  # a check of one's own goes by the number in the file
+            config.variants = variants.number_of(read_answer(path))
         config.submission = Answers(path.name, functions, config.report.watch)
     config.pluginmanager.register(config.report)
     config.option.tbstyle, config.option.verbose, config.option.no_summary = "no", -2, True
@@ -216,14 +265,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     # The file's lesson is the one of which it has the most functions.
     laws = [item for item in items if "impl" in getattr(item, "fixturenames", ())]
-    lessons = {item.module for item in laws}
+    lessons: dict[int, dict] = {}
+    for module in dict.fromkeys(item.module for item in laws):
+        if not has_variants(module) or config.variants is not None:
+            lessons.setdefault(lesson_number(module), {}).update(module.LESSON)
     if not lessons:
         raise pytest.UsageError("no laws among these tests; they are in tests/laws")
     has = config.submission.functions
-    lesson = max(lessons, key=lambda module: sum(name in has for name in module.LESSON))
-    config.report.lesson = lesson
-    chosen = [item for item in laws if item.module is lesson]
-    items[:] = sorted(chosen, key=lambda item: list(lesson.LESSON).index(function_of(item)))
+    number = max(lessons, key=lambda number: sum(name in has for name in lessons[number]))
+    config.report.number, config.report.exercises = number, lessons[number]
+    order = list(lessons[number])
+    items[:] = sorted(
+        (item for item in laws if lesson_number(item.module) == number and function_of(item) in order),
+        key=lambda item: order.index(function_of(item)),
+    )
 
 
 def function_of(item: pytest.Item) -> str:
@@ -236,7 +291,8 @@ class Report:
     """What a student reads: per function done, broken or not written, and for a broken one which law, how and why."""
 
     def __init__(self, path: Path, watch: local.Watch | None):
-        self.path, self.watch, self.lesson = path, watch, None
+        self.path, self.watch = path, watch
+        self.number, self.exercises = 0, {}  # of the lesson; by function, the module of its answer and the idea
         self.laws: dict[str, int] = {}  # how many held, by function
         self.broken: dict[str, tuple[pytest.Item, BaseException]] = {}  # the first that did not
 
@@ -263,10 +319,10 @@ class Report:
             terminalreporter.write_line(line)
 
     def lines(self) -> Iterator[str]:
-        functions = list(self.lesson.LESSON)
+        functions = list(self.exercises)
         done = [name for name in functions if name not in self.broken]
         unwritten = [name for name in functions if self.is_unwritten(name)]
-        yield f"Lesson {lesson_number(self.lesson)}: {self.path}"
+        yield f"Lesson {self.number}: {self.path}"
         for name in functions:
             if name in done:
                 held = self.laws.get(name, 0)
@@ -277,7 +333,7 @@ class Report:
                 yield f"  BROKEN       {name}"
                 yield from textwrap.indent("\n".join(self.explanation(name)), " " * 15).splitlines()
         rest = [name for name in functions if name not in done]
-        exercise = LESSONS / "exercises" / f"lesson_{lesson_number(self.lesson)}.py"
+        exercise = LESSONS / "exercises" / f"lesson_{self.number}.py"
         for line in (*local.refused(read_answer(self.path), exercise), *self.watch.found.values()):
             yield f"  warning      {line}"
         yield f"{len(done)} of {len(functions)} done." + (f" Next: {rest[0]}." if rest else " All laws hold.")
@@ -290,12 +346,13 @@ class Report:
 
     def explanation(self, name: str) -> Iterator[str]:
         item, error = self.broken[name]
-        module, idea = self.lesson.LESSON[name]
+        module, idea = self.exercises[name]
         yield f"the law   {self.law(name)}"
         yield from labelled("breaks at", smallest_input(item, error))
         yield from labelled("because  ", reason(error, self.path))
         yield f"re-read   {idea}"
-        yield f"          (tried for a while? the package's answer is in {module.__name__.replace('.', '/')}.py)"
+        if module.__name__.startswith("minimaskgit."):
+            yield f"          (tried for a while? the package's answer is in {module.__name__.replace('.', '/')}.py)"
 
 
 def sentence(item: pytest.Item) -> str:
@@ -306,12 +363,12 @@ def sentence(item: pytest.Item) -> str:
 
 def smallest_input(item: pytest.Item, error: BaseException) -> str:
     """What hypothesis found, or the law's own parameters; others have fixed input."""
-    given = {name: value for name, value in item.callspec.params.items() if name != "impl"}
+    given = {name: value for name, value in item.callspec.params.items() if name not in ("impl", "drawn")}
     lines = [f"{name}={value!r}" for name, value in given.items()]
     for note in getattr(error, "__notes__", ()):
         if note.startswith(("Failing test case", "Falsifying example")):
             found = textwrap.dedent("\n".join(note.splitlines()[1:-1])).splitlines()
-            names = (*given, "impl", "seed")
+            names = (*given, "impl", "seed", "drawn", "graded")
             lines += [line for line in found if not line.startswith(tuple(f"{name}=" for name in names))]
     return "\n".join(lines) or "the law's own input, always the same"
 
