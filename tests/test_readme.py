@@ -150,7 +150,9 @@ BLOCKS = {
     "bench": lambda: code(
         "\n\n".join(bench.report(results(f"bench/{path.name}")) for path in sorted((RESULTS / "bench").glob("*.json")))
     ),
-    "recipe": lambda: code(recipe.table(results("recipe/recipe.json"))),
+    "recipe": lambda: code(
+        "\n\n".join(recipe.table(results(f"recipe/{name}.json")) for name in ("recipe", "transformer"))
+    ),
     "samplers": lambda: code(passes.table(results("samplers/passes.json"))),
     "pretrained": lambda: code(passes.table(results("pretrained/passes.json"))),
     "critic": critic,

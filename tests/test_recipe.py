@@ -14,6 +14,7 @@ from PIL import Image
 
 from minimaskgit import recipe
 from minimaskgit.data.images import ImageData
+from minimaskgit.figures import differences
 from minimaskgit.measuring import recipe as measuring
 from minimaskgit.measuring.variants import BASE, VARIANTS, changed, differing
 from minimaskgit.runs.checks import check
@@ -176,9 +177,18 @@ def test_a_verdict_needs_an_interval_that_leaves_zero_out(gaps):
     told = abs(row["difference"]) > row["interval"]
     better = "better" if row["difference"] < 0 else "worse"
     assert row["verdict"] == (better if told else "cannot be told")
+    assert (f"{better}: rope" in measuring.summary([row])) == told
 
 
 def test_one_seed_decides_nothing():
     models = {"transformer/base/0": {"steps": 1, "scores": {"fd": 5.0}}}
     models["transformer/rope/0"] = {"steps": 1, "scores": {"fd": 1.0}}
     assert measuring.differences({"models": models})[1]["verdict"] == "cannot be told"
+
+
+def test_a_change_is_left_out_until_its_base_is_there(tmp_path):
+    models = {"transformer/rope/0": {"steps": 1, "scores": {"fd": 1.0}}}
+    assert measuring.differences({"models": models}) == [] and measuring.table({"models": models}) == ""
+    models["transformer/base/1"] = {"steps": 1, "scores": {"fd": 5.0}}
+    assert [row["name"] for row in measuring.differences({"models": models})] == ["base"]
+    assert differences.draw(measuring.differences({"models": models})).width > 300

@@ -13,7 +13,7 @@ import os
 import shutil
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
@@ -249,7 +249,10 @@ VERDICTS = {-1: "better", 0: "cannot be told", 1: "worse"}  # by the side of zer
 
 
 def differences(results: Mapping[str, Any]) -> list[dict]:
-    """Each variant's scores, and its mean FD minus the base's with the same seed, with its 95 % interval."""
+    """Each variant's scores, and its mean FD minus the base's with the same seed, with its 95 % interval.
+
+    Variants of which no seed can be compared yet are left out.
+    """
     by_variant: dict[tuple[str, str], dict[int, dict]] = {}
     for key, model in results["models"].items():
         stage, name, seed = key.split("/")
@@ -257,8 +260,10 @@ def differences(results: Mapping[str, Any]) -> list[dict]:
     rows = []
     for (stage, name), models in by_variant.items():
         score = "reconstruction_fd" if stage == "tokenizer" else "fd"
-        base = by_variant[stage, BASE]
+        base = by_variant.get((stage, BASE), {})
         pairs = [(models[seed]["scores"][score], base[seed]["scores"][score]) for seed in models if seed in base]
+        if not pairs:
+            continue
         gaps = [theirs - ours for theirs, ours in pairs]
         scores = {key: [model["scores"][key] for model in models.values()] for key in models[min(models)]["scores"]}
         steps = round(statistics.mean(model["steps"] for model in models.values()))
@@ -282,8 +287,14 @@ def table(results: Mapping[str, Any]) -> str:
             for row in ours
         ]
         heads = [stage, "seeds", "steps", *(NAMES[key] for key in keys), "FD - base's", "95 %", "verdict"]
-        tables.append(text_table(heads, cells))
+        tables.append(f"{text_table(heads, cells)}\n{summary(ours)}")
     return "\n\n".join(tables)
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Which changes of a stage are told apart from the base, in a line."""
+    told = {verdict: [row["name"] for row in rows if row["verdict"] == verdict] for verdict in ("better", "worse")}
+    return "; ".join(f"{verdict}: {', '.join(names) or 'none'}" for verdict, names in told.items())
 
 
 def spread(interval: float | None) -> str:
