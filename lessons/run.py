@@ -5,7 +5,7 @@
 
 Each notebook is written in lessons/source/3_*.py, where changes are easy to review, in cells that begin with `# %%`
 (code) or `# %% [markdown]`. `python lessons/run.py --build 3` builds the notebook from it, with outputs; a test checks
-that the two agree.
+that the two agree. `python lessons/run.py --solutions 3` writes it with all exercises solved, for teachers.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
+from solutions import fill, folded  # beside this file
 
 from minimaskgit.common import cli
 from minimaskgit.common.files import write_json
@@ -46,6 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run lessons: notebook and HTML under runs/lessons.")
     parser.add_argument("numbers", nargs="*", help="numbers of the lessons; default all")
     parser.add_argument("--build", action="store_true", help="build lessons/*.ipynb from lessons/source")
+    parser.add_argument("--solutions", action="store_true", help="write notebooks with all exercises solved, not run")
     options = parser.parse_args()
     lessons = numbered(LESSONS.glob("[0-9]*_*.ipynb"))
     if options.build:
@@ -55,6 +57,10 @@ def main() -> int:
             names = ", ".join(f"{key} ({path.stem.split('_', 1)[1]})" for key, path in lessons.items())
             print(f"error: no lesson {number}; expected one of {names}", file=sys.stderr)
             return 2
+    if options.solutions:
+        for number in options.numbers or lessons:
+            print(solved(lessons[number], OUT / "solutions"))
+        return 0
     done, code = {}, 0
     for number in options.numbers or lessons:
         path, began = lessons[number], time.perf_counter()
@@ -91,7 +97,10 @@ def run(path: Path, out: Path) -> float:
 
     Returns the peak memory in MB. Raises Failed if a cell fails or takes too long.
     """
-    notebook = from_source(path.read_text("utf-8")) if path.suffix == ".py" else nbformat.read(path, as_version=4)
+    if path.suffix == ".py":
+        notebook = from_source(path.read_text("utf-8"), number_of(path))
+    else:
+        notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     title, done, began = path.stem, 0, time.perf_counter()
     options = {
@@ -134,6 +143,20 @@ def run(path: Path, out: Path) -> float:
     return peak
 
 
+def solved(path: Path, out: Path) -> Path:
+    """Write a lesson's notebook with the package's answers in the cells of the exercises, and without outputs."""
+    notebook = nbformat.read(path, as_version=4)
+    fill(notebook, number_of(path))
+    out.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, out / path.name)
+    return out / path.name
+
+
+def number_of(path: Path) -> int:
+    """The lesson that a notebook or source is of."""
+    return int(path.stem.split("_")[0])
+
+
 def heading(markdown: str) -> str:
     """The first heading in a text cell, if any."""
     found = re.search(r"^#+ (.*)$", markdown, re.MULTILINE)
@@ -173,11 +196,13 @@ def to_html(notebook: NotebookNode, title: str) -> str:
 # --- Notebooks from plain text ---
 
 
-def from_source(text: str) -> NotebookNode:
-    """Make a notebook without outputs from a source text in jupytext's percent format."""
+def from_source(text: str, lesson: int = 0) -> NotebookNode:
+    """Make a notebook without outputs from percent format, as jupytext has it, with a lesson's answers folded in."""
     notebook = jupytext.reads(text, fmt="py:percent")
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:02}"  # the same on every build
+        if lesson and cell.cell_type == "markdown":
+            cell.source = folded(cell.source, lesson)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = NotebookNode(kernelspec=kernel, language_info={"name": "python"})
     return notebook

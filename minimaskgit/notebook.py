@@ -37,13 +37,11 @@ from minimaskgit.data.images import to_float
 from minimaskgit.data.strays import with_strays
 from minimaskgit.metrics import feature_statistics, frechet_distance
 from minimaskgit.runs.models import load_model
-from minimaskgit.runs.run import PACKAGE, PRETRAINED, Run, open_run
+from minimaskgit.runs.run import PRETRAINED, ROOT, Run, open_run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
 from minimaskgit.web.build import build
 
-# Runs go into the clone of the project, or, with an installed package, into the current folder.
-ROOT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").exists() else Path()
 GLYPHS, DEMO, OWN = PRETRAINED / "glyphs", ROOT / "runs/demo", ROOT / "runs/lessons/own"
 
 # Each lesson's title, subtitle, place on the map (column, row), and the lessons that it builds on.

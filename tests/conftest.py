@@ -15,7 +15,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from command_line import TINY_RUN
-from hypothesis import Phase, settings
+from lawbook import same_examples
 
 from minimaskgit import train
 
@@ -31,13 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "law(function): a requirement for a function that students write")
-    # The same examples every time, unless a seed is given; without a deadline, because a busy machine is no failure.
-    same = config.getoption("--hypothesis-seed") is None
-    options = {"max_examples": 50, "deadline": None, "derandomize": same, "database": None}
-    # For a broken law, report only the smallest example; explaining it further would take longer.
-    options |= {"report_multiple_bugs": False, "phases": [Phase.explicit, Phase.generate, Phase.shrink]}
-    settings.register_profile("laws", **options)
-    settings.load_profile("laws")
+    same_examples(derandomize=config.getoption("--hypothesis-seed") is None)  # others, if a seed is given
 
 
 @pytest.hookimpl(wrapper=True)

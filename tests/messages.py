@@ -257,16 +257,16 @@ def same(one: object, other: object) -> bool:
 
 def _wrong_answers(lesson: str) -> list[tuple[str, ModuleType]]:
     paths = sorted((TESTS / "wrong_answers").glob(f"lesson_{lesson}_*.py"))
-    return [(path.name, _load(path)) for path in paths]
+    return [(path.name, load(path)) for path in paths]
 
 
 def answers(name: str, functions: dict) -> object:
     """Functions as laws call them."""
-    return _load(TESTS / "laws" / "conftest.py").Answers(name, functions)
+    return load(TESTS / "laws" / "conftest.py").Answers(name, functions)
 
 
 @cache
-def _load(path: Path) -> ModuleType:
+def load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"messages_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

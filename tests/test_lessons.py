@@ -1,11 +1,12 @@
 """The lessons: notebooks agree with their sources and have real outputs; the runner reports what happens."""
 
 import ast
-import importlib.util
+import inspect
 import json
 import os
 import re
 import shutil
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,16 +16,19 @@ nbformat = pytest.importorskip("nbformat", reason="the lessons extra is not inst
 pytest.importorskip("nbconvert", reason="the lessons extra is not installed: make lab")
 pytest.importorskip("nbclient", reason="the lessons extra is not installed: make lab")
 
+from lawbook import judged  # noqa: E402
+
 from minimaskgit import notebook  # noqa: E402
+from minimaskgit.grading.submissions import read_answer  # noqa: E402
 from minimaskgit.runs.run import open_run  # noqa: E402
 from minimaskgit.web import build  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "lessons" / "source").glob("*.py"))
 
-spec = importlib.util.spec_from_file_location("run_lessons", ROOT / "lessons" / "run.py")
-runner = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(runner)
+sys.path.insert(0, str(ROOT / "lessons"))  # where run.py finds solutions.py
+import run as runner  # noqa: E402
+import solutions  # noqa: E402
 
 PICTURES = ("show", *(f"notebook.{name}" for name in ("road_map", "knob", "film", "playground")))
 
@@ -37,8 +41,13 @@ def notebook_of(source: Path) -> nbformat.NotebookNode:
 
 @each_lesson
 def test_a_notebook_matches_its_source(source):
-    written, expected = notebook_of(source), runner.from_source(source.read_text("utf-8"))
-    assert [(c.cell_type, c.source) for c in written.cells] == [(c.cell_type, c.source) for c in expected.cells]
+    number = runner.number_of(source)
+    written, expected = notebook_of(source), runner.from_source(source.read_text("utf-8"), number)
+    assert [parts(cell) for cell in written.cells] == [parts(cell) for cell in expected.cells]
+
+
+def parts(cell: nbformat.NotebookNode) -> tuple:
+    return cell.cell_type, cell.metadata.get("tags", []), cell.source
 
 
 @each_lesson
@@ -47,7 +56,7 @@ def test_a_notebook_is_executed_in_order_without_error_and_small(source):
     assert path.stat().st_size < 400_000
     notebook = notebook_of(source)
     nbformat.validate(notebook)
-    assert 15 <= len(notebook.cells) <= 40
+    assert 15 <= len(notebook.cells) <= 60
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
@@ -78,6 +87,63 @@ def test_a_lesson_has_all_required_parts(source):
     stubs = (ROOT / "lessons" / "exercises" / f"lesson_{number}.py").read_text("utf-8")
     named = set(re.findall(r"<summary><b>(\w+)</b>: the idea", text))
     assert named <= set(re.findall(r"^def (\w+)", stubs, re.MULTILINE)) and len(named) >= 2
+
+
+# --- Exercises in the notebook ---
+
+each_built = pytest.mark.parametrize(
+    "source", [path for path in SOURCES if 'tags=["answer"]' in path.read_text("utf-8")], ids=lambda path: path.stem
+)
+
+
+@each_built
+def test_a_notebook_has_the_stub_of_every_exercise_to_write_to_check_and_to_use(source):
+    number, cells = runner.number_of(source), notebook_of(source).cells
+    stubs = "\n".join(cell.source for cell in cells if "answer" in cell.metadata.get("tags", ()))
+    asked = (ROOT / "lessons" / "exercises" / f"lesson_{number}.py").read_text("utf-8")
+    assert signatures(stubs) == signatures(asked)
+    assert stubs.count("raise NotImplementedError") == asked.count("    raise NotImplementedError")
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    for name in signatures(asked):
+        assert f'check("{name}")' in code and re.search(rf"mine\(\w+\.{name}\)", code), name
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        assert re.search(rf"`{name}`[^\n]*\*(Easy|Middling|Hard), about \d+ minutes", text.replace("\n", " ")), name
+
+
+def signatures(text: str) -> dict[str, list[str]]:
+    """The parameters of every function in a text, and the methods of every class."""
+    found = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef):
+            found[node.name] = [one.arg for one in node.args.args]
+        elif isinstance(node, ast.ClassDef):
+            found[node.name] = [part.name for part in node.body if isinstance(part, ast.FunctionDef)]
+    return found
+
+
+@each_built
+def test_no_code_cell_has_or_prints_the_answer_to_an_exercise(source):
+    shown = "\n".join(
+        cell.source + "".join(output.get("text", "") for output in cell.outputs)
+        for cell in notebook_of(source).cells
+        if cell.cell_type == "code"
+    )
+    for name, answer in solutions.answers(runner.number_of(source)).items():
+        body = solutions.without_docstring(inspect.getsource(answer)).splitlines()[1:]
+        assert not [line for line in body if len(line.strip()) > 30 and line.strip() in shown], name
+
+
+@each_built
+def test_the_teacher_s_notebook_holds_every_law(source, tmp_path):
+    number = runner.number_of(source)
+    path = runner.solved(ROOT / "lessons" / f"{source.stem}.ipynb", tmp_path)
+    names: dict = {"__name__": "solved"}
+    exec(read_answer(path), names)
+    for name in solutions.answers(number):
+        assert names[name].__module__ == "solved"
+        holds, said = judged(name, number, names, path)
+        assert holds, said
+    assert not [cell.outputs for cell in nbformat.read(path, as_version=4).cells if cell.get("outputs")]
 
 
 @each_lesson

@@ -1,7 +1,6 @@
 """The documents: their numbers are those that the commands wrote, their links lead somewhere, the README is short."""
 
 import ast
-import importlib.util
 import json
 import re
 import shutil
@@ -46,9 +45,9 @@ def code(text: str) -> str:
 
 def lesson_times() -> str:
     pytest.importorskip("nbformat", reason="the lessons extra is not installed: make lab")
-    spec = importlib.util.spec_from_file_location("run_lessons", ROOT / "lessons" / "run.py")
-    runner = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(runner)
+    sys.path.insert(0, str(ROOT / "lessons"))
+    import run as runner
+
     return code(runner.table(results("lessons/times.json")))
 
 

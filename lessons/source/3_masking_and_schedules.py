@@ -5,23 +5,29 @@
 # rows? MaskGIT's answer: hide a part, ask for it, and hide *every* amount from a single token to all of them.
 #
 # Here you build the whole of that: how much to hide (the schedule γ), which tokens, and what to ask. Then you train
-# small models and see why BERT's famous 15 % cannot paint.
+# small models with your functions and see why BERT's famous 15 % cannot paint. As long as a function is not written,
+# the package's own takes its place.
 #
-# *Paper: sections 3.1 and 3.3. Package: `schedules.py` and `masking.py`, two pages. Time: about an hour.*
+# *Paper: sections 3.1 and 3.3. Package: `schedules.py` and `masking.py`, two pages. Time: about an hour, and an hour
+# for the exercises.*
 
 # %%
 import math
+from unittest.mock import patch
 
 import torch
+import torch.nn.functional as F  # noqa: F401 (your masked_cross_entropy may want it)
 
-from minimaskgit import figures, notebook
+from minimaskgit import figures, masking, notebook, schedules
+from minimaskgit.building import check, mine
 from minimaskgit.classifier import class_accuracy
 from minimaskgit.data.glyphs import glyphs
 from minimaskgit.data.images import to_float
 from minimaskgit.decoding import decode
-from minimaskgit.masking import draw_masks, mask_counts, masked_cross_entropy, mvtm_loss, random_mask
+from minimaskgit.masking import draw_masks, mvtm_loss
 from minimaskgit.notebook import generator, show
-from minimaskgit.schedules import SCHEDULES, bert, cosine
+from minimaskgit.predictions import outcome, predict, summary
+from minimaskgit.schedules import bert
 from minimaskgit.transformer import Transformer
 
 notebook.road_map(3)
@@ -47,7 +53,7 @@ print(tokens[0, :8].tolist())
 
 def hidden(share: float):
     """The pictures with about this share of their tokens hidden."""
-    masks = random_mask(torch.full((8,), round(share * 64)), 64, generator(0))
+    masks = masking.random_mask(torch.full((8,), round(share * 64)), 64, generator(0))
     return figures.grid(figures.masked_canvas(tokenizer.decode(tokens), masks, 8), columns=8)
 
 
@@ -70,18 +76,64 @@ notebook.knob(hidden, share=[0.05, 0.15, 0.3, 0.5, 0.64, 0.8, 0.9, 0.97, 1.0])
 # | square root | 1 − √r | convex |
 # | logarithmic | −log<sub>N</sub> r, at most 1 | convex |
 #
-# *Concave* curves lie above the straight line: most r give almost blank canvases. The cosine takes one line.
+# *Concave* curves lie above the straight line: most r give almost blank canvases. At r = 0 the logarithm is infinite,
+# and γ is 1 there. N may be a number, or a tensor of r's shape when pictures differ in size.
+#
+# **Exercise 1 of 4: the schedules `cosine`, `linear`, `square`, `cubic`, `exponential`, `square_root` and
+# `logarithmic`.** *Easy, about 15 minutes.* A line each. Write them in the next cell, or in
+# `lessons/exercises/lesson_3.py`, and check them with the cell below.
+
+
+# %% tags=["answer"]
+def cosine(r, num_tokens):
+    """r in [0, 1], any shape, to gamma(r), the same shape; num_tokens is N."""
+    raise NotImplementedError
+
+
+def linear(r, num_tokens):
+    raise NotImplementedError
+
+
+def square(r, num_tokens):
+    raise NotImplementedError
+
+
+def cubic(r, num_tokens):
+    raise NotImplementedError
+
+
+def exponential(r, num_tokens):
+    raise NotImplementedError
+
+
+def square_root(r, num_tokens):
+    raise NotImplementedError
+
+
+def logarithmic(r, num_tokens):
+    raise NotImplementedError
 
 
 # %%
-def my_cosine(r, num_tokens):
-    return torch.cos(math.pi / 2 * r)
+check("cosine")
+check("linear")
+check("square")
+check("cubic")
+check("exponential")
+check("square_root")
+check("logarithmic")
 
-
-r = torch.linspace(0, 1, 101)
-print("largest difference from the package's:", (my_cosine(r, 64) - cosine(r, 64)).abs().max().item())
-
-falling = {name: gamma for name, gamma in SCHEDULES.items() if name != "bert"}
+# %%
+falling = {
+    "exponential": mine(schedules.exponential),
+    "cubic": mine(schedules.cubic),
+    "square": mine(schedules.square),
+    "cosine": mine(schedules.cosine),
+    "linear": mine(schedules.linear),
+    "square_root": mine(schedules.square_root),
+    "logarithmic": mine(schedules.logarithmic),
+}
+my_cosine = falling["cosine"]
 show(figures.schedule_plot(falling, num_tokens=64, steps=8))
 
 # %% [markdown]
@@ -103,49 +155,70 @@ notebook.playground(run, "play", schedule="cosine", steps=8, label=run.label_nam
 # average: about 1/2, 0.64 or 0.75? (A hint: the average of γ is the area below its curve.)
 
 # %%
+predict("3 share", "Which share of the tokens does the cosine hide on average?", [0.5, 0.64, 0.75])
+
+# %%
 r = torch.rand(100_000, generator=generator(0))
 for name, gamma in falling.items():
     print(f"{name:12} hides {gamma(r, 64).mean():.3f} of the tokens on average")
 print(f"{'2 / pi':12}       {2 / math.pi:.3f}")
+average = my_cosine(r, 64).mean().item()
+outcome("3 share", min(0.5, 0.64, 0.75, key=lambda share: abs(share - average)))
 
 # %% [markdown]
 # ## A ratio for every picture
 #
 # Every picture of a batch draws its own r, so that a batch shows canvases from almost blank to almost complete. Then
 # exactly n = ⌈γ(r) · N⌉ of its tokens are hidden. Rounding *up* leaves at least one token to ask for.
+#
+# Compute γ(r) · N in double precision. A number that should be exactly 12 may be 12.0000005 in single precision.
+# Rounded up, that is 13.
+#
+# **Exercise 2 of 4: `mask_counts`.** *Easy, about 10 minutes.*
+
+
+# %% tags=["answer"]
+def mask_counts(r, num_tokens, schedule):
+    """How many tokens of each sample to mask, ceil(gamma(r) * N): r (B,) in [0, 1] to int64 (B,) in 1..N.
+
+    schedule: called as schedule(r, num_tokens).
+    """
+    raise NotImplementedError
 
 
 # %%
-def my_mask_counts(r, num_tokens, schedule):
-    return torch.ceil(schedule(r, num_tokens) * num_tokens).long().clamp(1, num_tokens)
+check("mask_counts")
 
-
+# %%
+my_mask_counts = mine(masking.mask_counts)
 r = torch.rand(8, generator=generator(1))
 print("r       ", [round(x, 2) for x in r.tolist()])
-print("mine    ", my_mask_counts(r, 64, cosine).tolist())
-print("package ", mask_counts(r, 64, cosine).tolist())
+print("hidden  ", my_mask_counts(r, 64, my_cosine).tolist())
 
 # %% [markdown]
-# The package's function differs in one thing: it computes γ in double precision. Multiply a number that should be
-# exactly 12 and is 12.0000005 in single precision, round up, and you hide 13.
-#
 # ## Which tokens
 #
-# Any n of N positions, all choices equally likely. Give each position a random score and take the n smallest. Sorting
-# twice turns scores into *ranks*, and with ranks the batch needs no loop, even if every picture has an n of its own.
+# Any n of N positions, all choices equally likely, and every picture has an n of its own. All random numbers come from
+# the generator that is handed in, so that the same seed hides the same tokens.
+#
+# **Exercise 3 of 4: `random_mask`.** *Middling, about 15 minutes.* The first hint shows a way without a loop.
+
+
+# %% tags=["answer"]
+def random_mask(counts, num_tokens, generator=None):
+    """Choose exactly `counts` positions of each sample uniformly: (B,) to bool (B, N), True where masked."""
+    raise NotImplementedError
 
 
 # %%
-def my_random_mask(counts, num_tokens, generator):
-    scores = torch.rand(len(counts), num_tokens, generator=generator)  # (B, N)
-    ranks = scores.argsort(dim=1).argsort(dim=1)  # (B, N), 0 for the smallest score
-    return ranks < counts[:, None]
+check("random_mask")
 
-
-counts = mask_counts(r, 64, cosine)
-mine, package = (f(counts, 64, generator(2)) for f in (my_random_mask, random_mask))
-print("the same as the package's:", mine.equal(package), "· hidden:", mine.sum(1).tolist())
-canvases = figures.masked_canvas(tokenizer.decode(tokens), mine, 8)
+# %%
+my_random_mask = mine(masking.random_mask)
+counts = my_mask_counts(r, 64, my_cosine)
+mask = my_random_mask(counts, 64, generator(2))
+print("hidden:", mask.sum(1).tolist())
+canvases = figures.masked_canvas(tokenizer.decode(tokens), mask, 8)
 show(figures.grid(canvases, columns=8, titles=[f"{n} of 64" for n in counts.tolist()]))
 
 # %% [markdown]
@@ -158,22 +231,33 @@ show(figures.grid(canvases, columns=8, titles=[f"{n} of 64" for n in counts.toli
 #
 # where y<sub>i</sub> is the token that was there and Y<sub>M</sub> the canvas with its masks. To ask for shown tokens
 # too would reward copying what is in plain sight.
+#
+# The paper smooths the labels by s = 0.1: the target is 1 − s on the right code and s / K more on every one.
+#
+# **Exercise 4 of 4: `masked_cross_entropy`.** *Middling, about 20 minutes.* The mean is over all hidden tokens of the
+# batch, not over each picture first.
+
+
+# %% tags=["answer"]
+def masked_cross_entropy(logits, targets, mask, label_smoothing=0.0):
+    """Mean negative log-likelihood over the masked positions only; a scalar.
+
+    logits (B, N, K), targets (B, N) in 0..K-1, mask bool (B, N) with at least one True.
+    """
+    raise NotImplementedError
 
 
 # %%
-def my_masked_cross_entropy(logits, targets, mask):
-    log_p = logits.log_softmax(-1)  # (B, N, K)
-    right = log_p.gather(-1, targets[..., None]).squeeze(-1)  # (B, N), log p of the token that was there
-    return -right[mask].mean()
+check("masked_cross_entropy")
 
-
+# %%
+my_masked_cross_entropy = mine(masking.masked_cross_entropy)
 logits = torch.randn(8, 64, 256, generator=generator(3))
-print("mine    ", my_masked_cross_entropy(logits, tokens, mine).item())
-print("package ", masked_cross_entropy(logits, tokens, mine).item())
-print("log K   ", math.log(256), "(what a model pays that knows nothing and says so)")
+print("loss of random logits", my_masked_cross_entropy(logits, tokens, mask).item())
+print("log K                ", math.log(256), "(what a model pays that knows nothing and says so)")
 
 # %% [markdown]
-# All together that is the training objective. Read it; you have built each of its lines.
+# All together that is the training objective. Read it: it is made of your functions.
 
 # %%
 notebook.source(draw_masks, mvtm_loss)
@@ -189,6 +273,12 @@ notebook.source(draw_masks, mvtm_loss)
 # 2. Which of the two paints better from a blank canvas?
 # 3. We then hide 5 %, 15 %, ... 100 % of unseen pictures and ask both. Where does each do better?
 
+# %%
+predict("3 loss", "Which of the two ends with the lower training loss?", ["cosine", "BERT's 15 %"])
+
+# %%
+predict("3 painter", "Which of the two paints better from a blank canvas?", ["cosine", "BERT's 15 %"])
+
 
 # %%
 def train(schedule):
@@ -196,8 +286,15 @@ def train(schedule):
     torch.manual_seed(0)
     model = Transformer(256, 10, 64, width=64, depth=3, heads=4, mlp_width=128, dropout=0.0, pre_norm=True)
     loss = lambda tokens, labels: mvtm_loss(model, tokens, labels, draw_masks(*tokens.shape, schedule))
-    return model, notebook.learn(model, loss, train_tokens, train_labels)
+    with patch.dict(vars(masking), yours):  # the objective calls your functions
+        return model, notebook.learn(model, loss, train_tokens, train_labels)
 
+
+yours = {
+    "mask_counts": my_mask_counts,
+    "random_mask": my_random_mask,
+    "masked_cross_entropy": my_masked_cross_entropy,
+}
 
 train_tokens, train_labels = notebook.three_classes(tokenizer, 6000, seed=0)
 test_tokens, test_labels = notebook.three_classes(tokenizer, 600, seed=1)
@@ -206,8 +303,9 @@ notebook.source(notebook.learn)  # the plain loop; nothing in it knows of masks
 
 # %%
 models, curves = {}, {}
-for name, schedule in {"cosine": cosine, "BERT's 15 %": bert}.items():
+for name, schedule in {"cosine": my_cosine, "BERT's 15 %": bert}.items():
     models[name], curves[name] = train(schedule)
+outcome("3 loss", min(curves, key=lambda name: curves[name][-1][1]))
 show(figures.curves(curves, "step", "training loss, nats a hidden token"), width=600)
 
 # %% [markdown]
@@ -220,9 +318,9 @@ show(figures.curves(curves, "step", "training loss, nats a hidden token"), width
 def loss_by_share(model):
     points = []
     for count in (3, 10, 20, 32, 45, 55, 61, 64):
-        mask = random_mask(torch.full((len(test_tokens),), count), 64, generator(0))
+        mask = my_random_mask(torch.full((len(test_tokens),), count), 64, generator(0))
         logits = model(test_tokens.masked_fill(mask, model.mask_id), test_labels)
-        points.append((100 * count / 64, masked_cross_entropy(logits, test_tokens, mask).item()))
+        points.append((100 * count / 64, my_masked_cross_entropy(logits, test_tokens, mask).item()))
     return points
 
 
@@ -237,11 +335,12 @@ show(figures.curves(by_share, "hidden, % of the tokens", "loss on unseen picture
 # %%
 judge = notebook.trained_judge(run)
 wanted = torch.arange(3).repeat_interleave(40)
-rows = {}
+rows, accuracy = {}, {}
 for name, model in models.items():
     painted = tokenizer.decode(decode(model, wanted, steps=8, temperature=2.0, generator=generator(0)))
-    right = class_accuracy(judge, painted, wanted)
+    right = accuracy[name] = class_accuracy(judge, painted, wanted)
     rows[f"{name}\n{right:.0%} right"] = painted[[0, 1, 2, 40, 41, 42, 80, 81, 82]]
+outcome("3 painter", max(accuracy, key=accuracy.get))
 show(figures.labelled_rows(rows, "Stars, hearts and umbrellas, from a blank canvas"))
 
 # %% [markdown]
@@ -254,42 +353,56 @@ show(figures.labelled_rows(rows, "Stars, hearts and umbrellas, from a blank canv
 # it falls lower than yours. **Predict:** which share is hidden on average now?
 
 # %%
+predict("3 inverted", "Which share of the tokens does the inverted cosine hide on average, from 0 to 1?")
+
+# %%
 r = torch.rand(20_000, generator=generator(0))
-upright = random_mask(mask_counts(r, 64, cosine), 64, generator(1))
+upright = my_random_mask(my_mask_counts(r, 64, my_cosine), 64, generator(1))
 print(f"upright   {upright.double().mean():.3f}   of whole canvases blank: {upright.all(1).double().mean():.3f}")
 print(f"inverted  {(~upright).double().mean():.3f}   of whole canvases blank: {(~upright).all(1).double().mean():.3f}")
+outcome("3 inverted", (~upright).double().mean().item())
 
 # %% [markdown]
 # One number tells the two apart before any training: 2/π or 1 − 2/π. That is why the package's tests ask for it.
 #
 # ## Exercises
 #
-# Open `lessons/exercises/lesson_3.py`, write the functions, and run `make check-3` as often as you like. It says which
-# law broke, with the smallest input that breaks it. The package's answers are in `schedules.py` and `masking.py`; look
-# there when you have a version of your own that passes, or have been stuck for a quarter of an hour.
+# You have met all of them above. Write each in its cell or in `lessons/exercises/lesson_3.py`. If you write one in
+# both, the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
+# `make check-3` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
+#
+# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
+# of your own that passes, or have been stuck for a quarter of an hour. The schedules need no hint but the table.
 #
 # <details><summary><b>mask_counts</b>: the idea</summary>Each sample has its own r, so there is one count a sample.
 # <details><summary>the shape</summary>r (B,) → γ(r) (B,) → counts int64 (B,), each between 1 and N.
 # <details><summary>pseudo-code</summary><pre>share = schedule(r in double precision, N)
-# round share * N up, make it whole numbers, keep it in 1..N</pre></details></details></details>
+# round share * N up, make it whole numbers, keep it in 1..N</pre>
+# <!-- answer mask_counts --></details></details></details>
 #
 # <details><summary><b>random_mask</b>: the idea</summary>The n smallest of N random scores are n positions at random.
 # <details><summary>the shape</summary>scores (B, N), ranks (B, N), counts (B,) → (B, 1) to compare them with.
 # <details><summary>pseudo-code</summary><pre>scores = uniform random (B, N), from the generator
 # ranks = where each score stands in its row's order
-# masked where rank &lt; the count of the row</pre></details></details></details>
+# masked where rank &lt; the count of the row</pre>
+# <!-- answer random_mask --></details></details></details>
 #
 # <details><summary><b>masked_cross_entropy</b>: the idea</summary>A loss for every position first; then the mean over
 # the masked ones.
 # <details><summary>the shape</summary>logits (B, N, K) and targets (B, N) → losses (B, N) → a scalar.
 # <details><summary>pseudo-code</summary><pre>losses = cross entropy a position (reduction="none"; it wants flat rows)
-# sum of losses where masked / number of masked</pre></details></details></details>
+# sum of losses where masked / number of masked</pre>
+# <!-- answer masked_cross_entropy --></details></details></details>
 #
 # Further, without a check:
-# 1. Train with `SCHEDULES["logarithmic"]`, add it to both figures. Its training loss is lower than the cosine's. Why?
+# 1. Train with `falling["logarithmic"]`, add it to both figures. Its training loss is lower than the cosine's. Why?
 # 2. Hide one rectangle in place of random positions. What does such a model learn to do better, and what worse?
 # 3. In `train`, draw one r for the whole batch. The mean of the loss stays. What happens to its scatter?
-#
+
+# %%
+summary()  # your predictions, of all lessons
+
+# %% [markdown]
 # ## What the paper did
 #
 # - Section 3.1: r is drawn for each sample, ⌈γ(r) N⌉ tokens chosen uniformly, the loss over masked positions only, with

@@ -4,29 +4,24 @@
 # You have a transformer that fills gaps in a picture, however many (lessons 3 and 4). Now it will paint, from nothing,
 # and not token by token: all at once, in eight steps.
 #
-# You build the loop in four short functions: how sure, how many, which ones, and around them the loop. Then you turn
-# its knobs, and break it in three ways that public code was broken in.
+# You build the loop in four short functions: how sure, how many, which ones, and around them the loop. The rest of the
+# notebook then paints with *your* functions. You turn their knobs, and see the loop broken in three ways that public
+# code was broken in. As long as a function is not written, the package's own takes its place.
 #
-# *Paper: section 3.2 and figure 3. Package: `decoding.py`, two pages. Time: about an hour.*
+# *Paper: section 3.2 and figure 3. Package: `decoding.py`, two pages. Time: about an hour, and an hour and a half for
+# the exercises.*
 
 # %%
+from unittest.mock import patch
+
 import torch
 
-from minimaskgit import figures, notebook
+from minimaskgit import decoding, figures, notebook
+from minimaskgit.building import check, mine
 from minimaskgit.decoders.counts import released
-from minimaskgit.decoding import (
-    confidence,
-    decode,
-    decode_steps,
-    gumbel_noise,
-    mask_plan,
-    num_to_mask,
-    reference_decode,
-    refine,
-    remask,
-    sample_categorical,
-)
+from minimaskgit.decoding import decode_steps, gumbel_noise, mask_plan, sample_categorical
 from minimaskgit.notebook import generator, show
+from minimaskgit.predictions import outcome, predict, summary
 from minimaskgit.schedules import SCHEDULES, cosine
 
 notebook.road_map(5)
@@ -63,12 +58,17 @@ show(strip(list(decode_steps(model, umbrella, steps=8, temperature=2.0, generato
 # distribution, and decode. Is it a good umbrella?
 
 # %%
+predict("5 blind", "All tokens sampled at once: are most of six umbrellas without a flaw?", ["yes", "no"])
+
+# %%
 labels = umbrella.repeat(6)
 blank = torch.full((6, N), MASK)
 with torch.no_grad():
     logits = model(blank, labels)  # (B, N, K)
 sampled = sample_categorical(logits, generator(0))  # (B, N)
 print(f"logits {tuple(logits.shape)}: {N} positions, {K} codes")
+flawless = notebook.scores(tokenizer.decode(sampled), labels, judge).clean  # the share without spots or lost parts
+outcome("5 blind", "yes" if flawless > 0.5 else "no")
 show(figures.grid(tokenizer.decode(sampled), columns=6))
 
 # %% [markdown]
@@ -80,18 +80,31 @@ show(figures.grid(tokenizer.decode(sampled), columns=6))
 # Which few? Those of which the model was surest: log p of the token that was *sampled*. And so that not the same dull
 # positions win every time, add noise: temperature τ times a standard Gumbel variable. τ is high at first and falls to 0
 # (section 3.2, step 3). Tokens that are known already must never be given up: they get +∞.
+#
+# **Exercise 1 of 4: `confidence`.** *Easy, about 10 minutes.* Write it in the next cell, or in
+# `lessons/exercises/lesson_5.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
+
+
+# %% tags=["answer"]
+def confidence(logits, tokens, known, temperature, noise):
+    """log p(token) + temperature * noise, and +inf where the token is known already: (B, N).
+
+    logits (B, N, K), tokens (B, N) in 0..K-1, known bool (B, N), noise (B, N) standard Gumbel.
+    """
+    raise NotImplementedError
 
 
 # %%
-def my_confidence(logits, tokens, known, temperature, noise):
-    log_p = logits.log_softmax(-1).gather(-1, tokens[..., None]).squeeze(-1)  # (B, N)
-    return (log_p + temperature * noise).masked_fill(known, torch.inf)
+check("confidence")
 
+# %% [markdown]
+# From here on the notebook asks your function how sure the model is.
 
+# %%
+my_confidence = mine(decoding.confidence)
 known = torch.zeros(6, N, dtype=torch.bool)
 noise = gumbel_noise(sampled.shape, sampled.device, generator(1))
-mine, package = (f(logits, sampled, known, 2.0, noise) for f in (my_confidence, confidence))
-print("the same as the package's:", mine.equal(package))
+sure = my_confidence(logits, sampled, known, 2.0, noise)
 
 p = my_confidence(logits, sampled, known, 0.0, noise).exp().view(6, 1, 8, 8)  # without noise
 scaled = (p / p.amax()).sqrt().expand(-1, 3, -1, -1)
@@ -104,23 +117,33 @@ show(figures.labelled_rows({"guess": tokenizer.decode(sampled), "how sure\nwhite
 #
 # After step t = 0, ..., T − 1, ⌊U · γ((t+1)/T)⌋ tokens must be masked *in all*, where U were unknown at the
 # start. Every step must fix at least one token and leave at least one to the next; the last step leaves none.
+#
+# Each sample of a batch has its own U, and so its own count. (Bug 6 in the
+# [list of known bugs](../CONTRIBUTING.md#the-fourteen-known-bugs-and-the-tests-that-catch-them)
+# of public MaskGIT code: take the count of sample 0 for all.)
+#
+# **Exercise 2 of 4: `num_to_mask`.** *Middling, about 20 minutes.* Compute in double precision.
+
+
+# %% tags=["answer"]
+def num_to_mask(unknown_at_start, unknown_now, step, steps, schedule):
+    """How many tokens of each sample to re-mask after step t: int64 (B,), from two int64 (B,).
+
+    schedule: called as schedule(r, U), with r (B,).
+    """
+    raise NotImplementedError
 
 
 # %%
-def my_num_to_mask(unknown_at_start, unknown_now, step, steps, schedule):
-    if step == steps - 1:
-        return torch.zeros_like(unknown_now)
-    r = torch.full(unknown_at_start.shape, (step + 1) / steps, dtype=torch.double)
-    counts = (unknown_at_start * schedule(r, unknown_at_start)).floor().long()
-    return counts.clamp(min=1).minimum(unknown_now - 1).clamp(min=0)
+check("num_to_mask")
 
-
+# %%
+my_num_to_mask = mine(decoding.num_to_mask)
 start = torch.tensor([N, 20, 1])  # a blank canvas, an edit of 20 tokens, one token
 now = start
 for step in range(8):
     left = my_num_to_mask(start, now, step, 8, cosine)
-    same = left.equal(num_to_mask(start, now, step, 8, cosine))
-    print(f"step {step}: fixes {(now - left).tolist()}, leaves {left.tolist()} masked; as the package: {same}")
+    print(f"step {step}: fixes {(now - left).tolist()}, leaves {left.tolist()} masked")
     now = left
 
 # %% [markdown]
@@ -129,74 +152,75 @@ for step in range(8):
 
 # %%
 print(f"cos(π/3) in float32: {torch.cos(torch.tensor(torch.pi / 3)):.8f}")
-for how, count in {"exactly": num_to_mask, "as released": released}.items():
+for how, count in {"exactly": decoding.num_to_mask, "as released": released}.items():
     plan = mask_plan(torch.tensor([4]), 3, cosine, count=count)[:, 0]
     print(f"U = 4, T = 3, counted {how}: the steps leave {plan.tolist()} masked")
 
 # %% [markdown]
-# Each sample of a batch has its own U, and so its own count. (Bug 6 in the
-# [list of known bugs](../CONTRIBUTING.md#the-fourteen-known-bugs-and-the-tests-that-catch-them)
-# of public MaskGIT code: take the count of sample 0 for all.)
-#
 # ## Which ones
 #
-# The n least confident get [MASK] again. Sorting twice gives ranks, as in lesson 3.
+# The n least confident get [MASK] again, where each sample has its own n. The others stay as they are.
+#
+# **Exercise 3 of 4: `remask`.** *Easy, about 15 minutes.* Lesson 3 has a way without a loop.
+
+
+# %% tags=["answer"]
+def remask(tokens, confidence, counts, mask_id):
+    """Put [MASK] on each sample's `counts` (B,) least confident tokens: (B, N), (B, N) to (B, N)."""
+    raise NotImplementedError
 
 
 # %%
-def my_remask(tokens, confidence, counts, mask_id):
-    ranks = confidence.argsort(dim=1).argsort(dim=1)  # 0 for the least confident
-    return tokens.masked_fill(ranks < counts[:, None], mask_id)
+check("remask")
 
-
+# %%
+my_remask = mine(decoding.remask)
 counts = torch.tensor([0, 10, 30, 50, 60, 64])
-print("the same as the package's:", my_remask(sampled, mine, counts, MASK).equal(remask(sampled, mine, counts, MASK)))
-canvases = figures.masked_canvas(tokenizer.decode(sampled), my_remask(sampled, mine, counts, MASK) == MASK, 8)
+canvases = figures.masked_canvas(tokenizer.decode(sampled), my_remask(sampled, sure, counts, MASK) == MASK, 8)
 show(figures.grid(canvases, columns=6, titles=[f"{n} masked" for n in counts.tolist()]))
 
 # %% [markdown]
 # ## The loop
 #
-# Predict and sample; how sure; how many and which. T times, and the last time nothing is masked again. Two arguments
-# are there only to be broken later: `noisy`, which changes the logits, and `sign`, which turns sure into unsure.
+# Predict and sample; how sure; how many and which. T times, and after the last time nothing is masked. In step t the
+# temperature of the choice noise is τ · (1 − (t+1)/T). Tokens are sampled at temperature 1, always, and only where they
+# are unknown: a known token stays what it is. If there is no canvas to begin with, begin with N times [MASK].
+#
+# **Exercise 4 of 4: `decode`.** *Hard, about 45 minutes.* Call your three functions. The package lends you
+# `sample_categorical(logits, generator)` and `gumbel_noise(shape, device, generator)`.
+
+
+# %% tags=["answer"]
+def decode(model, labels, tokens=None, steps=8, schedule=cosine, temperature=4.5, generator=None):
+    """Fill a canvas in T passes of the model: labels (B,), tokens (B, N) with model.mask_id where unknown, to (B, N).
+
+    Without `tokens` the canvas is blank: model.num_tokens times [MASK]. model(tokens, labels) gives logits (B, N, K).
+    """
+    raise NotImplementedError
 
 
 # %%
-@torch.no_grad()
-def my_decode(model, labels, steps=8, schedule=cosine, temperature=2.0, generator=None, noisy=None, sign=1):
-    tokens = torch.full((len(labels), model.num_tokens), model.mask_id)
-    start = (tokens == model.mask_id).sum(1)  # U
-    for step in range(steps):
-        tau = temperature * (1 - (step + 1) / steps)
-        known = tokens != model.mask_id
-        # 1. predict every token, sample the unknown ones
-        logits = model(tokens, labels)
-        drawn = sample_categorical(noisy(logits, tau) if noisy else logits, generator)
-        sampled = torch.where(known, tokens, drawn)
-        # 2. how sure
-        noise = gumbel_noise(tokens.shape, tokens.device, generator)
-        sure = (sign * my_confidence(logits, sampled, known, tau, noise)).masked_fill(known, torch.inf)
-        # 3. how many, 4. which ones
-        counts = my_num_to_mask(start, (~known).sum(1), step, steps, schedule)
-        tokens = my_remask(sampled, sure, counts, model.mask_id)
-    return tokens
+check("decode")
 
-
+# %%
+my_decode = mine(decoding.decode)
 ten = torch.arange(10)
-show(figures.grid(tokenizer.decode(my_decode(model, ten, generator=generator(0))), columns=10, titles=names))
+paintings = my_decode(model, ten, temperature=2.0, generator=generator(0))
+show(figures.grid(tokenizer.decode(paintings), columns=10, titles=names))
 
 # %% [markdown]
-# Is it the package's? Not to the token, for the package draws its random numbers for the unknown positions only and so
-# in another order. But no ruler should be able to tell them apart. Three of them, on 200 pictures each: how many show
-# the class that was asked for, says a *judge*, a classifier trained on real glyphs; how many are *without strays*, one
-# whole glyph with no spots, holes or lost parts; and the Fréchet distance (*FD*) to 1000 real glyphs, where less is
-# better (lesson 8 builds it). The judge is easily content, so watch the other two.
+# The package also has the algorithm word for word as in the paper, `reference_decode`. Two right loops need not agree
+# to the token, for each may draw its random numbers in another order. But no ruler should be able to tell them apart.
+# Here are three rulers, on 200 pictures each: how many show the class that was asked for, says a *judge*, a classifier
+# trained on real glyphs; how many are *without strays*, one whole glyph with no spots, holes or lost parts; and the
+# Fréchet distance (*FD*) to 1000 real glyphs, where less is better (lesson 8 builds it). The judge is easily content,
+# so watch the other two.
 
 # %%
 labels = torch.arange(10).repeat_interleave(20)  # 20 of each class
 
 
-def painted(paint=decode, **options):
+def painted(paint=my_decode, **options):
     """Pictures of all classes, and what the three rulers say."""
     images = tokenizer.decode(paint(model, labels, generator=generator(0), **options))
     return images, notebook.scores(images, labels, judge)
@@ -211,18 +235,14 @@ def differ(a, b):
     return abs(a - b) > 2 * (2 * max(a * (1 - a), b * (1 - b)) / len(labels)) ** 0.5
 
 
-for name, paint in {"mine": my_decode, "package": decode}.items():
-    print(f"{name:8} {in_words(painted(paint, temperature=2.0)[1])}".replace("\n", ", "))
+for name, paint in {"the loop of this notebook": my_decode, "reference_decode": decoding.reference_decode}.items():
+    print(f"{name:25} {in_words(painted(paint, temperature=2.0)[1])}".replace("\n", ", "))
 
 # %% [markdown]
-# Now read the package's two. `reference_decode` is the algorithm as the paper has it, and as you wrote it. `refine`,
-# the loop inside `decode`, does the same faster: it computes logits only where a token is unknown, and on a blank
-# canvas one first pass for all samples of a class. It also takes known regions (lesson 7) and guidance.
-
-# %%
-notebook.source(reference_decode, refine)
-
-# %% [markdown]
+# When your loop holds its laws, read `reference_decode` and `refine` in `decoding.py`. `refine`, the loop inside the
+# package's `decode`, does the same faster: it computes logits only where a token is unknown, and on a blank canvas one
+# first pass for all samples of a class. It also takes guidance.
+#
 # ## Experiment: how many steps?
 #
 # T = 1 is the mess from above. T = N fixes one token a step, as an autoregressive model does, at its price.
@@ -239,6 +259,9 @@ notebook.playground(run, "play", steps=1, schedule="cosine", temperature=2, labe
 # **Predict before you run.** From 1 to 32 steps, doubling: where does it stop getting better?
 
 # %%
+predict("5 steps", "At which number of steps T is the FD lowest?", [1, 2, 4, 8, 16, 32])
+
+# %%
 shown = [0, 20, 40, 60, 80, 100, 120, 140, 160, 180]  # one of each class
 rows, by_steps = {}, {}
 for steps in (1, 2, 4, 8, 16, 32):
@@ -249,6 +272,7 @@ show(figures.labelled_rows(rows), width=900)
 # %%
 lowest = min(by_steps, key=lambda steps: by_steps[steps].fd)
 most = max(by_steps, key=lambda steps: by_steps[steps].clean)
+outcome("5 steps", lowest)
 print(f"the lowest FD is at T = {lowest}, the most pictures without strays at T = {most}")
 print(f"from T = 16 to 32: {by_steps[16].right:.1%} to {by_steps[32].right:.1%} right,", end=" ")
 print(f"FD {by_steps[16].fd:.2f} to {by_steps[32].fd:.2f}")
@@ -271,11 +295,20 @@ show(figures.curves(lines, "decoding steps T", "pictures, %"), width=600)
 # way round. Which is the better way to paint?
 
 # %%
-rows = {}
+predict(
+    "5 schedule",
+    "Which schedule has the lowest FD at T = 8?",
+    ["exponential", "cosine", "linear", "square_root", "logarithmic"],
+)
+
+# %%
+rows, by_schedule = {}, {}
 for name in ("exponential", "cosine", "linear", "square_root", "logarithmic"):
     images, scores = painted(steps=8, temperature=2.0, schedule=SCHEDULES[name])
     first = N - mask_plan(torch.tensor([N]), 8, SCHEDULES[name])[0].item()
+    by_schedule[name] = scores.fd
     rows[f"{name.replace('_', ' ')}\nfirst step fixes {first}\n{in_words(scores)}"] = images[shown]
+outcome("5 schedule", min(by_schedule, key=by_schedule.get))
 show(figures.labelled_rows(rows), width=900)
 
 # %% [markdown]
@@ -296,6 +329,9 @@ notebook.playground(run, "play", temperature=0, steps=8, schedule="cosine", labe
 # %% [markdown]
 # **Predict before you run.** Now 200 pictures at each temperature. What happens to their quality, and to how different
 # the pictures of one class are?
+
+# %%
+predict("5 noise", "From temperature 0 to 100, by which factor does the difference of two pictures of a class change?")
 
 
 # %%
@@ -321,6 +357,7 @@ def change(a, b):
 
 
 print(f"\nfrom 0 to 2: {change(0.0, 2.0)}\nfrom 2 to 100: {change(2.0, 100.0)}")
+outcome("5 noise", diversity[100.0] / diversity[0.0])
 
 # %% [markdown]
 # The judge sees next to nothing of this knob. The last two lines say what the noise does here: it is there for
@@ -333,7 +370,7 @@ print(f"\nfrom 0 to 2: {change(0.0, 2.0)}\nfrom 2 to 100: {change(2.0, 100.0)}")
 
 # %%
 def canvas(T, temperature):
-    tokens = decode(model, torch.arange(10), steps=T, temperature=temperature, generator=generator(2))
+    tokens = my_decode(model, torch.arange(10), steps=T, temperature=temperature, generator=generator(2))
     return figures.grid(tokenizer.decode(tokens), columns=10)
 
 
@@ -349,25 +386,33 @@ notebook.knob(canvas, T=[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64], temperature=[0, 
 # 3. *The last [MASK]* (bug 12): the last step masks one token again, as every other step does. What does the decoder
 #    make of an id that is no code?
 #
-# The bugs' numbers are those of the list above.
+# The bugs' numbers are those of the list above. Each is one part of `reference_decode`, swapped for a broken one.
 
 
 # %%
 dice = generator(3)
 
 
-def noise_on_logits(logits, tau):
-    return logits + tau * gumbel_noise(logits.shape, logits.device, dice)
+def least_sure(logits, tokens, known, tau, noise):
+    return (-my_confidence(logits, tokens, known, tau, noise)).masked_fill(known, torch.inf)
+
+
+def sampled_with_noise(taus):
+    def sample(logits, generator):
+        return sample_categorical(logits + next(taus) * gumbel_noise(logits.shape, logits.device, dice), generator)
+
+    return sample
 
 
 broken = {
     "as it should be": {},
-    "the least sure\nare kept": {"sign": -1},
-    "noise on the\ntoken logits": {"noisy": noise_on_logits},
+    "the least sure\nare kept": {"confidence": least_sure},
+    "noise on the\ntoken logits": {"sample_categorical": sampled_with_noise(2 * (1 - t / 8) for t in range(1, 9))},
 }
 rows, found = {}, {}
-for name, twist in broken.items():
-    images, scores = painted(my_decode, **twist)
+for name, parts in broken.items():
+    with patch.dict(vars(decoding), parts):
+        images, scores = painted(decoding.reference_decode, temperature=2.0)
     rows[f"{name}\n{in_words(scores)}"], found[name] = images[shown], (scores, apart(images))
 (right, at_first), *others = found.values()
 for name, (scores, different) in zip(list(broken)[1:], others):
@@ -383,15 +428,15 @@ show(figures.labelled_rows(rows), width=900)
 # drawn from the model's answer. The law that sees it looks at the *distribution* of tokens, not at pictures.
 
 # %%
-right_plan, my_num_to_mask_was = mask_plan(torch.tensor([N]), 8, cosine)[:, 0].tolist(), my_num_to_mask
+right_plan = mask_plan(torch.tensor([N]), 8, cosine)[:, 0].tolist()
 
 
-def my_num_to_mask(*arguments):
-    return my_num_to_mask_was(*arguments).clamp(min=1)  # "at least one", after the last step too
+def at_least_one(*arguments):
+    return my_num_to_mask(*arguments).clamp(min=1)  # after the last step too
 
 
-tokens = my_decode(model, labels[:20], generator=generator(0))
-my_num_to_mask = my_num_to_mask_was
+with patch.dict(vars(decoding), {"num_to_mask": at_least_one}):
+    tokens = decoding.reference_decode(model, labels[:20], temperature=2.0, generator=generator(0))
 print("masked after each step, as it should be:", right_plan)
 print(f"[MASK] left in the answer: {(tokens == MASK).sum(1).tolist()}")
 try:
@@ -405,41 +450,53 @@ except IndexError as error:
 #
 # ## Exercises
 #
-# Open `lessons/exercises/lesson_5.py`, write the functions, and run `make check-5` as often as you like. It says which
-# law broke, with the smallest input that breaks it. The package's answers are in `decoding.py`; look there when you
-# have a version of your own that passes, or have been stuck for a quarter of an hour.
+# You have met all four above. Write each in its cell or in `lessons/exercises/lesson_5.py`. If you write one in both,
+# the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
+# `make check-5` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
+#
+# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
+# of your own that passes, or have been stuck for a quarter of an hour.
 #
 # <details><summary><b>confidence</b>: the idea</summary>Of each position's K probabilities only the sampled token's
 # counts.
 # <details><summary>the shape</summary>logits (B, N, K) → log p (B, N, K) → gathered at tokens (B, N).
 # <details><summary>pseudo-code</summary><pre>log p = log softmax over the codes, at the tokens
-# log p + temperature * noise; infinity where known</pre></details></details></details>
+# log p + temperature * noise; infinity where known</pre>
+# <!-- answer confidence --></details></details></details>
 #
 # <details><summary><b>num_to_mask</b>: the idea</summary>γ says what is masked in all after this step, not what it
 # does.
 # <details><summary>the shape</summary>Two int64 (B,) → γ of r (B,) → int64 (B,).
 # <details><summary>pseudo-code</summary><pre>last step: zeros
 # otherwise floor(U * gamma((t + 1) / T)),
-#   no less than 1, no more than unknown now - 1, never below 0</pre></details></details></details>
+#   no less than 1, no more than unknown now - 1, never below 0</pre>
+# <!-- answer num_to_mask --></details></details></details>
 #
 # <details><summary><b>remask</b>: the idea</summary>A token is masked if its rank is below its sample's count.
 # <details><summary>the shape</summary>ranks (B, N) against counts (B, 1).
 # <details><summary>pseudo-code</summary><pre>ranks = order of the confidences' order
-# [MASK] where rank &lt; count</pre></details></details></details>
+# [MASK] where rank &lt; count</pre>
+# <!-- answer remask --></details></details></details>
 #
-# <details><summary><b>decode</b>: the idea</summary>`my_decode` above, with known tokens at the start.
+# <details><summary><b>decode</b>: the idea</summary>Your three functions, one after
+# the other, T times; a canvas that is given has known tokens at the start.
 # <details><summary>the shape</summary>Everything is (B, N) but logits (B, N, K) and counts (B,).
 # <details><summary>pseudo-code</summary><pre>canvas given, or N times [MASK]; count the unknown of each sample
 # for t in 0..T-1:
 #   sample the unknown, keep the known
 #   how sure, with temperature * (1 - (t + 1) / T)
-#   re-mask as many as the schedule says</pre></details></details></details>
+#   re-mask as many as the schedule says</pre>
+# <!-- answer reference_decode --></details></details></details>
 #
 # Further, without a check:
 # 1. Draw the strip of a T = 64 decoding. In which order does the picture fill?
 # 2. Sample tokens at temperature 0.5 (divide the logits). What becomes better, what worse?
 # 3. Let a fixed token be given up again if the model has become unsure of it (drop the +∞). Does it help?
-#
+
+# %%
+summary()  # your predictions, of all lessons
+
+# %% [markdown]
 # ## What the paper did
 #
 # - Section 3.2: the four steps, as above; figure 2 sets them beside raster order, 8 passes against 256.

@@ -5,37 +5,29 @@
 # are known. So give it a picture with a hole in it, and it fills the hole; say another class, and something else grows
 # there; put the picture on a larger canvas, and it goes on beyond the edge. Nothing is trained for any of it.
 #
-# You build the two ends of the pipe, from pixels to tokens (`box_to_token_mask`) and back (`blend`). Then you edit, let
-# the autoregressive rival try the same, and see what goes wrong if known tokens are not held.
+# You build the two ends of the pipe, from pixels to tokens (`box_to_token_mask`) and back (`blend`). Then you edit with
+# them, let the autoregressive rival try the same, and see what goes wrong if known tokens are not held. As long as a
+# function is not written, the package's own takes its place.
 #
 # *Paper: section 4.3 and figures 1 and 6. Package: `editing.py`, and the command `python -m minimaskgit.edit`. Time:
-# about an hour.*
+# about an hour, and an hour for the exercises.*
 
 # %%
-import math
-
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: F401 (your blend may want it)
 
-from minimaskgit import figures, notebook
+from minimaskgit import decoding, editing, figures, notebook
+from minimaskgit.building import check, mine
 from minimaskgit.classifier import class_accuracy
 from minimaskgit.data.glyphs import glyphs, palette_of
 from minimaskgit.data.images import to_float
 from minimaskgit.decoding import decode, sample_categorical
-from minimaskgit.editing import (
-    autoregressive_edit,
-    blend,
-    box_to_mask,
-    box_to_token_mask,
-    composite,
-    edit,
-    inpaint,
-    soften,
-)
+from minimaskgit.editing import autoregressive_edit, box_to_mask, composite, edit, inpaint, soften
 from minimaskgit.figures.edits import outlined
 from minimaskgit.measuring.class_edits import measure_class_edits
 from minimaskgit.notebook import generator, show
 from minimaskgit.outpainting import outpaint_steps
+from minimaskgit.predictions import outcome, predict, summary
 from minimaskgit.schedules import cosine
 
 notebook.road_map(7)
@@ -89,33 +81,28 @@ show(figures.grid(cells, columns=7, titles=["before", "what it sees", *(names[t]
 # ## From pixels to tokens
 #
 # A user draws a box in pixels, half-open: x<sub>0</sub> ≤ x < x<sub>1</sub>. A token is f × f pixels. Which tokens does
-# the box *touch*? One pixel is enough. And then the region grows by a token on every side: it is *dilated*. You will
-# see why below.
+# the box *touch*? One pixel is enough. And then the region grows by a token on every side, and at the corners: it is
+# *dilated*. You will see why below. A box may reach beyond the picture; only what lies in the picture counts. An empty
+# box touches nothing, however much it is dilated.
+#
+# **Exercise 1 of 2: `box_to_token_mask`.** *Middling, about 25 minutes.* Write it in the next cell, or in
+# `lessons/exercises/lesson_7.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
+
+
+# %% tags=["answer"]
+def box_to_token_mask(box, image_size, grid, dilate):
+    """The tokens that a box x0, y0, x1, y1 in pixels touches, dilated: bool (N,) in raster order, N = grid^2.
+
+    image_size: side in pixels, a multiple of grid. dilate: the region grows by so many tokens on every side.
+    """
+    raise NotImplementedError
 
 
 # %%
-def my_box_to_token_mask(box, image_size, grid, dilate):
-    f, places = image_size // grid, torch.arange(grid)
+check("box_to_token_mask")
 
-    def along(first, end):
-        """The tokens along one side, bool (grid,), that pixels first..end-1 touch, and their neighbours."""
-        first, end = max(first, 0), min(end, image_size)
-        if first >= end:
-            return torch.zeros(grid, dtype=torch.bool)
-        return (places >= first // f - dilate) & (places <= (end - 1) // f + dilate)
-
-    x0, y0, x1, y1 = box
-    return (along(y0, y1)[:, None] & along(x0, x1)).flatten()  # (N,) in raster order
-
-
-corners = torch.randint(-4, S + 5, (500, 4), generator=generator(0)).tolist()
-agree = [
-    my_box_to_token_mask(c, S, grid, dilate).equal(box_to_token_mask(c, S, grid, dilate))
-    for c in corners
-    for dilate in (0, 1, 2)
-]
-print(f"the same as the package's on {sum(agree)} of {len(agree)} random boxes, some empty, some beyond the edge")
-
+# %%
+my_box_to_token_mask = mine(editing.box_to_token_mask)
 small = (9, 6, 21, 15)
 grown = [my_box_to_token_mask(small, S, grid, dilate)[None] for dilate in (0, 1, 2)]
 cells = torch.cat([framed(before, small), *(canvas(before, region) for region in grown)])
@@ -131,11 +118,15 @@ show(figures.grid(cells, columns=4, titles=titles))
 # **Predict before you run.** How many of the *known* tokens will the decoder change?
 
 # %%
+predict("7 known", "How many of the known tokens will the decoder change?")
+
+# %%
 image, region = before.expand(6, -1, -1, -1), my_box_to_token_mask(box, S, grid, 0).expand(6, -1)
 tokens = tokenizer.encode(image)
 heart = torch.full((6,), names.index("heart"))
 edited = decode(model, heart, tokens.masked_fill(region, MASK), steps=12, start_step=2, generator=generator(1))
 print(f"of {(~region).sum()} known tokens it changed {(edited != tokens)[~region].sum()}")
+outcome("7 known", (edited != tokens)[~region].sum().item())
 print(f"of {region.sum()} masked ones {(edited != tokens)[region].sum()}")
 
 # %% [markdown]
@@ -146,38 +137,40 @@ print(f"of {region.sum()} masked ones {(edited != tokens)[region].sum()}")
 # to change, and so that no seam is seen, the two are mixed along a soft rim: the mask, blurred by a Gaussian.
 #
 # > picture = α · generated + (1 − α) · original
+#
+# The bell is cut off at ⌈3 · radius⌉ pixels, and beyond the picture's edge the mask goes on as it is there. Radius 0 is
+# a hard edge. Further outside than the rim not a bit of the original may change.
+#
+# **Exercise 2 of 2: `blend`.** *Middling, about 35 minutes.* A blur by a Gaussian may be done along the rows first and
+# then along the columns.
+
+
+# %% tags=["answer"]
+def blend(original, generated, mask, radius):
+    """The generated pixels inside the mask, the original ones outside, and a soft rim between the two.
+
+    Images (B, 3, H, W), mask bool (B, H, W) or (H, W). radius: standard deviation of the Gaussian, in pixels.
+    """
+    raise NotImplementedError
 
 
 # %%
-def my_blend(original, generated, mask, radius):
-    alpha = mask.double()[None, None]  # (1, 1, H, W)
-    if radius > 0:
-        reach = math.ceil(3 * radius)
-        x = torch.arange(-reach, reach + 1, dtype=torch.double)
-        bell = torch.exp(-0.5 * (x / radius) ** 2)
-        bell /= bell.sum()
-        alpha = F.pad(alpha, [reach] * 4, mode="replicate")  # beyond the edge everything goes on
-        alpha = F.conv2d(F.conv2d(alpha, bell.view(1, 1, 1, -1)), bell.view(1, 1, -1, 1))  # across, then down
-    alpha = alpha.float()
-    return alpha * generated + (1 - alpha) * original
+check("blend")
 
-
+# %%
+my_blend = mine(editing.blend)
 painted = tokenizer.decode(edited)
 mask = box_to_mask(box, S, S)
-for radius in (0.0, 1.0, 2.5):
-    difference = (my_blend(image, painted, mask, radius) - blend(image, painted, mask, radius)).abs().max()
-    print(f"radius {radius}: largest difference from the package's {difference:.1e}")
-
 outside = ~mask
 radius = S / 16 - 1  # the released code's, in pixels
 far = soften(mask, radius) == 0  # beyond the rim
-changes = (painted - image)[..., outside], (blend(image, painted, mask, radius) - image)[..., far]
+changes = (painted - image)[..., outside], (my_blend(image, painted, mask, radius) - image)[..., far]
 print("largest change of a pixel outside of the box, decoded:", round(changes[0].abs().max().item(), 3))
 print("largest change of a pixel beyond the rim, blended:    ", changes[1].abs().max().item())
 
 # %%
 alphas = torch.stack([soften(mask, radius) for radius in (0.0, 1.0, 2.5)])[:, None].expand(-1, 3, -1, -1)
-pasted = torch.cat([blend(image[:1], painted[:1], mask, radius) for radius in (0.0, 1.0, 2.5)])
+pasted = torch.cat([my_blend(image[:1], painted[:1], mask, radius) for radius in (0.0, 1.0, 2.5)])
 apart = (pasted - image[:1]).abs()
 rows = {"α\nwhite: generated": alphas, "blended": pasted, "change\nfrom before": apart}
 show(figures.labelled_rows(rows, "radius 0, 1 and 2.5"))
@@ -202,7 +195,7 @@ notebook.playground(run, "edit", label=names.index("anchor"), seed=1)
 # **Predict before you run.** The box hides the right half. In which of the three does the new half fit the old?
 
 # %%
-half, region_half = box_to_mask((S // 2, 0, S, S), S, S), box_to_token_mask((S // 2, 0, S, S), S, grid, 0)[None]
+half, region_half = box_to_mask((S // 2, 0, S, S), S, S), my_box_to_token_mask((S // 2, 0, S, S), S, grid, 0)[None]
 six = torch.cat([of_class(name) for name in ("heart", "umbrella", "airplane", "anchor", "club", "star")])
 own = torch.tensor([names.index(name) for name in ("heart", "umbrella", "airplane", "anchor", "club", "star")])
 how = {"dilate": 0, "temperature": run.config.decoding.temperature}
@@ -236,13 +229,16 @@ notebook.source(autoregressive_edit)
 # background all around. The second leaves only the lowest row of tokens. In which will the rival lose the palette?
 
 # %%
+predict("7 palette", "Where does the rival lose the palette more often?", ["all but the rim", "all but the lowest row"])
+
+# %%
 causal = run.autoregressive()
 boxes = {"all but the rim": box, "all but the lowest row": (0, 0, S, S - f)}
 sky = of_class("club", 4)
 sky_tokens, to_star = tokenizer.encode(sky), torch.full((4,), names.index("star"))
 rows = {"before": canvas(sky, none)}
 for name, place in boxes.items():
-    hole = box_to_token_mask(place, S, grid, 0).expand(4, -1)
+    hole = my_box_to_token_mask(place, S, grid, 0).expand(4, -1)
     start = sky_tokens.masked_fill(hole, MASK)
     made = {
         "MaskGIT": decode(model, to_star, start, steps=12, start_step=2, generator=generator(2)),
@@ -263,6 +259,7 @@ print(f"{'region':<26}" + 2 * f"{'MaskGIT':>13}{'autoregressive':>15}")
 for name, by_decoder in scores.items():
     shares = [by_decoder[who][key] for key in ("asked_class", "kept_palette") for who in by_decoder]
     print(f"{name:<26}" + "".join(f"{share:>{width}.1%}" for share, width in zip(shares, (13, 15, 13, 15))))
+outcome("7 palette", min(scores, key=lambda name: scores[name]["autoregressive"]["kept_palette"]))
 
 # %% [markdown]
 # The rim's upper edge comes first in raster order, so the rival knows the palette and keeps it. (But what of the class?
@@ -318,20 +315,23 @@ show(figures.grid(strip, columns=3, titles=["at first", *(f"after step {i}" for 
 # **Predict before you run.** A box over the glyph's middle, edited to another class, dilated by 0, 1 and 2 tokens. How
 # does the share of pictures with the asked class change? And of the picture as it was, how much is kept?
 
+# %%
+predict("7 dilation", "With which dilation do most pictures show the asked class?", [0, 1, 2])
 
 # %%
 middle = (S // 4, S // 4, S - S // 4, S - S // 4)
 count = 200
 images, olds = pictures[:count], labels[:count]
 news = (olds + torch.randint(1, 10, (count,), generator=generator(0))) % 10
-rows = {"before": framed(images[:8], middle)}
+rows, by_dilation = {"before": framed(images[:8], middle)}, {}
 for dilate in (0, 1, 2):
     result = edit(tokenizer, model, images, box_to_mask(middle, S, S), news, dilate=dilate, generator=generator(0))
-    right = class_accuracy(judge, result.images, news)
+    right = by_dilation[dilate] = class_accuracy(judge, result.images, news)
     palette = (palette_of(result.images) == palette_of(images)).double().mean()
     rows[f"dilate {dilate}\n{right:.0%} of the asked class\n{palette:.0%} keep the palette"] = canvas(
         result.images[:8], none
     )
+outcome("7 dilation", max(by_dilation, key=by_dilation.get))
 print("asked for:", ", ".join(names[new] for new in news[:8]))
 show(figures.labelled_rows(rows), width=900)
 
@@ -343,33 +343,34 @@ show(figures.labelled_rows(rows), width=900)
 # ## Break it: known tokens overwritten
 #
 # Bug 7 in the [list of known bugs](../CONTRIBUTING.md#the-fourteen-known-bugs-and-the-tests-that-catch-them)
-# of public MaskGIT code: the loop samples *all* tokens, and known ones are not held. Below is the loop of lesson 5,
-# with two lines that hold them, each of which can be left out.
+# of public MaskGIT code: the loop samples *all* tokens, and known ones are not held. Below is a loop of lesson 5's
+# functions. Two of its lines hold what is known, and each can be left out.
 #
 # **Predict before you run.** What becomes of the background? (At which tokens was the model ever asked anything?)
+
+# %%
+predict("7 background", "If neither line is there, which share of the known tokens changes, from 0 to 1?")
 
 
 # %%
 @torch.no_grad()
-def my_edit(tokens, region, labels, keep=True, sure=True, steps=8, generator=None):
-    canvas = tokens.masked_fill(region, MASK)
+def careless_edit(tokens, region, labels, keep=True, sure=True, steps=8, generator=None):
+    canvas, start, quiet = tokens.masked_fill(region, MASK), region.sum(1), torch.zeros(tokens.shape)
     for step in range(steps):
         known = canvas != MASK
-        logits = model(canvas, labels)  # (B, N, K)
+        logits = model(canvas, labels)
         drawn = sample_categorical(logits, generator)
         if keep:
             drawn = torch.where(known, canvas, drawn)  # 1. a known token stays what it is
-        score = logits.log_softmax(-1).gather(-1, drawn[..., None]).squeeze(-1)
-        if sure:
-            score = score.masked_fill(known, torch.inf)  # 2. and is never given up
-        left = (region.sum(1) * cosine(torch.tensor((step + 1) / steps), N)).floor().long()
-        ranks = score.argsort(1).argsort(1)
-        canvas = drawn if step == steps - 1 else drawn.masked_fill(ranks < left[:, None], MASK)
+        held = known if sure else torch.zeros_like(known)  # 2. and is never given up
+        score = decoding.confidence(logits, drawn, held, 0.0, quiet)
+        counts = decoding.num_to_mask(start, (~known).sum(1), step, steps, cosine)
+        canvas = decoding.remask(drawn, score, counts, MASK)
     return canvas
 
 
 some, new = images[:6], news[:6]
-codes, hole = tokenizer.encode(some), box_to_token_mask(box, S, grid, 0).expand(6, -1)
+codes, hole = tokenizer.encode(some), my_box_to_token_mask(box, S, grid, 0).expand(6, -1)
 rows = {"before": canvas(some, none)}
 for name, switches in {
     "as it should be": {},
@@ -377,9 +378,10 @@ for name, switches in {
     "not sure": {"sure": False},
     "neither": {"keep": False, "sure": False},
 }.items():
-    made = my_edit(codes, hole, new, generator=generator(0), **switches)
-    changed = (made != codes)[~hole].double().mean()
+    made = careless_edit(codes, hole, new, generator=generator(0), **switches)
+    changed = (made != codes)[~hole].double().mean().item()
     rows[f"{name}\n{changed:.0%} of the known\ntokens changed"] = canvas(tokenizer.decode(made), none)
+outcome("7 background", changed)
 show(figures.labelled_rows(rows, "asked for: " + ", ".join(names[t] for t in new)), width=760)
 
 # %% [markdown]
@@ -390,16 +392,22 @@ show(figures.labelled_rows(rows, "asked for: " + ", ".join(names[t] for t in new
 #
 # ## Exercises
 #
-# Open `lessons/exercises/lesson_7.py`, write the functions, and run `make check-7` as often as you like. It says which
-# law broke, with the smallest input that breaks it. The package's answers are in `editing.py`; look there when you have
-# a version of your own that passes, or have been stuck for a quarter of an hour.
+# You have met both above. Write each in its cell or in `lessons/exercises/lesson_7.py`. If you write one in both, the
+# notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
+# `make check-7` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
+#
+# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
+# of your own that passes, or have been stuck for a quarter of an hour.
 #
 # <details><summary><b>box_to_token_mask</b>: the idea</summary>Rows and columns can be answered apart: a token is
 # touched if both its row and its column are.
 # <details><summary>the shape</summary>bool (grid, 1) and bool (1, grid) → bool (grid, grid) → (N,).
 # <details><summary>pseudo-code</summary><pre>cut the box to the picture; nothing left: no token
 # first token = first pixel // f, last token = last pixel // f (the last is end - 1)
-# from first - dilate to last + dilate</pre></details></details></details>
+# from first - dilate to last + dilate</pre>
+# The package goes another way: it shrinks the mask of the pixels and lets it grow, both by <code>max_pool2d</code>. So
+# it takes regions of any shape.
+# <!-- answer box_to_token_mask --> <!-- answer mask_to_token_mask --></details></details></details>
 #
 # <details><summary><b>blend</b>: the idea</summary>α is 1 inside, 0 outside, and between them a mean over neighbours
 # of the mask, weighted by a bell.
@@ -408,14 +416,18 @@ show(figures.labelled_rows(rows, "asked for: " + ", ".join(names[t] for t in new
 # bell of 2 * ceil(3 radius) + 1 numbers, sum 1
 # extend the mask beyond the edge by its outermost pixels; blur along rows, then columns
 # original + alpha * (generated - original); exactly one of them where alpha is 0 or 1</pre>
-# </details></details></details>
+# <!-- answer blend --> <!-- answer soften --></details></details></details>
 #
 # Further, without a check:
 # 1. `python -m minimaskgit.edit --run runs/demo --sample 3 --box 4,4,28,28 --dilate 0 --label heart --rival` does this
 #    lesson on the command line. Draw a mask of your own in any paint program and pass it with `--mask`.
 # 2. Edit the edited picture again, ten times, back and forth between two classes. What is worn away?
 # 3. Sweep `start_step` from 0 to 11. When does an edit begin to look like the blind draw of lesson 5?
-#
+
+# %%
+summary()  # your predictions, of all lessons
+
+# %% [markdown]
 # ## What the paper did
 #
 # - Section 4.3 and figure 6: class-conditional editing, a box and another class; the model is the class-conditional one

@@ -112,6 +112,8 @@ def label_names(folder: Path) -> list[str]:
 # The pretrained weights, each folder a run; a wheel has them inside the package, a clone beside it.
 PACKAGE = Path(__file__).parents[1]
 PRETRAINED = PACKAGE / "pretrained" if (PACKAGE / "pretrained").is_dir() else PACKAGE.parent / "data" / "pretrained"
+# What the lessons write goes into the clone of the project, or, with an installed package, into the current folder.
+ROOT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").exists() else Path()
 
 
 def chosen_run(
