@@ -46,6 +46,7 @@ def code(text: str) -> str:
 
 def lesson_times() -> str:
     pytest.importorskip("nbformat", reason="the lessons extra is not installed: make lab")
+    sys.path.insert(0, str(ROOT / "lessons"))  # where run.py finds way_in.py
     spec = importlib.util.spec_from_file_location("run_lessons", ROOT / "lessons" / "run.py")
     runner = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(runner)

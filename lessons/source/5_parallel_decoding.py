@@ -135,7 +135,7 @@ for how, count in {"exactly": num_to_mask, "as released": released}.items():
 
 # %% [markdown]
 # Each sample of a batch has its own U, and so its own count. (Bug 6 in the
-# [list of known bugs](../CONTRIBUTING.md#the-fourteen-known-bugs-and-the-tests-that-catch-them)
+# [list of known bugs](bugs.md)
 # of public MaskGIT code: take the count of sample 0 for all.)
 #
 # ## Which ones
