@@ -63,3 +63,20 @@ def test_the_search_knows_every_word_and_bug_by_its_place(site):
 
 def test_static_pictures_of_sliders_say_what_they_show(site):
     assert "share = 0.64; a slider in JupyterLab" in texts(site)["3_masking_and_schedules.html"]
+
+
+@pytest.mark.parametrize("address", ["", "https://github.com/someone/minimaskgit"])
+def test_a_link_to_code_leads_into_the_repository_or_says_where_the_file_is(address, tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "OUT", tmp_path)
+    monkeypatch.setattr(pages, "repository", lambda: address)
+    page = ROOT / "lessons" / "glossary.md"
+    body = (
+        '<a href="../minimaskgit/metrics.py#L3">x</a> <a href="bugs.md#bug-4">y</a> <a href="https://pytorch.org">z</a>'
+    )
+    code = (
+        f'href="{address}/blob/main/minimaskgit/metrics.py#L3"'
+        if address
+        else 'title="in the project: minimaskgit/metrics.py"'
+    )
+    expected = f'<a {code}>x</a> <a href="bugs.html#bug-4">y</a> <a href="https://pytorch.org">z</a>'
+    assert pages.relinked(body, page, {ROOT / "lessons" / "bugs.md": "bugs.html"}) == expected

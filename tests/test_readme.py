@@ -27,7 +27,10 @@ DOCUMENTS = (
     "data/pretrained/photos/README.md",
     "data/results/README.md",
     "lessons/README.md",
+    "lessons/bugs.md",
+    "lessons/glossary.md",
     "lessons/grading.md",
+    "lessons/pretest.md",
     "minimaskgit/training/README.md",
 )
 

@@ -22,7 +22,7 @@ def hinge_d_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def hinge_g_loss(fake: Tensor) -> Tensor:
-    """The generator's loss, minus the mean score of its fakes: scores of any shape to a scalar.
+    """The generator's loss, which falls as the scores of its fakes rise: scores of any shape to a scalar.
 
     >>> hinge_g_loss(torch.tensor([1.0, 2.0])).item()
     -1.5

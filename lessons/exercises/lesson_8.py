@@ -17,7 +17,7 @@ def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -
 
 
 def inception_score(probs: Tensor, splits: int = 1) -> tuple[Tensor, Tensor]:
-    """exp(mean over x of KL(p(y|x) || p(y))), from class probabilities (N, C): mean and standard deviation over the splits.
+    """exp(mean over x of KL(p(y|x) || p(y))), from class probabilities (N, C): its mean and deviation over splits.
 
     The N pictures, in order, are cut into `splits` parts of about the same size (torch.tensor_split).
 
