@@ -14,10 +14,12 @@ import shutil
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
+from itertools import islice
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any
 
 import torch
@@ -225,9 +227,15 @@ def measured(models: Mapping[str, tuple[dict, Config]], options: Options) -> Ite
             yield work(job)
         return
     threads = max(1, torch.get_num_threads() // options.jobs)
-    with ProcessPoolExecutor(options.jobs, get_context("spawn"), silenced, (threads,)) as pool:
-        for future in as_completed([pool.submit(work, job) for job in jobs]):
-            yield future.result()
+    with ProcessPoolExecutor(options.jobs, get_context("spawn"), prepare_worker, (threads,)) as pool:
+        # No more than can run are handed over, so that Ctrl-C, which all processes get, leaves nothing to do.
+        waiting = iter(jobs)
+        running = {pool.submit(work, job) for job in islice(waiting, options.jobs)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= {pool.submit(work, job) for job in islice(waiting, len(done))}
+            for future in done:
+                yield future.result()
 
 
 def work(job: tuple[str, Config, Options]) -> tuple[str, Scores]:
@@ -237,10 +245,11 @@ def work(job: tuple[str, Config, Options]) -> tuple[str, Scores]:
     return key, MEASURES[stage](trained(config, stage, options.out / stage / f"{name}-{seed}", options), options)
 
 
-def silenced(threads: int) -> None:
-    """Prepare a process that trains beside others: its share of the cores, and no progress bars of its own."""
+def prepare_worker(threads: int) -> None:
+    """Prepare a process that trains beside others: its share of the cores, no progress bars, an end with its parent."""
     torch.set_num_threads(threads)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open as long as the process lives)
+    Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
 # --- Results ---
