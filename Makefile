@@ -13,7 +13,7 @@ JUPYTER := .venv/.jupyter
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo demo-real photos play compare full test test-fast test-gpu mutants lessons lab bench ablate ablate-recipe lab-samplers imagenet own-pictures results lint format \
+.PHONY: help setup demo demo-real photos play compare full test test-fast test-gpu mutants lessons lab site bench ablate ablate-recipe lab-samplers imagenet own-pictures results lint format \
 	clean distclean FORCE
 
 help: ## show this list
@@ -60,6 +60,9 @@ lesson-%: $(JUPYTER) # run lesson N without a browser; results in runs/lessons
 
 lessons: $(JUPYTER) ## run all lessons and report their time and memory; make lesson-3 runs one
 	@$(PY) lessons/run.py $(ARGS)
+
+site: $(JUPYTER) ## make a site of the lessons with search, without executing them; open runs/site/index.html
+	@$(PY) lessons/pages.py
 
 lab: $(JUPYTER) ## open the lessons in JupyterLab; make lab-3 opens one
 	@$(PY) -m jupyterlab --notebook-dir=lessons $(ARGS)

@@ -5,7 +5,8 @@
 
 Each notebook is written in lessons/source/3_*.py, where changes are easy to review, in cells that begin with `# %%`
 (code) or `# %% [markdown]`. `python lessons/run.py --build 3` builds the notebook from it, with outputs; a test checks
-that the two agree. `python lessons/run.py --solutions 3` writes it with all exercises solved, for teachers.
+that the two agree. `--sync 3` renews what changed in text cells alone, and keeps the outputs. `--solutions 3` writes it
+with all exercises solved, for teachers.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 from solutions import fill, folded  # beside this file
+from way_in import open_up, repository  # beside this file
 
 from minimaskgit.common import cli
 from minimaskgit.common.files import write_json
@@ -48,6 +50,7 @@ def main() -> int:
     parser.add_argument("numbers", nargs="*", help="numbers of the lessons; default all")
     parser.add_argument("--build", action="store_true", help="build lessons/*.ipynb from lessons/source")
     parser.add_argument("--solutions", action="store_true", help="write notebooks with all exercises solved, not run")
+    parser.add_argument("--sync", action="store_true", help="renew the text of lessons/*.ipynb and keep the outputs")
     options = parser.parse_args()
     lessons = numbered(LESSONS.glob("[0-9]*_*.ipynb"))
     if options.build:
@@ -60,6 +63,13 @@ def main() -> int:
     if options.solutions:
         for number in options.numbers or lessons:
             print(solved(lessons[number], OUT / "solutions"))
+        return 0
+    if options.sync:
+        try:
+            print(*(sync(lessons[number]) for number in options.numbers or lessons), sep="\n")
+        except Failed as failure:
+            print(failure, file=sys.stderr)
+            return 1
         return 0
     done, code = {}, 0
     for number in options.numbers or lessons:
@@ -157,6 +167,23 @@ def number_of(path: Path) -> int:
     return int(path.stem.split("_")[0])
 
 
+def sync(path: Path) -> Path:
+    """Write a notebook anew from its source, keeping the outputs of its code; Failed if the code changed."""
+    source = LESSONS / "source" / f"{path.stem}.py"
+    new, old = from_source(source.read_text("utf-8"), number_of(path)), nbformat.read(path, as_version=4)
+    outputs = {cell.source: cell.outputs for cell in old.cells if cell.cell_type == "code"}
+    code = [cell for cell in new.cells if cell.cell_type == "code"]
+    for count, cell in enumerate(code, 1):
+        if cell.source not in outputs and "fetch" not in cell.metadata.get("tags", ()):
+            raise Failed(f"error: the code of {path.stem} has changed: {cell.source.splitlines()[0]}; use --build")
+        cell.outputs, cell.execution_count = outputs.get(cell.source, []), count
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
+    nbformat.write(new, path)
+    return path
+
+
 def heading(markdown: str) -> str:
     """The first heading in a text cell, if any."""
     found = re.search(r"^#+ (.*)$", markdown, re.MULTILINE)
@@ -190,19 +217,26 @@ def to_html(notebook: NotebookNode, title: str) -> str:
     page, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook, {"metadata": {"name": title}})
     page = page.replace("</head>", f"<style>{STYLE}</style>\n</head>", 1)
     page = re.sub(r'<script[^>]*src="https?://[^>]*>\s*</script>', "", page)
+    page = re.sub(r'href="([\w./]+\.md\b)', r'href="../../lessons/\1', page)  # the page lies in runs/lessons
     return re.sub(r"<script[^>]*>(?:(?!</script>).)*https?://.*?</script>", "", page, flags=re.DOTALL)
 
 
 # --- Notebooks from plain text ---
 
 
-def from_source(text: str, lesson: int = 0) -> NotebookNode:
-    """Make a notebook without outputs from percent format, as jupytext has it, with a lesson's answers folded in."""
+def from_source(text: str, lesson: int | None = None) -> NotebookNode:
+    """Make a notebook without outputs from percent format, as jupytext has it.
+
+    A lesson's has its answers folded in, and what way_in.py adds.
+    """
     notebook = jupytext.reads(text, fmt="py:percent")
+    if lesson is not None:
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = folded(cell.source, lesson)
+        open_up(notebook, next((LESSONS / "source").glob(f"{lesson}_*.py")).stem, repository())
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:02}"  # the same on every build
-        if lesson and cell.cell_type == "markdown":
-            cell.source = folded(cell.source, lesson)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = NotebookNode(kernelspec=kernel, language_info={"name": "python"})
     return notebook

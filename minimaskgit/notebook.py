@@ -186,12 +186,14 @@ def source(*functions: Callable) -> None:
 
 
 def knob(draw: Callable[..., Image.Image], **values: Sequence):
-    """Show a slider for each argument of `draw` in JupyterLab; elsewhere, the picture at the middle values.
+    """Show a slider for each argument of `draw` in JupyterLab; elsewhere, the middle values and their picture.
 
     values: the values that each argument may take, in order.
     """
     middle = {name: list(choices)[len(choices) // 2] for name, choices in values.items()}
     if "JPY_SESSION_NAME" not in os.environ:  # set by Jupyter's server, where sliders work
+        chosen = ", ".join(f"{name} = {value}" for name, value in middle.items())
+        print(f"{chosen}; {'a slider' if len(middle) == 1 else 'sliders'} in JupyterLab")
         return show(draw(**middle))
     widgets = needed("ipywidgets")
     sliders = {

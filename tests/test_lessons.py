@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 nbformat = pytest.importorskip("nbformat", reason="the lessons extra is not installed: make lab")
 pytest.importorskip("nbconvert", reason="the lessons extra is not installed: make lab")
@@ -26,7 +27,7 @@ from minimaskgit.web import build  # noqa: E402
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "lessons" / "source").glob("*.py"))
 
-sys.path.insert(0, str(ROOT / "lessons"))  # where run.py finds solutions.py
+sys.path.insert(0, str(ROOT / "lessons"))  # where run.py finds way_in.py and solutions.py
 import run as runner  # noqa: E402
 import solutions  # noqa: E402
 
@@ -56,7 +57,7 @@ def test_a_notebook_is_executed_in_order_without_error_and_small(source):
     assert path.stat().st_size < 400_000
     notebook = notebook_of(source)
     nbformat.validate(notebook)
-    assert 15 <= len(notebook.cells) <= 60
+    assert 15 <= len(notebook.cells) <= 62
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
@@ -158,6 +159,15 @@ def test_the_map_has_a_place_for_every_lesson(number):
     assert len(notebook.road_map(number).data) > 1000
 
 
+def test_a_page_without_sliders_says_which_values_its_picture_shows(monkeypatch, capsys):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    drawn = []
+    picture = Image.new("RGB", (4, 4))
+    assert notebook.knob(lambda **values: drawn.append(values) or picture, share=[0.1, 0.64, 1.0], T=[8]).data
+    assert drawn == [{"share": 0.64, "T": 8}]
+    assert capsys.readouterr().out == "share = 0.64, T = 8; sliders in JupyterLab\n"
+
+
 # --- The playground ---
 
 
@@ -236,6 +246,24 @@ def lesson(folder: Path, number: int, text: str) -> None:
 def run(monkeypatch, *arguments: str) -> int:
     monkeypatch.setattr("sys.argv", ["run.py", *arguments])
     return runner.main()
+
+
+def test_new_text_keeps_the_outputs_and_new_code_is_refused(folder, monkeypatch, capsys):
+    (folder / "source").mkdir()
+    source, text = folder / "source" / "3_tried.py", "# %% [markdown]\n# # Old\n# Text.\n\n# %%\n40 + 2\n"
+    source.write_text(text, "utf-8")
+    notebook = runner.from_source(text, 3)
+    result = nbformat.v4.new_output("execute_result", {"text/plain": "42"}, execution_count=1)
+    notebook.cells[-1].outputs = [result]
+    nbformat.write(notebook, folder / "3_tried.ipynb")
+    source.write_text(text.replace("Old", "New"), "utf-8")
+    assert run(monkeypatch, "--sync") == 0
+    synced = nbformat.read(folder / "3_tried.ipynb", as_version=4)
+    assert synced.cells[0].source.startswith("# New") and synced.cells[-1].outputs[0].data == result.data
+    assert [cell.execution_count for cell in synced.cells if cell.cell_type == "code"] == [1, 2]
+    source.write_text(text.replace("40", "41"), "utf-8")
+    assert run(monkeypatch, "--sync") == 1
+    assert "the code of 3_tried has changed: 41 + 2; use --build" in capsys.readouterr().err
 
 
 @pytest.mark.slow

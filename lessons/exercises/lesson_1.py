@@ -19,7 +19,7 @@ def nearest_codes(z: Tensor, codebook: Tensor) -> Tensor:
 
 
 def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
-    """The value of z_q with the gradient of z; both of one shape, and so is the result.
+    """The value of z_q with the gradient of z; all three have the same shape.
 
     >>> z = torch.tensor([1.0], requires_grad=True)
     >>> out = straight_through(z, torch.tensor([3.0]))

@@ -24,7 +24,7 @@ def halton_order(height: int, width: int) -> Tensor:
 def remdm_probability(before: Tensor, after: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities that a known token is masked again, and that a masked one is revealed, in one step of ReMDM.
 
-    before, after: the fraction of the tokens that is known before the step, and shall be after it, in [0, 1], before <=
+    before, after: the fraction of the tokens that is known before the step and after it, in [0, 1], before <=
     after. sigma: how often to take a known token back, in [0, 1]. All three are float tensors of one shape, as are both
     answers.
 

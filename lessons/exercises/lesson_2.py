@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def hinge_d_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """The discriminator's loss: half of the mean of max(0, 1 - real) and of that of max(0, 1 + fake).
+    """The discriminator's loss: half of the mean of max(0, 1 - real) plus half of the mean of max(0, 1 + fake).
 
     real, fake: scores of any shapes; a scalar.
 
@@ -22,7 +22,7 @@ def hinge_d_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def hinge_g_loss(fake: Tensor) -> Tensor:
-    """The generator's loss: wants its fakes scored high; scores of any shape to a scalar.
+    """The generator's loss, which falls as the scores of its fakes rise: scores of any shape to a scalar.
 
     >>> hinge_g_loss(torch.tensor([1.0, 2.0])).item()
     -1.5
@@ -31,7 +31,7 @@ def hinge_g_loss(fake: Tensor) -> Tensor:
 
 
 def discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """`hinge_d_loss` of two batches of images (B, 3, H, W); none of it may reach the generator behind `fake`.
+    """`hinge_d_loss` of two batches of images (B, 3, H, W); no gradient may reach the generator that made `fake`.
 
     >>> fake = torch.zeros(1, 3, 2, 2, requires_grad=True)
     >>> discriminator = nn.Conv2d(3, 1, 2)

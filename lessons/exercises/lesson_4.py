@@ -34,7 +34,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
 
     causal: query i sees keys 0..i only (then S = S').
 
-    >>> q = k = torch.zeros(1, 1, 2, 1)  # no preference: everyone takes the mean of what it sees
+    >>> q = k = torch.zeros(1, 1, 2, 1)  # equal scores: each query averages what it sees
     >>> v = torch.tensor([2.0, 4.0]).view(1, 1, 2, 1)
     >>> attention(q, k, v, causal=False).flatten(), attention(q, k, v, causal=True).flatten()
     (tensor([3., 3.]), tensor([2., 3.]))

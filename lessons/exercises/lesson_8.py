@@ -17,11 +17,11 @@ def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -
 
 
 def inception_score(probs: Tensor, splits: int = 1) -> tuple[Tensor, Tensor]:
-    """exp(mean over x of KL(p(y|x) || p(y))), from class probabilities (N, C): mean and deviation over the splits.
+    """exp(mean over x of KL(p(y|x) || p(y))), from class probabilities (N, C): its mean and deviation over splits.
 
-    The splits are the N pictures in order, cut into as many parts of about one size (torch.tensor_split).
+    The N pictures, in order, are cut into `splits` parts of about the same size (torch.tensor_split).
 
-    >>> mean, deviation = inception_score(torch.eye(4))  # sure of every picture, all classes alike
+    >>> mean, deviation = inception_score(torch.eye(4))  # sure of every picture, all classes equally frequent
     >>> round(mean.item(), 6), deviation.item()
     (4.0, 0.0)
     """

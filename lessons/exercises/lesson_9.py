@@ -5,7 +5,7 @@ Replace each `raise NotImplementedError`, then `make check-9`. Plain numbers, no
 
 
 def training_flops(depth: int, width: int, mlp_width: int, num_codes: int, sequence: int, batch_size: int) -> float:
-    """Floating-point operations of one training step of a transformer, forward and backward, optimizer not counted.
+    """Floating-point operations of one training step of a transformer: forward and backward, without the optimizer.
 
     Count matrices only. A block has those of query, key, value and output, width x width each, and the MLP's two, width
     x mlp_width; after all `depth` blocks come the head's, width x width, and the output layer, width x num_codes. Each

@@ -302,7 +302,7 @@ show(figures.curves({"dead codes revived": sizes[128], "not revived": alone}, "s
 #
 # ## Break it: beta on the wrong side
 #
-# Bug 8 in the [list of known bugs](../CONTRIBUTING.md#the-fourteen-known-bugs-and-the-tests-that-catch-them)
+# Bug 8 in the [list of known bugs](bugs.md)
 # of public MaskGIT code: β multiplies the codebook loss. Nothing crashes.
 #
 # **Predict before you run.** β = 0.25 on the right side and on the wrong one: how many decibels does the bug cost? And

@@ -271,7 +271,7 @@ rows = {"real": pictures[:8]} | row("L1", more) | row("L1, perceptual", perceptu
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
-# Judge by the pictures first. L1 alone is best, or nearly so, at what it is asked for, and looks worst. Most of the
+# Look at the pictures first. L1 alone is best, or nearly so, at what it is asked for, and looks worst. Most of the
 # difference is the perceptual loss: it makes shapes out of clouds and brings back the edges, and pays for it in L1. The
 # discriminator adds less in so few steps, some crispness, some invention. Where the tokens do not say what was there,
 # both make something up: plausible and not always true. (The tokenizer in lesson 1's first picture had the same losses
@@ -298,7 +298,7 @@ show(figures.curves({"adaptive weight": record["weight"]}, "step", "λ"), width=
 #
 # ## Break it: no detach
 #
-# Bug 9 in the [list of known bugs](../CONTRIBUTING.md#the-fourteen-known-bugs-and-the-tests-that-catch-them)
+# Bug 9 in the [list of known bugs](bugs.md)
 # of public MaskGIT code: the critic's loss is not detached, and one `backward` does it all. The decoder then gets the
 # gradient of *both* losses of the game: one asks it to make D(x̂) high, the other to make D(x̂) low.
 #

@@ -119,7 +119,7 @@ show(figures.labelled_rows({"guess": tokenizer.decode(sampled), "how sure\nwhite
 # start. Every step must fix at least one token and leave at least one to the next; the last step leaves none.
 #
 # Each sample of a batch has its own U, and so its own count. (Bug 6 in the
-# [list of known bugs](../CONTRIBUTING.md#the-fourteen-known-bugs-and-the-tests-that-catch-them)
+# [list of known bugs](bugs.md)
 # of public MaskGIT code: take the count of sample 0 for all.)
 #
 # **Exercise 2 of 4: `num_to_mask`.** *Middling, about 20 minutes.* Compute in double precision.

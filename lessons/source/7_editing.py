@@ -342,7 +342,7 @@ show(figures.labelled_rows(rows), width=900)
 #
 # ## Break it: known tokens overwritten
 #
-# Bug 7 in the [list of known bugs](../CONTRIBUTING.md#the-fourteen-known-bugs-and-the-tests-that-catch-them)
+# Bug 7 in the [list of known bugs](bugs.md)
 # of public MaskGIT code: the loop samples *all* tokens, and known ones are not held. Below is a loop of lesson 5's
 # functions. Two of its lines hold what is known, and each can be left out.
 #

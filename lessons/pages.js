@@ -1,0 +1,32 @@
+// The site's two controls: the search over SECTIONS ([address, heading, text], written by pages.py), and light or dark.
+const root = document.documentElement, box = document.querySelector("#search"), found = document.querySelector("#found");
+
+document.querySelector("#theme").onclick = () => {
+  root.dataset.theme = localStorage.theme = root.dataset.theme === "dark" ? "light" : "dark";
+};
+
+/** The sections that have all words, those with the words in their heading first. */
+function search(query) {
+  const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+  const score = ([, heading, text]) => {
+    const [above, below] = [heading.toLowerCase(), text.toLowerCase()];
+    if (!words.every((word) => above.includes(word) || below.includes(word))) return 0;
+    return 1 + 10 * words.filter((word) => above.includes(word)).length;
+  };
+  const scored = SECTIONS.map((section) => [score(section), section]).filter(([points]) => points > 0);
+  return words.length ? scored.sort((a, b) => b[0] - a[0]).slice(0, 12).map(([, section]) => section) : [];
+}
+
+box.oninput = () => {
+  found.replaceChildren(...search(box.value).map(([address, heading]) => {
+    const link = Object.assign(document.createElement("a"), { href: address, textContent: heading });
+    const item = document.createElement("li");
+    item.append(link);
+    return item;
+  }));
+};
+found.onclick = () => found.replaceChildren();
+document.onkeydown = (event) => {
+  if (event.key === "Escape") found.replaceChildren();
+  if (event.key === "/" && document.activeElement !== box) { event.preventDefault(); box.focus(); }
+};
