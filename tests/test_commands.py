@@ -238,9 +238,11 @@ def test_training_one_stage_at_a_time_gives_the_same_models(run_folder, tmp_path
     assert not (folder / "autoregressive").exists()
 
 
-def test_a_transformer_without_a_tokenizer_is_refused(tmp_path, capsys):
-    printed = error_line(capsys, train, "--out", str(tmp_path / "run"), "--stage", "transformer", *TINY_RUN)
-    assert "no trained tokenizer" in printed
+@pytest.mark.parametrize("stage", ["transformer", "autoregressive", "critic"])
+def test_a_stage_without_the_tokenizer_it_needs_is_refused_and_leaves_nothing(stage, tmp_path, capsys):
+    printed = error_line(capsys, train, "--out", str(tmp_path / "run"), "--stage", stage, *TINY_RUN)
+    assert "no trained tokenizer" in printed and printed.endswith("--stage tokenizer")
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_a_damaged_checkpoint_is_refused(run_folder, tmp_path, capsys):

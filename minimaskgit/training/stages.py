@@ -15,6 +15,7 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.rivals.gan import smallest_side
 from minimaskgit.runs.checks import check
 from minimaskgit.runs.config import Config, first_difference, load_config, save_config
+from minimaskgit.runs.models import training_command
 from minimaskgit.runs.run import check_outside_of_package
 from minimaskgit.training.checkpoint import checkpoints
 from minimaskgit.training.critic import train_critic
@@ -36,6 +37,7 @@ from minimaskgit.training.transformer import train_transformer
 
 Stage = Literal["tokenizer", "transformer", "autoregressive", "critic", "gan", "diffusion"]
 STAGES: tuple[Stage, ...] = ("tokenizer", "transformer", "autoregressive")  # --stage all
+NEEDS = {"transformer": ("tokenizer",), "autoregressive": ("tokenizer",), "critic": ("tokenizer", "transformer")}
 RIVALS = {"gan": train_gan, "diffusion": train_diffusion}
 
 
@@ -64,6 +66,7 @@ def train(
     with locked(folder, accelerator):
         main_decides(accelerator, lambda: check_folder(config, folder, stages, resume))
         main_decides(accelerator, lambda: check_shapes(config, folder))
+        main_decides(accelerator, lambda: check_needs(folder, stages))
         main_decides(accelerator, lambda: check_start(config, folder, stages))
         return train_stages(config, folder, stages, resume, device, estimate, stop_at)
 
@@ -118,6 +121,17 @@ def check_start(config: Config, folder: Path, stages: Sequence[Stage]) -> None:
     if lacks_source(config, folder, stages):
         source = check_source(config)
         check_shapes(load_config(source / "config.json"), source)
+
+
+def check_needs(folder: Path, stages: Sequence[Stage]) -> None:
+    """UserError, before anything is written, if a stage needs a model that is neither there nor trained before it."""
+    for stage in stages:
+        finished_already = (folder / stage / "model.safetensors").exists()
+        for needed in () if finished_already else NEEDS.get(stage, ()):
+            if needed not in stages and not (folder / needed / "model.safetensors").exists():
+                command = training_command(folder / needed)
+                command = command if (folder / "config.json").exists() else command.removesuffix(" --resume")
+                raise UserError(f"--stage {stage}: no trained {needed} in {folder / needed}; train it with {command}")
 
 
 def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: bool) -> None:
