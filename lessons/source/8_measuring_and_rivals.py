@@ -182,7 +182,8 @@ print(f"in ten parts: {mean:.2f}, deviation {deviation:.2f}")
 # for large clouds, which rounds a distance of 0 to 0.001; `compute_mode="donot_use_mm_for_euclid_dist"` keeps it from
 # doing so.
 #
-# **Exercise 3 of 3: `precision_recall`.** *Middling, about 20 minutes.*
+# **Exercise 3 of 3: `precision_recall`.** *Middling, about 20 minutes.* The tables below have clouds of 1000 points, so
+# a loop over all pairs would be slow.
 
 
 # %% tags=["answer"]
