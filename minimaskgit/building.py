@@ -115,13 +115,19 @@ def _line_of(error: Exception, path: Path) -> str:
 
 def _is_written(value: object) -> bool:
     """Whether a value is a function or class of a student's, and not the exercise's stub."""
+    value = _plain(value)
     if not isinstance(value, FunctionType | type) or value.__module__.partition(".")[0] == "minimaskgit":
         return False
     return not any(code.co_names == ("NotImplementedError",) for code in _codes(value))  # all that a stub does
 
 
+def _plain(value: object) -> object:
+    """A function without its decorator, such as functools.cache; anything else as it is."""
+    return getattr(value, "__dict__", {}).get("__wrapped__", value)
+
+
 def _codes(value: FunctionType | type) -> Iterator:
-    parts = vars(value).values() if isinstance(value, type) else [value]
+    parts = vars(value).values() if isinstance(value, type) else [_plain(value)]
     return (part.__code__ for part in parts if isinstance(part, FunctionType))
 
 

@@ -64,6 +64,16 @@ def test_a_student_s_own_function_is_used_the_notebook_s_before_the_file_s(write
     assert capsys.readouterr().out == "remask, from this notebook:\n  done (4 laws hold)\n"
 
 
+def test_a_decorated_function_is_a_student_s_own_and_a_decorated_stub_is_not(write, capsys):
+    cached = "from functools import cache\n@cache"
+    write(cached + STUB.replace("def", "\ndef", 1), "notebook")
+    assert building.mine(decoding.remask) is decoding.remask
+    assert "yours is not written yet" in capsys.readouterr().out
+    write(cached + RIGHT, "notebook")
+    assert building.mine(decoding.remask).__module__ == "__main__"
+    assert capsys.readouterr().out == "using your remask, from this notebook\n"
+
+
 def test_a_function_that_breaks_its_law_is_not_used(write, capsys):
     write(RIGHT, "file")
     write(WRONG, "notebook")

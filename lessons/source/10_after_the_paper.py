@@ -5,31 +5,32 @@
 # (never). Since 2022 others have answered each of them differently, and most of their answers need no new training: the
 # model stays, the loop around it changes.
 #
-# In this lesson you try their answers on one trained model, and you write three functions: an order that nobody has to
-# learn, the probability of taking a token back, and the loss of a critic that knows which one to take.
+# In this lesson you try their answers on one trained model, and you build three functions: an order that nobody has to
+# learn, the probability of taking a token back, and the loss of a critic that knows which one to take. The rest of the
+# notebook uses *your* functions. As long as a function is not written, the package's own takes its place.
 #
-# *After lessons 5 and 8. Package: `decoders/`, a file for each question. Time: about an hour.*
+# *After lessons 5 and 8. Package: `decoders/`, a file for each question. Time: about an hour, and an hour for the
+# exercises.*
 
 # %%
+from unittest.mock import patch
+
 import torch
 import torch.nn.functional as F
 
 from minimaskgit import figures, notebook
+from minimaskgit.building import check, mine
 from minimaskgit.classifier import class_accuracy
 from minimaskgit.data.glyphs import glyphs
 from minimaskgit.data.images import to_float
-from minimaskgit.decoders import counts, loop, orders
-from minimaskgit.decoders.correction import remdm_probability
-from minimaskgit.decoders.critic import critic_loss
+from minimaskgit.decoders import correction, counts, loop, orders
+from minimaskgit.decoders import critic as critics
 from minimaskgit.decoders.loop import Decoder
-from minimaskgit.decoders.orders import halton_order
 from minimaskgit.decoding import sample_categorical
 from minimaskgit.masking import draw_masks
 from minimaskgit.notebook import generator, show
+from minimaskgit.predictions import outcome, predict, summary
 from minimaskgit.schedules import cosine
-
-# Once your own pass `make check-10`, let the whole lesson use them:
-# from exercises.lesson_10 import critic_loss, halton_order, remdm_probability
 
 notebook.road_map(10)
 
@@ -66,6 +67,9 @@ show(figures.grid(tokenizer.decode(first[:20]), columns=10, heading="MaskGIT's s
 # **Predict before you run.** A judge says of what share of pictures they show the right class (lesson 5). Will it
 # notice the blobs? And a count of pieces of ink?
 
+# %%
+predict("10 blobs", "Which of the two finds more faulty pictures?", ["the judge", "the count of pieces"])
+
 
 # %%
 def pieces(images):
@@ -91,8 +95,10 @@ fair = torch.isin(real_labels, labels)
 with torch.no_grad():
     tokens = torch.cat([tokenizer.encode(part) for part in real.split(100)])
 print(f"real pictures through the tokenizer: {whole(tokens[fair]):4.0%} in one piece")
+right = class_accuracy(judge, tokenizer.decode(first), labels)
 print(f"MaskGIT, T = 8, {len(first)} pictures:       {whole(first):4.0%} in one piece")
-print(f"and what the judge says of them:     {class_accuracy(judge, tokenizer.decode(first), labels):4.0%} right")
+print(f"and what the judge says of them:     {right:4.0%} right")
+outcome("10 blobs", "the judge" if right < whole(first) else "the count of pieces")
 
 # %% [markdown]
 # The judge is content: a star with a blob is a star. So in this lesson the measure is the share of pictures in one
@@ -111,11 +117,25 @@ print(f"and what the judge says of them:     {class_accuracy(judge, tokenizer.de
 # By hand: 6 is 110 in base 2, mirrored .011, which is 3/8. It is 20 in base 3, mirrored .02, which is 2/9. On a grid of
 # 8 by 8 the sixth point is at row 3, column 1. Where a point falls on a position that was visited, it is skipped.
 #
-# **Exercise 1.** Write `halton_order` in `lessons/exercises/lesson_10.py`. How many points do you need for 64
-# positions?
+# How many points do you need for 64 positions? More than 64: keep on until all are visited. Compute in whole numbers. A
+# point often lies on the edge of a cell, and a float may fall on the wrong side of it.
+#
+# **Exercise 1 of 3: `halton_order`.** *Middling, about 25 minutes.* Write it in the next cell, or in
+# `lessons/exercises/lesson_10.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
+
+
+# %% tags=["answer"]
+def halton_order(height, width):
+    """All positions of a grid, row-major, in the order in which the Halton sequence visits them: int64 (N,)."""
+    raise NotImplementedError
+
 
 # %%
-order = halton_order(SIDE, SIDE)
+check("halton_order")
+
+# %%
+my_halton_order = mine(orders.halton_order)
+order = my_halton_order(SIDE, SIDE)
 print("the first four (row, column):", [divmod(position, SIDE) for position in order[:4].tolist()])
 
 
@@ -135,6 +155,13 @@ notebook.knob(visited, k=[1, 2, 3, 4, 8, 16, 24, 32, 48, 64])
 # **Predict before you run.** Five orders, with the same counts; the fifth keeps neighbours, row by row. In the maps,
 # white positions are kept in the first step, the darker the later. Which order leaves the fewest blobs, which the most?
 
+# %%
+predict(
+    "10 order",
+    "Which order leaves the most pictures in one piece?",
+    ["confidence", "margin", "random", "Halton", "row by row"],
+)
+
 
 # %%
 def row_by_row(view):
@@ -149,12 +176,15 @@ ORDERS = {
     "row by row": row_by_row,
 }
 shown = torch.arange(0, 100, 10)  # two pictures of each class
-rows = {}
+rows, in_one = {}, {}
 for name, way in ORDERS.items():
-    steps = decoded(Decoder(way, counts.scheduled(cosine)))
+    with patch.object(orders, "halton_order", lambda height, width, device: my_halton_order(height, width)):
+        steps = decoded(Decoder(way, counts.scheduled(cosine)))
+    in_one[name] = whole(steps[-1].tokens)
     when = torch.stack([step.masked for step in steps]).sum(0)[shown]  # (10, N) in how many steps it was masked
-    rows[f"{name}\n{whole(steps[-1].tokens):.0%} in one piece"] = tokenizer.decode(steps[-1].tokens[shown])
+    rows[f"{name}\n{in_one[name]:.0%} in one piece"] = tokenizer.decode(steps[-1].tokens[shown])
     rows[f"{name}: when"] = (1 - when / 8).view(-1, 1, SIDE, SIDE).expand(-1, 3, -1, -1)
+outcome("10 order", max(in_one, key=in_one.get))
 show(figures.labelled_rows(rows), width=900)
 
 # %% [markdown]
@@ -173,6 +203,9 @@ show(figures.labelled_rows(rows), width=900)
 # which leaves a third of the canvas to its last step?
 
 # %%
+predict("10 steps", "How many of its 16 steps does the entropy use, on average?")
+
+# %%
 COUNTS = {"cosine": counts.scheduled(cosine), "arcsine": counts.arcsine, "by entropy": counts.entropy_bound(8.0)}
 curves = {}
 for name, how_many in COUNTS.items():
@@ -180,6 +213,7 @@ for name, how_many in COUNTS.items():
     known = [0.0] + [(~step.masked).sum(1).double().mean().item() for step in steps]
     used = sum(step.masked.any(1).double().mean().item() for step in steps) + 1  # the step that leaves none counts, too
     curves[f"{name}: {used:.1f} steps, {whole(steps[-1].tokens):.0%} in one piece"] = list(enumerate(known))
+outcome("10 steps", used)  # of the last one, by entropy
 show(figures.curves(curves, "step", f"tokens known, of {N}"), width=700)
 
 # %% [markdown]
@@ -199,12 +233,31 @@ show(figures.curves(curves, "step", f"tokens known, of {N}"), width=700)
 # Where does the second come from? Of the known, before · (1 − σ) stay; the rest of *after* has to come from the masked
 # ones, of which there are 1 − before. And the first: what is revealed must be a probability.
 #
-# **Exercise 2.** Write `remdm_probability`. What should it return at before = 0, and at before = 1?
+# What should it return at before = 0, where nothing is known, and at before = 1, where nothing is masked? Both formulas
+# divide by zero there. Nothing can be taken back in the one case, and nothing revealed in the other: the answer is 0.
+#
+# **Exercise 2 of 3: `remdm_probability`.** *Middling, about 20 minutes.*
+
+
+# %% tags=["answer"]
+def remdm_probability(before, after, sigma):
+    """Probabilities that a known token is masked again, and that a masked one is revealed, in one step of ReMDM.
+
+    before, after: the fraction of the tokens that is known before the step and after it, in [0, 1], before <=
+    after. sigma: how often to take a known token back, in [0, 1]. All three are float tensors of one shape, as are both
+    answers. Sigma is cut off at min(1, (1 - after) / before).
+    """
+    raise NotImplementedError
+
 
 # %%
+check("remdm_probability")
+
+# %%
+my_remdm_probability = mine(correction.remdm_probability)
 before, sigma = torch.linspace(0, 1, 6), torch.full((6,), 0.3)
 after = (before + 0.2).clamp(max=1)
-taken, revealed = remdm_probability(before, after, sigma)
+taken, revealed = my_remdm_probability(before, after, sigma)
 print(f"{'before':>8}{'after':>8}{'taken':>8}{'revealed':>10}{'known on average':>18}")
 for a, b, t, r in zip(before.tolist(), after.tolist(), taken.tolist(), revealed.tolist()):
     print(f"{a:8.2f}{b:8.2f}{t:8.2f}{r:10.2f}{a * (1 - t) + (1 - a) * r:18.2f}")
@@ -216,7 +269,7 @@ for a, b, t, r in zip(before.tolist(), after.tolist(), taken.tolist(), revealed.
 
 # %%
 @torch.no_grad()
-def remdm(steps, sigma, probability=remdm_probability):
+def remdm(steps, sigma, probability=my_remdm_probability):
     """Of every step the sampled tokens, what is masked after it, and what was taken back: (B, N) each."""
     draw, tokens = generator(0), torch.full((len(labels), N), MASK)
     for step in range(steps):
@@ -241,12 +294,24 @@ show(figures.decoding_strip(images, torch.stack([hidden[0] for _, hidden, _ in f
 # Do the blobs go away? And who wins, ReMDM or MaskGIT with as many steps?
 
 # %%
+predict(
+    "10 back",
+    "Who wins in 16 steps, the best ReMDM or MaskGIT?",
+    ["ReMDM, by ten points or more", "MaskGIT, by ten points or more", "nobody, it is closer"],
+)
+
+# %%
+by_sigma = {}
 for sigma in (0.0, 0.02, 0.1, 0.3):
     frames = list(remdm(16, sigma))
     back = torch.stack([back.sum(1) for _, _, back in frames]).sum(0).double().mean()
-    print(f"sigma {sigma:4}: {back:5.1f} tokens taken back a picture, {whole(frames[-1][0]):.0%} in one piece")
+    by_sigma[sigma] = whole(frames[-1][0])
+    print(f"sigma {sigma:4}: {back:5.1f} tokens taken back a picture, {by_sigma[sigma]:.0%} in one piece")
 sixteen = decoded(PAPER, steps=16)[-1].tokens
 print(f"MaskGIT:      0.0 tokens taken back a picture, {whole(sixteen):.0%} in one piece")
+lead = round(100 * (max(by_sigma.values()) - whole(sixteen)))  # in points
+winner = "ReMDM" if lead > 0 else "MaskGIT"
+outcome("10 back", f"{winner}, by ten points or more" if abs(lead) >= 10 else "nobody, it is closer")
 
 # %% [markdown]
 # An honest result: in 16 steps, ReMDM at best catches up with MaskGIT, which takes nothing back. A little changes
@@ -262,13 +327,35 @@ print(f"MaskGIT:      0.0 tokens taken back a picture, {whole(sixteen):.0%} in o
 #
 # > mean over all tokens of −log p where the token is wrong, −log (1 − p) where it is right, p = sigmoid(score)
 #
-# **Exercise 3.** Write `critic_loss`. Beware of a score of 1000.
+# The mean may also be over some tokens only, the *counted* ones. Beware of a score of 1000: sigmoid of it is exactly 1,
+# and log (1 − p) is −∞.
 #
+# **Exercise 3 of 3: `critic_loss`.** *Easy, about 15 minutes.*
+
+
+# %% tags=["answer"]
+def critic_loss(scores, wrong, counted=None):
+    """Mean binary cross-entropy of "this token is not the original one", a scalar in nats.
+
+    scores (B, N): float logits, the greater the more suspicious. wrong, counted: bool (B, N). The mean is over the
+    counted tokens of all samples together, right and wrong ones; without `counted`, over all. Where no token counts,
+    the loss is 0.
+    """
+    raise NotImplementedError
+
+
+# %%
+check("critic_loss")
+
+# %% [markdown]
 # Here the critic is small: two layers, trained in seconds, on what the frozen transformer has at each position after
 # its last block. It also gets the token that stands there, and the probability that the model itself gives it.
 
 
 # %%
+my_critic_loss = mine(critics.critic_loss)
+
+
 @torch.no_grad()
 def spoiled(tokens, labels, draw):
     """Real tokens with a part hidden and filled in by the model, and where they are wrong."""
@@ -299,7 +386,7 @@ optimizer, losses, STEPS = torch.optim.AdamW(critic.parameters(), lr=3e-3), [], 
 for step in range(STEPS):
     optimizer.param_groups[0]["lr"] = 3e-3 * min(1, 2 * (1 - step / STEPS))  # falls over the second half
     chosen = torch.randint(1500, (64,))  # the last 200 are kept for the test
-    loss = critic_loss(critic(seen[chosen]).squeeze(-1), errors[chosen])
+    loss = my_critic_loss(critic(seen[chosen]).squeeze(-1), errors[chosen])
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
@@ -315,6 +402,13 @@ show(figures.curves({"critic": curve}, "training step", "loss, nats a token"), w
 # was never trained to say it, because its loss is on hidden tokens only (lesson 3). So is it worth anything? We try two
 # kinds of errors: those of training, and six tokens of each picture exchanged for what the model draws on a blank
 # canvas.
+
+# %%
+predict(
+    "10 free",
+    "Six tokens exchanged: is the AUROC of the model's own p nearer to a coin's or to the critic's?",
+    ["a coin", "the critic"],
+)
 
 
 # %%
@@ -342,6 +436,8 @@ tests = {"as in training": (canvases[1500:], errors[1500:]), "six exchanged": (e
 for kind, (spoilt, wrong) in tests.items():
     found = {name: auroc(scores, wrong) for name, scores in suspicions(spoilt, fresh_labels).items()}
     print(f"{kind:15} {wrong.double().mean():4.0%} wrong: ", ", ".join(f"{name} {x:.3f}" for name, x in found.items()))
+free = found["the model's own p"]  # where six are exchanged
+outcome("10 free", "a coin" if free - 0.5 < found["the critic"] - free else "the critic")
 
 few = torch.arange(8)
 heat = suspicions(exchanged[few], fresh_labels[few])["the critic"].sigmoid().view(-1, 1, SIDE, SIDE)
@@ -387,17 +483,27 @@ show(figures.labelled_rows(rows), width=900)
 # 2. *σ not cut off.* More is taken back than the plan allows, in the last step as well.
 # 3. *Point 0.* The Halton sequence begins one too early. Where?
 
+# %%
+predict(
+    "10 upside down",
+    "With the labels inverted, what becomes of the share of pictures in one piece?",
+    ["ten points lower or more", "about the same", "ten points higher or more"],
+)
+
 
 # %%
 def not_cut_off(before, after, sigma):
-    return sigma, (after - (1 - sigma) * before) / (1 - before).clamp(min=1e-9)
+    return sigma, my_remdm_probability(before, after, sigma)[1]
 
 
 upside_down = second_look(first, -suspicions(first, labels)["the critic"])
+points = round(100 * (whole(upside_down) - whole(first)))
 print(f"1. in one piece: {whole(first):.0%} at first, {whole(upside_down):.0%} after the second look")
 *_, (_, hidden, _) = remdm(8, 0.3, probability=not_cut_off)
 print(f"2. [MASK] left in the first ten answers: {hidden.sum(1)[:10].tolist()}")
 print(f"3. position 0, the corner, is visited as number {order.tolist().index(0) + 1}; with point 0 it comes first")
+moved = f"ten points {'higher' if points > 0 else 'lower'} or more" if abs(points) >= 10 else "about the same"
+outcome("10 upside down", moved)
 
 # %% [markdown]
 # The first is the most dangerous: nothing fails. The *best* tokens are taken back and drawn again nearly as they were,
@@ -406,10 +512,12 @@ print(f"3. position 0, the corner, is visited as number {order.tolist().index(0)
 #
 # ## Exercises
 #
-# Open `lessons/exercises/lesson_10.py`, write the functions, and run `make check-10` as often as you like. It says
-# which law broke, with the smallest input that breaks it. The package's answers are in `decoders/orders.py`,
-# `decoders/correction.py` and `decoders/critic.py`; look there when you have a version of your own that passes, or have
-# been stuck for a quarter of an hour.
+# You have met all three above. Write each in its cell or in `lessons/exercises/lesson_10.py`. If you write one in
+# both, the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
+# `make check-10` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
+#
+# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
+# of your own that passes, or have been stuck for a quarter of an hour.
 #
 # <details><summary><b>halton_order</b>: the idea</summary>Mirror the digits of i; remember where you have been.
 # <details><summary>the shape</summary>Two whole numbers → int64 (height · width,). Keep φ as two whole numbers, above
@@ -419,27 +527,35 @@ print(f"3. position 0, the corner, is visited as number {order.tolist().index(0)
 #   above, below = 0, 1; while i has digits left: take the last one, d
 #     above = above * base + d; below = below * base
 #   row = height * above // below in base 2, column likewise in base 3
-#   keep row * width + column, if it is new</pre></details></details></details>
+#   keep row * width + column, if it is new</pre>
+# The package keeps the order in a cache, and takes the device on which it is wanted.
+# <!-- answer halton_order --> <!-- answer radical_inverse --></details></details></details>
 #
 # <details><summary><b>remdm_probability</b>: the idea</summary>σ, but not more than can be made up for; then what is
 # missing, among the masked.
 # <details><summary>the shape</summary>Three tensors of one shape → two of the same. `torch.where` for before = 0 and 1.
 # <details><summary>pseudo-code</summary><pre>most = (1 - after) / before, and 0 where before is 0
 # taken = the lesser of sigma and most
-# revealed = (after - (1 - taken) * before) / (1 - before), and 0 where before is 1</pre></details></details></details>
+# revealed = (after - (1 - taken) * before) / (1 - before), and 0 where before is 1</pre>
+# <!-- answer remdm_probability --></details></details></details>
 #
 # <details><summary><b>critic_loss</b>: the idea</summary>One yes-or-no question a token, and the mean over those that
 # count.
 # <details><summary>the shape</summary>scores, wrong, counted (B, N) → a scalar.
 # <details><summary>pseudo-code</summary><pre>loss of each = log(1 + exp(-score)) if wrong, log(1 + exp(score)) if right
 #   (torch has it, from logits and without overflow)
-# sum over the counted / how many are counted, at least 1</pre></details></details></details>
+# sum over the counted / how many are counted, at least 1</pre>
+# <!-- answer critic_loss --></details></details></details>
 #
 # Further, without a check:
 # 1. Look twice, or three times, and take back fewer each time. When does it stop getting better?
 # 2. Let ReMDM take back by suspicion: σ shared out among the known tokens by the critic's scores.
 # 3. Combine the best answers to the three questions. Does their gain add up?
-#
+
+# %%
+summary()  # your predictions, of all lessons
+
+# %% [markdown]
 # ## What the paper did
 #
 # - MaskGIT, section 3.2: by confidence, by the cosine, and never back; 8 to 12 steps.

@@ -4,26 +4,31 @@
 # Before MaskGIT, the way to paint with tokens was the way to write: from left to right, from top to bottom, one token
 # after another. GPT does it with words. VQGAN did it with pictures, and MaskGIT was made to beat it.
 #
-# Here you build that rival: what it reads (`shift_right`), how it draws (`sample_next`), and the cache without which it
-# would not stand a chance. Then the two race, side by side, and you find out who wins *when*, and why.
+# Here you build that rival: what it reads (`shift_right`), how it draws (`sample_next`), and its step with a cache,
+# without which it would not stand a chance (`cached_step`). Then the two race, side by side, and you find out who wins
+# *when*, and why. The rival of the race is made of *your* functions. As long as one is not written, the package's own
+# takes its place.
 #
 # *Paper: figures 2 and 4, table 1. Package: `autoregressive.py`, two pages, and `measuring/race.py`. Time: about an
-# hour.*
+# hour, and 45 minutes for the exercises.*
 
 # %%
 import math
+from unittest.mock import patch
 
 import torch
 
-from minimaskgit import figures, notebook
-from minimaskgit.autoregressive import generate, next_token_loss, raster_steps, sample_next
+from minimaskgit import autoregressive, figures, notebook, transformer
+from minimaskgit.autoregressive import generate, next_token_loss, raster_steps
+from minimaskgit.building import check, mine
 from minimaskgit.classifier import class_accuracy
 from minimaskgit.data.glyphs import glyphs
 from minimaskgit.data.images import to_float
 from minimaskgit.decoding import decode, decode_steps
 from minimaskgit.measuring import race
 from minimaskgit.notebook import generator, show
-from minimaskgit.transformer import KVCache, Transformer, shift_right
+from minimaskgit.predictions import outcome, predict, summary
+from minimaskgit.transformer import KVCache, Transformer
 
 notebook.road_map(6)
 
@@ -58,17 +63,25 @@ show(figures.grid(strip, columns=8, titles=[f"pass {k} of {N}" for k in passes.t
 #
 # To learn all N factors in *one* pass, the network reads the row shifted by one: at the place of token i it finds token
 # i − 1, and at the first place the class. The answer at place i is about token i. No place reads what it is asked.
+#
+# **Exercise 1 of 3: `shift_right`.** *Easy, about 5 minutes.* Write it in the next cell, or in
+# `lessons/exercises/lesson_6.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
+
+
+# %% tags=["answer"]
+def shift_right(tokens, start):
+    """What a causal model reads to predict `tokens`: (B, N) and (B, 1) to [start, t1, ..., tN-1], (B, N)."""
+    raise NotImplementedError
 
 
 # %%
-def my_shift_right(tokens, start):
-    return torch.cat([start, tokens[:, :-1]], dim=1)  # (B, N)
+check("shift_right")
 
-
+# %%
+my_shift_right = mine(transformer.shift_right)
 pictures, labels = glyphs(500, seed=6)
 seen = torch.cat([tokenizer.encode(to_float(part)) for part in pictures.split(250)])  # (500, N), all unseen
 start = K + labels[:, None]  # (500, 1), the class tokens' ids follow the codes'
-print("the same as the package's:", my_shift_right(seen, start).equal(shift_right(seen, start)))
 print("reads ", my_shift_right(seen, start)[0, :8].tolist(), "...")
 print("asked ", seen[0, :8].tolist(), "...")
 
@@ -119,10 +132,9 @@ def nats(model, tokens, labels):
     return -log_p.gather(-1, tokens[..., None]).squeeze(-1)
 
 
-cost = nats(causal, seen, labels)
-print("mean, mine    ", cost.mean().item())
-with torch.no_grad():
-    print("mean, package ", next_token_loss(causal, seen, labels).item())
+with patch.object(transformer, "shift_right", my_shift_right), torch.no_grad():  # the model reads what yours gives it
+    cost = nats(causal, seen, labels)
+    print(f"mean {cost.mean():.4f}, the package's loss {next_token_loss(causal, seen, labels):.4f}")
 whole = cost.sum(1).mean().item()
 print(f"a whole picture: {whole:.0f} nats, that is {whole / math.log(2):.0f} bits")
 print(f"{N} codes written down without a model: {N * math.log2(K):.0f} bits")
@@ -132,9 +144,13 @@ print(f"{N} codes written down without a model: {N * math.log2(K):.0f} bits")
 # what it knows at the first token, in the second row, at the glyph's upper edge, in the last row.
 
 # %%
+predict("6 surprise", "In which row of tokens, from the top, is it surprised most?", list(range(1, 9)))
+
+# %%
 surprise = cost.mean(0).view(tokenizer.grid, tokenizer.grid)
 print("rows, from the top, nats a token:", [round(x, 2) for x in surprise.mean(1).tolist()])
 print(f"the first token of all: {surprise[0, 0]:.2f} · log 8, one of eight palettes: {math.log(8):.2f}")
+outcome("6 surprise", 1 + surprise.mean(1).argmax().item())
 picture = (1 - surprise / surprise.max()).expand(1, 3, -1, -1)
 show(figures.grid(picture, columns=1, scale=24, titles=["mean surprise: black is most"]))
 
@@ -144,40 +160,47 @@ show(figures.grid(picture, columns=1, scale=24, titles=["mean surprise: black is
 #
 # ## Drawing
 #
-# One number u between 0 and 1, and the first code at which the summed probabilities exceed it.
+# Each code must come as often as softmax says. One way takes one number u between 0 and 1, and then the first code at
+# which the summed probabilities exceed u. All random numbers come from the generator that is handed in.
+#
+# **Exercise 2 of 3: `sample_next`.** *Middling, about 20 minutes.*
+
+
+# %% tags=["answer"]
+def sample_next(logits, generator=None):
+    """Draw the next token of each sample from softmax(logits): (B, K) to int64 (B,)."""
+    raise NotImplementedError
 
 
 # %%
-def my_sample_next(logits, generator=None):
-    cumulative = logits.softmax(-1).cumsum(-1)  # (B, K)
-    u = torch.rand(len(logits), 1, generator=generator)
-    return (cumulative <= u).sum(-1).clamp(max=logits.shape[-1] - 1)  # (B,)
+check("sample_next")
 
-
+# %%
+my_sample_next = mine(autoregressive.sample_next)
 logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]]).expand(100_000, -1)
-mine, package = (draw(logits, generator(0)) for draw in (my_sample_next, sample_next))
-print("wanted      ", [round(x, 3) for x in logits[0].softmax(-1).tolist()])
-print("mine        ", [round(x, 3) for x in (mine.bincount() / len(mine)).tolist()])
-print(f"the same draws as the package's: {(mine == package).double().mean():.2%}")
+drawn = my_sample_next(logits, generator(0))
+print("wanted", [round(x, 3) for x in logits[0].softmax(-1).tolist()])
+print("drawn ", [round(x, 3) for x in (drawn.bincount(minlength=4) / len(drawn)).tolist()])
 
 # %% [markdown]
-# Now the whole painter. It reads what there is, draws the next token, puts it at the end, and reads *everything* again.
+# Now the whole painter. It reads the row, draws the next token, puts it in its place, and reads *everything* again.
+# What stands in the places to come does not matter, since nobody looks there: at first they are all 0.
 
 
 # %%
 @torch.no_grad()
-def my_generate(model, labels, generator=None):
-    ids = (model.num_codes + labels)[:, None]  # (B, 1 + tokens so far)
-    for _ in range(model.num_tokens):
-        logits = model.logits(model.trunk(ids)[:, -1])  # (B, K), the newest place's answer
-        ids = torch.cat([ids, my_sample_next(logits, generator)[:, None]], dim=1)
-    return ids[:, 1:]
+def paint_without_cache(model, labels, generator=None):
+    tokens = torch.zeros(len(labels), N, dtype=torch.long)
+    for i in range(N):
+        logits = model(tokens, labels)[:, i]  # (B, K), the answer about token i
+        tokens[:, i] = my_sample_next(logits, generator)
+    return tokens
 
 
 ten = torch.arange(10)
-mine, package = my_generate(causal, ten, generator(1)), generate(causal, ten, cache=False, generator=generator(1))
-print(f"the same tokens as the package's: {(mine == package).double().mean():.1%}")
-show(figures.grid(tokenizer.decode(mine), columns=10, titles=names), width=900)
+with patch.object(transformer, "shift_right", my_shift_right):
+    slowly = paint_without_cache(causal, ten, generator(1))
+show(figures.grid(tokenizer.decode(slowly), columns=10, titles=names), width=900)
 
 # %% [markdown]
 # ## The cache
@@ -187,6 +210,9 @@ show(figures.grid(tokenizer.decode(mine), columns=10, titles=names), width=900)
 #
 # **Predict before you run.** We read 20 ids, then 40 that begin with the same 20, and compare the keys and values at
 # the first 20 places in the last block. Which twin's have changed?
+
+# %%
+predict("6 cache", "Whose keys and values have changed?", ["nobody's", "autoregressive", "MaskGIT", "both"])
 
 
 # %%
@@ -198,23 +224,41 @@ def remembered(model, ids):
     return torch.cat([part[:, :, : ids.shape[1]] for part in cache.layers[-1]], dim=-1)
 
 
-row = torch.cat([start[:1], seen[:1]], dim=1)
+row, changed = torch.cat([start[:1], seen[:1]], dim=1), []
 for name, model in {"autoregressive": causal, "MaskGIT": masked}.items():
     change = (remembered(model, row[:, :40])[:, :, :20] - remembered(model, row[:, :20])).abs().max()
     print(f"{name:15} largest change {change:.6f}")
+    changed += [name] * (change > 1e-3).item()
+outcome("6 cache", "both" if len(changed) == 2 else changed[0] if changed else "nobody's")
 
 # %% [markdown]
-# This is why MaskGIT has no cache: in its blocks every change reaches every place. With a cache the painter becomes:
+# This is why MaskGIT has no cache: in its blocks every change reaches every place.
+#
+# A step with a cache reads one id, the newest, of each sample: first the class, then each token as it is drawn. The
+# cache is a `KVCache`. `model.trunk(ids, cache)` reads ids (B, S) after those in the cache, adds them to it, and gives
+# (B, S, D). `model.logits` turns D numbers into logits over the K codes.
+#
+# **Exercise 3 of 3: `cached_step`.** *Easy, about 15 minutes.*
+
+
+# %% tags=["answer"]
+def cached_step(model, newest, cache):
+    """Logits of the next token, (B, K), from the newest id (B, 1) and the cache of those before, which grows by it."""
+    raise NotImplementedError
 
 
 # %%
+check("cached_step")
+
+# %% [markdown]
+# With it the painter becomes:
+
+# %%
+my_cached_step = mine(autoregressive.cached_step)
+
+
 @torch.no_grad()
-def my_cached_step(model, newest, cache):
-    x = model.trunk(newest, cache)  # (B, 1, D); the cache grows by one
-    return model.logits(x[:, -1])  # (B, K)
-
-
-def my_cached_generate(model, labels, generator=None):
+def paint_with_cache(model, labels, generator=None):
     newest, cache, made = (model.num_codes + labels)[:, None], KVCache(model, len(labels)), []
     for _ in range(model.num_tokens):
         newest = my_sample_next(my_cached_step(model, newest, cache), generator)[:, None]
@@ -222,15 +266,19 @@ def my_cached_generate(model, labels, generator=None):
     return torch.cat(made, dim=1)
 
 
-cached = my_cached_generate(causal, ten, generator(1))
-print(f"the same tokens as without: {(cached == mine).double().mean():.1%}")
+cached = paint_with_cache(causal, ten, generator(1))
+print(f"the same tokens as without: {(cached == slowly).double().mean():.1%}")
 
 # %% [markdown]
 # Count what each way of painting costs. A *pass* must wait for the one before it; a *place* is one position put through
-# all blocks in a pass.
+# all blocks in a pass. Without a cache a pass need not read the places to come, as the painter above did: one
+# place in the first pass, two in the second, and so on.
 #
 # **Predict before you run.** Who puts the fewest places through the network: MaskGIT in 8 passes, or the cached rival
 # in N?
+
+# %%
+predict("6 places", "Who puts the fewest places through the network?", ["MaskGIT", "autoregressive, cache"])
 
 # %%
 T = settings.steps
@@ -243,6 +291,7 @@ ways = {
 }
 for name, (count_passes, places) in ways.items():
     print(f"{name:<26}" + "".join(f"{count(n):>8}" for count in (count_passes, places) for n in (64, 256, 1024)))
+outcome("6 places", min(ways, key=lambda name: ways[name][1](N)).partition(", T")[0])
 
 # %% [markdown]
 # So it is the cached rival! MaskGIT does T times its arithmetic, and still it is called the faster one: it does it in T
@@ -265,17 +314,22 @@ notebook.playground(run, "race", steps=8, label=names.index("heart"), seed=1)
 # however many passes they take. PyTorch is quick with large portions, and that changes the race.
 #
 # **Predict before you run.** We paint 1, 4, 16 and 64 pictures at once and count pictures a second. Where is MaskGIT's
-# lead largest, and where does the cached rival come nearest?
+# lead largest, and where does the cached rival come nearest? (The rival steps and draws with your functions.)
 
 # %%
-batches = (1, 4, 16, 64)
-rows = race.measure(run, race.contestants(masked, causal, decode_steps, passes=8), batches, repeats=2)
+predict("6 lead", "At which batch is MaskGIT's lead over the cached rival largest?", [1, 4, 16, 64])
+
+# %%
+batches, yours = (1, 4, 16, 64), {"sample_next": my_sample_next, "cached_step": my_cached_step}
+with patch.dict(vars(autoregressive), yours):
+    rows = race.measure(run, race.contestants(masked, causal, decode_steps, passes=8), batches, repeats=2)
 speed = {row["decoder"]: [row["batch"][str(b)]["images_per_second"] for b in batches] for row in rows}
 print(f"{'pictures a second, batch of':<28}" + "".join(f"{b:>9}" for b in batches))
 for name, values in speed.items():
     print(f"{name:<28}" + "".join(f"{value:>9.1f}" for value in values))
 ahead = [a / b for a, b in zip(speed["MaskGIT"], speed["autoregressive, cache"])]
 print(f"{'MaskGIT over cached rival':<28}" + "".join(f"{f'x {ratio:.2f}':>9}" for ratio in ahead))
+outcome("6 lead", batches[ahead.index(max(ahead))])
 lines = {name.replace(", ", ": "): list(zip(batches, values)) for name, values in speed.items()}
 labelled = {"MaskGIT": "MaskGIT", "autoregressive: cache": "autoregressive", "autoregressive: no cache": "no cache"}
 points = {label: lines[name] for name, label in labelled.items()}
@@ -314,13 +368,21 @@ notebook.knob(race, k=[1, 2, 4, T, 16, 32, N])
 # glyph, with no spots, holes or lost parts) and the Fréchet distance to real glyphs (FD, lesson 8; less is better).
 
 # %%
+predict(
+    "6 better",
+    "Which has more pictures without strays, beyond chance: MaskGIT in 8 passes or the rival?",
+    ["MaskGIT", "autoregressive", "neither"],
+)
+
+# %%
 wanted = torch.arange(10).repeat_interleave(20)
 how = {"steps": T, "temperature": settings.temperature}
 samples = {
     f"MaskGIT, {T} passes": decode(masked, wanted, generator=generator(0), **how),
     f"MaskGIT, {N} passes": decode(masked, wanted, generator=generator(0), **how | {"steps": N}),
-    f"autoregressive, {N} passes": generate(causal, wanted, generator=generator(0)),
 }
+with patch.dict(vars(autoregressive), yours):
+    samples[f"autoregressive, {N} passes"] = generate(causal, wanted, generator=generator(0))
 shown, rows, clean = list(range(0, len(wanted), len(wanted) // 10)), {}, {}
 for name, made in samples.items():
     images = tokenizer.decode(made)
@@ -333,6 +395,8 @@ print(
     f"best: {best}, {clean[best]:.0%}; {'no better than' if clean[best] - clean[least] < chance else 'better than'}",
     least,
 )
+quick, _, rival = clean.values()
+outcome("6 better", "neither" if abs(quick - rival) < chance else "MaskGIT" if quick > rival else "autoregressive")
 show(figures.comparison(rows, columns=10), width=900)
 
 # %% [markdown]
@@ -347,6 +411,9 @@ show(figures.comparison(rows, columns=10), width=900)
 #
 # **Predict before you run.** What does the training loss do? And what do the samples look like?
 
+# %%
+predict("6 leak", "With the leak, where does the training loss end?", ["lower", "at about the same height", "higher"])
+
 
 # %%
 def train(leak):
@@ -357,13 +424,17 @@ def train(leak):
     for block in model.blocks:
         block.causal = not leak  # the one line
     loss = lambda tokens, labels: next_token_loss(model, tokens, labels)
-    return model, notebook.learn(model, loss, train_tokens, train_labels, every=20)
+    with patch.object(transformer, "shift_right", my_shift_right):
+        return model, notebook.learn(model, loss, train_tokens, train_labels, every=20)
 
 
 train_tokens, train_labels = notebook.three_classes(tokenizer, 6000, seed=0)
 models, curves = {}, {}
 for name, leak in {"causal": False, "leaking": True}.items():
     models[name], curves[name] = train(leak)
+sound, leaky = (points[-1][1] for points in curves.values())
+near = abs(leaky - sound) < 0.1 * sound
+outcome("6 leak", "at about the same height" if near else "lower" if leaky < sound else "higher")
 show(figures.curves(curves, "step", "training loss, nats a token"), width=600)
 
 # %% [markdown]
@@ -394,15 +465,17 @@ show(figures.grid(charts, columns=2, scale=1, titles=list(models)))
 #
 # ## Exercises
 #
-# Open `lessons/exercises/lesson_6.py`, write the functions, and run `make check-6` as often as you like. It says which
-# law broke, with the smallest input that breaks it. The package's answers are in `transformer.py` (`shift_right`) and
-# `autoregressive.py`; look there when you have a version of your own that passes, or have been stuck for a quarter of
-# an hour.
+# You have met all three above. Write each in its cell or in `lessons/exercises/lesson_6.py`. If you write one in
+# both, the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
+# `make check-6` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
+#
+# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
+# of your own that passes, or have been stuck for a quarter of an hour.
 #
 # <details><summary><b>shift_right</b>: the idea</summary>The start comes first, and the last token is never read.
 # <details><summary>the shape</summary>(B, 1) and (B, N − 1) side by side give (B, N).
 # <details><summary>pseudo-code</summary><pre>join start and all tokens but the last, along the row</pre>
-# </details></details></details>
+# <!-- answer shift_right --></details></details></details>
 #
 # <details><summary><b>sample_next</b>: the idea</summary>Codes side by side on a line from 0 to 1, each as long as it
 # is likely; a random point hits one.
@@ -410,19 +483,25 @@ show(figures.grid(charts, columns=2, scale=1, titles=list(models)))
 # <details><summary>pseudo-code</summary><pre>p = softmax; c = running sum of p
 # u = one uniform number a sample, from the generator
 # how many c are not above u? (torch.multinomial does it too; mind that u may exceed a c that
-# rounding left below 1)</pre></details></details></details>
+# rounding left below 1)</pre>
+# <!-- answer sample_next --> <!-- answer sample_categorical --></details></details></details>
 #
 # <details><summary><b>cached_step</b>: the idea</summary>Give the network the newest id only; the cache has the rest.
 # <details><summary>the shape</summary>(B, 1) → trunk (B, 1, D) → the newest place (B, D) → logits (B, K).
 # <details><summary>pseudo-code</summary><pre>x = trunk of the newest id, with the cache
-# logits of x at its last place</pre></details></details></details>
+# logits of x at its last place</pre>
+# <!-- answer cached_step --></details></details></details>
 #
 # Further, without a check:
 # 1. Leave out the *shift* and keep the causal mask. Predict the loss first, then the chart.
 # 2. Which is the picture's probability when it is painted from bottom to top? Flip the rows and train both ways: is one
 #    order easier to learn?
 # 3. Sample at temperature 0.7 (divide the logits). Which number rises, and what do you lose?
-#
+
+# %%
+summary()  # your predictions, of all lessons
+
+# %% [markdown]
 # ## What the paper did
 #
 # - Section 1 and figure 2: raster order against scheduled parallel decoding, 256 passes against 8.

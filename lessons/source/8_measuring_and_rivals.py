@@ -3,32 +3,30 @@
 #
 # "Looks good" is no measurement. In this lesson you build the three that papers print, the Fréchet distance,
 # the inception score, precision and recall, each in a few lines. Then you try to *fool* them, on purpose: blurred
-# pictures, the same twenty over and over, copies of the training set. Each metric is blind to something.
+# pictures, the same twenty over and over, copies of the training set. Each metric is blind to something. All tables
+# below are made with *your* functions. As long as a function is not written, the package's own takes its place.
 #
 # At the end come the rivals that MaskGIT is compared with, a GAN and a diffusion model, each with its idea.
 #
 # *Paper: sections 4.1 and 4.2, table 1. Package: `metrics.py`, two pages, and the commands `python -m
-# minimaskgit.evaluate` and `python -m minimaskgit.compare --showdown`. Time: about an hour.*
+# minimaskgit.evaluate` and `python -m minimaskgit.compare --showdown`. Time: about an hour, and an hour for the
+# exercises.*
 
 # %%
 import torch
 import torch.nn.functional as F
 
-from minimaskgit import figures, notebook
+from minimaskgit import figures, metrics, notebook
 from minimaskgit.autoregressive import generate
+from minimaskgit.building import check, mine
 from minimaskgit.classifier import Classifier
 from minimaskgit.data.glyphs import glyphs
 from minimaskgit.data.images import to_float
 from minimaskgit.decoding import decode
 from minimaskgit.measuring.samplers import diffusion_sampler, gan_sampler
-from minimaskgit.metrics import (
-    feature_statistics,
-    frechet_distance,
-    inception_score,
-    neighbour_distances,
-    precision_recall,
-)
+from minimaskgit.metrics import feature_statistics, neighbour_distances
 from minimaskgit.notebook import generator, show
+from minimaskgit.predictions import outcome, predict, summary
 from minimaskgit.rivals.diffusion import add_noise
 
 notebook.road_map(8)
@@ -87,34 +85,55 @@ show(figures.clouds(panels), width=800)
 #
 # > FD = |μ₁ − μ₂|² + Tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)<sup>½</sup>)
 #
-# On a line that is (μ₁ − μ₂)² + (σ₁ − σ₂)²: a difference of places and a difference of widths. In D dimensions one
-# needs the trace of a matrix root, and that is the sum of the roots of its eigenvalues.
+# On a line that is (μ₁ − μ₂)² + (σ₁ − σ₂)²: a difference of places and a difference of widths. In D dimensions you
+# need the trace of the root of a matrix. You do not need the root itself, only its eigenvalues.
+#
+# A covariance may be singular: 50 pictures with 128 features have one. Then some eigenvalues are 0, and rounding may
+# make them a little less than 0. Such a number has no real root.
+#
+# **Exercise 1 of 3: `frechet_distance`.** *Middling, about 20 minutes.* Write it in the next cell, or in
+# `lessons/exercises/lesson_8.py`, and check it with the cell below. Compute in double precision. Hints are at the end,
+# under *Exercises*.
+
+
+# %% tags=["answer"]
+def frechet_distance(mu1, sigma1, mu2, sigma2):
+    """|mu1 - mu2|^2 + Tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)): mu (D,) and sigma (D, D), a scalar in float64."""
+    raise NotImplementedError
 
 
 # %%
-def my_frechet_distance(mu1, sigma1, mu2, sigma2):
-    eigenvalues = torch.linalg.eigvals(sigma1.double() @ sigma2.double()).real  # none is below 0, but for rounding
-    overlap = eigenvalues.clamp(min=0).sqrt().sum()
-    shift = (mu1.double() - mu2.double()).square().sum()
-    return shift + sigma1.double().trace() + sigma2.double().trace() - 2 * overlap
+check("frechet_distance")
+
+# %%
+my_frechet_distance = mine(metrics.frechet_distance)
 
 
 def fd(a, b):
-    return frechet_distance(*feature_statistics(a), *feature_statistics(b)).item()
+    """The Fréchet distance of two clouds of features."""
+    return my_frechet_distance(*feature_statistics(a), *feature_statistics(b)).item()
 
 
 line = [torch.tensor(x) for x in ([1.0], [[4.0]], [3.0], [[9.0]])]  # means 1 and 3, widths 2 and 3
-print("on a line: mine", my_frechet_distance(*line).item(), "· by hand", (1 - 3) ** 2 + (2 - 3) ** 2)
-mine = my_frechet_distance(*feature_statistics(fake), *feature_statistics(target)).item()
-print(f"MaskGIT:   mine {mine:.4f} · package {fd(fake, target):.4f}")
+print(f"on a line: {my_frechet_distance(*line).item():.4f}, by hand {(1 - 3) ** 2 + (2 - 3) ** 2}")
 
 # %% [markdown]
-# **Predict before you run.** What is the Fréchet distance of *real* pictures from other real pictures? And why is it
-# not zero?
+# **Predict before you run.** What is the Fréchet distance of *real* pictures from other real pictures? If you think
+# that it is not zero: why?
 
 # %%
-print(f"real, {COUNT} others:     {fd(real, target):.3f}   <- the floor: nobody can expect less")
-print(f"MaskGIT, {COUNT} samples: {fd(fake, target):.3f}")
+predict(
+    "8 floor",
+    "How far are real pictures from other real pictures?",
+    ["FD 0", "less than a tenth of MaskGIT's FD", "more than a tenth of MaskGIT's FD"],
+)
+
+# %%
+floor, painters = fd(real, target), fd(fake, target)
+print(f"real, {COUNT} others:     {floor:.3f}   <- the floor: nobody can expect less")
+print(f"MaskGIT, {COUNT} samples: {painters:.3f}")
+size = "FD 0" if floor < 1e-6 else f"{'less' if floor < 0.1 * painters else 'more'} than a tenth of MaskGIT's FD"
+outcome("8 floor", size)
 
 # %% [markdown]
 # ## Sure of each, and of all kinds: the inception score
@@ -123,17 +142,33 @@ print(f"MaskGIT, {COUNT} samples: {fd(fake, target):.3f}")
 # class: p(y|x) sharp. All together should be of all classes: p(y), their mean, flat.
 #
 # > IS = exp( mean over x of KL( p(y|x) ‖ p(y) ) ), from 1 to C
+#
+# A probability may be exactly 0, and log 0 is −∞. There 0 · log 0 counts as 0.
+#
+# Papers cut their pictures into ten parts, in the order in which they come, and print the mean score of the parts and
+# its standard deviation.
+#
+# **Exercise 2 of 3: `inception_score`.** *Middling, about 20 minutes.* Each part has a p(y) of its own.
+
+
+# %% tags=["answer"]
+def inception_score(probs, splits=1):
+    """exp(mean over x of KL(p(y|x) || p(y))), from class probabilities (N, C): its mean and deviation over splits.
+
+    The N pictures, in order, are cut into `splits` parts of about the same size (torch.tensor_split).
+    """
+    raise NotImplementedError
 
 
 # %%
-def my_inception_score(probs):
-    p = probs.double().clamp(min=1e-30)  # (N, C)
-    marginal = p.mean(0)  # (C,)
-    return (p * (p / marginal).log()).sum(1).mean().exp()
+check("inception_score")
 
-
+# %%
+my_inception_score = mine(metrics.inception_score)
 probs = look(judge, made)[1]
-print(f"MaskGIT: mine {my_inception_score(probs):.4f} · package {inception_score(probs)[0]:.4f} · at most {C}")
+print(f"MaskGIT: {my_inception_score(probs)[0]:.2f}, at most {C}")
+mean, deviation = my_inception_score(probs, splits=10)
+print(f"in ten parts: {mean:.2f}, deviation {deviation:.2f}")
 
 # %% [markdown]
 # ## Two questions in place of one: precision and recall
@@ -142,23 +177,38 @@ print(f"MaskGIT: mine {my_inception_score(probs):.4f} · package {inception_scor
 # et al. 2019). Around each real point draw a ball that reaches to its k-th neighbour; all balls together are "where
 # real pictures are". **Precision**: how many fakes lie in there? Then swap the roles. **Recall**: how many real ones
 # lie in the balls of the fakes?
+#
+# Two traps. A point is at distance 0 from itself, but it is not its own neighbour. And `torch.cdist` takes a short cut
+# for large clouds, which rounds a distance of 0 to 0.001; `compute_mode="donot_use_mm_for_euclid_dist"` keeps it from
+# doing so.
+#
+# **Exercise 3 of 3: `precision_recall`.** *Middling, about 20 minutes.* The tables below have clouds of 1000 points, so
+# a loop over all pairs would be slow.
+
+
+# %% tags=["answer"]
+def precision_recall(real, fake, k=3):
+    """Improved precision and recall of features (N, D) and (M, D): two scalars in 0..1.
+
+    Around each vector lies a ball that reaches to its k-th nearest other vector of its own cloud. Precision: the
+    fraction of the fakes that lie in any real ball. Recall: the fraction of the real ones that lie in any fake ball.
+    """
+    raise NotImplementedError
 
 
 # %%
-def my_precision_recall(real, fake, k=3):
-    def distances(a, b):
-        return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")  # the fast way rounds 0 to 0.001
+check("precision_recall")
 
-    def share_inside(points, centres):
-        radii = distances(centres, centres).kthvalue(k + 1, dim=1).values  # the nearest is the point itself
-        return (distances(points, centres) <= radii).any(1).double().mean()
+# %%
+my_precision_recall = mine(metrics.precision_recall)
+precision, recall = my_precision_recall(target[:COUNT], fake)
+print(f"MaskGIT: precision {precision:.2f}, recall {recall:.2f}")
 
-    return share_inside(fake, real), share_inside(real, fake)
+# %% [markdown]
+# In the plane you can see the balls. Here real points lie on a ring. The fakes are half of it, and a few that lie
+# nowhere.
 
-
-print("mine   ", [round(x.item(), 4) for x in my_precision_recall(target[:COUNT], fake)])
-print("package", [round(x.item(), 4) for x in precision_recall(target[:COUNT], fake)])
-
+# %%
 torch.manual_seed(0)
 angle = 6.28 * torch.rand(60)
 ring = torch.stack([angle.cos(), angle.sin()], dim=1) + 0.08 * torch.randn(60, 2)
@@ -206,8 +256,14 @@ show(figures.labelled_rows({name: images[:8] for name, (images, _) in sets.items
 # %% [markdown]
 # **Predict before you run.** Six numbers for each set: FD, IS, precision, recall, the share that the judge takes for
 # the class asked for, and the pixel distance to the nearest training picture. For each row, write down which of them
-# will notice. Two questions to begin with: which row will precision praise although it is a fraud? Which row will *all*
-# of the first five praise?
+# will notice. Two questions to begin with. One fraud is praised by precision and condemned by recall. Another is
+# praised by *all* of the first five.
+
+# %%
+predict("8 recall", "Which of the nine sets has the lowest recall?", list(sets))
+
+# %%
+predict("8 lowest", "Which of the nine sets has the lowest FD?", list(sets))
 
 
 # %%
@@ -219,13 +275,17 @@ def nearest(images):
 
 seen = {name: look(judge, images) for name, (images, _) in sets.items()}
 lines = [f"{'':22}{'FD':>8}{'IS':>8}{'precision':>12}{'recall':>9}{'class':>9}{'nearest':>10}"]
+distances, recalls = {}, {}
 for name, (images, labels) in sets.items():
     features, probs = seen[name]
-    precision, recall = precision_recall(target[:COUNT], features)
+    distances[name] = fd(features, target)
+    precision, recalls[name] = my_precision_recall(target[:COUNT], features)
     right = (probs.argmax(1) == labels).double().mean()
-    line = f"{name:<22}{fd(features, target):>8.2f}{inception_score(probs)[0]:>8.2f}{precision:>12.2f}"
-    lines.append(line + f"{recall:>9.2f}{right:>9.2f}{nearest(images):>10.3f}")
+    line = f"{name:<22}{distances[name]:>8.2f}{my_inception_score(probs)[0]:>8.2f}{precision:>12.2f}"
+    lines.append(line + f"{recalls[name]:>9.2f}{right:>9.2f}{nearest(images):>10.3f}")
 print("\n".join(lines))
+outcome("8 recall", min(recalls, key=recalls.get))
+outcome("8 lowest", min(distances, key=distances.get))
 
 # %% [markdown]
 # Read it by columns.
@@ -246,6 +306,9 @@ print("\n".join(lines))
 # the Fréchet distance go up, go down, or only scatter?
 
 # %%
+predict("8 count", "With more pictures, what does the FD do?", ["rise", "fall", "scatter"])
+
+# %%
 counts, curves = (50, 100, 200, 400, 1000), {"MaskGIT": [], "real: others": []}
 for count in counts:
     for name, features in zip(curves, (fake, real)):
@@ -253,6 +316,9 @@ for count in counts:
         curves[name].append((1000 / count, sum(fd(part, target) for part in parts) / 5))
 for name, points in curves.items():
     print(f"{name:14}" + "".join(f"{count:>6}: {value:6.2f}" for count, (_, value) in zip(counts, points)))
+in_turn = [[value for _, value in points] for points in curves.values()]
+falls, rises = (all(values == sorted(values, reverse=down) for values in in_turn) for down in (True, False))
+outcome("8 count", "fall" if falls else "rise" if rises else "scatter")
 show(figures.curves(curves, "1000 / number of pictures", "FD from the reference, mean of 5 draws"), width=600)
 
 # %% [markdown]
@@ -266,6 +332,13 @@ show(figures.curves(curves, "1000 / number of pictures", "FD from the reference,
 # real pictures score. Which crimes go unseen? Second, a race: 50 real pictures against 1000 of MaskGIT's. Who "wins"?
 
 # %%
+CRIMES = ["blurred", "patches mixed up", "the same 20", "3 classes missing"]
+predict("8 eyes", "Which of these crimes does an untrained network see least?", CRIMES)
+
+# %%
+predict("8 race", "Whose FD is lower?", ["50 real pictures", "1000 of MaskGIT's"])
+
+# %%
 torch.manual_seed(0)
 untrained = Classifier(C, judge.stages[0][0].out_channels).eval()
 blind = look(untrained, reference)[0]
@@ -276,8 +349,10 @@ scores = {
 print(f"{'FD, in multiples of real':<28}" + "".join(f"{who:>16}" for who in scores))
 for name in sets:
     print(f"{name:<28}" + "".join(f"{by[name] / by['real, others']:>16.1f}" for by in scores.values()))
+outcome("8 eyes", min(CRIMES, key=scores["untrained"].get))
 rough = [fd(real[torch.randperm(COUNT, generator=generator(seed))[:50]], target) for seed in range(5)]
-print(f"\n50 real pictures: FD {min(rough):.2f} to {max(rough):.2f} · {COUNT} of MaskGIT's: {fd(fake, target):.2f}")
+print(f"\n50 real pictures: FD {min(rough):.2f} to {max(rough):.2f} · {COUNT} of MaskGIT's: {painters:.2f}")
+outcome("8 race", "50 real pictures" if sum(rough) / 5 < painters else "1000 of MaskGIT's")
 
 # %% [markdown]
 # Even random features see colours and textures; that is why the untrained column is not flat. But they do not know what
@@ -338,9 +413,12 @@ show(figures.comparison(rows, columns=10), width=900)
 #
 # ## Exercises
 #
-# Open `lessons/exercises/lesson_8.py`, write the functions, and run `make check-8` as often as you like. It says which
-# law broke, with the smallest input that breaks it. The package's answers are in `metrics.py`; look there when you have
-# a version of your own that passes, or have been stuck for a quarter of an hour.
+# You have met all three above. Write each in its cell or in `lessons/exercises/lesson_8.py`. If you write one in
+# both, the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
+# `make check-8` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
+#
+# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
+# of your own that passes, or have been stuck for a quarter of an hour.
 #
 # <details><summary><b>frechet_distance</b>: the idea</summary>Only the trace of the root is needed, so eigenvalues do.
 # <details><summary>the shape</summary>(D,), (D, D), twice → a scalar, in double precision.
@@ -348,7 +426,8 @@ show(figures.comparison(rows, columns=10), width=900)
 # roots = square roots of the eigenvalues of sigma1 @ sigma2 (rounding may leave some a little
 #   below 0, or with an imaginary part that is none)
 # shift + trace + trace - 2 * sum of roots; safer: symmetric roots A, B of both, and the
-# singular values of A @ B</pre></details></details></details>
+# singular values of A @ B</pre>
+# <!-- answer frechet_distance --> <!-- answer _root --></details></details></details>
 #
 # <details><summary><b>inception_score</b>: the idea</summary>A Kullback-Leibler divergence a picture; their mean; exp.
 # <details><summary>the shape</summary>(N, C) in parts of about N / splits; each has its own p(y), (C,).
@@ -356,20 +435,26 @@ show(figures.comparison(rows, columns=10), width=900)
 #   q = mean of the rows
 #   kl = sum over classes of p log p - p log q, where 0 log 0 is 0
 #   score = exp(mean kl)
-# mean and standard deviation of the scores (of these, not an estimate: divide by splits)</pre></details></details>
-# </details>
+# mean and standard deviation of the scores (of these, not an estimate: divide by splits)</pre>
+# <!-- answer inception_score --></details></details></details>
 #
 # <details><summary><b>precision_recall</b>: the idea</summary>One function, called twice with the roles swapped.
 # <details><summary>the shape</summary>distances (M, N) against radii (N,) → inside any, (M,) → a share.
 # <details><summary>pseudo-code</summary><pre>radius of each centre = distance to its k-th nearest *other* centre
 # a point is inside if its distance to any centre is at most that centre's radius
-# precision: fakes in real balls; recall: real ones in fake balls</pre></details></details></details>
+# precision: fakes in real balls; recall: real ones in fake balls</pre>
+# <!-- answer precision_recall --> <!-- answer neighbour_distances --> <!-- answer _in_balls -->
+# <!-- answer _distances --></details></details></details>
 #
 # Further, without a check:
 # 1. Make a set that precision praises and FD condemns, and one the other way round.
 # 2. Let MaskGIT paint with temperature 0 and with 20. Which of precision and recall moves?
 # 3. Show `judge` pictures of a class it never saw (draw letters with Pillow). What do all the numbers make of them?
-#
+
+# %%
+summary()  # your predictions, of all lessons
+
+# %% [markdown]
 # ## What the paper did
 #
 # - Section 4.1 and 4.2, table 1, ImageNet 256 × 256 (FID, IS, precision, recall, passes): MaskGIT 6.18, 182.1, .80,

@@ -6,10 +6,12 @@
 # well; and when the power fails, that nothing is lost.
 #
 # Here you compute the cost of a training step, measure your own machine, train a miniature of the real thing from
-# pixels to samples, read its curves, kill a run and go on *to the bit*, and spoil a run by its learning rate.
+# pixels to samples, read its curves, kill a run and go on *to the bit*, and spoil a run by its learning rate. You write
+# three short functions, and the rest of the notebook counts, times and trains with *yours*. As long as a function is
+# not written, the package's own takes its place.
 #
 # *Paper: section 4.1 and the appendix. Package: `training/` (estimate, loop, checkpoint), `runs/config.py`.
-# Time: about an hour.*
+# Time: about an hour, and 45 minutes for the exercises.*
 
 # %%
 import contextlib
@@ -29,17 +31,19 @@ from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from minimaskgit import figures, notebook
+from minimaskgit.building import check, mine
 from minimaskgit.common.machine import described, machine
 from minimaskgit.common.precision import DTYPES, autocast, fast_precision, speeds
 from minimaskgit.masking import draw_masks, mvtm_loss
 from minimaskgit.notebook import show
+from minimaskgit.predictions import outcome, predict, summary
 from minimaskgit.runs.config import ImagesConfig, TokenizerConfig, save_config
 from minimaskgit.runs.presets import PRESETS, demo
 from minimaskgit.schedules import cosine
+from minimaskgit.training import estimate, optimizers
 from minimaskgit.training.checkpoint import checkpoints
-from minimaskgit.training.estimate import tokens_per_second, training_flops
 from minimaskgit.training.loop import fit
-from minimaskgit.training.optimizers import cosine_decay, make_optimizers, trapezoid
+from minimaskgit.training.optimizers import cosine_decay, make_optimizers
 from minimaskgit.training.stages import train
 from minimaskgit.transformer import Transformer
 
@@ -78,27 +82,37 @@ for name in ("demo", "glyphs", "full", "paper"):
 # once for the gradient of the input, once for that of the weights. So **6 operations a parameter and token**. To this
 # comes attention: q kᵀ and the weighted sum of v, each S × S × D a layer, that is 4 S² D forward, 12 S² D in all.
 # Embeddings are looked up and norms are cheap; both are left out.
+#
+# Which matrices are there? A block has those of query, key, value and output, width × width each, and the MLP's two,
+# width × MLP width. After all blocks come the head's, width × width, and the output layer, width × K.
+#
+# **Exercise 1 of 3: `training_flops`.** *Middling, about 20 minutes.* Write it in the next cell, or in
+# `lessons/exercises/lesson_9.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
+
+
+# %% tags=["answer"]
+def training_flops(depth, width, mlp_width, num_codes, sequence, batch_size):
+    """Floating-point operations of one training step of a transformer: forward and backward, without the optimizer.
+
+    sequence: tokens of each sample, S in the formulas. Count matrices and attention's two products only.
+    """
+    raise NotImplementedError
 
 
 # %%
-def my_training_flops(depth, width, mlp_width, num_codes, sequence, batch_size):
-    block = 4 * width**2 + 2 * width * mlp_width  # q, k, v, output; the MLP's two
-    head = width**2 + width * num_codes
-    products = 6 * (depth * block + head) * sequence
-    attention = 12 * depth * sequence**2 * width
-    return batch_size * (products + attention)
+check("training_flops")
 
-
+# %%
+my_training_flops = mine(estimate.training_flops)
 shape, K, N, training, _ = shapes["demo"]
 numbers = (shape.depth, shape.width, shape.mlp_width, K, N + 1, training.batch_size)  # N tokens and the class
-print(f"mine    {my_training_flops(*numbers):,.0f}")
-print(f"package {training_flops(*numbers):,.0f}")
+print(f"computed {my_training_flops(*numbers):,.0f}")
 
 model = Transformer(K, 10, N, **asdict(shape))
 tokens, labels = torch.randint(K, (training.batch_size, N)), torch.zeros(training.batch_size, dtype=torch.long)
 with FlopCounterMode(display=False) as counter:
     mvtm_loss(model, tokens, labels, draw_masks(*tokens.shape, cosine)).backward()
-print(f"counted {counter.get_total_flops():,} by PyTorch, while it ran one step")
+print(f"counted  {counter.get_total_flops():,} by PyTorch, while it ran one step")
 
 # %% [markdown]
 # (PyTorch's counter may not know the attention kernel of your processor; then it finds a little less.)
@@ -113,18 +127,43 @@ print(f"counted {counter.get_total_flops():,} by PyTorch, while it ran one step"
 # **Predict before you run.** Which one is faster on the machine in front of you?
 
 # %%
+predict("9 precision", "Which is faster on this processor, 32 bits or 16?", ["fp32", "bf16"])
+
+# %%
 device = torch.device("cpu")
 for precision, found in speeds(device).items():
     print(f"{precision}: {found['product']:7.1f} GFLOP/s in a product, {found['convolution']:7.1f} in a convolution")
 fast = fast_precision(device)
 print(f"on one core of {described(machine(device))}; everything below is computed in {fast}")
+outcome("9 precision", fast)
+
+# %% [markdown]
+# The other speed is in tokens. Each step trains on all tokens of all its samples. Add up the tokens of all steps, and
+# divide by the seconds that these took. You will watch this number through every long run.
+#
+# **Exercise 2 of 3: `tokens_per_second`.** *Easy, about 5 minutes.*
+
+
+# %% tags=["answer"]
+def tokens_per_second(batch_size, num_tokens, steps, seconds):
+    """Tokens trained on a second, of `steps` steps that took `seconds` s; num_tokens: of each sample."""
+    raise NotImplementedError
+
+
+# %%
+check("tokens_per_second")
 
 # %% [markdown]
 # **Predict before you run.** The machine's best is one large matrix product. Which share of that does a training step
 # reach: 90 %, 50 %, 10 %? (The number has a name, MFU, *model FLOPs utilisation*.)
 
+# %%
+predict("9 share", "Which share of the machine's best does a training step reach, from 0 to 1?")
 
 # %%
+my_tokens_per_second = mine(estimate.tokens_per_second)
+
+
 def seconds_of(work, repeats):
     """Seconds a repeat, after one to warm up."""
     work()
@@ -134,14 +173,14 @@ def seconds_of(work, repeats):
     return (time.perf_counter() - began) / repeats
 
 
-optimizers = make_optimizers(training, model, fast).values()
+updates = make_optimizers(training, model, fast).values()
 
 
 def step():
     with autocast(device, fast):
         loss = mvtm_loss(model, tokens, labels, draw_masks(*tokens.shape, cosine))
     loss.backward()
-    for optimizer, _ in optimizers:
+    for optimizer, _ in updates:
         optimizer.step()
         optimizer.zero_grad()
 
@@ -150,12 +189,12 @@ side, steps = 1024, 10
 a = torch.randn(side, side, dtype=DTYPES[fast])
 best = 2 * side**3 / seconds_of(lambda: a @ a, steps)  # operations a second
 taken = seconds_of(step, steps)
-mine = training_flops(*numbers) / taken
+reached = my_training_flops(*numbers) / taken
 print(f"in {fast}, on all cores")
 print(f"a matrix product {best / 1e9:8.1f} GFLOP/s")
-print(f"a training step  {mine / 1e9:8.1f} GFLOP/s, that is {mine / best:.0%} of it")
-print(f"tokens a second  {training.batch_size * N * steps / (taken * steps):8.0f}", end=" · package: ")
-print(round(tokens_per_second(training.batch_size, N, steps, taken * steps)))
+print(f"a training step  {reached / 1e9:8.1f} GFLOP/s, that is {reached / best:.0%} of it")
+print(f"tokens a second  {my_tokens_per_second(training.batch_size, N, steps, taken * steps):8.0f}")
+outcome("9 share", reached / best)
 
 # %% [markdown]
 # With both numbers, the price list. What you know of a machine is its best, from its data sheet, and a guess of the
@@ -163,14 +202,14 @@ print(round(tokens_per_second(training.batch_size, N, steps, taken * steps)))
 
 # %%
 machines = {
-    "this machine, as measured": mine,
+    "this machine, as measured": reached,
     "a GPU of 100 TFLOP/s, 40 %": 0.4 * 100e12,
     "one of 1000 TFLOP/s, 40 %": 0.4 * 1000e12,
 }
 print(f"{'transformer only':<30}" + "".join(f"{name:>14}" for name in shapes))
 work = {}
 for name, (shape, K, N, training, _) in shapes.items():
-    one = training_flops(shape.depth, shape.width, shape.mlp_width, K, N + 1, training.batch_size)
+    one = my_training_flops(shape.depth, shape.width, shape.mlp_width, K, N + 1, training.batch_size)
     work[name] = one * training.steps
 print(f"{'operations':<30}" + "".join(f"{total:>14.1e}" for total in work.values()))
 for name, rate in machines.items():
@@ -238,6 +277,9 @@ show(Image.open(folder / "transformer" / "samples.png"), width=760)
 # **Predict before you run.** At which height does the transformer's loss begin? Then: a fast fall, and a long slope. Is
 # there a step at which you would have stopped the run as hopeless, wrongly?
 
+# %%
+predict("9 first", "What is the mean loss of the first ten steps, in nats, with 256 codes?")
+
 
 # %%
 def metric(stage, name):
@@ -249,6 +291,7 @@ def metric(stage, name):
 log_k = torch.tensor(float(config.tokenizer.num_codes)).log().item()
 loss = metric(folder / "transformer", "loss")
 print(f"log K is {log_k:.2f}; the first mean is {loss[0][1]:.2f}, the last {loss[-1][1]:.2f} nats a hidden token")
+outcome("9 first", loss[0][1])
 usage, perplexity = metric(folder / "tokenizer", "usage"), metric(folder / "tokenizer", "perplexity")
 print(f"share of the codes in a batch: {usage[0][1]:.0%} at first, {usage[-1][1]:.0%} at last;", end=" ")
 print(f"as many as {perplexity[-1][1]:.0f} equally frequent ones")
@@ -270,18 +313,29 @@ show(figures.curves(curves, "step", "masked loss, nats"), width=600)
 #
 # Up over the first steps (*warm-up*), level, down over the last part (*cooldown*): a trapezoid. While it is level, the
 # run can be made longer without a plan; only the descent needs to know the end.
+#
+# The rise is (step + 1) / warm-up, so that the last step of the warm-up is the first at the peak. The fall, over the
+# last part of all T steps, is (T − step) / (cooldown · T), which would be 0 at step T. Nothing is above 1, and where
+# rise and fall overlap, they multiply. There may be no warm-up (0) or no cooldown (0).
+#
+# **Exercise 3 of 3: `trapezoid`.** *Easy, about 15 minutes.*
+
+
+# %% tags=["answer"]
+def trapezoid(step, steps, warmup, cooldown):
+    """Learning rate of step 0..T-1 as a fraction of its peak: a linear rise, a plateau, a linear fall to zero; T steps.
+
+    warmup: steps of the rise. cooldown: the part of all steps that falls, from 0 to 1.
+    """
+    raise NotImplementedError
 
 
 # %%
-def my_trapezoid(step, steps, warmup, cooldown):
-    rise = min(1.0, (step + 1) / max(1, warmup))
-    fall = min(1.0, (steps - step) / max(1, cooldown * steps))
-    return rise * fall
+check("trapezoid")
 
-
-same = [my_trapezoid(s, 500, 60, 0.4) == trapezoid(s, 500, 60, 0.4) for s in range(500)]
-print(f"the same as the package's at {sum(same)} of {len(same)} steps")
-shown = {"trapezoid": trapezoid, "half a cosine": lambda step, steps, warmup, _: cosine_decay(step, steps, warmup)}
+# %%
+my_trapezoid = mine(optimizers.trapezoid)
+shown = {"trapezoid": my_trapezoid, "half a cosine": lambda step, steps, warmup, _: cosine_decay(step, steps, warmup)}
 lines = {name: [(s, curve(s, 500, 60, 0.4)) for s in range(500)] for name, curve in shown.items()}
 show(figures.curves(lines, "step, of 500", "learning rate, of its peak"), width=600)
 
@@ -297,6 +351,9 @@ show(figures.curves(lines, "step, of 500", "learning rate, of its peak"), width=
 # chance to save, and then go on.
 #
 # **Predict before you run.** How many of the final weights will differ in any bit?
+
+# %%
+predict("9 bits", "How many of the final weights will differ in any bit?")
 
 # %%
 tiny = replace(
@@ -325,8 +382,11 @@ print("a finished model:", (killed / "tokenizer" / "model.safetensors").exists()
 
 # %%
 train(tiny, killed, ("tokenizer",), resume=True, device="cpu")
-for run in (peaceful, killed):
-    print(f"{run.name:10}", hashlib.sha256((run / "tokenizer" / "model.safetensors").read_bytes()).hexdigest())
+files = [run / "tokenizer" / "model.safetensors" for run in (peaceful, killed)]
+for run, file in zip((peaceful, killed), files):
+    print(f"{run.name:10}", hashlib.sha256(file.read_bytes()).hexdigest())
+one, other = (load_file(file) for file in files)
+outcome("9 bits", sum((one[name] != other[name]).sum().item() for name in one))
 
 # %% [markdown]
 # The package's tests do that thirty times, at random moments of every stage. Now a checkpoint that forgets something.
@@ -386,6 +446,9 @@ for name, difference in off.items():
 # frequent each code is?
 
 # %%
+predict("9 lost", "How many of the four end no better than a model that knows only frequencies?", [0, 1, 2, 3, 4])
+
+# %%
 cached = load_file(folder / "tokens.safetensors")
 train_tokens, train_labels = cached["tokens"].long(), cached["labels"]
 K, N = config.tokenizer.num_codes, train_tokens.shape[1]
@@ -399,7 +462,7 @@ def descend(peak, warmup, steps=200, batch=16):
     losses = []
     for step in range(steps):
         chosen = torch.randint(len(train_tokens), (batch,))
-        optimizer.param_groups[0]["lr"] = peak * trapezoid(step, steps, warmup, 0.4)
+        optimizer.param_groups[0]["lr"] = peak * my_trapezoid(step, steps, warmup, 0.4)
         loss = mvtm_loss(model, train_tokens[chosen], train_labels[chosen], draw_masks(batch, N, cosine))
         optimizer.zero_grad()
         loss.backward()
@@ -413,7 +476,9 @@ curves = {name: descend(*settings) for name, settings in runs.items()}
 for name, points in curves.items():
     print(f"{name:20} last mean {points[-1][1]:.3f}")
 frequency = torch.bincount(train_tokens.flatten(), minlength=K) / train_tokens.numel()
-print(f"{'frequencies only':20} {-torch.special.xlogy(frequency, frequency).sum():.3f}")
+ignorant = -torch.special.xlogy(frequency, frequency).sum().item()
+print(f"{'frequencies only':20} {ignorant:.3f}")
+outcome("9 lost", sum(not points[-1][1] < ignorant - 0.1 for points in curves.values()))  # NaN is lost, too
 show(figures.curves(curves, "step", "masked loss, nats"), width=600)
 
 # %% [markdown]
@@ -444,35 +509,42 @@ show(figures.curves(curves, "step", "masked loss, nats"), width=600)
 #
 # ## Exercises
 #
-# Open `lessons/exercises/lesson_9.py`, write the functions, and run `make check-9` as often as you like. It says which
-# law broke, with the smallest input that breaks it. The package's answers are in `training/estimate.py` and
-# `training/optimizers.py`; look there when you have a version of your own that passes, or have been stuck for a quarter
-# of an hour.
+# You have met all three above. Write each in its cell or in `lessons/exercises/lesson_9.py`. If you write one in
+# both, the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
+# `make check-9` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
+#
+# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
+# of your own that passes, or have been stuck for a quarter of an hour.
 #
 # <details><summary><b>training_flops</b>: the idea</summary>Matrices cost 6 a parameter and token; attention grows with
 # the square of the sequence.
 # <details><summary>the shape</summary>Six whole numbers → one float, of the whole batch.
 # <details><summary>pseudo-code</summary><pre>a block: 4 matrices of width x width, 2 of width x mlp_width
 # the head: width x width and width x codes
-# 6 * (blocks + head) * sequence + 12 * depth * sequence^2 * width, for each sample
-# </pre></details></details></details>
+# 6 * (blocks + head) * sequence + 12 * depth * sequence^2 * width, for each sample</pre>
+# <!-- answer training_flops --></details></details></details>
 #
 # <details><summary><b>tokens_per_second</b>: the idea</summary>Everything trained on, over the time it took.
 # <details><summary>the shape</summary>Four numbers → one.
-# <details><summary>pseudo-code</summary><pre>samples a step * tokens a sample * steps /
-# seconds</pre></details></details></details>
+# <details><summary>pseudo-code</summary><pre>samples a step * tokens a sample * steps / seconds</pre>
+# <!-- answer tokens_per_second --></details></details></details>
 #
 # <details><summary><b>trapezoid</b>: the idea</summary>A rise and a fall, each at most 1, multiplied.
 # <details><summary>the shape</summary>step in 0..steps−1 → a fraction, more than 0 and at most 1.
 # <details><summary>pseudo-code</summary><pre>rise = (step + 1) / warmup, at most 1, and 1 without warm-up
 # fall = (steps - step) / (cooldown * steps), at most 1, and 1 without cooldown
-# rise * fall</pre></details></details></details>
+# rise * fall</pre>
+# <!-- answer trapezoid --></details></details></details>
 #
 # Further, without a check:
 # 1. How many steps of the `full` preset does your machine make in a night? Which preset of your own would fit?
 # 2. Double the batch, halve the steps. Which of the estimates change? Train the miniature so: does the loss agree?
 # 3. Flip one bit of a checkpoint and resume. What does the package say, and what does it do?
-#
+
+# %%
+summary()  # your predictions, of all lessons
+
+# %% [markdown]
 # ## What the paper did
 #
 # - Section 4.1: one configuration for everything, 24 layers, 8 heads, width 768, MLP 3072; Adam with β = 0.9, 0.96,
