@@ -6,10 +6,11 @@
 # such numbers back into a picture. Whatever comes later in this course is painted in these numbers.
 #
 # Here you build its heart, the *vector quantizer*: four functions of one or two lines each. Then you train tokenizers
-# in seconds, and kill one in two ways.
+# with them in seconds, and kill one in two ways. As long as a function is not written, the package's own takes its
+# place.
 #
 # *Paper: section 3, first stage; van den Oord et al. 2017 (VQ-VAE), section 3. Package: `tokenizer.py`. Time: about an
-# hour.*
+# hour, and an hour for the exercises.*
 
 # %%
 import math
@@ -17,18 +18,13 @@ import math
 import torch
 import torch.nn.functional as F
 
-from minimaskgit import figures, notebook
+from minimaskgit import figures, notebook, tokenizer
+from minimaskgit.building import check, mine
 from minimaskgit.data.glyphs import glyphs
 from minimaskgit.data.images import to_float
 from minimaskgit.notebook import generator, show
-from minimaskgit.tokenizer import (
-    Tokenizer,
-    VectorQuantizer,
-    code_perplexity,
-    nearest_codes,
-    straight_through,
-    vq_losses,
-)
+from minimaskgit.predictions import outcome, predict, summary
+from minimaskgit.tokenizer import Tokenizer, VectorQuantizer
 
 notebook.road_map(1)
 
@@ -59,12 +55,19 @@ show(figures.labelled_rows(rows))
 # the picture changes: its patch of 4 × 4 pixels, the patch and its surroundings, or everything?
 
 # %%
+predict("1 token", "About how many of a picture's 1024 pixels change so that one might see it?", [16, 100, 1024])
+
+# %%
 middle = grid // 2 * grid + grid // 2
 changed = tokens[:8].clone()
 changed[:, middle] = tokens[8:16, 0]  # the corner of another picture
 with torch.no_grad():
     other = trained.decode(changed)
-difference = 3 * (other - back[:8]).abs().amax(1, keepdim=True).expand(-1, 3, -1, -1)
+change = (other - back[:8]).abs().amax(1, keepdim=True)  # of the colour that changes most
+pixels = (change > 0.02).double().sum((1, 2, 3)).mean().item()  # 0.02 are 5 of 255 shades
+print(f"{pixels:.0f} pixels a picture change by more than 0.02, and one patch has 16")
+outcome("1 token", min(16, 100, 1024, key=lambda count: abs(math.log(count / pixels))))
+difference = 3 * change.expand(-1, 3, -1, -1)
 show(figures.labelled_rows({"as it was": back[:8], "one token\nexchanged": other, "difference\n3 times": difference}))
 
 # %% [markdown]
@@ -80,20 +83,27 @@ show(figures.labelled_rows({"as it was": back[:8], "one token\nexchanged": other
 #
 # The second form needs one matrix product for all distances at once, and |z|², which is the same for every k, can be
 # left out.
+#
+# **Exercise 1 of 4: `nearest_codes`.** *Easy, about 15 minutes.* Write it in the next cell, or in
+# `lessons/exercises/lesson_1.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
+
+
+# %% tags=["answer"]
+def nearest_codes(z, codebook):
+    """Number of the codebook entry nearest to each vector: (..., D) and (K, D) to int64 (...)."""
+    raise NotImplementedError
 
 
 # %%
-def my_nearest_codes(z, codebook):
-    distances = codebook.square().sum(-1) - 2 * (z @ codebook.T)  # (..., K), each less by the same |z|^2
-    return distances.argmin(-1)
+check("nearest_codes")
 
-
+# %%
+my_nearest_codes = mine(tokenizer.nearest_codes)
 with torch.no_grad():
     z = trained.encoder(pictures).movedim(1, -1)  # (B, h, w, D)
     codebook = trained.quantizer.entries()  # (K, D)
 print(f"z {tuple(z.shape)}, codebook {tuple(codebook.shape)}")
-print("the same as the package's:", my_nearest_codes(z, codebook).equal(nearest_codes(z, codebook)))
-print("the same as the slow way: ", my_nearest_codes(z[0], codebook).equal(torch.cdist(z[0], codebook).argmin(-1)))
+print("the same as the slow way:", my_nearest_codes(z[0], codebook).equal(torch.cdist(z[0], codebook).argmin(-1)))
 
 # %% [markdown]
 # Sixteen dimensions cannot be drawn, but two can. Here are 600 vectors in four clouds and a codebook of six entries
@@ -116,15 +126,23 @@ show(figures.planes({"a random codebook": (cloud, my_nearest_codes(cloud, start)
 #
 # sg, *stop gradient*, is `.detach()`: its value counts, its gradient does not. The value of the sum is z<sub>q</sub>,
 # its gradient is that of z.
+#
+# **Exercise 2 of 4: `straight_through`.** *Easy, about 5 minutes.*
+
+
+# %% tags=["answer"]
+def straight_through(z, z_q):
+    """The value of z_q with the gradient of z; both of one shape, and so is the result."""
+    raise NotImplementedError
 
 
 # %%
-def my_straight_through(z, z_q):
-    return z + (z_q - z).detach()
+check("straight_through")
 
-
+# %%
+my_straight_through = mine(tokenizer.straight_through)
 entries = torch.tensor([[0.0], [1.0]])
-for name, through in {"without": lambda z, z_q: z_q, "mine": my_straight_through, "package": straight_through}.items():
+for name, through in {"without": lambda z, z_q: z_q, "with": my_straight_through}.items():
     z = torch.tensor([0.8], requires_grad=True)
     out = through(z, entries[my_nearest_codes(z, entries)])
     loss = (out - 3) ** 2  # some decoder that would like a 3
@@ -141,24 +159,34 @@ for name, through in {"without": lambda z, z_q: z_q, "mine": my_straight_through
 # > commitment loss = β |z − sg(z<sub>q</sub>)|² (the vector moves to its entry, β = 0.25 as eagerly)
 #
 # The entries have no other teacher, so they must follow fast. The encoder has one, the decoder; it shall be held, not
-# nailed down. So β stands on the *encoder's* side.
+# nailed down. So β stands on the *encoder's* side. Both are means over all elements.
+#
+# **Exercise 3 of 4: `vq_losses`.** *Middling, about 20 minutes.*
+
+
+# %% tags=["answer"]
+def vq_losses(z, z_q, beta):
+    """The codebook loss and the commitment loss, means over elements: two scalars."""
+    raise NotImplementedError
 
 
 # %%
-def my_vq_losses(z, z_q, beta):
-    return F.mse_loss(z_q, z.detach()), beta * F.mse_loss(z, z_q.detach())
+check("vq_losses")
 
-
+# %%
+my_vq_losses = mine(tokenizer.vq_losses)
 z, z_q = torch.tensor([1.0], requires_grad=True), torch.tensor([3.0], requires_grad=True)
-for name, losses in {"mine": my_vq_losses, "package": vq_losses}.items():
-    for what, loss in zip(("codebook loss", "commitment loss"), losses(z, z_q, 0.25)):
-        at_z, at_entry = torch.autograd.grad(loss, (z, z_q), allow_unused=True, materialize_grads=True)
-        pulls = 0 - at_z.item(), 0 - at_entry.item()
-        print(f"{name:8} {what:16} {loss.item():.2f}: pulls z by {pulls[0]:+.2f}, the entry by {pulls[1]:+.2f}")
+for what, loss in zip(("codebook loss", "commitment loss"), my_vq_losses(z, z_q, 0.25)):
+    at_z, at_entry = torch.autograd.grad(loss, (z, z_q), allow_unused=True, materialize_grads=True)
+    pulls = 0 - at_z.item(), 0 - at_entry.item()
+    print(f"{what:16} {loss.item():.2f}: pulls z by {pulls[0]:+.2f}, the entry by {pulls[1]:+.2f}")
 
 # %% [markdown]
 # **Predict before you run.** The codebook loss alone, on the clouds above, for 200 steps. Where do the six entries end?
 # Do all four clouds get one?
+
+# %%
+predict("1 idle", "How many of the six entries does no vector choose after the 200 steps?", range(6))
 
 
 # %%
@@ -180,6 +208,7 @@ def learn(codebook, steps, revive_after=0):
 
 
 panels = {"at the start": learn(start, 0), "after 200 steps": learn(start, 200)}
+outcome("1 idle", 6 - len(panels["after 200 steps"][1].unique()))
 panels["the same, dead ones revived"] = learn(start, 200, revive_after=20)
 show(figures.planes(panels))
 
@@ -195,23 +224,28 @@ show(figures.planes(panels))
 #
 # > perplexity = exp( − sum over k of p<sub>k</sub> log p<sub>k</sub> )
 #
-# It is K if all are used alike and 1 if only one is.
+# It is K if all are used alike and 1 if only one is. Mind the codes that never occur: 0 log 0 is 0.
+#
+# **Exercise 4 of 4: `code_perplexity`.** *Easy, about 15 minutes.*
+
+
+# %% tags=["answer"]
+def code_perplexity(codes, num_codes):
+    """exp(entropy) of the codes' frequencies: int64 of any shape, in 0..K-1, to a scalar in 1..K."""
+    raise NotImplementedError
 
 
 # %%
-def my_code_perplexity(codes, num_codes):
-    p = torch.bincount(codes.flatten(), minlength=num_codes) / codes.numel()
-    p = p[p > 0]  # 0 log 0 is 0
-    return torch.exp(-(p * p.log()).sum())
+check("code_perplexity")
 
-
-print("mine   ", my_code_perplexity(tokens, K).item())
-print("package", code_perplexity(tokens, K).item())
-print("in use ", len(tokens.unique()), "of", K, "codes at least once in", len(tokens), "pictures")
+# %%
+my_code_perplexity = mine(tokenizer.code_perplexity)
+print("perplexity", my_code_perplexity(tokens, K).item())
+print("in use    ", len(tokens.unique()), "of", K, "codes at least once in", len(tokens), "pictures")
 
 # %% [markdown]
-# You have built all of the package's quantizer. Read it; what it does more is to look up on the unit sphere (`l2_norm`)
-# and to let entries follow by a running mean (`ema`), if it is asked to.
+# That is the package's quantizer: look up, compare, hand on. Read it. If it is asked to, it can do a little more: look
+# up on the unit sphere (`l2_norm`), let entries follow by a running mean (`ema`), or turn the gradient (`rotate`).
 
 # %%
 notebook.source(VectorQuantizer.forward)
@@ -260,7 +294,7 @@ def measured(model):
     images = model.decode(codes.flatten(1))
     psnr = -10 * F.mse_loss(images, pictures).log10().item()
     apart = (z - model.quantizer.codebook[codes]).norm(dim=-1).mean().item()
-    return images, psnr, code_perplexity(codes, model.num_codes).item(), z.norm(dim=-1).mean().item(), apart
+    return images, psnr, my_code_perplexity(codes, model.num_codes).item(), z.norm(dim=-1).mean().item(), apart
 
 
 train_pictures = to_float(glyphs(4000, seed=12)[0])
@@ -289,8 +323,12 @@ show(figures.labelled_rows(rows))
 # the pictures?
 
 # %%
+predict("1 dead", "Without revival, what is the perplexity of the 128 codes at the end?")
+
+# %%
 model, alone = train(128, revive_after=0)
 _, psnr, perplexity, *_ = measured(model)
+outcome("1 dead", perplexity)
 print(f"without revival: {psnr:.1f} dB, perplexity {perplexity:.0f} on unseen pictures")
 show(figures.curves({"dead codes revived": sizes[128], "not revived": alone}, "step", "perplexity, of 128"), width=600)
 
@@ -302,25 +340,30 @@ show(figures.curves({"dead codes revived": sizes[128], "not revived": alone}, "s
 #
 # ## Break it: beta on the wrong side
 #
-# Bug 8 in the [list of known bugs](bugs.md)
-# of public MaskGIT code: β multiplies the codebook loss. Nothing crashes.
+# Bug 8 in the [list of known bugs](bugs.md) of public MaskGIT code: β multiplies the codebook loss. Nothing crashes.
 #
 # **Predict before you run.** β = 0.25 on the right side and on the wrong one: how many decibels does the bug cost? And
 # then β = 0 on both sides. On the right side nobody holds the encoder; on the wrong one nobody teaches the entries.
 
+# %%
+predict("1 beta", "At β = 0.25, how many decibels does the bug cost?", ["less than 1", "1 or more"])
+
 
 # %%
 def wrong_vq_losses(z, z_q, beta):
-    return beta * F.mse_loss(z_q, z.detach()), F.mse_loss(z, z_q.detach())
+    codebook_loss, commitment_loss = my_vq_losses(z, z_q, 1.0)
+    return beta * codebook_loss, commitment_loss
 
 
 print(f"{'':24} PSNR dB   perplexity   length of z   distance to its entry")
-rows = {}
+rows, decibels = {}, {}
 for beta in (0.25, 0.0):
     for side, losses in {"right": my_vq_losses, "wrong": wrong_vq_losses}.items():
         images, *numbers = measured(train(128, beta, losses)[0])
         print(f"beta {beta:4}, {side} side{numbers[0]:13.1f}{numbers[1]:13.0f}{numbers[2]:14.2f}{numbers[3]:15.2f}")
         rows[f"beta {beta}\non the {side} side"] = images[:8]
+        decibels[beta, side] = numbers[0]
+outcome("1 beta", "1 or more" if decibels[0.25, "right"] - decibels[0.25, "wrong"] >= 1 else "less than 1")
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
@@ -337,36 +380,47 @@ show(figures.labelled_rows(rows))
 #
 # ## Exercises
 #
-# Open `lessons/exercises/lesson_1.py`, write the functions, and run `make check-1` as often as you like. It says which
-# law broke, with the smallest input that breaks it. The package's answers are in `tokenizer.py`; look there when you
-# have a version of your own that passes, or have been stuck for a quarter of an hour.
+# You have met all four above. Write each in its cell or in `lessons/exercises/lesson_1.py`. If you write one in both,
+# the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
+# `make check-1` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
+#
+# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
+# of your own that passes, or have been stuck for a quarter of an hour.
 #
 # <details><summary><b>nearest_codes</b>: the idea</summary>All distances at once, then the position of the least.
 # <details><summary>the shape</summary>z (..., D) and codebook (K, D) → distances (..., K) → int64 (...).
 # <details><summary>pseudo-code</summary><pre>distances = |e|^2 - 2 z e^T      (one matrix product)
-# argmin over the last dimension</pre></details></details></details>
+# argmin over the last dimension</pre>
+# <!-- answer nearest_codes --> <!-- answer relative_distances --></details></details></details>
 #
 # <details><summary><b>straight_through</b>: the idea</summary>Add to z something whose value is z_q − z and whose
 # gradient is nothing.
 # <details><summary>the shape</summary>Both (...), and so is the result.
-# <details><summary>pseudo-code</summary><pre>z + stop gradient(z_q - z)</pre></details></details></details>
+# <details><summary>pseudo-code</summary><pre>z + stop gradient(z_q - z)</pre>
+# <!-- answer straight_through --></details></details></details>
 #
 # <details><summary><b>vq_losses</b>: the idea</summary>The same mean square twice, with the other one detached.
 # <details><summary>the shape</summary>Two tensors (..., D) → two scalars.
 # <details><summary>pseudo-code</summary><pre>mean square of z_q - stop gradient(z)          moves the entries
-# beta * mean square of z - stop gradient(z_q)    moves the encoder</pre></details></details></details>
+# beta * mean square of z - stop gradient(z_q)    moves the encoder</pre>
+# <!-- answer vq_losses --></details></details></details>
 #
 # <details><summary><b>code_perplexity</b>: the idea</summary>Count, divide, entropy, exponential. Mind codes that never
 # occur: 0 log 0 is 0 and not nan.
 # <details><summary>the shape</summary>codes of any shape → counts (K,) → p (K,) → a scalar between 1 and K.
 # <details><summary>pseudo-code</summary><pre>p = how often each of 0..K-1 occurs / how many there are
-# exp(- sum of p log p, zeros left out)</pre></details></details></details>
+# exp(- sum of p log p, zeros left out)</pre>
+# <!-- answer code_perplexity --></details></details></details>
 #
 # Further, without a check:
 # 1. Which pixels does one token see? Change one pixel of a picture and count the tokens that change.
 # 2. Train with `patch=8`, a grid of 4 × 4. How large must K be to match 8 × 8 with K = 16, if it can at all?
 # 3. Normalise z and the entries to length 1 before looking up (the package's `l2_norm`). What happens to the dead?
-#
+
+# %%
+summary()  # your predictions, of all lessons
+
+# %% [markdown]
 # ## What the paper did
 #
 # - Section 3: a VQ-GAN as the first stage, left as it is; all that is new comes after it. Section 4.1: one tokenizer,
