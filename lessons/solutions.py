@@ -60,12 +60,13 @@ def without_docstring(source: str) -> str:
 
 def fill(notebook: NotebookNode, lesson: int) -> None:
     """Put the package's answers in place of the stubs in the cells tagged `answer`, and take out old outputs."""
-    imported = _imported(notebook)
+    known = answers(lesson)
+    defined = _imported(notebook) | set(known)  # an answer calls the others in this notebook, not the package's
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
         if "answer" in cell.metadata.get("tags", ()):
-            cell.source = _filled(cell.source, answers(lesson), imported)
+            cell.source = _filled(cell.source, known, defined)
 
 
 def _imported(notebook: NotebookNode) -> set[str]:
@@ -80,23 +81,23 @@ def _imported(notebook: NotebookNode) -> set[str]:
     return {(alias.asname or alias.name).partition(".")[0] for node in nodes for alias in node.names}
 
 
-def _filled(stubs: str, known: dict[str, Callable], imported: set[str]) -> str:
+def _filled(stubs: str, known: dict[str, Callable], defined: set[str]) -> str:
     """The source of a cell with each stub replaced; what an answer needs of its module is imported before it."""
     lines, tree = stubs.splitlines(), ast.parse(stubs)
     for node in reversed([node for node in tree.body if getattr(node, "name", "") in known]):
         source = textwrap.dedent(inspect.getsource(known[node.name])).rstrip()
-        lines[node.lineno - 1 : node.end_lineno] = [*_needs(known[node.name], source, imported), *source.splitlines()]
+        lines[node.lineno - 1 : node.end_lineno] = [*_needs(known[node.name], source, defined), *source.splitlines()]
     return "\n".join(lines)
 
 
-def _needs(answer: Callable, source: str, imported: set[str]) -> list[str]:
+def _needs(answer: Callable, source: str, defined: set[str]) -> list[str]:
     there = vars(sys.modules[answer.__module__])
     nodes = list(ast.walk(ast.parse(source)))
     used = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     own = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     own |= {node.arg for node in nodes if isinstance(node, ast.arg)} | {answer.__name__}
     needed: dict[str, list[str]] = {}
-    for name in sorted((used & set(there)) - own - imported):
+    for name in sorted((used & set(there)) - own - defined):
         made = isinstance(there[name], type | FunctionType)  # which know where they were made
         needed.setdefault(there[name].__module__ if made else answer.__module__, []).append(name)
     lines = [f"from {module} import {', '.join(names)}" for module, names in needed.items()]

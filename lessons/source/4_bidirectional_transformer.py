@@ -6,10 +6,11 @@
 # first and no last.
 #
 # You write attention, heads and the block, about twenty lines in all, and put them into a trained model without its
-# noticing. Then you look over its shoulder: who sees whom, and where does it look?
+# noticing. Then you look over its shoulder: who sees whom, and where does it look? As long as a part is not written,
+# the package's own takes its place.
 #
 # *Paper: section 3.1 and its appendix; Vaswani et al. 2017, section 3.2. Package: `transformer.py`. Time: about an
-# hour.*
+# hour, and an hour and a half for the exercises.*
 
 # %%
 import copy
@@ -17,7 +18,8 @@ import copy
 import torch
 import torch.nn.functional as F
 
-from minimaskgit import figures, notebook
+from minimaskgit import figures, notebook, transformer
+from minimaskgit.building import check, mine
 from minimaskgit.classifier import class_accuracy
 from minimaskgit.data.glyphs import glyphs, palette_of
 from minimaskgit.data.images import to_float
@@ -26,8 +28,9 @@ from minimaskgit.editing import autoregressive_edit, box_to_token_mask, edit_tok
 from minimaskgit.figures.edits import outlined
 from minimaskgit.masking import draw_masks, mvtm_loss, random_mask
 from minimaskgit.notebook import generator, show
+from minimaskgit.predictions import outcome, predict, summary
 from minimaskgit.schedules import cosine
-from minimaskgit.transformer import Transformer, attention, merge_heads, split_heads
+from minimaskgit.transformer import Transformer
 
 notebook.road_map(4)
 
@@ -68,21 +71,34 @@ print(f"{len(painter.blocks)} blocks of width D = {painter.width} with {painter.
 # the width of q and k; what the root is good for you will see when you leave it out.
 #
 # *Causal* attention, the printer's, sets the scores of everything that lies ahead to −∞, and so the weights to 0.
+#
+# **Exercise 1 of 4: `attention`.** *Middling, about 25 minutes.* Write it in the next cell, or in
+# `lessons/exercises/lesson_4.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
+
+
+# %% tags=["answer"]
+def attention(q, k, v, causal):
+    """softmax(q k^T / sqrt(d)) v: queries (B, heads, S, d), keys and values (B, heads, S', d) to (B, heads, S, d).
+
+    causal: query i sees keys 0..i only (then S = S').
+    """
+    raise NotImplementedError
 
 
 # %%
-def my_attention(q, k, v, causal):
-    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5  # (B, heads, S, S')
-    if causal:
-        ahead = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)  # (S, S'): True where j > i
-        scores = scores.masked_fill(ahead, -torch.inf)
-    return scores.softmax(-1) @ v
+check("attention")
 
+# %% [markdown]
+# With values that say their own place, 1 at place j and 0 elsewhere, the answers are the weights themselves. Each row
+# sums to 1. The causal ones have zeros above the diagonal.
 
-q, k, v = torch.randn(3, 2, 4, 10, 8, generator=generator(0))  # each (B, heads, S, d)
+# %%
+my_attention = mine(transformer.attention)
+q, k = torch.randn(2, 1, 1, 4, 8, generator=generator(0))  # each (B, heads, S, d)
 for causal in (False, True):
-    difference = (my_attention(q, k, v, causal) - attention(q, k, v, causal)).abs().max().item()
-    print(f"causal {causal!s:5}: largest difference from the package's {difference:.1e}")
+    print(f"causal {causal}: row i has the weights of query i")
+    for weights in my_attention(q, k, torch.eye(4).view(1, 1, 4, 4), causal)[0, 0].tolist():
+        print("   ", "  ".join(f"{weight:.2f}" for weight in weights))
 
 # %% [markdown]
 # ## Several heads
@@ -90,23 +106,37 @@ for causal in (False, True):
 # One softmax can point in one direction. So the width is cut into slices, and each slice, a **head**, does its own
 # attention: one may look to the left, another for things of the same colour. Cutting and putting together is only a
 # matter of shapes.
+#
+# **Exercise 2 of 4: `split_heads`.** *Easy, about 10 minutes.* Head h gets the h-th slice of the width, at every place.
+
+
+# %% tags=["answer"]
+def split_heads(x, heads):
+    """(B, S, D) to (B, heads, S, D / heads): head h gets the h-th slice of the width."""
+    raise NotImplementedError
 
 
 # %%
-def my_split_heads(x, heads):
-    B, S, D = x.shape
-    return x.view(B, S, heads, D // heads).transpose(1, 2)  # (B, heads, S, d)
+check("split_heads")
+
+# %% [markdown]
+# **Exercise 3 of 4: `merge_heads`.** *Easy, about 10 minutes.* The way back.
 
 
-def my_merge_heads(x):
-    B, heads, S, d = x.shape
-    return x.transpose(1, 2).reshape(B, S, heads * d)
+# %% tags=["answer"]
+def merge_heads(x):
+    """(B, heads, S, d) to (B, S, heads * d), the inverse of split_heads."""
+    raise NotImplementedError
 
 
+# %%
+check("merge_heads")
+
+# %%
+my_split_heads, my_merge_heads = mine(transformer.split_heads), mine(transformer.merge_heads)
 x = torch.randn(2, 10, 32, generator=generator(1))
-print("split as the package's:", my_split_heads(x, 4).equal(split_heads(x, 4)))
-print("merged as the package's:", my_merge_heads(my_split_heads(x, 4)).equal(merge_heads(split_heads(x, 4))))
-print("and merging undoes splitting:", my_merge_heads(my_split_heads(x, 4)).equal(x))
+print(f"{tuple(x.shape)} split into 4 heads: {tuple(my_split_heads(x, 4).shape)}")
+print("merging undoes splitting:", my_merge_heads(my_split_heads(x, 4)).equal(x))
 
 # %% [markdown]
 # ## The block
@@ -117,39 +147,58 @@ print("and merging undoes splitting:", my_merge_heads(my_split_heads(x, 4)).equa
 #
 # > BERT's order, and the paper's: x ← norm<sub>1</sub>(x + attend(x)), then x ← norm<sub>2</sub>(x + mlp(x))<br>
 # > pre-norm, easier to train: x ← x + attend(norm<sub>1</sub>(x)), then x ← x + mlp(norm<sub>2</sub>(x))
+#
+# To attend is: the layer `qkv` makes queries, keys and values, split into heads, attention, merge, the layer `out`. The
+# MLP is: the layer `up`, GELU, the layer `down`. GELU is `F.gelu`. There is no dropout here.
+#
+# **Exercise 4 of 4: `Block`.** *Hard, about 45 minutes.* Only `forward` is yours. Call your three functions.
+
+
+# %% tags=["answer"]
+class Block(transformer.Block):
+    """Attention and MLP, each with a residual sum and a LayerNorm.
+
+    It has, from the package: the linear layers qkv (D to 3 D: queries, keys and values, in this order), out (D to D),
+    up (D to the MLP's width) and down (back to D); norm1 and norm2; and heads, causal and pre_norm as attributes.
+    """
+
+    def forward(self, x):
+        """(B, S, D) to (B, S, D), in BERT's order or, with self.pre_norm, in the other."""
+        raise NotImplementedError
 
 
 # %%
-def my_block(block, x):
-    def attend(x):
-        q, k, v = (my_split_heads(part, block.heads) for part in block.qkv(x).chunk(3, dim=-1))
-        return block.out(my_merge_heads(my_attention(q, k, v, block.causal)))
+check("Block")
 
-    def mlp(x):
-        return block.down(F.gelu(block.up(x)))
+# %% [markdown]
+# Now an operation on the living: both trained models get your block in place of theirs. The weights stay as they are.
+# If all is right, the models do not notice.
 
-    if block.pre_norm:
-        x = x + attend(block.norm1(x))
-        return x + mlp(block.norm2(x))
-    x = block.norm1(x + attend(x))
-    return block.norm2(x + mlp(x))
+# %%
+my_Block = mine(transformer.Block)
 
 
-def my_trunk(model, ids, each=lambda block, x: None):
-    """All blocks on ids (B, S), the class token first; calls `each` before every block."""
-    x = model.embedding(ids) + model.positions[: ids.shape[1]]
-    x = x if model.pre_norm else model.norm(x)
+class Transplant(my_Block):
+    """Your block, called as the package's model calls its own: with a memory too, which only lesson 6 needs."""
+
+    def forward(self, x, cache=None, layer=0):
+        return super().forward(x)
+
+
+def with_my_blocks(model):
+    """A copy of a model with the same weights and your blocks."""
+    model = copy.deepcopy(model)
     for block in model.blocks:
-        each(block, x)
-        x = my_block(block, x)
-    return model.norm(x) if model.pre_norm else x
+        block.__class__ = Transplant
+    return model
 
 
 ids = torch.cat([K + labels[:, None], tokens], dim=1)  # (B, N + 1): the class has an id of its own, after the codes
+my_painter, my_printer = with_my_blocks(painter), with_my_blocks(printer)
 with torch.no_grad():
-    for name, model in {"painter": painter, "printer": printer}.items():
-        difference = (my_trunk(model, ids[:8, :N]) - model.trunk(ids[:8, :N])).abs().max().item()
-        print(f"{name}: largest difference from the package's after {len(model.blocks)} blocks {difference:.1e}")
+    for name, old, new in (("painter", painter, my_painter), ("printer", printer, my_printer)):
+        difference = (new.trunk(ids[:8, :N]) - old.trunk(ids[:8, :N])).abs().max().item()
+        print(f"{name}: largest difference from the package's after {len(old.blocks)} blocks {difference:.1e}")
 
 # %% [markdown]
 # With what you know you can count its weights. With D the width and M that of the MLP, a block has 4 D² + 2 D M in its
@@ -157,7 +206,7 @@ with torch.no_grad():
 
 
 # %%
-def my_count(K, C, N, D, L, M):
+def count_weights(K, C, N, D, L, M):
     block = (4 * D * D + 4 * D) + (2 * D * M + M + D) + 4 * D  # qkv and out, up and down, two norms
     table = (K + C + 1) * D + (N + 1) * D + 2 * D  # embeddings of ids and places, one norm
     head = (D * D + D) + 2 * D + (K + C + 1)  # a dense layer, a norm, a bias a word; the table is used again
@@ -166,7 +215,7 @@ def my_count(K, C, N, D, L, M):
 
 with torch.device("meta"):  # shapes without memory
     paper = Transformer()
-print(f"mine     {my_count(1024, 1000, 256, 768, 24, 3072):,}")
+print(f"counted  {count_weights(1024, 1000, 256, 768, 24, 3072):,}")
 print(f"package  {sum(p.numel() for p in paper.parameters()):,}")
 
 # %% [markdown]
@@ -176,6 +225,12 @@ print(f"package  {sum(p.numel() for p in paper.parameters()):,}")
 #
 # **Predict before you run.** Draw it: rows i are the answers, columns j the token exchanged, white where something
 # changes. What does the painter's square look like, and what the printer's?
+
+# %%
+predict("4 painter", "Which share of all pairs (i, j) see each other in the painter, from 0 to 1?")
+
+# %%
+predict("4 printer", "And in the printer, from 0 to 1?")
 
 
 # %%
@@ -188,10 +243,12 @@ def influence(model, tokens, label):
     return (before - after).abs().sum(-1).T / 2
 
 
-both = {"painter": painter, "printer": printer}
+both = {"painter": my_painter, "printer": my_printer}
 squares = {name: influence(model, tokens[0], labels[:1]) for name, model in both.items()}
 for name, square in squares.items():
-    print(f"{name}: {(square > 0).double().mean():.0%} of all pairs (i, j) see each other")
+    share = (square > 0).double().mean().item()
+    print(f"{name}: {share:.0%} of all pairs (i, j) see each other")
+    outcome(f"4 {name}", share)
 shades = torch.stack([square.sqrt().expand(3, N, N) for square in squares.values()])
 show(figures.grid(shades, columns=2, scale=5, titles=list(squares)))
 
@@ -218,13 +275,15 @@ def looks(model, ids):
     """The attention weights of every block, (L, heads, S, S), for ids (1, S)."""
     weights = []
 
-    def each(block, x):
-        q, k, _ = block.qkv(block.norm1(x) if block.pre_norm else x).chunk(3, dim=-1)
-        q, k = my_split_heads(q, block.heads), my_split_heads(k, block.heads)
-        positions = torch.eye(q.shape[2]).expand(1, block.heads, -1, -1)  # as values: what comes out are the weights
-        weights.append(my_attention(q, k, positions, block.causal)[0])
+    def watch(layer, inputs, output):  # output: what a block's qkv gives
+        q, k, _ = (my_split_heads(part, model.heads) for part in output.chunk(3, dim=-1))
+        positions = torch.eye(q.shape[2]).expand(1, model.heads, -1, -1)  # as values: what comes out are the weights
+        weights.append(my_attention(q, k, positions, model.causal)[0])
 
-    my_trunk(model, ids, each)
+    hooks = [block.qkv.register_forward_hook(watch) for block in model.blocks]
+    model.trunk(ids)
+    for hook in hooks:
+        hook.remove()
     return torch.stack(weights)
 
 
@@ -233,8 +292,8 @@ mask = random_mask(torch.tensor([2 * N // 3]), N, generator(4))
 mask[0, place] = True
 seen = ids[:1].clone()
 seen[:, 1:][mask] = painter.mask_id
-of_painter = looks(painter, seen)[:, :, place + 1, 1:]  # (L, heads, N); row 0 and column 0 are the class token
-of_printer = F.pad(looks(printer, ids[:1, :N])[:, :, place, 1:], (0, 1))  # it reads one place to the left
+of_painter = looks(my_painter, seen)[:, :, place + 1, 1:]  # (L, heads, N); row 0 and column 0 are the class token
+of_printer = F.pad(looks(my_printer, ids[:1, :N])[:, :, place, 1:], (0, 1))  # it reads one place to the left
 
 scale = 3
 cell = torch.zeros(grid, grid, dtype=torch.bool)
@@ -263,11 +322,16 @@ show(figures.labelled_rows(rows), width=900)
 # go?
 
 # %%
-weights = looks(painter, seen)[:, :, 1:][:, :, mask[0]].mean((1, 2))  # (L, N + 1), mean over heads and hidden places
+predict("4 hidden", "Which block looks more from hidden places at hidden places?", ["the first", "the last"])
+
+# %%
+weights = looks(my_painter, seen)[:, :, 1:][:, :, mask[0]].mean((1, 2))  # (L, N + 1), mean over heads and hidden places
 print(f"{(~mask).double().mean():.0%} of the tokens are known. Weight on")
 print("block   the class   known tokens   hidden ones")
 for layer, row in enumerate(weights, 1):
     print(f"{layer:5} {row[0]:11.2f} {row[1:][~mask[0]].sum():14.2f} {row[1:][mask[0]].sum():13.2f}")
+first, *_, last = weights[:, 1:][:, mask[0]].sum(1).tolist()
+outcome("4 hidden", "the last" if last > first else "the first")
 
 # %% [markdown]
 # Hidden positions are not useless to look at: after the first block they hold what they have gathered so far. They are
@@ -301,19 +365,26 @@ show(figures.grid(maps, columns=6, titles=[f"place {i}" for i in chosen]))
 # to one palette.
 
 # %%
-rows = {}
+CASES = [f"{name}, {half} half hidden" for half in ("upper", "lower") for name in ("painter", "printer")]
+predict("4 halves", "In which case do the fewest pictures keep to one palette?", CASES)
+
+# %%
+rows, palettes = {}, {}
 for title, box in {"upper half hidden": (0, 0, 32, 16), "lower half hidden": (0, 16, 32, 32)}.items():
     region = box_to_token_mask(box, 32, grid, dilate=0).expand(len(tokens), -1)
     rows[title] = figures.masked_canvas(pictures[:8], region[:8], grid, scale=3).float() / 255
     with torch.no_grad():
         answers = {
-            "painter": edit_tokens(painter, tokens, region, labels, temperature=2.0, generator=generator(0)),
+            "painter": edit_tokens(my_painter, tokens, region, labels, temperature=2.0, generator=generator(0)),
             "printer": autoregressive_edit(printer, tokens, region, labels, generator(0)),
         }
         for name, answer in answers.items():
             images = tokenizer.decode(answer)
-            share = (palette_of(images) >= 0).double().mean()
+            share = palettes[f"{name}, {title}"] = (palette_of(images) >= 0).double().mean().item()
             rows[f"{name}\n{title}\n{share:.0%} one palette"] = images[:8]
+for case, share in palettes.items():
+    print(f"{case}: {share:.0%} keep to one palette")
+outcome("4 halves", min(palettes, key=palettes.get))
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
@@ -330,12 +401,16 @@ show(figures.labelled_rows(rows))
 # root, as d grows?
 
 # %%
+predict("4 root", "Without the root, how large is the largest of 64 weights at d = 256, from 0 to 1?")
+
+# %%
 series = {"with the root": [], "without": []}
 for d in (1, 2, 4, 8, 16, 32, 64, 128, 256):
     q, k = torch.randn(200, 1, d, generator=generator(d)), torch.randn(200, 64, d, generator=generator(d + 1))
     scores = (q @ k.transpose(-1, -2)).squeeze(1)  # (200, 64)
     for name, scaled in {"with the root": scores / d**0.5, "without": scores}.items():
         series[name].append((d, scaled.softmax(-1).amax(-1).mean().item()))
+outcome("4 root", series["without"][-1][1])
 show(figures.curves(series, "d, the width of a head", "largest of 64 weights, mean"), width=600)
 
 # %% [markdown]
@@ -345,6 +420,9 @@ show(figures.curves(series, "d, the width of a head", "largest of 64 weights, me
 # undoes the root; the vectors of places shuffled among them; all of them zero.
 #
 # **Predict before you run.** Which hurts least, and what do the pictures without places look like?
+
+# %%
+predict("4 broken", "Which hurts least?", ["no root", "places shuffled", "places all zero"])
 
 # %%
 asked = torch.arange(10).repeat_interleave(10)
@@ -357,17 +435,18 @@ def painted(model, labels=asked):
     return images, class_accuracy(judge, images, labels)
 
 
-broken = {name: copy.deepcopy(painter) for name in ("no root", "places\nshuffled", "places\nall zero")}
+broken = {name: copy.deepcopy(my_painter) for name in ("no root", "places\nshuffled", "places\nall zero")}
 with torch.no_grad():
     for block in broken["no root"].blocks:
         for part in (block.qkv.weight, block.qkv.bias):
             part[: painter.width] *= (painter.width // painter.heads) ** 0.5  # the first third makes the queries
     broken["places\nshuffled"].positions[1:] = painter.positions[1:][torch.randperm(N, generator=generator(0))]
     broken["places\nall zero"].positions[1:] = 0
-rows = {}
-for name, model in {"as it is": painter, **broken}.items():
-    images, right = painted(model)
-    rows[f"{name}\n{right:.0%} right"] = images[::10]
+rows, judged = {}, {}
+for name, model in {"as it is": my_painter, **broken}.items():
+    images, judged[name] = painted(model)
+    rows[f"{name}\n{judged[name]:.0%} right"] = images[::10]
+outcome("4 broken", max(broken, key=judged.get).replace("\n", " "))
 show(figures.labelled_rows(rows), width=900)
 
 # %% [markdown]
@@ -377,12 +456,17 @@ show(figures.labelled_rows(rows), width=900)
 # **Predict before you run.** The one without places sees which tokens there are and how many, but not where. What can
 # it still get right: the shape, the colours, nothing?
 
+# %%
+SHARES = ["under 20 %", "20 to 80 %", "over 80 %"]
+predict("4 bag", "Without places, how many of 120 pictures does the judge find right?", SHARES)
+
 
 # %%
 def train(places):
     """A small masked transformer, as in lesson 3, and its training loss (step, mean over 50 steps)."""
     torch.manual_seed(0)
     model = Transformer(K, 10, N, width=64, depth=3, heads=4, mlp_width=128, dropout=0.0, pre_norm=True)
+    model = with_my_blocks(model)
     if not places:
         model.positions.data.zero_()
         model.positions.requires_grad_(False)
@@ -396,6 +480,7 @@ for name, places in {"with places": True, "without": False}.items():
     model, curves[name] = train(places)
     images, right = painted(model, three)
     rows[f"{name}\n{right:.0%} right"] = images[[0, 1, 2, 40, 41, 42, 80, 81, 82]]
+outcome("4 bag", SHARES[(right >= 0.2) + (right > 0.8)])
 show(figures.labelled_rows(rows, "Stars, hearts and umbrellas"))
 
 # %%
@@ -407,27 +492,34 @@ show(figures.curves(curves, "step", "training loss, nats a hidden token"), width
 #
 # ## Exercises
 #
-# Open `lessons/exercises/lesson_4.py`, write the functions, and run `make check-4` as often as you like. It says which
-# law broke, with the smallest input that breaks it. The package's answers are in `transformer.py`; look there when you
-# have a version of your own that passes, or have been stuck for a quarter of an hour.
+# You have met all four above. Write each in its cell or in `lessons/exercises/lesson_4.py`. If you write one in both,
+# the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
+# `make check-4` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
 #
-# <details><summary><b>split_heads</b>: the idea</summary>Cut the last dimension in two, then move the heads forward.
-# <details><summary>the shape</summary>(B, S, D) → (B, S, heads, d) → (B, heads, S, d).
-# <details><summary>pseudo-code</summary><pre>unflatten the last dimension into heads and d
-# exchange dimensions 1 and 2</pre></details></details></details>
-#
-# <details><summary><b>merge_heads</b>: the idea</summary>The way back. Beware of `view` after an exchange of
-# dimensions: the memory is in the old order.
-# <details><summary>the shape</summary>(B, heads, S, d) → (B, S, heads, d) → (B, S, D).
-# <details><summary>pseudo-code</summary><pre>exchange dimensions 1 and 2
-# flatten the last two</pre></details></details></details>
+# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
+# of your own that passes, or have been stuck for a quarter of an hour. The package's `attention` calls PyTorch's fused
+# kernel, which computes the formula above; its `Block` can also remember what it has read (lesson 6).
 #
 # <details><summary><b>attention</b>: the idea</summary>Scores, perhaps −∞ for what lies ahead, softmax over the
 # keys, mean of the values.
 # <details><summary>the shape</summary>q (…, S, d), k (…, S', d) → scores and weights (…, S, S') → (…, S, d).
 # <details><summary>pseudo-code</summary><pre>scores = q times k transposed / sqrt(d)
 # if causal: -infinity where the key's number is greater than the query's
-# softmax over the last dimension, times v</pre></details></details></details>
+# softmax over the last dimension, times v</pre>
+# <!-- answer attention --></details></details></details>
+#
+# <details><summary><b>split_heads</b>: the idea</summary>Cut the last dimension in two, then move the heads forward.
+# <details><summary>the shape</summary>(B, S, D) → (B, S, heads, d) → (B, heads, S, d).
+# <details><summary>pseudo-code</summary><pre>unflatten the last dimension into heads and d
+# exchange dimensions 1 and 2</pre>
+# <!-- answer split_heads --></details></details></details>
+#
+# <details><summary><b>merge_heads</b>: the idea</summary>The way back. Beware of `view` after an exchange of
+# dimensions: the memory is in the old order.
+# <details><summary>the shape</summary>(B, heads, S, d) → (B, S, heads, d) → (B, S, D).
+# <details><summary>pseudo-code</summary><pre>exchange dimensions 1 and 2
+# flatten the last two</pre>
+# <!-- answer merge_heads --></details></details></details>
 #
 # <details><summary><b>Block.forward</b>: the idea</summary>Two sublayers, each added to x; only the place of the
 # norm differs.
@@ -436,13 +528,18 @@ show(figures.curves(curves, "step", "training loss, nats a hidden token"), width
 # <details><summary>pseudo-code</summary><pre>attend(x): qkv, cut in three, split heads, attention, merge heads, out
 # mlp(x):    up, GELU, down
 # pre-norm:  x + f(norm(x)), for both in turn
-# else:      norm(x + f(x)), for both in turn</pre></details></details></details>
+# else:      norm(x + f(x)), for both in turn</pre>
+# <!-- answer Block --></details></details></details>
 #
 # Further, without a check:
 # 1. Draw `looks` for another picture and place, or with nothing hidden at all. Which heads change?
 # 2. Replace the learned places by sines and cosines of row and column. Does the small model learn faster?
 # 3. Train the small model with `causal=True` on the masked task (with `model.blocks` changed only). What does it lose?
-#
+
+# %%
+summary()  # your predictions, of all lessons
+
+# %% [markdown]
 # ## What the paper did
 #
 # - Section 3.1: BERT's architecture, bidirectional self-attention; section 4.1: 24 layers, 8 heads, width 768, MLP
