@@ -5,8 +5,11 @@
 # for blur is what they were asked for. Here you ask for something better, by two critics: a network that says whether
 # two pictures *look* alike, and one that says whether a picture looks *real*, and learns its trade while you watch.
 #
+# You build all that they say: five functions of one or two lines each. Then you train tokenizers with them, and break
+# the game in two ways. As long as a function is not written, the package's own takes its place.
+#
 # *Paper: section 3, first stage; Esser et al. 2021 (VQ-GAN), section 3.1. Package: `adversary.py`, a page and a half.
-# Time: about an hour.*
+# Time: about an hour, and an hour for the exercises.*
 
 # %%
 import copy
@@ -16,10 +19,12 @@ import torch.nn.functional as F
 
 from minimaskgit import adversary, figures, notebook
 from minimaskgit.adversary import PatchDiscriminator
+from minimaskgit.building import check, mine
 from minimaskgit.classifier import Classifier
 from minimaskgit.data.glyphs import glyphs
 from minimaskgit.data.images import to_float
 from minimaskgit.notebook import generator, show
+from minimaskgit.predictions import outcome, predict, summary
 from minimaskgit.runs.models import load_model
 from minimaskgit.tokenizer import Tokenizer
 
@@ -36,15 +41,20 @@ notebook.road_map(2)
 # blurred mean of both? And which would you choose?
 
 # %%
+predict("2 hedge", "Which answer has the smallest squared error (L2)?", ["the one", "the other", "their mean"])
+
+# %%
 pictures, labels = glyphs(400, seed=21)
 pictures = to_float(pictures)
 here, there = pictures[:8], pictures[:8].roll(2, dims=-1)  # the same, two pixels to the right
 mean = (here + there) / 2
-rows = {}
+rows, squared = {}, {}
 for name, answer in {"the one": here, "the other": there, "their mean": mean}.items():
     l1 = [F.l1_loss(answer, truth).item() for truth in (here, there)]
     l2 = [F.mse_loss(answer, truth).item() for truth in (here, there)]
-    rows[f"{name}\nL1 {sum(l1) / 2:.4f}, L2 {sum(l2) / 2:.4f}"] = answer
+    squared[name] = sum(l2) / 2
+    rows[f"{name}\nL1 {sum(l1) / 2:.4f}, L2 {squared[name]:.4f}"] = answer
+outcome("2 hedge", min(squared, key=squared.get))
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
@@ -58,24 +68,42 @@ show(figures.labelled_rows(rows))
 # VGG trained on ImageNet.)
 #
 # > perceptual loss = mean over layers of mean |φ<sub>l</sub>(x) − φ<sub>l</sub>(x̂)|²
+#
+# **Exercise 1 of 5: `perceptual_loss`.** *Easy, about 15 minutes.* Write it in the next cell, or in
+# `lessons/exercises/lesson_2.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
+
+
+# %% tags=["answer"]
+def perceptual_loss(features_a, features_b):
+    """Mean squared difference of each layer's feature maps, averaged over the layers; a scalar.
+
+    features_a, features_b: a list each, with one tensor a layer; layers may differ in shape.
+    """
+    raise NotImplementedError
 
 
 # %%
-def my_perceptual_loss(features_a, features_b):
-    return sum((a - b).square().mean() for a, b in zip(features_a, features_b, strict=True)) / len(features_a)
+check("perceptual_loss")
 
-
+# %%
+my_perceptual_loss = mine(adversary.perceptual_loss)
 run = notebook.trained_run(train=False)  # True: train your own first
 network = load_model(Classifier, run.folder / "classifier").requires_grad_(False)
 judge = notebook.trained_judge(run)  # another one, trained apart, for measuring
 features = network.features(here)
 print("feature maps:", [tuple(layer.shape[1:]) for layer in features])
-mine, package = (f(features, network.features(mean)) for f in (my_perceptual_loss, adversary.perceptual_loss))
-print(f"mine {mine:.6f}, package {package:.6f}")
+print(f"a picture and its blurred mean: {my_perceptual_loss(features, network.features(mean)):.4f}")
+print(f"a picture and itself: {my_perceptual_loss(features, features):.4f}")
 
 # %% [markdown]
 # **Predict before you run.** Four ways to damage a picture: blur it, shift it by a pixel, make it a little darker, add
 # noise. Which hurts L1 most, and which the perceptual loss?
+
+# %%
+predict("2 damage L1", "Which damage has the largest L1?", ["blurred", "shifted", "darker", "noisy"])
+
+# %%
+predict("2 damage", "Which damage has the largest perceptual loss?", ["blurred", "shifted", "darker", "noisy"])
 
 # %%
 damaged = {
@@ -84,11 +112,15 @@ damaged = {
     "darker": 0.85 * here,
     "noisy": (here + 0.1 * torch.randn(here.shape, generator=generator(0))).clamp(0, 1),
 }
-rows = {"as it was": here}
+rows, l1, unlike = {"as it was": here}, {}, {}
 for name, answer in damaged.items():
-    l1 = F.l1_loss(answer, here)
-    alike = my_perceptual_loss(network.features(answer), features)
-    rows[f"{name}\nL1 {l1:.3f}, perceptual {alike:.3f}"] = answer
+    l1[name] = F.l1_loss(answer, here).item()
+    unlike[name] = my_perceptual_loss(network.features(answer), features).item()
+    rows[f"{name}\nL1 {l1[name]:.3f}, perceptual {unlike[name]:.3f}"] = answer
+for ruler, values in {"L1": l1, "perceptual": unlike}.items():
+    print(f"{ruler:10} from most to least: {', '.join(sorted(values, key=values.get, reverse=True))}")
+outcome("2 damage L1", max(l1, key=l1.get))
+outcome("2 damage", max(unlike, key=unlike.get))
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
@@ -102,18 +134,26 @@ show(figures.labelled_rows(rows))
 # the hinge: real scores shall be above 1, fake ones below −1, and what is beyond costs nothing and teaches nothing.
 #
 # > L<sub>D</sub> = ½ mean max(0, 1 − D(x)) + ½ mean max(0, 1 + D(x̂))
+#
+# **Exercise 2 of 5: `hinge_d_loss`.** *Easy, about 10 minutes.*
+
+
+# %% tags=["answer"]
+def hinge_d_loss(real, fake):
+    """The discriminator's loss, from scores of real and of fake patches, of any shapes; a scalar."""
+    raise NotImplementedError
 
 
 # %%
-def my_hinge_d_loss(real, fake):
-    return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
+check("hinge_d_loss")
 
-
+# %%
+my_hinge_d_loss = mine(adversary.hinge_d_loss)
 torch.manual_seed(0)
 discriminator = PatchDiscriminator(width=16, layers=2)
 real, fake = discriminator(here), discriminator(mean)
 print(f"scores {tuple(real.shape)}: {real.shape[-1]} x {real.shape[-1]} patches, before any training")
-print(f"mine {my_hinge_d_loss(real, fake):.6f}, package {adversary.hinge_d_loss(real, fake):.6f}")
+print(f"loss {my_hinge_d_loss(real, fake):.3f}; a critic that says 0 to everything has 1")
 
 # %% [markdown]
 # ## The forger
@@ -121,18 +161,25 @@ print(f"mine {my_hinge_d_loss(real, fake):.6f}, package {adversary.hinge_d_loss(
 # The tokenizer wants the opposite, that its pictures score high. There is no hinge: it is never satisfied.
 #
 # > L<sub>G</sub> = − mean D(x̂)
+#
+# **Exercise 3 of 5: `hinge_g_loss`.** *Easy, about 5 minutes.*
+
+
+# %% tags=["answer"]
+def hinge_g_loss(fake):
+    """The generator's loss, which falls as the scores of its fakes rise: scores of any shape to a scalar."""
+    raise NotImplementedError
 
 
 # %%
-def my_hinge_g_loss(fake):
-    return -fake.mean()
+check("hinge_g_loss")
 
-
-print(f"mine {my_hinge_g_loss(fake):.6f}, package {adversary.hinge_g_loss(fake):.6f}")
-scores = torch.linspace(-3, 3, 61)
+# %%
+my_hinge_g_loss = mine(adversary.hinge_g_loss)
+scores, sure = torch.linspace(-3, 3, 61), torch.tensor(9.0)  # of the other kind of patch the critic is sure
 series = {
-    "critic on a real patch": [(s.item(), F.relu(1 - s).item()) for s in scores],
-    "critic on a fake patch": [(s.item(), F.relu(1 + s).item()) for s in scores],
+    "critic on a real patch": [(s.item(), my_hinge_d_loss(s, -sure).item()) for s in scores],
+    "critic on a fake patch": [(s.item(), my_hinge_d_loss(sure, s).item()) for s in scores],
     "forger on its fake patch": [(s.item(), my_hinge_g_loss(s).item()) for s in scores],
 }
 show(figures.curves(series, "score", "loss"), width=600)
@@ -143,18 +190,28 @@ show(figures.curves(series, "score", "loss"), width=600)
 # Two players, two losses, one chain: picture → encoder → codes → decoder → x̂ → D. Each loss must move its own player
 # only. In the critic's step the fakes are *detached*: they are pictures, no matter where from. In the forger's step the
 # critic's weights stand still.
+#
+# **Exercise 4 of 5: `discriminator_loss`.** *Middling, about 15 minutes.* Call your `hinge_d_loss`.
+
+
+# %% tags=["answer"]
+def discriminator_loss(discriminator, real, fake):
+    """`hinge_d_loss` of two batches of images (B, 3, H, W); no gradient may reach the generator that made `fake`.
+
+    discriminator: called as discriminator(images), gives scores.
+    """
+    raise NotImplementedError
 
 
 # %%
-def my_discriminator_loss(discriminator, real, fake):
-    return my_hinge_d_loss(discriminator(real), discriminator(fake.detach()))
+check("discriminator_loss")
 
-
+# %%
+my_discriminator_loss = mine(adversary.discriminator_loss)
 fake = mean.clone().requires_grad_()  # stands for what a decoder made
-for name, f in {"mine": my_discriminator_loss, "package": adversary.discriminator_loss}.items():
-    loss = f(discriminator, here, fake)
-    loss.backward()
-    print(f"{name:8} {loss.item():.6f}, gradient at the fakes: {fake.grad}")
+loss = my_discriminator_loss(discriminator, here, fake)
+loss.backward()
+print(f"loss {loss.item():.3f}, gradient at the fakes: {fake.grad}")
 
 # %% [markdown]
 # ## Two losses in balance
@@ -165,25 +222,33 @@ for name, f in {"mine": my_discriminator_loss, "package": adversary.discriminato
 # > λ = |∇<sub>L</sub> reconstruction| / ( |∇<sub>L</sub> L<sub>G</sub>| + 10<sup>−6</sup> )
 #
 # With this weight both pull equally, however the critic's mood, and one fixed factor says who leads (GAN below; 0.1 in
-# the demo).
+# the demo). Where the critic does not pull at all, λ would be huge: it is at most 10,000. And λ is a number, not a way
+# for gradients: it is detached.
+#
+# **Exercise 5 of 5: `adaptive_weight`.** *Easy, about 15 minutes.*
+
+
+# %% tags=["answer"]
+def adaptive_weight(rec_grad, gan_grad):
+    """λ from the gradients of the two losses at the decoder's last layer, of one shape; a scalar."""
+    raise NotImplementedError
 
 
 # %%
-def my_adaptive_weight(rec_grad, gan_grad):
-    return (rec_grad.norm() / (gan_grad.norm() + 1e-6)).clamp(max=1e4).detach()
+check("adaptive_weight")
 
-
+# %%
+my_adaptive_weight = mine(adversary.adaptive_weight)
 rec_grad, gan_grad = torch.randn(2, 50, generator=generator(1))
 for scale in (1.0, 0.01, 0.0):
-    mine, package = (f(rec_grad, scale * gan_grad).item() for f in (my_adaptive_weight, adversary.adaptive_weight))
-    print(f"the critic's pull times {scale:4}: mine {mine:.2f}, package {package:.2f}")
+    print(f"the critic's pull times {scale:4}: weight {my_adaptive_weight(rec_grad, scale * gan_grad).item():.2f}")
 
 # %% [markdown]
 # ## Experiment: three tokenizers
 #
 # One small tokenizer is trained on L1 alone. Then it is trained on, three times from the same weights for the same
-# number of steps: with L1 as before; with the perceptual loss too; and with the discriminator on top. Everything you
-# wrote is in this one function. The last two arguments are there to be abused.
+# number of steps: with L1 as before; with the perceptual loss too; and with the discriminator on top. Your five
+# functions are all in this one. The last two arguments are there to be abused.
 
 # %%
 train_pictures = to_float(glyphs(4000, seed=22)[0])
@@ -248,26 +313,37 @@ start, _ = learn(untrained, START)
 #
 # **Predict before you run.** Who wins in L1? Who in sharpness?
 
+# %%
+predict("2 L1", "Which of the three has the lowest L1?", ["L1", "L1, perceptual", "L1, both critics"])
+
+# %%
+predict("2 sharp", "Which of the three is nearest to 1 in sharpness?", ["L1", "L1, perceptual", "L1, both critics"])
+
 
 # %%
 def edges(images):
     return (images.diff(dim=-1).abs().mean() + images.diff(dim=-2).abs().mean()).item()
 
 
+l1, sharp = {}, {}  # what was measured, by the name of the row
+
+
 @torch.no_grad()
 def row(name, model):
     """A line of pictures with its numbers."""
     images = model.decode(model.encode(pictures))
-    l1 = F.l1_loss(images, pictures).item()
+    l1[name] = F.l1_loss(images, pictures).item()
     alike = my_perceptual_loss(judge.features(images), judge.features(pictures)).item()
-    sharp = edges(images) / edges(pictures)
-    return {f"{name}\nL1 {l1:.3f}\nunlike {alike:.3f}\nsharp {sharp:.2f}": images[:8]}
+    sharp[name] = edges(images) / edges(pictures)
+    return {f"{name}\nL1 {l1[name]:.3f}\nunlike {alike:.3f}\nsharp {sharp[name]:.2f}": images[:8]}
 
 
 more, _ = learn(start, STEPS)
 perceptual, _ = learn(start, STEPS, perceptual=PERCEPTUAL)
 both, record = learn(start, STEPS, perceptual=PERCEPTUAL, gan=GAN)
 rows = {"real": pictures[:8]} | row("L1", more) | row("L1, perceptual", perceptual) | row("L1, both critics", both)
+outcome("2 L1", min(l1, key=l1.get))
+outcome("2 sharp", min(sharp, key=lambda name: abs(sharp[name] - 1)))
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
@@ -298,15 +374,21 @@ show(figures.curves({"adaptive weight": record["weight"]}, "step", "λ"), width=
 #
 # ## Break it: no detach
 #
-# Bug 9 in the [list of known bugs](bugs.md)
-# of public MaskGIT code: the critic's loss is not detached, and one `backward` does it all. The decoder then gets the
-# gradient of *both* losses of the game: one asks it to make D(x̂) high, the other to make D(x̂) low.
+# Bug 9 in the [list of known bugs](bugs.md) of public MaskGIT code: the critic's loss is not detached, and one
+# `backward` does it all. The decoder then gets the gradient of *both* losses of the game: one asks it to make D(x̂)
+# high, the other to make D(x̂) low.
 #
 # **Predict before you run.** Does it crash? Will the reconstruction loss tell you? And the pictures?
 
 # %%
+predict("2 leak", "What does the bug do to the sharpness?", ["less", "within 0.05 the same", "more"])
+
+# %%
 leaking, leaks = learn(start, STEPS, perceptual=PERCEPTUAL, gan=GAN, detached=False)
-show(figures.labelled_rows(row("as it should be", both) | row("not detached", leaking)))
+rows = row("as it should be", both) | row("not detached", leaking)
+sharper = sharp["not detached"] - sharp["as it should be"]
+outcome("2 leak", "within 0.05 the same" if abs(sharper) <= 0.05 else "more" if sharper > 0 else "less")
+show(figures.labelled_rows(rows))
 
 # %% [markdown]
 # It does not crash. The forger now helps the critic, for it is paid for being caught: look for patterns that no picture
@@ -332,9 +414,14 @@ for name, points in series.items():
 # **Predict before you run.** A critic against a beginner: what will be wrong first, the shapes or the colours?
 
 # %%
+predict("2 early", "Which of the two has the lower L1?", ["no discriminator", "one from step 0"])
+
+# %%
 calm, _ = learn(untrained, START, perceptual=PERCEPTUAL)
 early, _ = learn(untrained, START, perceptual=PERCEPTUAL, gan=GAN)
-show(figures.labelled_rows(row("no discriminator", calm) | row("one from step 0", early)))
+rows = row("no discriminator", calm) | row("one from step 0", early)
+outcome("2 early", min("no discriminator", "one from step 0", key=l1.get))
+show(figures.labelled_rows(rows))
 
 # %% [markdown]
 # The two differ in nothing but the critic. Compare L1, and the colours of the backgrounds. At step 0 there is only fog
@@ -344,41 +431,53 @@ show(figures.labelled_rows(row("no discriminator", calm) | row("one from step 0"
 #
 # ## Exercises
 #
-# Open `lessons/exercises/lesson_2.py`, write the functions, and run `make check-2` as often as you like. It says which
-# law broke, with the smallest input that breaks it. The package's answers are in `adversary.py`; look there when you
-# have a version of your own that passes, or have been stuck for a quarter of an hour.
+# You have met all five above. Write each in its cell or in `lessons/exercises/lesson_2.py`. If you write one in both,
+# the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
+# `make check-2` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
+#
+# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
+# of your own that passes, or have been stuck for a quarter of an hour.
 #
 # <details><summary><b>perceptual_loss</b>: the idea</summary>A mean square for each layer, then the mean over the
 # layers, so that large maps do not outvote small ones.
 # <details><summary>the shape</summary>Two lists of (B, channels, h, w), other sizes in each layer → a scalar.
 # <details><summary>pseudo-code</summary><pre>for each layer: mean of (a - b)^2
-# the mean of these</pre></details></details></details>
+# the mean of these</pre>
+# <!-- answer perceptual_loss --></details></details></details>
 #
 # <details><summary><b>hinge_d_loss</b>: the idea</summary>Being right by more than 1 costs nothing.
 # <details><summary>the shape</summary>Scores of any two shapes → a mean each → a scalar.
 # <details><summary>pseudo-code</summary><pre>half of the mean of max(0, 1 - real)
-# and half of the mean of max(0, 1 + fake)</pre></details></details></details>
+# and half of the mean of max(0, 1 + fake)</pre>
+# <!-- answer hinge_d_loss --></details></details></details>
 #
 # <details><summary><b>hinge_g_loss</b>: the idea</summary>High scores, low loss; no hinge.
 # <details><summary>the shape</summary>Scores of any shape → a scalar.
-# <details><summary>pseudo-code</summary><pre>minus the mean</pre></details></details></details>
+# <details><summary>pseudo-code</summary><pre>minus the mean</pre>
+# <!-- answer hinge_g_loss --></details></details></details>
 #
 # <details><summary><b>discriminator_loss</b>: the idea</summary>`hinge_d_loss` of two batches of pictures, of which one
 # must not remember where it came from.
 # <details><summary>the shape</summary>Pictures (B, 3, H, W), twice → scores (B, 1, h, w), twice → a scalar.
 # <details><summary>pseudo-code</summary><pre>hinge of
-# D(real) and D(stop gradient(fake))</pre></details></details></details>
+# D(real) and D(stop gradient(fake))</pre>
+# <!-- answer discriminator_loss --></details></details></details>
 #
 # <details><summary><b>adaptive_weight</b>: the idea</summary>How strong one pull is, divided by the other.
 # <details><summary>the shape</summary>Two gradients of one shape → two norms → a scalar that has no gradient itself.
 # <details><summary>pseudo-code</summary><pre>norm of rec_grad / (norm of gan_grad + 1e-6)
-# at most 10,000, detached</pre></details></details></details>
+# at most 10,000, detached</pre>
+# <!-- answer adaptive_weight --></details></details></details>
 #
 # Further, without a check:
 # 1. Train with `balanced=False` and `gan=1.0`, then 0.01. How wide is the range that works, compared with λ?
 # 2. Raise PERCEPTUAL to 10. What does a picture look like whose features are right and whose pixels are not asked for?
 # 3. Write the non-saturating loss of the authors' code, softplus(−D(x)) + softplus(D(x̂)) and softplus(−D(x̂)).
-#
+
+# %%
+summary()  # your predictions, of all lessons
+
+# %% [markdown]
 # ## What the paper did
 #
 # - Section 3: the tokenizer is a VQ-GAN, trained as Esser et al. did; MaskGIT changes nothing in it.
