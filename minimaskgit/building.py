@@ -9,7 +9,6 @@ Only notebooks import this module. The laws are in tests/, so both calls need a 
 
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 
-from minimaskgit.common.errors import UserError
+from minimaskgit.common.errors import UserError, with_line
 from minimaskgit.runs.run import ROOT
 
 EXERCISES, TESTS = ROOT / "lessons/exercises", ROOT / "tests"
@@ -35,7 +34,8 @@ class Own(NamedTuple):
 
 def check(name: str) -> None:
     """Try the laws of one exercise on the notebook's version, or else on the exercise file's, and print what broke."""
-    lesson, own = _lesson(name), _own(name)
+    lesson = _lesson(name)
+    own = _own(name, lesson)
     if own is None:
         print(f"{name} is not written yet. Write it in its cell, or in {_file(lesson)}, and run this cell again.")
     elif own.trouble:
@@ -51,12 +51,13 @@ def mine(answer: Callable) -> Callable:
     if not EXERCISES.is_dir():
         print(f"using the package's {name}: the laws that would judge yours are in a clone of the project")
         return answer
-    own = _own(name)
+    lesson = _lesson(name)
+    own = _own(name, lesson)
     if own is None:
         print(f"using the package's {name}: yours is not written yet")
     elif own.trouble:
         print(f"using the package's {name}: {own.trouble}")
-    elif not _judged(name, _lesson(name), own)[0]:
+    elif not _judged(name, lesson, own)[0]:
         print(f'using the package\'s {name}: yours, from {own.place}, breaks a law; check("{name}") says which')
     else:
         print(f"using your {name}, from {own.place}")
@@ -84,20 +85,20 @@ def _lesson(name: str) -> int:
 # --- The student's version ---
 
 
-def _own(name: str) -> Own | None:
+def _own(name: str, lesson: int) -> Own | None:
     """The notebook's version if it is written, or else the exercise file's; None if neither is."""
     here = {key: value for key, value in vars(sys.modules["__main__"]).items() if _is_written(value)}
-    path = EXERCISES / f"lesson_{_lesson(name)}.py"
+    path = EXERCISES / f"lesson_{lesson}.py"
     try:
         there = {key: value for key, value in _executed(path).items() if _is_written(value)}
     except Exception as error:
-        there, trouble = {}, f"{_file(_lesson(name))} cannot be imported; {_line_of(error, path)}"
+        there, trouble = {}, f"{_file(lesson)} cannot be imported; {with_line(error, path)}"
     else:
         trouble = ""
     if name in here:
         return Own("this notebook", there | here, _source_of(here[name]))
     if name in there or trouble:
-        return Own(_file(_lesson(name)), there, path, trouble)
+        return Own(_file(lesson), there, path, trouble)
     return None
 
 
@@ -105,12 +106,6 @@ def _executed(path: Path) -> dict:
     names = {"__name__": path.stem}
     exec(compile(path.read_bytes(), str(path), "exec"), names)
     return names
-
-
-def _line_of(error: Exception, path: Path) -> str:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
-    return f"{'' if line is None else f'line {line}: '}{type(error).__name__}: {error}"
 
 
 def _is_written(value: object) -> bool:

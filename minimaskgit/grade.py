@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"not in {path}, for want of a number of {platform}: {', '.join(others)}")
     store(results, weights, options, roster, ignored)
     if options.similarity:
-        similarity.write_pairs(options.similarity, found, given_to_all(options))
+        similarity.write_pairs(options.similarity, found, variants.handed_out(options.lesson, options.variants))
     if any(result.failure for result in results):
         sys.exit(3)
     if len(results) == 1 and not options.submissions.is_dir() and results[0].total(weights) < sum(weights.values()):
@@ -176,17 +176,6 @@ def laws_of(lesson: int) -> Path:
 
 def variant_laws_of(lesson: int) -> Path:
     return laws_of(lesson).with_name(f"test_variants_{lesson}.py")
-
-
-def exercise_of(lesson: int) -> Path:
-    return ROOT / "lessons" / "exercises" / f"lesson_{lesson}.py"
-
-
-def given_to_all(options: Options) -> str:
-    """The text that every student of the class got."""
-    if options.variants is None:
-        return exercise_of(options.lesson).read_text("utf-8")
-    return variants.handed_out(options.lesson, options.variants)
 
 
 # --- Many students ---
@@ -289,8 +278,8 @@ def _mark(one: Submission, basis: list[str]) -> str:
 def _basis(options: Options) -> list[str]:
     """Everything that all students' grades depend on: options, laws, grader, and the sources lent to students."""
     limits = [options.timeout, options.call_timeout, options.memory, options.seed, options.lend_everything]
-    limits += [options.variants, given_to_all(options)]
-    exercise = exercise_of(options.lesson)
+    limits += [options.variants, variants.handed_out(options.lesson, options.variants)]
+    exercise = variants.exercise_of(options.lesson)
     laws = [laws_of(options.lesson), *sorted((ROOT / "tests").glob("*.py")), ROOT / "tests/laws/conftest.py"]
     laws += [variant_laws_of(options.lesson)]
     laws += [exercise, *sorted(Path(__file__).parent.glob("grading/*.py"))]

@@ -4,7 +4,7 @@
     outcome("5 steps", 4)                                      ──> "your guess: 2; measured: 4; not foreseen"
     summary()                                                  ──> all of them, and how many were right
 
-Only notebooks import this module. Without a browser nobody guesses, and every call still works.
+Only notebooks import this module. Outside of JupyterLab, a guess is an argument; every call also works without one.
 """
 
 import os

@@ -108,7 +108,7 @@ def test_a_notebook_has_the_stub_of_every_exercise_to_write_to_check_and_to_use(
     for name in signatures(asked):
         assert f'check("{name}")' in code and re.search(rf"mine\(\w+\.{name}\)", code), name
         text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-        assert re.search(rf"`{name}`[^\n]*\*(Easy|Middling|Hard), about \d+ minutes", text.replace("\n", " ")), name
+        assert re.search(rf"`{name}`[^\n]*\*(Easy|Medium|Hard), about \d+ minutes", text.replace("\n", " ")), name
 
 
 def signatures(text: str) -> dict[str, list[str]]:

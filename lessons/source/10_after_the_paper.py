@@ -120,7 +120,7 @@ outcome("10 blobs", "the judge" if right < whole(first) else "the count of piece
 # How many points do you need for 64 positions? More than 64: keep on until all are visited. Compute in whole numbers. A
 # point often lies on the edge of a cell, and a float may fall on the wrong side of it.
 #
-# **Exercise 1 of 3: `halton_order`.** *Middling, about 25 minutes.* Write it in the next cell, or in
+# **Exercise 1 of 3: `halton_order`.** *Medium, about 25 minutes.* Write it in the next cell, or in
 # `lessons/exercises/lesson_10.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
 
 
@@ -236,7 +236,7 @@ show(figures.curves(curves, "step", f"tokens known, of {N}"), width=700)
 # What should it return at before = 0, where nothing is known, and at before = 1, where nothing is masked? Both formulas
 # divide by zero there. Nothing can be taken back in the one case, and nothing revealed in the other: the answer is 0.
 #
-# **Exercise 2 of 3: `remdm_probability`.** *Middling, about 20 minutes.*
+# **Exercise 2 of 3: `remdm_probability`.** *Medium, about 20 minutes.*
 
 
 # %% tags=["answer"]

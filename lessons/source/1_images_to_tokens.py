@@ -161,7 +161,7 @@ for name, through in {"without": lambda z, z_q: z_q, "with": my_straight_through
 # The entries have no other teacher, so they must follow fast. The encoder has one, the decoder; it shall be held, not
 # nailed down. So β stands on the *encoder's* side. Both are means over all elements.
 #
-# **Exercise 3 of 4: `vq_losses`.** *Middling, about 20 minutes.*
+# **Exercise 3 of 4: `vq_losses`.** *Medium, about 20 minutes.*
 
 
 # %% tags=["answer"]

@@ -191,7 +191,7 @@ show(figures.curves(series, "score", "loss"), width=600)
 # only. In the critic's step the fakes are *detached*: they are pictures, no matter where from. In the forger's step the
 # critic's weights stand still.
 #
-# **Exercise 4 of 5: `discriminator_loss`.** *Middling, about 15 minutes.* Call your `hinge_d_loss`.
+# **Exercise 4 of 5: `discriminator_loss`.** *Medium, about 15 minutes.* Call your `hinge_d_loss`.
 
 
 # %% tags=["answer"]

@@ -201,7 +201,7 @@ print("hidden  ", my_mask_counts(r, 64, my_cosine).tolist())
 # Any n of N positions, all choices equally likely, and every picture has an n of its own. All random numbers come from
 # the generator that is handed in, so that the same seed hides the same tokens.
 #
-# **Exercise 3 of 4: `random_mask`.** *Middling, about 15 minutes.* The first hint shows a way without a loop.
+# **Exercise 3 of 4: `random_mask`.** *Medium, about 15 minutes.* The first hint shows a way without a loop.
 
 
 # %% tags=["answer"]
@@ -234,7 +234,7 @@ show(figures.grid(canvases, columns=8, titles=[f"{n} of 64" for n in counts.toli
 #
 # The paper smooths the labels by s = 0.1: the target is 1 − s on the right code and s / K more on every one.
 #
-# **Exercise 4 of 4: `masked_cross_entropy`.** *Middling, about 20 minutes.* The mean is over all hidden tokens of the
+# **Exercise 4 of 4: `masked_cross_entropy`.** *Medium, about 20 minutes.* The mean is over all hidden tokens of the
 # batch, not over each picture first.
 
 

@@ -72,7 +72,7 @@ print(f"{len(painter.blocks)} blocks of width D = {painter.width} with {painter.
 #
 # *Causal* attention, the printer's, sets the scores of everything that lies ahead to −∞, and so the weights to 0.
 #
-# **Exercise 1 of 4: `attention`.** *Middling, about 25 minutes.* Write it in the next cell, or in
+# **Exercise 1 of 4: `attention`.** *Medium, about 25 minutes.* Write it in the next cell, or in
 # `lessons/exercises/lesson_4.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
 
 

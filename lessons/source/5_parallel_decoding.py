@@ -122,7 +122,7 @@ show(figures.labelled_rows({"guess": tokenizer.decode(sampled), "how sure\nwhite
 # [list of known bugs](bugs.md)
 # of public MaskGIT code: take the count of sample 0 for all.)
 #
-# **Exercise 2 of 4: `num_to_mask`.** *Middling, about 20 minutes.* Compute in double precision.
+# **Exercise 2 of 4: `num_to_mask`.** *Medium, about 20 minutes.* Compute in double precision.
 
 
 # %% tags=["answer"]

@@ -163,7 +163,7 @@ show(figures.grid(picture, columns=1, scale=24, titles=["mean surprise: black is
 # Each code must come as often as softmax says. One way takes one number u between 0 and 1, and then the first code at
 # which the summed probabilities exceed u. All random numbers come from the generator that is handed in.
 #
-# **Exercise 2 of 3: `sample_next`.** *Middling, about 20 minutes.*
+# **Exercise 2 of 3: `sample_next`.** *Medium, about 20 minutes.*
 
 
 # %% tags=["answer"]
@@ -184,7 +184,7 @@ print("drawn ", [round(x, 3) for x in (drawn.bincount(minlength=4) / len(drawn))
 
 # %% [markdown]
 # Now the whole painter. It reads the row, draws the next token, puts it in its place, and reads *everything* again.
-# What stands in the places to come does not matter, since nobody looks there: at first they are all 0.
+# The tokens in later places do not matter, because the model does not look there: at first they are all 0.
 
 
 # %%
@@ -235,8 +235,8 @@ outcome("6 cache", "both" if len(changed) == 2 else changed[0] if changed else "
 # This is why MaskGIT has no cache: in its blocks every change reaches every place.
 #
 # A step with a cache reads one id, the newest, of each sample: first the class, then each token as it is drawn. The
-# cache is a `KVCache`. `model.trunk(ids, cache)` reads ids (B, S) after those in the cache, adds them to it, and gives
-# (B, S, D). `model.logits` turns D numbers into logits over the K codes.
+# cache is a `KVCache`. `model.trunk(ids, cache)` reads ids (B, S) after those in the cache, adds them to it, and
+# returns (B, S, D). `model.logits` turns D numbers into logits over the K codes.
 #
 # **Exercise 3 of 3: `cached_step`.** *Easy, about 15 minutes.*
 

@@ -85,7 +85,7 @@ show(figures.grid(cells, columns=7, titles=["before", "what it sees", *(names[t]
 # *dilated*. You will see why below. A box may reach beyond the picture; only what lies in the picture counts. An empty
 # box touches nothing, however much it is dilated.
 #
-# **Exercise 1 of 2: `box_to_token_mask`.** *Middling, about 25 minutes.* Write it in the next cell, or in
+# **Exercise 1 of 2: `box_to_token_mask`.** *Medium, about 25 minutes.* Write it in the next cell, or in
 # `lessons/exercises/lesson_7.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
 
 
@@ -138,10 +138,10 @@ print(f"of {region.sum()} masked ones {(edited != tokens)[region].sum()}")
 #
 # > picture = α · generated + (1 − α) · original
 #
-# The bell is cut off at ⌈3 · radius⌉ pixels, and beyond the picture's edge the mask goes on as it is there. Radius 0 is
-# a hard edge. Further outside than the rim not a bit of the original may change.
+# The bell is cut off at ⌈3 · radius⌉ pixels, and beyond the picture's edge the mask keeps its value at the edge. Radius
+# 0 is a hard edge. Further outside than the rim not a bit of the original may change.
 #
-# **Exercise 2 of 2: `blend`.** *Middling, about 35 minutes.* A blur by a Gaussian may be done along the rows first and
+# **Exercise 2 of 2: `blend`.** *Medium, about 35 minutes.* A blur by a Gaussian may be done along the rows first and
 # then along the columns.
 
 

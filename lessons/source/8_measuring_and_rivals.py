@@ -91,7 +91,7 @@ show(figures.clouds(panels), width=800)
 # A covariance may be singular: 50 pictures with 128 features have one. Then some eigenvalues are 0, and rounding may
 # make them a little less than 0. Such a number has no real root.
 #
-# **Exercise 1 of 3: `frechet_distance`.** *Middling, about 20 minutes.* Write it in the next cell, or in
+# **Exercise 1 of 3: `frechet_distance`.** *Medium, about 20 minutes.* Write it in the next cell, or in
 # `lessons/exercises/lesson_8.py`, and check it with the cell below. Compute in double precision. Hints are at the end,
 # under *Exercises*.
 
@@ -148,7 +148,7 @@ outcome("8 floor", size)
 # Papers cut their pictures into ten parts, in the order in which they come, and print the mean score of the parts and
 # its standard deviation.
 #
-# **Exercise 2 of 3: `inception_score`.** *Middling, about 20 minutes.* Each part has a p(y) of its own.
+# **Exercise 2 of 3: `inception_score`.** *Medium, about 20 minutes.* Each part has a p(y) of its own.
 
 
 # %% tags=["answer"]
@@ -182,7 +182,7 @@ print(f"in ten parts: {mean:.2f}, deviation {deviation:.2f}")
 # for large clouds, which rounds a distance of 0 to 0.001; `compute_mode="donot_use_mm_for_euclid_dist"` keeps it from
 # doing so.
 #
-# **Exercise 3 of 3: `precision_recall`.** *Middling, about 20 minutes.* The tables below have clouds of 1000 points, so
+# **Exercise 3 of 3: `precision_recall`.** *Medium, about 20 minutes.* The tables below have clouds of 1000 points, so
 # a loop over all pairs would be slow.
 
 

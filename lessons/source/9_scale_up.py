@@ -86,7 +86,7 @@ for name in ("demo", "glyphs", "full", "paper"):
 # Which matrices are there? A block has those of query, key, value and output, width × width each, and the MLP's two,
 # width × MLP width. After all blocks come the head's, width × width, and the output layer, width × K.
 #
-# **Exercise 1 of 3: `training_flops`.** *Middling, about 20 minutes.* Write it in the next cell, or in
+# **Exercise 1 of 3: `training_flops`.** *Medium, about 20 minutes.* Write it in the next cell, or in
 # `lessons/exercises/lesson_9.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
 
 

@@ -3,7 +3,7 @@
 import random
 from string import Template
 
-from minimaskgit.grading.variants import choice_of_reasons
+from minimaskgit.grading.variants import reason_stub
 
 REASONS = {
     "unknown": "places that are masked already are ranked too",
@@ -53,7 +53,7 @@ def stub(drawn: dict) -> str:
     rule = f"(row + column) % {drawn['parts']} == {drawn['part']}"
     texts = {"down": down, "across": across, "rule": rule, "body": BROKEN[drawn["bug"]]}
     ends = "backwards: the place that is visited last comes first" if drawn["from_the_end"] else "as they are visited"
-    return Template(STUB).substitute(texts, ends=ends, reasons=choice_of_reasons(REASONS))
+    return Template(STUB).substitute(texts, ends=ends, reason=reason_stub("take_back", REASONS))
 
 
 STUB = '''
@@ -87,15 +87,5 @@ def take_back(tokens: Tensor, scores: Tensor, quota: Tensor, mask_id: int) -> Te
     """$body
 
 
-def take_back_reason() -> str:
-    """What was wrong with take_back as you got it: one of these names. (Difficulty 1 of 3, 2 minutes.)
-
-$reasons
-
-    Your own check tells you only whether it is one of them; grading compares.
-
-    >>> len(take_back_reason()) > 0
-    True
-    """
-    raise NotImplementedError
+$reason
 '''

@@ -3,7 +3,7 @@
 import random
 from string import Template
 
-from minimaskgit.grading.variants import choice_of_reasons
+from minimaskgit.grading.variants import reason_stub
 
 REASONS = {
     "attached": "the weight has a gradient, so the balance itself is trained",
@@ -56,7 +56,7 @@ def stub(drawn: dict) -> str:
     difference = "absolute" if drawn["absolute"] else "squared"
     real, fake = drawn["real_margin"], drawn["fake_margin"]
     texts = {"words": words, "body": body, "power": power, "difference": difference}
-    texts |= {"reasons": choice_of_reasons(REASONS), "first": round(1 / (1 + drawn["falling"]), 4)}
+    texts |= {"reason": reason_stub("balance", REASONS), "first": round(1 / (1 + drawn["falling"]), 4)}
     texts |= {"ratio": 2.25 if drawn["norm"] == "squares" else 1.5}
     texts |= {"inside": real - 1, "outside": -fake - 1, "fake_weight": round(1 - drawn["real_weight"], 4)}
     return Template(STUB).substitute(drawn | texts)
@@ -103,15 +103,5 @@ def balance(rec_grad: Tensor, gan_grad: Tensor) -> Tensor:
     """$body
 
 
-def balance_reason() -> str:
-    """What was wrong with balance as you got it: one of these names. (Difficulty 1 of 3, 2 minutes.)
-
-$reasons
-
-    Your own check tells you only whether it is one of them; grading compares.
-
-    >>> len(balance_reason()) > 0
-    True
-    """
-    raise NotImplementedError
+$reason
 '''

@@ -3,7 +3,7 @@
 import random
 from string import Template
 
-from minimaskgit.grading.variants import choice_of_reasons, falling_points
+from minimaskgit.grading.variants import falling_points, reason_stub
 
 REASONS = {
     "quota": "the quota of the first row is used for every row",
@@ -50,7 +50,7 @@ def stub(drawn: dict) -> str:
         "rule": rule,
         "points": drawn["points"],
         "body": BROKEN[drawn["bug"]],
-        "reasons": choice_of_reasons(REASONS),
+        "reason": reason_stub("fix_best", REASONS),
     }
     return Template(STUB).substitute(texts)
 
@@ -106,15 +106,5 @@ def fix_best(canvas: Tensor, drawn: Tensor, sure: Tensor, quota: Tensor, mask_id
     """$body
 
 
-def fix_best_reason() -> str:
-    """What was wrong with fix_best as you got it: one of these names. (Difficulty 1 of 3, 2 minutes.)
-
-$reasons
-
-    Your own check tells you only whether it is one of them; grading compares.
-
-    >>> len(fix_best_reason()) > 0
-    True
-    """
-    raise NotImplementedError
+$reason
 '''

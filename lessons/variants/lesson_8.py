@@ -3,7 +3,7 @@
 import random
 from string import Template
 
-from minimaskgit.grading.variants import choice_of_reasons
+from minimaskgit.grading.variants import reason_stub
 
 DISTANCES = {
     "sum": "the sum of the absolute differences of the coordinates",
@@ -53,7 +53,11 @@ def draw(rng: random.Random) -> dict:
 
 
 def stub(drawn: dict) -> str:
-    words = {"words": DISTANCES[drawn["distance"]], "body": BROKEN[drawn["bug"]], "reasons": choice_of_reasons(REASONS)}
+    words = {
+        "words": DISTANCES[drawn["distance"]],
+        "body": BROKEN[drawn["bug"]],
+        "reason": reason_stub("neighbours_alike", REASONS),
+    }
     one, other = zip(drawn["means"], drawn["spreads"])
     balls = f"{drawn['needed']} ball" + "s" * (drawn["needed"] > 1)
     return Template(STUB).substitute(drawn | words, first=one, second=other, balls=balls)
@@ -101,15 +105,5 @@ def neighbours_alike(features: Tensor, labels: Tensor, k: int) -> Tensor:
     """$body
 
 
-def neighbours_alike_reason() -> str:
-    """What was wrong with neighbours_alike as you got it: one of these names. (Difficulty 1 of 3, 2 minutes.)
-
-$reasons
-
-    Your own check tells you only whether it is one of them; grading compares.
-
-    >>> len(neighbours_alike_reason()) > 0
-    True
-    """
-    raise NotImplementedError
+$reason
 '''

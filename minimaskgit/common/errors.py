@@ -1,6 +1,8 @@
 """The one kind of error that commands turn into a single line instead of a traceback."""
 
 import re
+import traceback
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -14,3 +16,10 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's message, without addresses of objects."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return re.sub(r" <.*>", "", line)
+
+
+def with_line(error: BaseException, path: Path) -> str:
+    """An error's kind and message, after the last line of the file at `path` that it came through."""
+    here = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path.resolve()]
+    line = error.lineno if isinstance(error, SyntaxError) else here[-1] if here else None
+    return f"{'' if line is None else f'line {line}: '}{type(error).__name__}: {error}"

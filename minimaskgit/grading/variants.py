@@ -1,4 +1,4 @@
-"""Variants: exercises whose answer stands nowhere, because a teacher's number draws what they ask.
+"""Variants: exercises that nobody has answered yet, because a number that the teacher chooses draws what they ask.
 
 lessons/variants/lesson_5.py: draw(random numbers) ──> what is drawn ──stub──> text after that of the exercises
 tests/laws/test_variants_5.py: laws of what is drawn, without a worked answer
@@ -14,7 +14,7 @@ from types import ModuleType
 
 LESSONS = Path(__file__).parents[2] / "lessons"
 WIDTH = 120  # letters in a line
-MARK = "VARIANTS = "  # in the file that students get, for their own checks; grading goes by the teacher's number
+MARK = "VARIANTS = "  # in the file that students get, for their own checks; grading uses the teacher's number
 
 
 def file_of(lesson: int) -> Path:
@@ -31,9 +31,15 @@ def drawn(lesson: int, number: int) -> dict:
     return _template(lesson)["draw"](random.Random(f"lesson {lesson}, variants {number}"))
 
 
-def handed_out(lesson: int, number: int) -> str:
-    """The file that students get: the lesson's exercises, then its variants."""
-    exercises = (LESSONS / "exercises" / f"lesson_{lesson}.py").read_text("utf-8")
+def exercise_of(lesson: int) -> Path:
+    return LESSONS / "exercises" / f"lesson_{lesson}.py"
+
+
+def handed_out(lesson: int, number: int | None) -> str:
+    """The file that students get: the lesson's exercises, then its variants if a number draws them."""
+    exercises = exercise_of(lesson).read_text("utf-8")
+    if number is None:
+        return exercises
     stub = _rewrapped(_template(lesson)["stub"](drawn(lesson, number)).strip("\n"))
     head = f"# --- Variants: not in the notebook, not in the package ---\n\n{MARK}{number}  # leave this line as it is"
     return f"{exercises}\n\n{head}\n\n\n{stub}\n"
@@ -69,6 +75,22 @@ def falling_points(rng: random.Random, inner: int = 3) -> list[tuple[float, floa
     return [(0.0, 1.0), *((a / 20, b / 20) for a, b in zip(x, y)), (1.0, 0.0)]
 
 
-def choice_of_reasons(reasons: dict[str, str]) -> str:
-    """The named reasons as lines of a docstring."""
-    return "\n".join(f'    "{name}": {what}' for name, what in sorted(reasons.items()))
+REASON = '''
+def {function}_reason() -> str:
+    """What was wrong with {function} as you got it: one of these names. (Difficulty 1 of 3, 2 minutes.)
+
+{names}
+
+    Your own check tells you only whether it is one of them; grading compares.
+
+    >>> len({function}_reason()) > 0
+    True
+    """
+    raise NotImplementedError
+'''
+
+
+def reason_stub(function: str, reasons: dict[str, str]) -> str:
+    """The exercise to name what is wrong with a broken function, for the end of its lesson's stub."""
+    names = "\n".join(f'    "{name}": {what}' for name, what in sorted(reasons.items()))
+    return REASON.strip("\n").format(function=function, names=names)

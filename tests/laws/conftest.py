@@ -41,6 +41,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from minimaskgit.common.errors import with_line
 from minimaskgit.grading import local, sandbox, variants
 from minimaskgit.grading.submissions import read_answer
 from minimaskgit.schedules import SCHEDULES
@@ -249,11 +250,9 @@ def pytest_configure(config: pytest.Config) -> None:
             with config.report.watch("the file"):
                 functions = vars(load(path))
         except (Exception, SystemExit) as error:
-            own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if is_own(frame, path)]
-            line = error.lineno if isinstance(error, SyntaxError) else own[-1] if own else None
-            said = f"{'' if line is None else f'line {line}: '}{type(error).__name__}: {error}"
+            said = with_line(error, path)
             raise pytest.UsageError(f"{path} cannot be imported, so no law has been tried; {said}") from None
-        if config.variants is None:  # a check of one's own goes by the number in the file
+        if config.variants is None:  # a check of one's own uses the number in the file
             config.variants = variants.number_of(read_answer(path))
         config.submission = Answers(path.name, functions, config.report.watch)
     config.pluginmanager.register(config.report)
