@@ -28,7 +28,7 @@ from minimaskgit.runs.run import label_names, open_run, run_or_pretrained
 from minimaskgit.training.stages import train
 
 SIZES = (10_000, 1_000, 100)  # numbers of pictures; the most first, for the judge
-STEPS, SAMPLES, CLASSES = 2000, 1000, 20  # steps of each stage
+STEPS, BATCH, SAMPLES, CLASSES = 2000, 32, 1000, 20  # steps of each stage, small batches as for a laptop
 STAGES, METRICS = ("tokenizer", "transformer"), ("fd", "precision-recall", "class", "tokenizer")
 SHOWN = {"fd": "FD", "class_accuracy": "asked class", "precision": "precision", "recall": "recall", "psnr": "PSNR"}
 
@@ -40,9 +40,9 @@ def settings_of(source: str, data: str, classes: Sequence[str], count: int, anew
         config,
         data=data,
         images=replace(config.images, count=count, classes=tuple(classes)),
-        transformer_training=replace(config.transformer_training, steps=STEPS),
+        transformer_training=replace(config.transformer_training, steps=STEPS, batch_size=BATCH),
     )
-    learned = replace(config.tokenizer_training, steps=STEPS)
+    learned = replace(config.tokenizer_training, steps=STEPS, batch_size=BATCH)
     return replace(config, init_from="", tokenizer_training=learned) if anew else config
 
 
@@ -66,8 +66,8 @@ def measure(folder: Path, config: Config, judge: Path) -> dict:
         shutil.copytree(folder / "judge", judge)
     stages = [folder / stage / "evaluation.json" for stage in ("classifier", *STAGES)]
     seconds = sum(json.loads(path.read_text("utf-8"))["seconds"] for path in stages if path.exists())
-    facts = {"steps": STEPS, "samples": SAMPLES, "classes": config.images.classes, "machine": machine(run.device)}
-    return {"seconds": seconds, "metrics": found["metrics"], **facts}
+    how = {"steps": STEPS, "batch": BATCH, "samples": SAMPLES, "classes": config.images.classes}
+    return {"seconds": seconds, "metrics": found["metrics"], **how, "machine": machine(run.device)}
 
 
 def table(runs: Sequence[dict]) -> str:
@@ -76,8 +76,12 @@ def table(runs: Sequence[dict]) -> str:
     scores = lambda run, kind: [cell(run["metrics"][key][kind]) for key in SHOWN]
     rows = [[f"{run['pictures']:,}", run["start"], duration(run["seconds"]), *scores(run, "value")] for run in runs]
     rows.append(["real", "", "", *scores(runs[0], "real")])
-    facts = f"{len(runs[0]['classes'])} classes, {runs[0]['steps']} steps a stage, on {described(runs[0]['machine'])}"
-    return text_table(["pictures", "weights", "training", *SHOWN.values()], rows) + f"\n{facts}"
+    first = runs[0]
+    how = f"{len(first['classes'])} classes, {first['steps']} steps of {first['batch']} pictures a stage"
+    return (
+        text_table(["pictures", "weights", "training", *SHOWN.values()], rows)
+        + f"\n{how}, on {described(first['machine'])}"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

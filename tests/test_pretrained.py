@@ -72,13 +72,14 @@ def test_the_weights_are_bfloat16_on_disk():
         assert floats and all(value.dtype == torch.bfloat16 for value in floats)
 
 
-def test_photographs_come_in_small_files_of_the_preset_but_for_the_number_of_steps():
+def test_photographs_come_in_small_files_of_the_preset_but_for_the_numbers_of_steps():
     sizes = [path.stat().st_size for path in PHOTOS.rglob("*")]
     assert max(sizes) < 16e6 and sum(sizes) < 25 * 2**20
     saved, preset = load_config(PHOTOS / "config.json"), PRESETS["tiny-imagenet"]()
     steps = replace(saved.transformer_training, steps=preset.transformer_training.steps)
+    decoding = replace(saved.decoding, steps=preset.decoding.steps)  # the search found a better policy for more steps
     often = {name: getattr(preset, name) for name in ("precision", "picture_every", "save_every")}
-    assert first_difference(replace(saved, transformer_training=steps, **often), preset) is None
+    assert first_difference(replace(saved, transformer_training=steps, decoding=decoding, **often), preset) is None
     assert "license: other" in (PHOTOS / "README.md").read_text("utf-8")  # the data set's terms, not ours
 
 

@@ -88,6 +88,7 @@ def photos() -> str:
         "FD, over the twin's | at most 1": (lambda m: value(m, "fd") / value(twin, "fd"), lambda x: x <= 1),
         "precision, over the twin's | at least 1": (
             lambda m: value(m, "precision") / value(twin, "precision"), lambda x: x >= 1),
+        "CAS, over the twin's | at least 1": (lambda m: value(m, "cas") / value(twin, "cas"), lambda x: x >= 1),
         "PSNR of reconstructions, dB | at least 21": (lambda m: value(m, "psnr"), lambda x: x >= 21),
         "codes in use | all": (lambda m: value(m, "code_usage"), lambda x: x == 1),
     }  # fmt: skip
@@ -95,7 +96,12 @@ def photos() -> str:
     for bar, (measure, holds) in bars.items():
         found = measure(masked)
         rows.append(f"| {bar} | {found:.3g} | {'met' if holds(found) else 'missed'} |")
-    return "\n".join([f"Training: {trained}.", "", "| | bar | measured | |", "| --- | --- | --- | --- |", *rows])
+    low, high = load("evaluation.json")[0]["memory"]["chance"]
+    memory = ", ".join(f"{value(masked, f'memory_{space}'):.1%} in {space}" for space in ("pixels", "features"))
+    return "\n".join([
+        f"Training: {trained}.", "", "| | bar | measured | |", "| --- | --- | --- | --- |", *rows, "",
+        f"Memory: {memory}; {low:.1%} to {high:.1%} without memory.",
+    ])  # fmt: skip
 
 
 def strays() -> str:
@@ -151,14 +157,13 @@ BLOCKS = {
     "bench": lambda: code(
         "\n\n".join(bench.report(results(f"bench/{path.name}")) for path in sorted((RESULTS / "bench").glob("*.json")))
     ),
-    "recipe": lambda: code(
-        "\n\n".join(recipe.table(results(f"recipe/{name}.json")) for name in ("recipe", "transformer"))
-    ),
+    "recipe": lambda: code(recipe.table(results("recipe/recipe.json"))),
     "samplers": lambda: code(passes.table(results("samplers/passes.json"))),
     "pretrained": lambda: code(passes.table(results("pretrained/passes.json"))),
     "critic": critic,
     "own": own,
     "photos": photos,
+    "photo-passes": lambda: code(passes.table(results("photos/passes.json"))),
     "variants": lambda: code(recipe.table(results("photos/recipe.json"))),
     "strays": strays,
     "viewer": viewer,
@@ -177,6 +182,7 @@ DOCUMENT = {  # of each block; the README if not named
     "critic": "minimaskgit/training/README.md",
     "own": "minimaskgit/training/README.md",
     "photos": "data/results/README.md",
+    "photo-passes": "data/results/README.md",
     "variants": "data/results/README.md",
     "strays": "data/results/README.md",
     "viewer": "data/results/README.md",

@@ -36,7 +36,7 @@ from minimaskgit.measuring.networks import judge_network, look
 from minimaskgit.measuring.pictures import Pictures, sample, through_tokenizer
 from minimaskgit.measuring.samplers import autoregressive_sampler, maskgit_sampler
 from minimaskgit.measuring.scores import Scores, accuracy, feature_scores, tokenizer_scores
-from minimaskgit.measuring.variants import BASE, FREE, changed, differing
+from minimaskgit.measuring.variants import BASE, FREE, VARIANTS, changed, differing
 from minimaskgit.runs.choices import choose_labels
 from minimaskgit.runs.config import Config, Positive, Samples, Seed, Share
 from minimaskgit.runs.origin import run_data
@@ -260,14 +260,17 @@ VERDICTS = {-1: "better", 0: "cannot be told", 1: "worse"}  # by the side of zer
 def differences(results: Mapping[str, Any]) -> list[dict]:
     """Each variant's scores, and its mean FD minus the base's with the same seed, with its 95 % interval.
 
-    Variants of which no seed can be compared yet are left out.
+    The base comes first, then the variants in the order of VARIANTS. Variants of which no seed can be compared yet are
+    left out.
     """
     by_variant: dict[tuple[str, str], dict[int, dict]] = {}
     for key, model in results["models"].items():
         stage, name, seed = key.split("/")
         by_variant.setdefault((stage, name), {})[int(seed)] = model
     rows = []
-    for (stage, name), models in by_variant.items():
+    order = [(stage, name) for stage, variants in VARIANTS.items() for name in (BASE, *variants)]
+    for stage, name in (key for key in order if key in by_variant):
+        models = by_variant[stage, name]
         score = "reconstruction_fd" if stage == "tokenizer" else "fd"
         base = by_variant.get((stage, BASE), {})
         pairs = [(models[seed]["scores"][score], base[seed]["scores"][score]) for seed in models if seed in base]
