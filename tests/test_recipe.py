@@ -4,6 +4,8 @@ import json
 import math
 import shutil
 import statistics
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -140,6 +142,29 @@ def test_models_trained_side_by_side_are_those_trained_one_after_another(out, tm
     for key, model in result(alone)["models"].items():
         beside = result(out)["models"][key]
         assert model["steps"] == beside["steps"] and model["scores"] == pytest.approx(beside["scores"], rel=0.02)
+
+
+def test_models_in_training_end_with_the_command_that_began_them(tmp_path):
+    """Also when it is killed: its output ends only once no process that inherited it is left."""
+    script = tmp_path / "command.py"
+    script.write_text(
+        "import time\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from multiprocessing import get_context\n"
+        "from minimaskgit.measuring.recipe import prepare_worker\n"
+        "if __name__ == '__main__':\n"
+        "    pool = ProcessPoolExecutor(1, get_context('spawn'), prepare_worker, (1,))\n"
+        "    pool.submit(abs, -1).result()\n"
+        "    pool.submit(time.sleep, 600)\n"
+        "    print('at work', flush=True)\n"
+    )
+    command = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert command.stdout.readline() == "at work\n"
+        command.kill()
+        command.communicate(timeout=60)
+    finally:
+        command.kill()
 
 
 def test_a_slower_step_means_fewer_steps_whatever_else_the_machine_does_meanwhile(monkeypatch, tmp_path):
