@@ -142,7 +142,7 @@ def tiny_imagenet() -> Config:
             config.transformer_training, steps=9000, learning_rate=2e-3, muon_learning_rate=5e-3, label_smoothing=0.0,
             warmup=500,
         ),
-        # With less noise in the choice, the surest tokens come first, and pictures of a class are too much alike.
+        # With less noise in the choice, the surest tokens come first, and the pictures come out plain.
         decoding=DecodingConfig(steps=12, temperature=20.0, guidance=0.5),
     )  # fmt: skip
 
