@@ -512,13 +512,6 @@ outcome("10 upside down", moved)
 #
 # ## Exercises
 #
-# You have met all three above. Write each in its cell or in `lessons/exercises/lesson_10.py`. If you write one in
-# both, the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
-# `make check-10` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
-#
-# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
-# of your own that passes, or have been stuck for a quarter of an hour.
-#
 # <details><summary><b>halton_order</b>: the idea</summary>Mirror the digits of i; remember where you have been.
 # <details><summary>the shape</summary>Two whole numbers → int64 (height · width,). Keep φ as two whole numbers, above
 # and below the line: in floats 9 · 7/9 may be less than 7.

@@ -431,13 +431,6 @@ show(figures.labelled_rows(rows))
 #
 # ## Exercises
 #
-# You have met all five above. Write each in its cell or in `lessons/exercises/lesson_2.py`. If you write one in both,
-# the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
-# `make check-2` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
-#
-# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
-# of your own that passes, or have been stuck for a quarter of an hour.
-#
 # <details><summary><b>perceptual_loss</b>: the idea</summary>A mean square for each layer, then the mean over the
 # layers, so that large maps do not outvote small ones.
 # <details><summary>the shape</summary>Two lists of (B, channels, h, w), other sizes in each layer → a scalar.

@@ -367,12 +367,7 @@ outcome("3 inverted", (~upright).double().mean().item())
 #
 # ## Exercises
 #
-# You have met all of them above. Write each in its cell or in `lessons/exercises/lesson_3.py`. If you write one in
-# both, the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
-# `make check-3` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
-#
-# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
-# of your own that passes, or have been stuck for a quarter of an hour. The schedules need no hint but the table.
+# The schedules need no hint but the table.
 #
 # <details><summary><b>mask_counts</b>: the idea</summary>Each sample has its own r, so there is one count a sample.
 # <details><summary>the shape</summary>r (B,) → γ(r) (B,) → counts int64 (B,), each between 1 and N.

@@ -392,13 +392,6 @@ show(figures.labelled_rows(rows, "asked for: " + ", ".join(names[t] for t in new
 #
 # ## Exercises
 #
-# You have met both above. Write each in its cell or in `lessons/exercises/lesson_7.py`. If you write one in both, the
-# notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
-# `make check-7` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
-#
-# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
-# of your own that passes, or have been stuck for a quarter of an hour.
-#
 # <details><summary><b>box_to_token_mask</b>: the idea</summary>Rows and columns can be answered apart: a token is
 # touched if both its row and its column are.
 # <details><summary>the shape</summary>bool (grid, 1) and bool (1, grid) → bool (grid, grid) → (N,).

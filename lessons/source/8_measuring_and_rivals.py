@@ -413,13 +413,6 @@ show(figures.comparison(rows, columns=10), width=900)
 #
 # ## Exercises
 #
-# You have met all three above. Write each in its cell or in `lessons/exercises/lesson_8.py`. If you write one in
-# both, the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
-# `make check-8` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
-#
-# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
-# of your own that passes, or have been stuck for a quarter of an hour.
-#
 # <details><summary><b>frechet_distance</b>: the idea</summary>Only the trace of the root is needed, so eigenvalues do.
 # <details><summary>the shape</summary>(D,), (D, D), twice → a scalar, in double precision.
 # <details><summary>pseudo-code</summary><pre>shift = squared length of mu1 - mu2

@@ -509,13 +509,6 @@ show(figures.curves(curves, "step", "masked loss, nats"), width=600)
 #
 # ## Exercises
 #
-# You have met all three above. Write each in its cell or in `lessons/exercises/lesson_9.py`. If you write one in
-# both, the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
-# `make check-9` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
-#
-# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
-# of your own that passes, or have been stuck for a quarter of an hour.
-#
 # <details><summary><b>training_flops</b>: the idea</summary>Matrices cost 6 a parameter and token; attention grows with
 # the square of the sequence.
 # <details><summary>the shape</summary>Six whole numbers → one float, of the whole batch.
