@@ -91,7 +91,7 @@ check("perceptual_loss")
 my_perceptual_loss = mine(adversary.perceptual_loss)
 run = notebook.trained_run(train=False)  # True: train your own first
 network = load_model(Classifier, run.folder / "classifier").requires_grad_(False)
-judge = notebook.trained_judge(run)  # another one, trained apart, for measuring
+judge = notebook.trained_judge(run)  # another classifier, trained separately, for measuring
 features = network.features(here)
 print("feature maps:", [tuple(layer.shape[1:]) for layer in features])
 print(f"a picture and its blurred mean: {my_perceptual_loss(features, network.features(mean)):.4f}")
@@ -201,7 +201,7 @@ show(figures.curves(series, "score", "loss"), width=600)
 def discriminator_loss(discriminator, real, fake):
     """`hinge_d_loss` of two batches of images (B, 3, H, W); no gradient may reach the generator that made `fake`.
 
-    discriminator: called as discriminator(images), gives scores.
+    discriminator: called as discriminator(images), returns scores.
     """
     raise NotImplementedError
 
@@ -261,7 +261,7 @@ START, STEPS = 500, 250  # training steps without critics, and then with them
 
 
 def learn(model, steps, perceptual=0.0, gan=0.0, balanced=True, detached=True):
-    """Train a copy of a tokenizer on; gives it and a record of (step, value) curves."""
+    """Train a copy of a tokenizer further; returns it and its (step, value) curves by name."""
     torch.manual_seed(0)
     model, critic = copy.deepcopy(model).train(), PatchDiscriminator(width=16, layers=2)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99))

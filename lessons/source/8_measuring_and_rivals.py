@@ -172,7 +172,7 @@ mean, deviation = my_inception_score(probs, splits=10)
 print(f"in ten parts: {mean:.2f}, deviation {deviation:.2f}")
 
 # %% [markdown]
-# ## Two questions instead of one: precision and recall
+# ## Two questions in place of one: precision and recall
 #
 # A distance mixes up two failures: pictures that look wrong, and pictures that are missing. So ask twice (Kynkäänniemi
 # et al. 2019). Around each real point draw a ball that reaches to its k-th neighbour; all balls together are "where

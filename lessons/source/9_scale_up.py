@@ -222,7 +222,7 @@ for name, rate in machines.items():
 print(f"{'weights and AdamW, MB':<30}" + "".join(f"{16 * count / 1e6:>14,.0f}" for *_, count in shapes.values()))
 
 # %% [markdown]
-# (16 bytes a parameter: the weight, its gradient and AdamW's two averages, 4 bytes each. Activations need additional
+# (16 bytes per parameter: the weight, its gradient and AdamW's two averages, 4 bytes each. Activations need additional
 # memory, which grows with the batch.) The cost of the paper's run shows why you should estimate first.
 #
 # ## A real run in miniature
@@ -508,12 +508,12 @@ show(figures.curves(curves, "step", "masked loss, nats"), width=600)
 #   model (or, with `--shard`, a part of it), and the batch is split among them. `batch_size` always refers to the whole
 #   step, so nothing else changes.
 # - *Before a long run*: `--max-steps 50` runs every stage briefly. Look at the pictures.
-# - *One number to watch*: tokens a second. If it falls, the data or another user of the machine is to blame.
+# - *One number to watch*: tokens per second. If it falls, check the data loading and other users of the machine.
 #
 # ## Exercises
 #
-# <details><summary><b>training_flops</b>: the idea</summary>Matrices cost 6 a parameter and token; attention grows with
-# the square of the sequence.
+# <details><summary><b>training_flops</b>: the idea</summary>Matrices cost 6 per parameter and token; attention grows
+# with the square of the sequence.
 # <details><summary>the shape</summary>Six whole numbers → one float, of the whole batch.
 # <details><summary>pseudo-code</summary><pre>a block: 4 matrices of width x width, 2 of width x mlp_width
 # the head: width x width and width x codes
