@@ -3,6 +3,7 @@
     "# Lesson 3: masking"   ──> the same, and a line of links: all lessons, words, bugs, Open in Colab, download
     the first code cell     ──> before it, a cell that fetches the project where it is missing
     "(bug 4) ... codebook"  ──> "([bug 4](bugs.md#bug-4)) ... [codebook](glossary.md#codebook)", once for each word
+    "## Exercises"          ──> the same, and where to write an answer, how to check it and when to open a hint
 
 The project's address is the setting `repository` in pyproject.toml. While it is empty, no link asks for it.
 """
@@ -33,6 +34,16 @@ if importlib.util.find_spec("minimaskgit") is None:
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", "minimaskgit-clone"], check=True)
     sys.path.insert(0, os.path.abspath("minimaskgit-clone"))
     os.chdir("minimaskgit-clone/lessons")"""
+EXERCISES = """\
+## Exercises
+
+Write each exercise in its cell above or in `lessons/exercises/lesson_{lesson}.py`. If you write one in both, the
+notebook uses the one in its cell. `check` names the law that your function breaks and the smallest input that breaks
+it; `make check-{lesson}` does the same for the file. Hand in the file or the notebook. In a notebook, only the cells
+tagged `answer` count.
+
+Open one hint, try again, then open the next. The third contains the package's answer. Open that one when your own
+version passes, or when you have been stuck for a quarter of an hour."""
 HIDDEN = {"tags": ["fetch"], "jupyter": {"source_hidden": True}, "cellView": "form"}  # folded in JupyterLab and Colab
 
 
@@ -43,11 +54,12 @@ def repository() -> str:
 
 
 def open_up(notebook: NotebookNode, stem: str, address: str) -> None:
-    """Add the links, the words and the cell that fetches the project to a lesson's notebook."""
+    """Add the links, the words, what all exercises share and the cell that fetches the project to a notebook."""
     words = glossary()
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = linked(cell.source, words)
+            told = EXERCISES.format(lesson=stem.partition("_")[0])
+            cell.source = linked(re.sub(r"^## Exercises$", told, cell.source, flags=re.MULTILINE), words)
     title, _, rest = notebook.cells[0].source.partition("\n")
     notebook.cells[0].source = f"{title}\n\n{top_line(stem, address)}"
     notebook.cells[1:1] = [

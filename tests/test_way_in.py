@@ -93,6 +93,15 @@ def test_the_top_has_colab_and_download_if_the_project_has_an_address():
     assert "Colab" not in opened("").cells[0].source
 
 
+def test_exercises_are_explained_below_their_heading_with_the_lessons_own_number():
+    cells = [nbformat.v4.new_markdown_cell(text) for text in ("# Lesson 3: masks", "Last.\n\n## Exercises\n\nHints.")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    way_in.open_up(notebook, "3_masks", "")
+    text = notebook.cells[-1].source
+    assert text.startswith("Last.\n\n## Exercises\n\nWrite each") and text.endswith("\n\nHints.")
+    assert "exercises/lesson_3.py" in text and "make check-3" in text
+
+
 def test_the_setting_is_empty_or_an_address_on_github():
     setting = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["minimaskgit"]["repository"]
     assert setting == "" or re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", setting)

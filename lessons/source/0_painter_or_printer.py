@@ -1,22 +1,22 @@
 # %% [markdown]
 # # Lesson 0: painter or printer?
 #
-# A printer makes a picture from the top left to the bottom right, dot after dot, and never looks back. A painter
-# sketches the whole canvas, keeps what is good, and goes over the rest again.
+# A printer makes a picture from the top left to the bottom right, dot by dot, and never looks back. A painter sketches
+# the whole canvas, keeps what is good, and then redoes the rest.
 #
-# For years machines that made pictures out of *tokens* were printers. In 2022 MaskGIT made one a painter, with the same
-# network. In this lesson you only watch and play: a race, an edit at which a printer fails, and at the end the map of
-# the ten lessons in which you build all of it yourself.
+# For years, the models that made pictures out of *tokens* were printers. In 2022, MaskGIT turned the same network into
+# a painter. In this lesson you only watch and play: you see a race and an edit at which a printer fails. At the end is
+# a map of the ten lessons in which you build everything yourself.
 #
 # *Paper: Chang et al. 2022, "MaskGIT: Masked Generative Image Transformer", section 1 and figures 1 and 2. Time: twenty
 # minutes.*
 #
-# First, play. The cell below puts the trained painter into a page that runs in your browser. It has a picture of 8 × 8
-# pieces, its *tokens*, to fill, in 8 passes over the canvas.
+# First, play. The cell below puts the trained painter into a page that runs in your browser. The painter fills a
+# picture of 8 × 8 pieces, its *tokens*, in 8 passes over the canvas.
 #
-# **Predict, then try.** How many of the 64 tokens does it keep after the first pass, and where do they lie: on the
-# thing itself or in the background? Write it down. Then run the cell, step through the passes with ← and →, and try
-# another *Class* and a *New seed*.
+# **Predict, then try.** How many of the 64 tokens does it keep after the first pass, and where are they: on the object
+# or in the background? Write it down. Then run the cell, step through the passes with ← and →, and try another *Class*
+# and a *New seed*.
 
 # %%
 import torch
@@ -39,14 +39,15 @@ judge, names = notebook.trained_judge(run), run.label_names
 notebook.playground(run, label=names.index("umbrella"), seed=1)
 
 # %% [markdown]
-# It begins with very few, though it has guessed them all: the first guesses, made on a blank canvas, fit together
-# worst. Further down, the page has a race, an eraser and a sheet to draw on. Come back to them as the lesson gets
-# there.
+# It keeps very few at first, although it has guessed them all: the first guesses, made on a blank canvas, fit together
+# worst. Further down, the page has a race, an eraser and a drawing sheet. Come back to them when the lesson reaches
+# them.
 #
 # ## What they learned from
 #
-# Small pictures, drawn by the package itself: ten things in eight pairs of colours, a bit turned, shifted and scaled.
-# They train in minutes on a laptop, and, as you will see, they can be *checked*.
+# They learned from small pictures that the package draws itself: ten things in eight pairs of colours, each slightly
+# rotated, shifted and scaled. Training on them takes minutes on a laptop, and, as you will see, generated ones can be
+# *checked*.
 
 # %%
 pictures, labels = glyphs(40, seed=3)
@@ -56,8 +57,9 @@ show(figures.grid(pictures[:20], columns=10, titles=[names[label] for label in l
 # %% [markdown]
 # ## The idea
 #
-# Neither of the two makes pixels. A *tokenizer* (lesson 1) turns a picture into a few numbers, its **tokens**, and
-# back; to make a picture is to choose its tokens. Here is one picture, its tokens, and what they alone give back.
+# Neither model makes pixels. A *tokenizer* (lesson 1) turns a picture into a few numbers, its **tokens**, and turns
+# tokens back into a picture. To make a picture, a model only has to choose its tokens. Here are one picture, its
+# tokens, and the picture restored from the tokens alone.
 
 # %%
 with torch.no_grad():
@@ -68,14 +70,14 @@ print("\n".join(" ".join(f"{token:3}" for token in row) for row in tokens.view(t
 show(figures.grid(torch.cat([pictures[:1], back]), columns=2, titles=["picture", "back from its tokens"]))
 
 # %% [markdown]
-# Two transformers of the same size learned to choose tokens, from the same pictures, for as long.
+# Two transformers of the same size learned to choose tokens. They trained on the same pictures for the same time.
 #
-# - The **printer** (*autoregressive*, as in GPT) asks: what is the *next* token, given all before it? One network pass,
-#   one token.
-# - The **painter** (*MaskGIT*) asks: what is *every* missing token, given all that are there, wherever they are? One
-#   pass, all tokens. It keeps those it is surest of and asks again.
+# - The **printer** (*autoregressive*, as in GPT) asks: what is the *next* token, given all tokens before it? Each
+#   network pass produces one token.
+# - The **painter** (*MaskGIT*) asks: what is *every* missing token, given all known tokens, wherever they are? Each
+#   pass predicts all of them. The painter keeps those it is surest of and asks again.
 #
-# **Predict before you run.** Both have the same number of tokens to choose. The painter is given 8 passes. When it has
+# **Predict before you run.** Both have the same number of tokens to choose. The painter gets 8 passes. When it has
 # finished, what does the printer's canvas show?
 
 # %%
@@ -106,8 +108,9 @@ show(race(stride=8)[0])
 # %% [markdown]
 # ## But is it faster?
 #
-# A pass is not a second. The printer has a trick, a *cache*: it remembers what it computed for the earlier tokens, so
-# that a pass costs it one token and not all. The painter cannot use it, for every token may still change all others.
+# Passes are not seconds. The printer has a trick, a *cache*: it remembers what it computed for the earlier tokens, so
+# that each pass processes one token and not all. The painter cannot use a cache, because every new token may change
+# what it computes for all others.
 #
 # **Predict before you run.** One picture at a time (batch 1), and 16 at a time: who wins, with the cache and without?
 
@@ -116,14 +119,14 @@ rows = measure(run, contestants(painter, printer, decode_steps, passes=8), batch
 print(table(rows))
 
 # %% [markdown]
-# The factors (x) are relative to the painter. Two things to look for. For a single picture what counts is the number of
-# passes, since a small pass leaves most of a machine idle: there the painter should be ahead, and the further, the more
-# the machine can do at once. In large batches nothing is idle, what counts is arithmetic, and the printer with a cache
-# does less of it: it catches up, and for long sequences on few cores it wins. Lesson 6 measures this properly; the
-# paper's "up to 64 times faster" is for many tokens on a parallel machine.
+# The factors (x) are relative to the painter. Look for two things. For a single picture, the number of passes counts,
+# because a small pass leaves most of the machine idle. There the painter should be ahead, and its lead grows with the
+# number of operations that the machine can do at once. In large batches nothing is idle, so the amount of arithmetic
+# counts. The printer with a cache does less of it, so it catches up, and for long sequences on few cores it wins.
+# Lesson 6 measures this properly; the paper's "up to 64 times faster" is for many tokens on a parallel machine.
 #
-# And are the pictures any good? We ask a *judge*, a classifier that has seen only real pictures: does it see what was
-# asked for?
+# And are the pictures any good? We ask a *judge*, a classifier that has seen only real pictures: does it see the class
+# that was asked for?
 
 # %%
 asked = torch.arange(10).repeat_interleave(20)  # 20 of each class
@@ -141,11 +144,11 @@ show(figures.comparison(rows, columns=10))
 # %% [markdown]
 # ## Filling holes
 #
-# A printer knows what lies *before* a token, a painter what lies *around* it. Take a picture, cut a hole, and ask for
-# something else in the hole. Nothing is trained for this; the painter only ever fills in what is missing.
+# A printer knows what lies *before* a token. A painter knows what lies *around* it. Take a picture, cut a hole, and ask
+# for something else in the hole. Neither model was trained for this, but the painter always fills in what is missing.
 #
-# **Predict before you run.** Nobody tells the painter any colours: it gets the rim of the picture and one word, such as
-# "knight". Which colours will the knight have?
+# **Predict before you run.** Nobody tells the painter which colours to use: it gets the rim of the picture and one
+# word, such as "knight". Which colours will the knight have?
 
 # %%
 chosen = [next(i for i, label in enumerate(labels) if names[label] == name) for name in ("heart", "telephone", "sun")]
@@ -161,21 +164,22 @@ for number, i in enumerate(chosen):
 show(figures.grid(torch.cat(rows), columns=12, titles=["before", "what it sees", *names] * 3), width=1000)
 
 # %% [markdown]
-# The first column is the picture, the second all that the painter was shown of it, and then come its ten answers.
+# The first column is the picture, the second is all that the painter was shown of it, and the others are its ten
+# answers.
 #
-# The printer can be made to do the same: force the known tokens, let it choose the others. But when it chooses, all
-# that lies below and to the right is hidden from it. How often do the two give the thing asked for, in the picture's
-# own pair of colours?
+# You can make the printer do the same: force the known tokens and let it choose the others. But when it chooses a
+# token, it cannot see the rest of the row or any row below. How often does each model paint the class that was asked
+# for, and how often in the picture's own pair of colours?
 
 # %%
 for who, score in measure_class_edits(run, judge, count=200).items():
     print(f"{who:15} the asked class {score['asked_class']:.0%}   the picture's colours {score['kept_palette']:.0%}")
 
 # %% [markdown]
-# Here the printer still gets a good look: the top rim is before everything. So make it harder, and show only the lower
-# half.
+# Here the printer still sees something useful: the top rim comes before everything else. So make it harder and show
+# only the lower half.
 #
-# **Predict before you run.** The upper half is hidden, the class is told. Whose halves will fit together?
+# **Predict before you run.** The upper half is hidden and the class is given. Whose halves will fit together?
 
 # %%
 upper = box_to_token_mask((0, 0, 32, 16), 32, tokenizer.grid, dilate=0)
@@ -194,11 +198,11 @@ with torch.no_grad():
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
-# Six tries each. The printer begins at the top, before it has read a single token of the half that is given: it has to
-# guess, and then the lower half comes as a surprise.
+# Each has six tries. The printer begins at the top, before it has read a single token of the given half. It has to
+# guess, and nothing makes its guess fit the lower half.
 #
-# Now it is your turn: which picture, where the hole is, and what shall be in it. (In JupyterLab there are sliders; on
-# the web you see one setting.)
+# Now it is your turn. Choose a picture, where the hole is, and what to paint in it. (JupyterLab shows sliders; on the
+# web you see one setting.)
 
 
 # %%
@@ -220,10 +224,10 @@ notebook.knob(cut, picture=range(20), left=range(0, 9, 4), top=range(0, 9, 4), s
 # %% [markdown]
 # ## Break it
 #
-# If one pass can answer for all tokens, why eight? Because an answer to each question alone is no answer to all of them
-# together.
+# If one pass can predict all tokens, why use eight? Because tokens that are each likely alone need not fit together.
 #
-# **Predict before you run.** One pass, two, four, eight. What exactly will be wrong with the pictures of one pass?
+# **Predict before you run.** We paint in one pass, two, four and eight. What exactly will be wrong with the pictures
+# made in one pass?
 
 # %%
 rows = {}
@@ -235,8 +239,9 @@ for steps in (1, 2, 4, 8):
 show(figures.labelled_rows(rows), width=900)
 
 # %% [markdown]
-# With one pass each token is likely, and they contradict each other: an umbrella in five pairs of colours at once. How
-# to let them agree, in how few passes, and which to keep each time: that is the heart of this course.
+# With one pass, each token is likely but the tokens contradict each other: a single umbrella may mix several pairs of
+# colours. How can tokens agree, in how few passes, and which ones should be kept each time? These questions are the
+# heart of this course.
 #
 # ## Where the course goes
 
@@ -248,25 +253,25 @@ notebook.road_map(0)
 # | --- | --- | --- |
 # | 1 | How does a picture become numbers? | the codebook and its gradient through a choice |
 # | 2 | Why are its pictures not blurred? | critics: a perceptual loss and a discriminator |
-# | 3 | How does one teach a painter? | mask schedules, masks and the loss on what is hidden |
+# | 3 | How do you teach a painter? | mask schedules, masks and the loss on what is hidden |
 # | 4 | How does every token see every other? | attention and the transformer's block |
 # | 5 | How does it paint in 8 passes? | confidence, re-masking, the whole loop |
-# | 6 | And its rival? | sampling token by token, the cache, a fair race |
-# | 7 | How does one edit? | from a box in pixels to tokens and back |
-# | 8 | How good is it, against whom? | Fréchet distance, precision, recall; a GAN and a diffusion model |
-# | 9 | And photographs? | the arithmetic of training, a real run, the recipe for a GPU |
-# | 10 | And what came after the paper? | another order, taking tokens back, a critic |
+# | 6 | How does its rival work? | sampling token by token, the cache, a fair race |
+# | 7 | How do you edit a picture? | from a box in pixels to tokens and back |
+# | 8 | How good is it, and compared with what? | Fréchet distance, precision, recall; a GAN and a diffusion model |
+# | 9 | How do you train on photographs? | the arithmetic of training, a real run, the recipe for a GPU |
+# | 10 | What came after the paper? | another order, taking tokens back, a critic |
 #
-# Each lesson shows the idea, builds it in a few lines, compares it with the package's, lets you predict an experiment
-# and breaks the idea on purpose. At its end are exercises with hints; `make check-3` says which law your answer breaks.
-# Nothing needs a GPU or a network.
+# Each lesson explains an idea and gives you stubs. You write the functions, check them in place and use them in
+# experiments whose results you predict first. Then you break the idea on purpose. Hints are at the end, and `make
+# check-3` says which law your answer breaks. Nothing needs a GPU or a network.
 #
 # ## What the paper did
 #
-# - Section 1 and figure 2: the printer needs one pass a token, 64 here and 256 on ImageNet; the painter about 8 either
-#   way.
+# - Section 1 and figure 2: the printer needs one pass for each token, 64 here and 256 on ImageNet; the painter needs
+#   about 8 in both cases.
 # - Table 1, ImageNet 256 × 256: FID 6.18 in 8 passes, against 18.65 in 256 passes for a printer with the same tokens.
-#   On glyphs, which are easy, you will not find such a distance: look at the judge's numbers above, whoever is ahead.
+#   Glyphs are easy, so do not expect such a gap here: look at the judge's numbers above, whichever model is ahead.
 # - Section 4.3: class-conditional edits, inpainting and outpainting, with nothing trained for them.
 #
 # ## What to read next

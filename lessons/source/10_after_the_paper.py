@@ -2,12 +2,12 @@
 # # Lesson 10: after the paper
 #
 # MaskGIT's loop answers three questions: which tokens to keep, how many, and whether a kept one may be given up again
-# (never). Since 2022 others have answered each of them differently, and most of their answers need no new training: the
-# model stays, the loop around it changes.
+# (never). Since 2022, others have answered each question differently. Most of their answers need no new training: the
+# model stays the same, and only the loop around it changes.
 #
-# In this lesson you try their answers on one trained model, and you build three functions: an order that nobody has to
-# learn, the probability of taking a token back, and the loss of a critic that knows which one to take. The rest of the
-# notebook uses *your* functions. As long as a function is not written, the package's own takes its place.
+# In this lesson you try their answers on one trained model, and you build three functions: an order that needs no
+# training, the probability of taking a token back, and the loss of a critic that learns which token to take back. The
+# rest of the notebook uses *your* functions. Until you write a function, the notebook uses the package's own.
 #
 # *After lessons 5 and 8. Package: `decoders/`, a file for each question. Time: about an hour, and an hour for the
 # exercises.*
@@ -38,7 +38,8 @@ notebook.road_map(10)
 # ## The idea
 #
 # In one step of parallel decoding, the tokens that are drawn together do not see one another. Each is likely, but two
-# of them may not fit. The paper keeps such a pair for good: what is known is never masked again. Look for the traces.
+# of them may not fit together. MaskGIT can keep such a pair for good, because it never masks a known token again. Look
+# for the results.
 
 # %%
 run = notebook.trained_run(train=False)  # True: train your own tokenizer and transformer first
@@ -61,11 +62,11 @@ first = decoded(PAPER)[-1].tokens
 show(figures.grid(tokenizer.decode(first[:20]), columns=10, heading="MaskGIT's stars, T = 8"))
 
 # %% [markdown]
-# Most are fine. Here and there a blob floats where nothing belongs, or an arm has come off: two tokens that did not see
-# each other.
+# Do you see a blob that floats where nothing belongs, or an arm that has come off? That is what happens when two tokens
+# did not see each other.
 #
-# **Predict before you run.** A judge says of what share of pictures they show the right class (lesson 5). Will it
-# notice the blobs? And a count of pieces of ink?
+# **Predict before you run.** A judge says what share of the pictures shows the right class (lesson 5). Will it notice
+# the blobs? Will a count of the pieces of ink?
 
 # %%
 predict("10 blobs", "Which of the two finds more faulty pictures?", ["the judge", "the count of pieces"])
@@ -101,24 +102,24 @@ print(f"and what the judge says of them:     {right:4.0%} right")
 outcome("10 blobs", "the judge" if right < whole(first) else "the count of pieces")
 
 # %% [markdown]
-# The judge is content: a star with a blob is a star. So in this lesson the measure is the share of pictures in one
-# piece. With 100 pictures, two shares differ only if they are some ten points or more apart. Keep that in mind below.
+# For the judge, a star with a blob is still a star. So in this lesson we measure the share of pictures in one piece.
+# With 100 pictures, do not trust a difference of less than about ten points. Keep that in mind below.
 #
 # ## Which order
 #
-# **Confidence** keeps the tokens of which the model is surest. These lie close together, and neighbours are just the
-# tokens that should see each other. **Margin** asks how far the best code is ahead of the second, **random** asks
-# nothing. **Halton** (Besnier et al. 2025) goes one further: it keeps tokens together that are *far apart*. It
-# needs no model, only a sequence that fills the grid evenly:
+# **Confidence** keeps the tokens of which the model is surest. These often lie close together, and neighbours are
+# exactly the tokens that should see each other. **Margin** asks how far the best code is ahead of the second.
+# **Random** asks nothing. **Halton** (Besnier et al. 2025) goes one step further: in each step it keeps tokens that are
+# *far apart*. It needs no model, only a sequence that fills the grid evenly:
 #
 # > point i = 1, 2, ... is at row ⌊h φ₂(i)⌋ and column ⌊w φ₃(i)⌋, where φ<sub>b</sub>(i) is i in base b, its digits
 # > mirrored at the point
 #
 # By hand: 6 is 110 in base 2, mirrored .011, which is 3/8. It is 20 in base 3, mirrored .02, which is 2/9. On a grid of
-# 8 by 8 the sixth point is at row 3, column 1. Where a point falls on a position that was visited, it is skipped.
+# 8 by 8 the sixth point is at row 3, column 1. A point that falls on a position that was already visited is skipped.
 #
-# How many points do you need for 64 positions? More than 64: keep on until all are visited. Compute in whole numbers. A
-# point often lies on the edge of a cell, and a float may fall on the wrong side of it.
+# How many points do you need for 64 positions? More than 64: continue until all are visited. Compute in whole numbers.
+# A point often lies on the edge of a cell, and rounding may put a float on the wrong side of it.
 #
 # **Exercise 1 of 3: `halton_order`.** *Medium, about 25 minutes.* Write it in the next cell, or in
 # `lessons/exercises/lesson_10.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
@@ -152,8 +153,9 @@ def visited(k):
 notebook.knob(visited, k=[1, 2, 3, 4, 8, 16, 24, 32, 48, 64])
 
 # %% [markdown]
-# **Predict before you run.** Five orders, with the same counts; the fifth keeps neighbours, row by row. In the maps,
-# white positions are kept in the first step, the darker the later. Which order leaves the fewest blobs, which the most?
+# **Predict before you run.** We compare five orders with the same counts; the fifth keeps neighbours, row by row. In
+# the maps, white positions are kept in the first step, and darker ones later. Which order leaves the fewest blobs, and
+# which the most?
 
 # %%
 predict(
@@ -188,19 +190,19 @@ outcome("10 order", max(in_one, key=in_one.get))
 show(figures.labelled_rows(rows), width=900)
 
 # %% [markdown]
-# Confidence and margin work inwards from the border, where there is only background. The maps could hardly differ more;
-# the results differ far less. Even row by row is no disaster, on so small a grid. The Halton paper reports a lower FID
-# than by confidence on ImageNet, with larger grids and 32 steps. Do your numbers agree? Remember the ten points before
-# you answer; four times as many pictures would halve them.
+# Confidence and margin tend to work inwards from the border, where there is only background. The maps differ a lot. Do
+# the results differ as much? Is even row by row usable on such a small grid? On ImageNet, with larger grids and 32
+# steps, the Halton paper reports a lower FID than confidence reaches. Do your numbers agree? Remember the ten points
+# before you answer; four times as many pictures would halve them.
 #
 # ## How many
 #
-# The cosine keeps few tokens at first and more at last. The Halton paper has a curve of its own, (2/π) arcsin r, which
-# keeps still more at the very end. And one may ask the model: keep as many as are sure enough *together*, which bounds
-# what the tokens drawn at once can know of each other (arXiv 2505.24857; the bound is in nats).
+# The cosine keeps few tokens at first and more later. The Halton paper has its own curve, (2/π) arcsin r, which keeps
+# even more at the very end. Another way is to ask the model: keep as many tokens as are sure enough *together*. This
+# limits how much the tokens that are drawn at once depend on each other (arXiv 2505.24857; the bound is in nats).
 #
-# **Predict before you run.** The last one is given 16 steps. How many will it use? And what happens to the arcsine,
-# which leaves a third of the canvas to its last step?
+# **Predict before you run.** The last of the three gets 16 steps. How many will it use? And how does the arcsine do,
+# which leaves about a third of the canvas to the last of 8 steps?
 
 # %%
 predict("10 steps", "How many of its 16 steps does the entropy use, on average?")
@@ -217,24 +219,26 @@ outcome("10 steps", used)  # of the last one, by entropy
 show(figures.curves(curves, "step", f"tokens known, of {N}"), width=700)
 
 # %% [markdown]
-# With the entropy each picture has its own number of steps: easy ones are done early. That saves time where pictures
-# are decoded one by one; in a batch, the slowest one decides. And the arcsine is made for 32 steps: with 8, the last
-# step draws too many at once.
+# With the entropy, each picture has its own number of steps: easy pictures finish early. That saves time when pictures
+# are decoded one by one; in a batch, the slowest one decides. The arcsine was designed for 32 steps: with 8, the last
+# step draws many tokens at once.
 #
 # ## Taking back
 #
-# Why must a kept token stay? In training, any set of tokens may be hidden; the model does not ask what was known
-# before. **ReMDM** (Wang et al. 2025) masks known tokens again, each with probability σ, and reveals as many more in
-# their place, so that the plan stays: a fraction *before* is known before the step, *after* after it.
+# Why must a kept token stay? In training, any set of tokens may be hidden, and the model does not depend on what was
+# known before. **ReMDM** (Wang et al. 2025) masks known tokens again, each with probability σ, and reveals as many more
+# in their place. The plan does not change: a fraction *before* is known before the step, and a fraction *after* is
+# known after it.
 #
 # > σ ≤ min(1, (1 − after) / before), and of the masked tokens each is revealed with probability
 # > (after − (1 − σ) before) / (1 − before)
 #
-# Where does the second come from? Of the known, before · (1 − σ) stay; the rest of *after* has to come from the masked
-# ones, of which there are 1 − before. And the first: what is revealed must be a probability.
+# Where does the second formula come from? Of the known tokens, before · (1 − σ) stay. The rest of *after* has to come
+# from the masked ones, of which there are 1 − before. The first formula makes sure that the second is a probability.
 #
-# What should it return at before = 0, where nothing is known, and at before = 1, where nothing is masked? Both formulas
-# divide by zero there. Nothing can be taken back in the one case, and nothing revealed in the other: the answer is 0.
+# What should it return at before = 0, where nothing is known, and at before = 1, where nothing is masked? The formulas
+# divide by zero there. In the first case nothing can be taken back, and in the second nothing can be revealed, so that
+# answer is 0.
 #
 # **Exercise 2 of 3: `remdm_probability`.** *Medium, about 20 minutes.*
 
@@ -263,8 +267,8 @@ for a, b, t, r in zip(before.tolist(), after.tolist(), taken.tolist(), revealed.
     print(f"{a:8.2f}{b:8.2f}{t:8.2f}{r:10.2f}{a * (1 - t) + (1 - a) * r:18.2f}")
 
 # %% [markdown]
-# The whole sampler fits in a cell. It needs no exception for the last step: there *after* is 1, and so nothing may be
-# taken back and everything is revealed.
+# The whole sampler fits in a cell. It needs no exception for the last step: there *after* is 1, so nothing may be taken
+# back and everything is revealed.
 
 
 # %%
@@ -290,8 +294,8 @@ captions = [f"step {i + 1}\n{back[0].sum()} taken back" for i, (_, _, back) in e
 show(figures.decoding_strip(images, torch.stack([hidden[0] for _, hidden, _ in frames]), SIDE, captions))
 
 # %% [markdown]
-# **Predict before you run.** T = 16. σ = 0 never takes back, and reveals at random; then more and more is taken back.
-# Do the blobs go away? And who wins, ReMDM or MaskGIT with as many steps?
+# **Predict before you run.** T is 16. With σ = 0, nothing is taken back and tokens are revealed at random; larger
+# values take back more and more. Do the blobs go away? Which wins, ReMDM or MaskGIT with the same number of steps?
 
 # %%
 predict(
@@ -314,20 +318,19 @@ winner = "ReMDM" if lead > 0 else "MaskGIT"
 outcome("10 back", f"{winner}, by ten points or more" if abs(lead) >= 10 else "nobody, it is closer")
 
 # %% [markdown]
-# An honest result: in 16 steps, ReMDM at best catches up with MaskGIT, which takes nothing back. A little changes
-# nothing; it takes dozens of tokens a picture to make up for revealing at random. The paper's own gains come with more
-# steps. One sees why: tokens are taken back *at random*, and with each wrong one go many right ones. Which raises the
-# question:
+# Did taking back help, and did it help enough to beat MaskGIT, which takes nothing back? The ReMDM paper's gains come
+# with more steps. You can see why: tokens are taken back *at random*, so many right ones go with each wrong one. This
+# raises a question.
 #
 # ## A critic
 #
 # Which token is wrong? **Token-Critic** (Lezama et al. 2022) learns the answer. Take a real picture, hide a part, let
-# the model fill it in, and ask of every token: is this the original one? The questions cost nothing, since whoever
-# made the error knows where it is. The loss is that of any yes-or-no question:
+# the model fill it in, and ask of every token: is this the original one? The right answers cost nothing, because we
+# made the errors ourselves and know where they are. The loss is that of any yes-or-no question:
 #
 # > mean over all tokens of −log p where the token is wrong, −log (1 − p) where it is right, p = sigmoid(score)
 #
-# The mean may also be over some tokens only, the *counted* ones. Beware of a score of 1000: sigmoid of it is exactly 1,
+# The mean may also be over only some tokens, the *counted* ones. Beware of a score of 1000: its sigmoid is exactly 1,
 # and log (1 − p) is −∞.
 #
 # **Exercise 3 of 3: `critic_loss`.** *Easy, about 15 minutes.*
@@ -348,8 +351,9 @@ def critic_loss(scores, wrong, counted=None):
 check("critic_loss")
 
 # %% [markdown]
-# Here the critic is small: two layers, trained in seconds, on what the frozen transformer has at each position after
-# its last block. It also gets the token that stands there, and the probability that the model itself gives it.
+# Here the critic is small: it has two layers and trains in seconds. Its input is what the frozen transformer computes
+# at each position after its last block. It also gets the token at that position, and the probability that the model
+# itself assigns to it.
 
 
 # %%
@@ -398,10 +402,10 @@ show(figures.curves({"critic": curve}, "training step", "loss, nats a token"), w
 # How good is it? Take one wrong and one right token at random. How often does the wrong one get the higher score? That
 # is the AUROC: 50 % for a coin, 100 % for an oracle.
 #
-# **Predict before you run.** The critic has a rival that is free: the model's own probability of a token it *sees*. It
-# was never trained to say it, because its loss is on hidden tokens only (lesson 3). So is it worth anything? We try two
-# kinds of errors: those of training, and six tokens of each picture exchanged for what the model draws on a blank
-# canvas.
+# **Predict before you run.** The critic has a rival that costs nothing: the model's own probability of a token that it
+# *sees*. The model was never trained to predict visible tokens, because its loss counts only hidden ones (lesson 3). So
+# is this probability worth anything? We try two kinds of errors: those used in training, and six tokens of each picture
+# replaced by what the model draws on a blank canvas.
 
 # %%
 predict(
@@ -446,12 +450,12 @@ rows["the truth"] = (exchanged != fresh)[few].float().view(-1, 1, SIDE, SIDE).ex
 show(figures.labelled_rows(rows), width=800)
 
 # %% [markdown]
-# A surprise, at least on this model: what was never trained is not far behind what was. A transformer that has learned
-# how tokens go together cannot help noticing one that does not fit. The trained critic is further ahead where errors
-# are harder to see, on those of the decoding itself.
+# How far is the probability that was never trained behind the critic that was? A transformer that has learned how
+# tokens go together also notices a token that does not fit. Compare the two kinds of errors: where is the trained
+# critic further ahead?
 #
-# Now use it. Paint in 8 steps, look once, take the four most suspicious tokens back, and draw these again: two more
-# passes. For a fair race MaskGIT gets ten passes, too, and then twice as many as at first.
+# Now use the critic. Paint in 8 steps, look once, take back the four most suspicious tokens, and draw them again: that
+# takes two more passes. For a fair race, MaskGIT also gets ten passes, and then 16.
 
 
 # %%
@@ -469,19 +473,19 @@ rows = {f"{name}\n{whole(answer):.0%} in one piece": tokenizer.decode(answer[:10
 show(figures.labelled_rows(rows), width=900)
 
 # %% [markdown]
-# So it is not *whether* one may take back but *what*. Four tokens at random change nothing; four well chosen ones are
-# worth about as much as twice the steps. Whether a *trained* critic is needed for it is another question: compare the
-# last two rows. The package's critic (`decoders/critic.py`) needs no look of its own: it uses the features of the pass
-# that decoding makes anyway.
+# What matters is not *whether* tokens are taken back but *which*. Compare the row that takes four tokens back at random
+# with the two rows that choose them, and with MaskGIT's 16 passes. Whether this needs a *trained* critic is another
+# question: compare the last two rows. The package's critic (`decoders/critic.py`) needs no extra pass: it uses the
+# features of the pass that decoding makes anyway.
 #
 # ## Break it
 #
-# **Predict** what each does.
+# **Predict** what each change does.
 #
-# 1. *The labels inverted.* The critic learns which tokens are right. (Its scores then have the other sign; no need to
-#    train it.)
-# 2. *σ not cut off.* More is taken back than the plan allows, in the last step as well.
-# 3. *Point 0.* The Halton sequence begins one too early. Where?
+# 1. *The labels inverted.* The critic learns which tokens are right. (Its scores then have the opposite sign, so you do
+#    not need to train it again.)
+# 2. *σ not cut off.* More is taken back than the plan allows, even in the last step.
+# 3. *Point 0.* The Halton sequence begins one point too early. Where?
 
 # %%
 predict(
@@ -506,18 +510,11 @@ moved = f"ten points {'higher' if points > 0 else 'lower'} or more" if abs(point
 outcome("10 upside down", moved)
 
 # %% [markdown]
-# The first is the most dangerous: nothing fails. The *best* tokens are taken back and drawn again nearly as they were,
-# and one concludes that critics do not help. The second fails loudly, if somebody looks: it is lesson 5's last [MASK]
-# again. The third changes so little that only a law finds it.
+# The first change is the most dangerous, because nothing fails. The *best* tokens are taken back and mostly drawn again
+# as they were, and you might conclude that critics do not help. The second is obvious if anyone looks: a [MASK] is left
+# over, as in lesson 5. The third changes so little that only a law finds it.
 #
 # ## Exercises
-#
-# You have met all three above. Write each in its cell or in `lessons/exercises/lesson_10.py`. If you write one in
-# both, the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
-# `make check-10` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
-#
-# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
-# of your own that passes, or have been stuck for a quarter of an hour.
 #
 # <details><summary><b>halton_order</b>: the idea</summary>Mirror the digits of i; remember where you have been.
 # <details><summary>the shape</summary>Two whole numbers → int64 (height · width,). Keep φ as two whole numbers, above
@@ -548,9 +545,9 @@ outcome("10 upside down", moved)
 # <!-- answer critic_loss --></details></details></details>
 #
 # Further, without a check:
-# 1. Look twice, or three times, and take back fewer each time. When does it stop getting better?
-# 2. Let ReMDM take back by suspicion: σ shared out among the known tokens by the critic's scores.
-# 3. Combine the best answers to the three questions. Does their gain add up?
+# 1. Look two or three times, and take back fewer tokens each time. When do the pictures stop getting better?
+# 2. Let ReMDM take tokens back by suspicion: distribute σ among the known tokens by the critic's scores.
+# 3. Combine the best answers to the three questions. Do their gains add up?
 
 # %%
 summary()  # your predictions, of all lessons
@@ -558,10 +555,12 @@ summary()  # your predictions, of all lessons
 # %% [markdown]
 # ## What the paper did
 #
-# - MaskGIT, section 3.2: by confidence, by the cosine, and never back; 8 to 12 steps.
+# - MaskGIT, section 3.2: it keeps tokens by confidence, follows the cosine and never takes a token back, in 8 to 12
+#   steps.
 # - Token-Critic trains a second transformer as its critic, and asks it at every step which tokens to accept.
-# - ReMDM's strategies (cap, rescale, by confidence, in a loop) are four ways to choose σ; its gains are for many steps.
-# - The Halton paper leaves the model as it is and drops the noise on the choice, which it does not need.
+# - ReMDM's strategies (cap, rescale, by confidence, in a loop) are four ways to choose σ; it gains most with many
+#   steps.
+# - The Halton paper leaves the model as it is and drops the noise on the choice, which its order does not need.
 #
 # ## What to read next
 #
@@ -569,7 +568,8 @@ summary()  # your predictions, of all lessons
 # - Wang et al. 2025, *Remasking Discrete Diffusion Models with Inference-Time Scaling* (arXiv 2503.00307).
 # - Lezama et al. 2022, *Improved Masked Image Generation with Token-Critic* (arXiv 2209.04439).
 # - Ni et al. 2024, *Revisiting Non-Autoregressive Transformers for Efficient Image Synthesis* (AutoNAT, arXiv
-#   2406.05478): search all settings of the loop at once, on frozen weights. Here: `python -m minimaskgit.search`.
+#   2406.05478): they search all settings of the loop at once, with frozen weights. Here: `python -m
+#   minimaskgit.search`.
 #
-# This was the last lesson. Everything here was found by asking of one line of the loop: must it be so? Now ask it of a
-# line that nobody has asked about.
+# This was the last lesson. Every idea in it came from asking about one line of the loop: does it have to be so? Now ask
+# about a line that nobody has questioned yet.

@@ -380,13 +380,6 @@ show(figures.labelled_rows(rows))
 #
 # ## Exercises
 #
-# You have met all four above. Write each in its cell or in `lessons/exercises/lesson_1.py`. If you write one in both,
-# the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
-# `make check-1` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
-#
-# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
-# of your own that passes, or have been stuck for a quarter of an hour.
-#
 # <details><summary><b>nearest_codes</b>: the idea</summary>All distances at once, then the position of the least.
 # <details><summary>the shape</summary>z (..., D) and codebook (K, D) → distances (..., K) → int64 (...).
 # <details><summary>pseudo-code</summary><pre>distances = |e|^2 - 2 z e^T      (one matrix product)

@@ -1,12 +1,13 @@
 # %% [markdown]
 # # Lesson 2: VQ-GAN
 #
-# The tokenizers of lesson 1 gave back pictures as if seen through a steamed window. More training helps, but slowly,
-# for blur is what they were asked for. Here you ask for something better, by two critics: a network that says whether
-# two pictures *look* alike, and one that says whether a picture looks *real*, and learns its trade while you watch.
+# The tokenizers of lesson 1 returned pictures that look as if seen through a steamed-up window. More training helps,
+# but slowly, because their loss rewards blur. Here you ask for something better, with two critics. One network says
+# whether two pictures *look* alike. Another says whether a picture looks *real*, and it learns while the tokenizer
+# trains.
 #
-# You build all that they say: five functions of one or two lines each. Then you train tokenizers with them, and break
-# the game in two ways. As long as a function is not written, the package's own takes its place.
+# You write both critics' losses: five functions of one or two lines each. Then you train tokenizers with them, and
+# break the game in two ways. Until you write a function, the notebook uses the package's own.
 #
 # *Paper: section 3, first stage; Esser et al. 2021 (VQ-GAN), section 3.1. Package: `adversary.py`, a page and a half.
 # Time: about an hour, and an hour for the exercises.*
@@ -34,7 +35,7 @@ notebook.road_map(2)
 # ## The idea
 #
 # A tokenizer has few bits, so it does not know everything: was the edge here, or one pixel further? The loss
-# |x − x̂|, averaged over pixels, has a clear opinion on what to do in doubt: *hedge*. Take two sharp pictures that are
+# |x − x̂|, averaged over pixels, clearly says what to do when in doubt: *hedge*. Take two sharp pictures that are
 # equally likely, and three possible answers.
 #
 # **Predict before you run.** Which of the answers has the smallest error on average: the one picture, the other, or the
@@ -58,14 +59,15 @@ outcome("2 hedge", min(squared, key=squared.get))
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
-# L2 rewards the blur: half the error of a sharp guess. L1 is indifferent between the three, and with more possibilities
-# it takes the median, pixel by pixel, which is no picture either. Neither asks what the answer looks like *as a whole*.
+# L2 rewards the blur: it has half the error of a sharp guess. L1 does not distinguish between the three. With more
+# possibilities it prefers the median of each pixel, which is not a picture either. Neither asks what the answer looks
+# like *as a whole*.
 #
 # ## How alike
 #
-# So compare not pixels but what a network sees in them. The network here is a small classifier of glyphs, trained by
-# the package; its feature maps are edges and corners in the first layer, parts of things further up. (The paper's is a
-# VGG trained on ImageNet.)
+# So do not compare pixels: compare what a network sees in them. The network here is a small classifier of glyphs,
+# trained by the package. Its feature maps show edges and corners in the first layer, and parts of things in later
+# layers. (The paper's is a VGG trained on ImageNet.)
 #
 # > perceptual loss = mean over layers of mean |φ<sub>l</sub>(x) − φ<sub>l</sub>(x̂)|²
 #
@@ -89,15 +91,15 @@ check("perceptual_loss")
 my_perceptual_loss = mine(adversary.perceptual_loss)
 run = notebook.trained_run(train=False)  # True: train your own first
 network = load_model(Classifier, run.folder / "classifier").requires_grad_(False)
-judge = notebook.trained_judge(run)  # another one, trained apart, for measuring
+judge = notebook.trained_judge(run)  # another classifier, trained separately, for measuring
 features = network.features(here)
 print("feature maps:", [tuple(layer.shape[1:]) for layer in features])
 print(f"a picture and its blurred mean: {my_perceptual_loss(features, network.features(mean)):.4f}")
 print(f"a picture and itself: {my_perceptual_loss(features, features):.4f}")
 
 # %% [markdown]
-# **Predict before you run.** Four ways to damage a picture: blur it, shift it by a pixel, make it a little darker, add
-# noise. Which hurts L1 most, and which the perceptual loss?
+# **Predict before you run.** Here are four ways to damage a picture: blur it, shift it by a pixel, make it a little
+# darker, or add noise. Which raises L1 most, and which raises the perceptual loss most?
 
 # %%
 predict("2 damage L1", "Which damage has the largest L1?", ["blurred", "shifted", "darker", "noisy"])
@@ -124,14 +126,15 @@ outcome("2 damage", max(unlike, key=unlike.get))
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
-# The two do not order the damages in the same way, and neither is *right*: a network that was trained to name things
-# cares for what things are named by. It is an opinion, but a better one than "pixels count one by one".
+# Compare the two orders above. Neither is *right*: a network that was trained to name things cares about what tells
+# them apart. That is an opinion, but a better one than "pixels count one by one".
 #
 # ## The critic
 #
-# A fixed network can be pleased by tricks. A *discriminator* D learns to see through them. It gives a score to each
-# patch of a picture, high for real, low for made up; `PatchDiscriminator` is a few strided convolutions. Its loss is
-# the hinge: real scores shall be above 1, fake ones below −1, and what is beyond costs nothing and teaches nothing.
+# Tricks can fool a fixed network. A *discriminator* D learns to see through them. It returns a score for each patch of
+# a picture, high for real patches and low for fake ones; `PatchDiscriminator` is a few strided convolutions. Its loss
+# is the hinge: real scores should be above 1 and fake ones below −1. Scores beyond these limits cost nothing and teach
+# nothing.
 #
 # > L<sub>D</sub> = ½ mean max(0, 1 − D(x)) + ½ mean max(0, 1 + D(x̂))
 #
@@ -158,7 +161,7 @@ print(f"loss {my_hinge_d_loss(real, fake):.3f}; a critic that says 0 to everythi
 # %% [markdown]
 # ## The forger
 #
-# The tokenizer wants the opposite, that its pictures score high. There is no hinge: it is never satisfied.
+# The tokenizer wants the opposite: its pictures should score high. Its loss has no hinge, so it is never satisfied.
 #
 # > L<sub>G</sub> = − mean D(x̂)
 #
@@ -187,9 +190,9 @@ show(figures.curves(series, "score", "loss"), width=600)
 # %% [markdown]
 # ## Whose step is it
 #
-# Two players, two losses, one chain: picture → encoder → codes → decoder → x̂ → D. Each loss must move its own player
-# only. In the critic's step the fakes are *detached*: they are pictures, no matter where from. In the forger's step the
-# critic's weights stand still.
+# Two players, two losses, one chain: picture → encoder → codes → decoder → x̂ → D. Each loss must move only its own
+# player. In the critic's step the fakes are *detached*: they are pictures, wherever they came from. In the forger's
+# step the critic's weights do not change.
 #
 # **Exercise 4 of 5: `discriminator_loss`.** *Medium, about 15 minutes.* Call your `hinge_d_loss`.
 
@@ -198,7 +201,7 @@ show(figures.curves(series, "score", "loss"), width=600)
 def discriminator_loss(discriminator, real, fake):
     """`hinge_d_loss` of two batches of images (B, 3, H, W); no gradient may reach the generator that made `fake`.
 
-    discriminator: called as discriminator(images), gives scores.
+    discriminator: called as discriminator(images), returns scores.
     """
     raise NotImplementedError
 
@@ -216,14 +219,15 @@ print(f"loss {loss.item():.3f}, gradient at the fakes: {fake.grad}")
 # %% [markdown]
 # ## Two losses in balance
 #
-# How much weight shall the forger's loss have beside the reconstruction's? Scores have no unit, and the critic changes
-# all the time. VQ-GAN measures: how strongly does either pull at the decoder's last layer, where all gradients pass?
+# How much weight should the forger's loss have relative to the reconstruction's? Scores have no unit, and the critic
+# changes all the time. VQ-GAN measures how strongly each loss pulls at the decoder's last layer, through which all
+# gradients pass.
 #
 # > λ = |∇<sub>L</sub> reconstruction| / ( |∇<sub>L</sub> L<sub>G</sub>| + 10<sup>−6</sup> )
 #
-# With this weight both pull equally, however the critic's mood, and one fixed factor says who leads (GAN below; 0.1 in
-# the demo). Where the critic does not pull at all, λ would be huge: it is at most 10,000. And λ is a number, not a way
-# for gradients: it is detached.
+# With this weight both pull equally, however strongly the critic pulls, and one fixed factor says which of them leads
+# (GAN below; 0.1 in the demo). If the critic does not pull at all, λ would be huge, so it is limited to 10,000. And no
+# gradient may flow through λ: it is detached.
 #
 # **Exercise 5 of 5: `adaptive_weight`.** *Easy, about 15 minutes.*
 
@@ -246,9 +250,9 @@ for scale in (1.0, 0.01, 0.0):
 # %% [markdown]
 # ## Experiment: three tokenizers
 #
-# One small tokenizer is trained on L1 alone. Then it is trained on, three times from the same weights for the same
-# number of steps: with L1 as before; with the perceptual loss too; and with the discriminator on top. Your five
-# functions are all in this one. The last two arguments are there to be abused.
+# First we train one small tokenizer on L1 alone. Then we continue its training three times, from the same weights and
+# for the same number of steps: with L1 as before; with the perceptual loss added; and with the discriminator added too.
+# The last of these uses all five of your functions. The last two arguments of `learn` are there for breaking it.
 
 # %%
 train_pictures = to_float(glyphs(4000, seed=22)[0])
@@ -257,7 +261,7 @@ START, STEPS = 500, 250  # training steps without critics, and then with them
 
 
 def learn(model, steps, perceptual=0.0, gan=0.0, balanced=True, detached=True):
-    """Train a copy of a tokenizer on; gives it and a record of (step, value) curves."""
+    """Train a copy of a tokenizer further; returns it and its (step, value) curves by name."""
     torch.manual_seed(0)
     model, critic = copy.deepcopy(model).train(), PatchDiscriminator(width=16, layers=2)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99))
@@ -308,8 +312,9 @@ untrained = Tokenizer(
 start, _ = learn(untrained, START)
 
 # %% [markdown]
-# How blurred is a picture? We take the mean difference of neighbouring pixels, divided by that of the real pictures: 1
-# is as sharp as real, less is blurred, more is noise. And how alike says a network that took no part in training.
+# How blurred is a picture? We measure the mean difference of neighbouring pixels and divide it by that of the real
+# pictures: 1 is as sharp as real, less is blurred, more is noise. A network that took no part in training measures how
+# alike the pictures are.
 #
 # **Predict before you run.** Who wins in L1? Who in sharpness?
 
@@ -347,11 +352,10 @@ outcome("2 sharp", min(sharp, key=lambda name: abs(sharp[name] - 1)))
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
-# Look at the pictures first. L1 alone is best, or nearly so, at what it is asked for, and looks worst. Most of the
-# difference is the perceptual loss: it makes shapes out of clouds and brings back the edges, and pays for it in L1. The
-# discriminator adds less in so few steps, some crispness, some invention. Where the tokens do not say what was there,
-# both make something up: plausible and not always true. (The tokenizer in lesson 1's first picture had the same losses
-# and more time.)
+# Look at the pictures first, and then compare their numbers. Does the lowest L1 look best? The perceptual loss turns
+# clouds into shapes and restores edges. In so few steps the discriminator adds less: some sharpness, and some
+# invention. Where the tokens do not say what was there, both make up something plausible that is not always true. (The
+# tokenizer in lesson 1's first picture had the same losses and more time.)
 #
 # Now look at the game itself, step by step.
 
@@ -360,25 +364,26 @@ show(figures.curves({f"{name} patches": record[name] for name in ("real", "fake"
 
 # %% [markdown]
 # In a good game the critic stays a little ahead: real patches score higher than fake ones, but not by much. Where the
-# two curves drift apart beyond +1 and −1 the critic has won: its hinge is silent, it learns no more, and it can hardly
-# tell a better fake from a worse one. Which of the two do you see? To tell blots from glyphs is easier than to draw
-# glyphs, and a critic that meets a weak forger mostly wins.
+# two curves move apart beyond +1 and −1, the critic has won: its hinge loss is zero, it learns nothing more, and it can
+# hardly tell a better fake from a worse one. Which of the two do you see? Telling blots from glyphs is easier than
+# drawing glyphs, so a critic usually wins against a weak forger.
 #
-# And the balance: by how much was the forger's loss multiplied so that both pulled alike?
+# Now look at the balance: by how much was the forger's loss multiplied so that both pulled equally?
 
 # %%
 show(figures.curves({"adaptive weight": record["weight"]}, "step", "λ"), width=600)
 
 # %% [markdown]
-# The surer the critic, the steeper its scores, the smaller λ. Without it a critic that wins would drown the picture.
+# A surer critic has steeper scores, and so λ is smaller. Without λ, a winning critic would overwhelm the
+# reconstruction.
 #
 # ## Break it: no detach
 #
-# Bug 9 in the [list of known bugs](bugs.md) of public MaskGIT code: the critic's loss is not detached, and one
-# `backward` does it all. The decoder then gets the gradient of *both* losses of the game: one asks it to make D(x̂)
-# high, the other to make D(x̂) low.
+# Bug 9 in the [list of known bugs](bugs.md) of public MaskGIT code: the fakes are not detached in the critic's loss,
+# and one `backward` computes all gradients. The decoder then gets the gradient of *both* losses of the game: one asks
+# it to raise D(x̂), the other to lower D(x̂).
 #
-# **Predict before you run.** Does it crash? Will the reconstruction loss tell you? And the pictures?
+# **Predict before you run.** Does it crash? Will the reconstruction loss reveal the bug? Will the pictures?
 
 # %%
 predict("2 leak", "What does the bug do to the sharpness?", ["less", "within 0.05 the same", "more"])
@@ -391,9 +396,9 @@ outcome("2 leak", "within 0.05 the same" if abs(sharper) <= 0.05 else "more" if 
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
-# It does not crash. The forger now helps the critic, for it is paid for being caught: look for patterns that no picture
-# needs, and at the sharpness, which should be 1. How much shows depends on which of the two pulls is stronger, and that
-# changes from run to run. How far apart are the scores of real and fake now?
+# It does not crash. The forger now helps the critic, because its loss falls when it is caught. Look for patterns that
+# no picture needs, and at the sharpness, which should be 1. How visible the bug is depends on which pull is stronger,
+# and that changes from run to run. How far apart are the scores of real and fake patches now?
 
 # %%
 series = {"real, detached": record["real"], "fake, detached": record["fake"]}
@@ -403,15 +408,15 @@ for name, points in series.items():
     print(f"{name:20} mean score over the second half {sum(late) / len(late):+.2f}")
 
 # %% [markdown]
-# A picture is no proof, and neither is a loss curve. One line is: after the critic's `backward`, the fakes have no
-# gradient. It is the test of this lesson.
+# Neither a picture nor a loss curve proves that the code is right. One line does: after the critic's `backward`, the
+# fakes have no gradient. That is the law of `discriminator_loss`.
 #
 # ## Break it: the critic from the first step
 #
-# VQ-GAN's discriminator joins late, when the tokenizer is good at what the other losses ask. Let it join at step 0, and
-# beside it train a tokenizer for as many steps without it; all else is the same.
+# VQ-GAN's discriminator joins late, when the tokenizer already does well on the other losses. Let it join at step 0.
+# For comparison, train another tokenizer for as many steps without it; everything else is the same.
 #
-# **Predict before you run.** A critic against a beginner: what will be wrong first, the shapes or the colours?
+# **Predict before you run.** The critic meets a beginner. What will be wrong first, the shapes or the colours?
 
 # %%
 predict("2 early", "Which of the two has the lower L1?", ["no discriminator", "one from step 0"])
@@ -424,23 +429,15 @@ outcome("2 early", min("no discriminator", "one from step 0", key=l1.get))
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
-# The two differ in nothing but the critic. Compare L1, and the colours of the backgrounds. At step 0 there is only fog
-# to judge, and to tell it from a picture is no art. The critic is soon sure, and the decoder has to follow its whims
-# while it has not yet learned what the tokens mean, nor the tokens what to mean. Learn to say what is there, then to
-# say it well.
+# The two differ only in the critic. Compare L1 and the colours of the backgrounds. At step 0 the critic sees only fog,
+# which is easy to tell from a picture. It is soon sure, and the decoder has to follow it before it has learned what the
+# tokens mean. First learn what to say, then learn to say it well.
 #
 # ## Exercises
 #
-# You have met all five above. Write each in its cell or in `lessons/exercises/lesson_2.py`. If you write one in both,
-# the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
-# `make check-2` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
-#
-# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
-# of your own that passes, or have been stuck for a quarter of an hour.
-#
 # <details><summary><b>perceptual_loss</b>: the idea</summary>A mean square for each layer, then the mean over the
 # layers, so that large maps do not outvote small ones.
-# <details><summary>the shape</summary>Two lists of (B, channels, h, w), other sizes in each layer → a scalar.
+# <details><summary>the shape</summary>Two lists of (B, channels, h, w), with sizes that differ by layer → a scalar.
 # <details><summary>pseudo-code</summary><pre>for each layer: mean of (a - b)^2
 # the mean of these</pre>
 # <!-- answer perceptual_loss --></details></details></details>
@@ -470,8 +467,9 @@ show(figures.labelled_rows(rows))
 # <!-- answer adaptive_weight --></details></details></details>
 #
 # Further, without a check:
-# 1. Train with `balanced=False` and `gan=1.0`, then 0.01. How wide is the range that works, compared with λ?
-# 2. Raise PERCEPTUAL to 10. What does a picture look like whose features are right and whose pixels are not asked for?
+# 1. Train with `balanced=False` and `gan=1.0`, then 0.01. How wide is the range of fixed weights that works, compared
+#    with λ?
+# 2. Raise PERCEPTUAL to 10. What does a picture look like when only its features matter and its pixels hardly count?
 # 3. Write the non-saturating loss of the authors' code, softplus(−D(x)) + softplus(D(x̂)) and softplus(−D(x̂)).
 
 # %%
@@ -480,7 +478,7 @@ summary()  # your predictions, of all lessons
 # %% [markdown]
 # ## What the paper did
 #
-# - Section 3: the tokenizer is a VQ-GAN, trained as Esser et al. did; MaskGIT changes nothing in it.
+# - Section 3: the tokenizer is a VQ-GAN, trained as by Esser et al.; MaskGIT changes nothing in it.
 # - The authors' code has the non-saturating loss with an R1 penalty of weight 10, a perceptual weight of 0.1, an
 #   adversarial weight of 0.1 and an entropy term of 0.1. This package keeps VQ-GAN's hinge and λ.
 # - VQ-GAN section 3.1 and equation 7: λ at the decoder's last layer, with 10<sup>−6</sup> for stability; the
@@ -489,8 +487,8 @@ summary()  # your predictions, of all lessons
 # ## What to read next
 #
 # - Esser et al. 2021, *Taming Transformers for High-Resolution Image Synthesis*, section 3.1.
-# - Zhang et al. 2018, *The Unreasonable Effectiveness of Deep Features as a Perceptual Metric*: LPIPS, and how far one
-#   may trust it.
+# - Zhang et al. 2018, *The Unreasonable Effectiveness of Deep Features as a Perceptual Metric*: LPIPS, and how far you
+#   can trust it.
 # - Isola et al. 2017, *Image-to-Image Translation*, section 3.2.2: why a critic of patches is enough.
 #
-# Next is lesson 3: the tokenizer is done and frozen, and the painter goes to school.
+# Next is lesson 3: the tokenizer is trained and frozen, and you begin to train the painter.

@@ -1,12 +1,13 @@
 # %% [markdown]
 # # Lesson 3: masking and schedules
 #
-# A picture is now a row of N tokens, numbers between 0 and K − 1 (lesson 1). How does one teach a model to write such
-# rows? MaskGIT's answer: hide a part, ask for it, and hide *every* amount from a single token to all of them.
+# A picture is now a row of N tokens, numbers between 0 and K − 1 (lesson 1). How do you teach a model to write such
+# rows? MaskGIT's answer: hide a part, ask for it, and train with *every* amount hidden, from a single token to all of
+# them.
 #
-# Here you build the whole of that: how much to hide (the schedule γ), which tokens, and what to ask. Then you train
-# small models with your functions and see why BERT's famous 15 % cannot paint. As long as a function is not written,
-# the package's own takes its place.
+# Here you build all of that: how much to hide (the schedule γ), which tokens to hide, and what to ask. Then you train
+# small models with your functions and see why a model trained with BERT's famous 15 % cannot paint. Until you write a
+# function, the notebook uses the package's own.
 #
 # *Paper: sections 3.1 and 3.3. Package: `schedules.py` and `masking.py`, two pages. Time: about an hour, and an hour
 # for the exercises.*
@@ -35,12 +36,12 @@ notebook.road_map(3)
 # %% [markdown]
 # ## The idea
 #
-# A model that fills in *one* missing token of a complete picture has an easy life: it copies the neighbours. A model
+# A model that fills in *one* missing token of a complete picture has an easy task: it copies the neighbours. A model
 # that gets a blank canvas has nothing to copy. Painting starts at the blank canvas and ends at the complete picture, so
-# the model must have met everything between.
+# the model must have seen everything in between.
 #
-# Here is what it will meet: pictures of which a share is hidden. The tokenizer is trained already; its 8 × 8 grid has N
-# = 64 tokens.
+# Here is what it will see: pictures with a share of their tokens hidden. The tokenizer is already trained; its 8 × 8
+# grid has N = 64 tokens.
 
 # %%
 run = notebook.trained_run(train=False)  # True: train your own tokenizer and transformer first
@@ -63,7 +64,7 @@ notebook.knob(hidden, share=[0.05, 0.15, 0.3, 0.5, 0.64, 0.8, 0.9, 0.97, 1.0])
 # ## How much to hide
 #
 # Draw a number r between 0 and 1, the *progress*: 0 nothing is known yet, 1 all is known. The **mask schedule** γ turns
-# it into the share of tokens to hide. Any γ will do that falls from γ(0) = 1 to γ(1) = 0. The paper compares these
+# it into the share of tokens to hide. Any γ that falls from γ(0) = 1 to γ(1) = 0 will do. The paper compares these
 # (section 3.3 and table 3):
 #
 # | schedule | γ(r) | shape |
@@ -137,22 +138,22 @@ my_cosine = falling["cosine"]
 show(figures.schedule_plot(falling, num_tokens=64, steps=8))
 
 # %% [markdown]
-# At the left are the curves. At the right the same curves are read the other way, as lesson 5 will: decoding in 8
+# The left plot shows the curves. The right plot reads them the other way, as lesson 5 will: when decoding takes 8
 # steps, how many of 64 tokens does each step fix? Concave schedules fix few tokens at first, when little is known.
 #
-# Here a painter of lesson 5 follows the curve that you choose. The bars below the curve are what stays masked after
-# each step; the numbers below the small pictures are how many tokens each step fixes.
+# Here a painter from lesson 5 follows the curve that you choose. The bars below the curve show how much stays masked
+# after each step. The numbers below the small pictures show how many tokens each step fixes.
 #
-# **Predict, then try.** Which schedule of the table fixes exactly half of the 64 tokens in the first of 8 steps? (Put
-# r = 1/8 into the formulas.) What will the picture look like? Then choose it at *Mask schedule*, with a few seeds. At
-# last drag the dots: which curve fixes 8 tokens in every step, and which paints the worst picture that you can get?
+# **Predict, then try.** Which schedule of the table fixes exactly half of the 64 tokens in the first of 8 steps? (Put r
+# = 1/8 into the formulas.) What will the picture look like? Then choose it under *Mask schedule* and try a few seeds.
+# Finally, drag the dots: which curve fixes 8 tokens in every step, and which paints the worst picture that you can get?
 
 # %%
 notebook.playground(run, "play", schedule="cosine", steps=8, label=run.label_names.index("heart"), seed=1)
 
 # %% [markdown]
-# **Predict before you run.** In training r is uniform. Under the cosine, which share of all tokens is hidden on
-# average: about 1/2, 0.64 or 0.75? (A hint: the average of γ is the area below its curve.)
+# **Predict before you run.** In training r is uniform. Under the cosine, what share of all tokens is hidden on average:
+# about 1/2, 0.64 or 0.75? (A hint: the average of γ is the area below its curve.)
 
 # %%
 predict("3 share", "Which share of the tokens does the cosine hide on average?", [0.5, 0.64, 0.75])
@@ -168,7 +169,7 @@ outcome("3 share", min(0.5, 0.64, 0.75, key=lambda share: abs(share - average)))
 # %% [markdown]
 # ## A ratio for every picture
 #
-# Every picture of a batch draws its own r, so that a batch shows canvases from almost blank to almost complete. Then
+# Every picture of a batch draws its own r, so a batch contains canvases from almost blank to almost complete. Then
 # exactly n = ⌈γ(r) · N⌉ of its tokens are hidden. Rounding *up* leaves at least one token to ask for.
 #
 # Compute γ(r) · N in double precision. A number that should be exactly 12 may be 12.0000005 in single precision.
@@ -198,8 +199,8 @@ print("hidden  ", my_mask_counts(r, 64, my_cosine).tolist())
 # %% [markdown]
 # ## Which tokens
 #
-# Any n of N positions, all choices equally likely, and every picture has an n of its own. All random numbers come from
-# the generator that is handed in, so that the same seed hides the same tokens.
+# Choose any n of N positions, with all choices equally likely. Every picture has its own n. All random numbers come
+# from the generator that is passed in, so that the same seed hides the same tokens.
 #
 # **Exercise 3 of 4: `random_mask`.** *Medium, about 15 minutes.* The first hint shows a way without a loop.
 
@@ -224,15 +225,15 @@ show(figures.grid(canvases, columns=8, titles=[f"{n} of 64" for n in counts.toli
 # %% [markdown]
 # ## What the model is asked
 #
-# In the place of a hidden token the model reads the id [MASK]. It answers with K logits for every position, and is
-# asked for the hidden ones *only* (paper equation 1):
+# In the place of a hidden token the model reads the id [MASK]. It returns K logits for every position, but the loss
+# counts *only* the hidden ones (paper equation 1):
 #
 # > L = − mean over hidden i of log p(y<sub>i</sub> | Y<sub>M</sub>)
 #
-# where y<sub>i</sub> is the token that was there and Y<sub>M</sub> the canvas with its masks. To ask for shown tokens
+# where y<sub>i</sub> is the token that was there and Y<sub>M</sub> the canvas with its masks. Asking for visible tokens
 # too would reward copying what is in plain sight.
 #
-# The paper smooths the labels by s = 0.1: the target is 1 − s on the right code and s / K more on every one.
+# The paper smooths the labels by s = 0.1: the target is 1 − s on the right code, plus s / K on every code.
 #
 # **Exercise 4 of 4: `masked_cross_entropy`.** *Medium, about 20 minutes.* The mean is over all hidden tokens of the
 # batch, not over each picture first.
@@ -257,7 +258,7 @@ print("loss of random logits", my_masked_cross_entropy(logits, tokens, mask).ite
 print("log K                ", math.log(256), "(what a model pays that knows nothing and says so)")
 
 # %% [markdown]
-# All together that is the training objective. Read it: it is made of your functions.
+# Together, these functions are the training objective. Read it: it calls your functions.
 
 # %%
 notebook.source(draw_masks, mvtm_loss)
@@ -265,13 +266,13 @@ notebook.source(draw_masks, mvtm_loss)
 # %% [markdown]
 # ## Experiment: two schedules, two painters
 #
-# We train the same small transformer twice on three kinds of glyphs. Once with the cosine, once as BERT is trained,
-# with 15 % of the tokens hidden, always. Everything else is the same: weights, batches, steps.
+# We train the same small transformer twice on three kinds of glyphs: once with the cosine, and once as BERT is trained,
+# always with 15 % of the tokens hidden. Everything else is the same: initial weights, batches, steps.
 #
 # **Predict before you run.**
 # 1. Which of the two ends with the lower training loss?
 # 2. Which of the two paints better from a blank canvas?
-# 3. We then hide 5 %, 15 %, ... 100 % of unseen pictures and ask both. Where does each do better?
+# 3. We then hide 5 %, 15 %, ... 100 % of unseen pictures and ask both. Where does each model do better?
 
 # %%
 predict("3 loss", "Which of the two ends with the lower training loss?", ["cosine", "BERT's 15 %"])
@@ -309,8 +310,8 @@ outcome("3 loss", min(curves, key=lambda name: curves[name][-1][1]))
 show(figures.curves(curves, "step", "training loss, nats a hidden token"), width=600)
 
 # %% [markdown]
-# Question 1 has its answer, and the answer is a trap: the two losses are means over *different questions*. Now both
-# models get the same ones.
+# Question 1 is answered, but the answer is a trap: the two losses are means over *different questions*. Now both models
+# get the same questions.
 
 
 # %%
@@ -328,9 +329,9 @@ by_share = {name: loss_by_share(model) for name, model in models.items()}
 show(figures.curves(by_share, "hidden, % of the tokens", "loss on unseen pictures, nats"), width=600)
 
 # %% [markdown]
-# Where few tokens are missing the two are close. Towards the blank canvas BERT's model has never been, and there it
-# knows hardly more than one that guesses blindly: compare its loss at 100 % with log K above. But the blank canvas is
-# where painting starts. (How a canvas is filled in 8 steps is lesson 5; here it is a means of looking.)
+# Compare the two curves where few tokens are missing, and where most are. In training, BERT's model never saw a nearly
+# blank canvas. How does its loss at 100 % compare with log K above, the loss of a blind guess? Painting starts from the
+# blank canvas. (Lesson 5 explains how a canvas is filled in 8 steps; here it only shows what the models learned.)
 
 # %%
 judge = notebook.trained_judge(run)
@@ -344,13 +345,13 @@ outcome("3 painter", max(accuracy, key=accuracy.get))
 show(figures.labelled_rows(rows, "Stars, hearts and umbrellas, from a blank canvas"))
 
 # %% [markdown]
-# The percentage is a classifier's, trained on real glyphs, of 120 pictures. Look at the pictures before you believe it:
-# a judge that may only say "star", "heart" and so on finds a star in a good many blots.
+# The percentage comes from a classifier that was trained on real glyphs; it judged 120 pictures. Look at the pictures
+# before you believe it: a judge that can only say "star", "heart" and so on sees a star in many blots.
 #
 # ## Break it: the inverted mask
 #
-# The commonest bug in public code keeps γ(r) N tokens where it should hide them. Nothing crashes, the loss falls, and
-# it falls lower than yours. **Predict:** which share is hidden on average now?
+# A common bug in public code keeps γ(r) N tokens where it should hide them (bug 1). Nothing crashes, and the loss
+# falls. **Predict:** what share is hidden on average now?
 
 # %%
 predict("3 inverted", "Which share of the tokens does the inverted cosine hide on average, from 0 to 1?")
@@ -363,18 +364,13 @@ print(f"inverted  {(~upright).double().mean():.3f}   of whole canvases blank: {(
 outcome("3 inverted", (~upright).double().mean().item())
 
 # %% [markdown]
-# One number tells the two apart before any training: 2/π or 1 − 2/π. That is why the package's tests ask for it.
+# One number tells the two apart before any training: 2/π or 1 − 2/π. That is why the package's tests check it.
 #
 # ## Exercises
 #
-# You have met all of them above. Write each in its cell or in `lessons/exercises/lesson_3.py`. If you write one in
-# both, the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
-# `make check-3` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
+# The table is the only hint that the schedules need.
 #
-# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
-# of your own that passes, or have been stuck for a quarter of an hour. The schedules need no hint but the table.
-#
-# <details><summary><b>mask_counts</b>: the idea</summary>Each sample has its own r, so there is one count a sample.
+# <details><summary><b>mask_counts</b>: the idea</summary>Each sample has its own r, so each has its own count.
 # <details><summary>the shape</summary>r (B,) → γ(r) (B,) → counts int64 (B,), each between 1 and N.
 # <details><summary>pseudo-code</summary><pre>share = schedule(r in double precision, N)
 # round share * N up, make it whole numbers, keep it in 1..N</pre>
@@ -390,14 +386,14 @@ outcome("3 inverted", (~upright).double().mean().item())
 # <details><summary><b>masked_cross_entropy</b>: the idea</summary>A loss for every position first; then the mean over
 # the masked ones.
 # <details><summary>the shape</summary>logits (B, N, K) and targets (B, N) → losses (B, N) → a scalar.
-# <details><summary>pseudo-code</summary><pre>losses = cross entropy a position (reduction="none"; it wants flat rows)
+# <details><summary>pseudo-code</summary><pre>losses = cross entropy per position (reduction="none"; it wants flat rows)
 # sum of losses where masked / number of masked</pre>
 # <!-- answer masked_cross_entropy --></details></details></details>
 #
 # Further, without a check:
-# 1. Train with `falling["logarithmic"]`, add it to both figures. Its training loss is lower than the cosine's. Why?
-# 2. Hide one rectangle in place of random positions. What does such a model learn to do better, and what worse?
-# 3. In `train`, draw one r for the whole batch. The mean of the loss stays. What happens to its scatter?
+# 1. Train with `falling["logarithmic"]` and add it to both figures. Is its training loss lower than the cosine's? Why?
+# 2. Hide one rectangle instead of random positions. What does such a model learn to do better, and what worse?
+# 3. In `train`, draw one r for the whole batch. The mean of the loss does not change. What happens to its spread?
 
 # %%
 summary()  # your predictions, of all lessons
@@ -407,15 +403,15 @@ summary()  # your predictions, of all lessons
 #
 # - Section 3.1: r is drawn for each sample, ⌈γ(r) N⌉ tokens chosen uniformly, the loss over masked positions only, with
 #   label smoothing 0.1.
-# - Section 3.3: which properties γ must have, and the three families.
+# - Section 3.3: the properties that γ must have, and the three families.
 # - Table 3, ImageNet 256 × 256 (best T, FID, NLL): cosine 10, 6.06, 4.22; square 10, 6.35, 4.38; cubic 9, 7.26, 4.63;
-#   exponential 8, 7.89, 4.83; linear 16, 7.51, 3.75; square root 32, 12.33, 3.34; logarithmic 60, 29.17, 3.08. The
-#   lowest NLL belongs to the worst pictures: it is the trap of question 1 above.
+#   exponential 8, 7.89, 4.83; linear 16, 7.51, 3.75; square root 32, 12.33, 3.34; logarithmic 60, 29.17, 3.08. Of
+#   these, the logarithmic has the lowest NLL and the worst FID: the trap of question 1 above.
 #
 # ## What to read next
 #
-# - Devlin et al. 2019, *BERT*, section 3.1: where masking came from, and why 15 % was right for reading.
+# - Devlin et al. 2019, *BERT*, section 3.1: where masking came from, and why 15 % works for reading.
 # - Ghazvininejad et al. 2019, *Mask-Predict*: the same training for translation, with a uniform ratio.
 # - Chang et al. 2023, *Muse*: the same objective at 3 billion parameters, still with the cosine.
 #
-# Next is lesson 4: the transformer that answers these questions, in which everyone sees everyone.
+# Next is lesson 4: the transformer that answers these questions, in which every token sees every other.

@@ -492,13 +492,8 @@ show(figures.curves(curves, "step", "training loss, nats a hidden token"), width
 #
 # ## Exercises
 #
-# You have met all four above. Write each in its cell or in `lessons/exercises/lesson_4.py`. If you write one in both,
-# the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
-# `make check-4` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
-#
-# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
-# of your own that passes, or have been stuck for a quarter of an hour. The package's `attention` calls PyTorch's fused
-# kernel, which computes the formula above; its `Block` can also remember what it has read (lesson 6).
+# The package's `attention` calls PyTorch's fused kernel, which computes the formula above; its `Block` can also
+# remember what it has read (lesson 6).
 #
 # <details><summary><b>attention</b>: the idea</summary>Scores, perhaps −∞ for what lies ahead, softmax over the
 # keys, mean of the values.

@@ -450,13 +450,6 @@ except IndexError as error:
 #
 # ## Exercises
 #
-# You have met all four above. Write each in its cell or in `lessons/exercises/lesson_5.py`. If you write one in both,
-# the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
-# `make check-5` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
-#
-# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
-# of your own that passes, or have been stuck for a quarter of an hour.
-#
 # <details><summary><b>confidence</b>: the idea</summary>Of each position's K probabilities only the sampled token's
 # counts.
 # <details><summary>the shape</summary>logits (B, N, K) → log p (B, N, K) → gathered at tokens (B, N).

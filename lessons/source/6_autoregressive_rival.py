@@ -465,13 +465,6 @@ show(figures.grid(charts, columns=2, scale=1, titles=list(models)))
 #
 # ## Exercises
 #
-# You have met all three above. Write each in its cell or in `lessons/exercises/lesson_6.py`. If you write one in
-# both, the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
-# `make check-6` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
-#
-# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
-# of your own that passes, or have been stuck for a quarter of an hour.
-#
 # <details><summary><b>shift_right</b>: the idea</summary>The start comes first, and the last token is never read.
 # <details><summary>the shape</summary>(B, 1) and (B, N − 1) side by side give (B, N).
 # <details><summary>pseudo-code</summary><pre>join start and all tokens but the last, along the row</pre>

@@ -1,26 +1,31 @@
 # %% [markdown]
 # # Lesson 7: editing
 #
-# You can paint from a blank canvas (lesson 5). But the decoder never asked for a *blank* canvas: it asks which tokens
-# are known. So give it a picture with a hole in it, and it fills the hole; say another class, and something else grows
-# there; put the picture on a larger canvas, and it goes on beyond the edge. Nothing is trained for any of it.
+# You can paint from a blank canvas (lesson 5). But the decoder does not need a *blank* canvas: it only needs to know
+# which tokens are known. Give it a picture with a hole, and it fills the hole. Name another class, and it paints that
+# class there. Put the picture on a larger canvas, and it continues beyond the edge. None of this needs extra training.
 #
-# You build the two ends of the pipe, from pixels to tokens (`box_to_token_mask`) and back (`blend`). Then you edit with
-# them, let the autoregressive rival try the same, and see what goes wrong if known tokens are not held. As long as a
-# function is not written, the package's own takes its place.
+# You build the two ends of the pipe, from pixels to tokens (`box_to_token_mask`) and back (`blend`). Then you edit
+# pictures with them, let the autoregressive rival try the same, and see what goes wrong if known tokens are not held.
+# Until you write a function, the notebook uses the package's own.
 #
 # *Paper: section 4.3 and figures 1 and 6. Package: `editing.py`, and the command `python -m minimaskgit.edit`. Time:
 # about an hour, and an hour for the exercises.*
 
 # %%
+from dataclasses import replace
+from unittest.mock import patch
+
 import torch
 import torch.nn.functional as F  # noqa: F401 (your blend may want it)
 
-from minimaskgit import decoding, editing, figures, notebook
+from minimaskgit import editing, figures, notebook
 from minimaskgit.building import check, mine
 from minimaskgit.classifier import class_accuracy
 from minimaskgit.data.glyphs import glyphs, palette_of
 from minimaskgit.data.images import to_float
+from minimaskgit.decoders import counts, loop, orders
+from minimaskgit.decoders.loop import next_canvas
 from minimaskgit.decoding import decode, sample_categorical
 from minimaskgit.editing import autoregressive_edit, box_to_mask, composite, edit, inpaint, soften
 from minimaskgit.figures.edits import outlined
@@ -35,8 +40,8 @@ notebook.road_map(7)
 # %% [markdown]
 # ## The idea
 #
-# Encode the picture, mask the tokens of a region, decode as *another class*, put the result back. First the whole of
-# it, with the package's function; then its parts.
+# Encode the picture, mask the tokens of a region, decode as *another class*, and put the result back. First we do all
+# of it with the package's function, and then part by part.
 
 # %%
 run = notebook.trained_run(train=False)  # True: train your own models first
@@ -76,14 +81,15 @@ cells = torch.cat([framed(before, box), canvas(before, result.region[:1]), canva
 show(figures.grid(cells, columns=7, titles=["before", "what it sees", *(names[t] for t in targets)]))
 
 # %% [markdown]
-# The old picture gives the palette, the new class the shape. (The glyph is *new*; only the background was kept.)
+# The old picture sets the palette, and the new class sets the shape. (The glyph is *new*; only the background was
+# kept.)
 #
 # ## From pixels to tokens
 #
 # A user draws a box in pixels, half-open: x<sub>0</sub> ≤ x < x<sub>1</sub>. A token is f × f pixels. Which tokens does
-# the box *touch*? One pixel is enough. And then the region grows by a token on every side, and at the corners: it is
-# *dilated*. You will see why below. A box may reach beyond the picture; only what lies in the picture counts. An empty
-# box touches nothing, however much it is dilated.
+# the box *touch*? One pixel is enough. Then the region grows by one or more tokens on every side, and at the corners:
+# it is *dilated*. You will see why below. A box may reach beyond the picture; only the part inside the picture counts.
+# An empty box touches nothing, however much it is dilated.
 #
 # **Exercise 1 of 2: `box_to_token_mask`.** *Medium, about 25 minutes.* Write it in the next cell, or in
 # `lessons/exercises/lesson_7.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
@@ -112,8 +118,9 @@ show(figures.grid(cells, columns=4, titles=titles))
 # %% [markdown]
 # ## Decoding from the middle
 #
-# Lesson 5's loop, with two changes: it starts from this canvas, and at a later step. The schedule's first steps fix
-# very few tokens, which is wise where nothing is known; here much is. The released code enters at step 2 of 12.
+# We use lesson 5's loop with two changes: it starts from this canvas, and at a later step. The schedule's first steps
+# fix very few tokens, which makes sense when nothing is known, but here much is known. The released code starts at step
+# 2 of 12.
 #
 # **Predict before you run.** How many of the *known* tokens will the decoder change?
 
@@ -132,17 +139,17 @@ print(f"of {region.sum()} masked ones {(edited != tokens)[region].sum()}")
 # %% [markdown]
 # ## Back to pixels
 #
-# So outside of the region the picture is as it was? Not yet. The *tokens* are; but to go to tokens and back loses
-# detail, and the decoder looks beyond a token's own cell. Therefore the original's pixels go back in where nothing was
-# to change, and so that no seam is seen, the two are mixed along a soft rim: the mask, blurred by a Gaussian.
+# Is the picture unchanged outside the region? Not yet. Its *tokens* are, but encoding and decoding lose detail, and the
+# decoder looks beyond a token's own cell. So we put the original pixels back where nothing was to change. To hide the
+# seam, we mix the two pictures along a soft rim: the mask, blurred by a Gaussian.
 #
 # > picture = α · generated + (1 − α) · original
 #
-# The bell is cut off at ⌈3 · radius⌉ pixels, and beyond the picture's edge the mask keeps its value at the edge. Radius
-# 0 is a hard edge. Further outside than the rim not a bit of the original may change.
+# The bell is cut off at ⌈3 · radius⌉ pixels. Beyond the picture's edge, the mask keeps its value at the edge. Radius 0
+# is a hard edge. Outside the rim, not a bit of the original may change.
 #
-# **Exercise 2 of 2: `blend`.** *Medium, about 35 minutes.* A blur by a Gaussian may be done along the rows first and
-# then along the columns.
+# **Exercise 2 of 2: `blend`.** *Medium, about 35 minutes.* You can apply a Gaussian blur along the rows first and then
+# along the columns.
 
 
 # %% tags=["answer"]
@@ -165,7 +172,7 @@ outside = ~mask
 radius = S / 16 - 1  # the released code's, in pixels
 far = soften(mask, radius) == 0  # beyond the rim
 changes = (painted - image)[..., outside], (my_blend(image, painted, mask, radius) - image)[..., far]
-print("largest change of a pixel outside of the box, decoded:", round(changes[0].abs().max().item(), 3))
+print("largest change of a pixel outside the box, decoded:", round(changes[0].abs().max().item(), 3))
 print("largest change of a pixel beyond the rim, blended:    ", changes[1].abs().max().item())
 
 # %%
@@ -178,21 +185,20 @@ show(figures.labelled_rows(rows, "radius 0, 1 and 2.5"))
 # %% [markdown]
 # ## Experiment: three edits, one loop
 #
-# *Inpaint*: the hole is filled as the picture's own class. *Class edit*: as another. *Without a class*: the model is
-# given none and has to guess from what is left.
+# *Inpaint*: the hole is filled as the picture's own class. *Class edit*: it is filled as another class. *Without a
+# class*: the model gets no class and has to guess from what is left.
 #
-# **Predict, then try.** Here is an anchor, to be edited to a sun. How much of it must you erase until the answer is a
-# sun and nothing else: a corner, half, or all but the outermost tokens? And which colours will it have? Take the tick
-# off *Also repaint a rim*, drag over the tokens to erase, choose *sun* and press *Repaint*. *Undo*, and try another
-# part.
+# **Predict, then try.** Here is an anchor to edit into a sun. How much of it must you erase before the answer is a sun
+# and nothing else: a corner, half, or all but the outermost tokens? Which colours will it have? Untick *Also repaint a
+# rim*, drag over the tokens to erase, choose *sun* and press *Repaint*. Press *Undo* and try another part.
 
 # %%
 notebook.playground(run, "edit", label=names.index("anchor"), seed=1)
 
 # %% [markdown]
-# Now six pictures with the same hole, and all three edits.
+# Now apply all three edits to six pictures with the same hole.
 #
-# **Predict before you run.** The box hides the right half. In which of the three does the new half fit the old?
+# **Predict before you run.** The box hides the right half. In which of the three edits does the new half fit the old?
 
 # %%
 half, region_half = box_to_mask((S // 2, 0, S, S), S, S), my_box_to_token_mask((S // 2, 0, S, S), S, grid, 0)[None]
@@ -212,21 +218,22 @@ rows = {name: canvas(shown, none) if shown.is_floating_point() else shown for na
 show(figures.labelled_rows(rows), width=760)
 
 # %% [markdown]
-# Asked for a sun where half an anchor stands, it paints a compromise: what is known counts as much as what is asked.
-# "Without a class" is for a model that was trained to do without now and then (`class_dropout`, for guidance). One that
-# was not has never met that id, and what you see is a guess.
+# When half an anchor is left and you ask for a sun, the model paints a compromise: the known tokens count as well as
+# the class. "Without a class" is for a model that sometimes got no class in training (`class_dropout`, for guidance). A
+# model that always got one has never seen that id, and what you see is a guess.
 #
 # ## Experiment: the rival on the same boxes
 #
-# The autoregressive model can be forced to keep known tokens, too: where the region is not, the picture's own token is
-# put in place of the drawn one. Read how:
+# You can also force the autoregressive model to keep known tokens: outside the region, the picture's own token replaces
+# the drawn one. Read how:
 
 # %%
 notebook.source(autoregressive_edit)
 
 # %% [markdown]
 # **Predict before you run.** We edit to another class in two boxes of the same picture. The first leaves a rim of
-# background all around. The second leaves only the lowest row of tokens. In which will the rival lose the palette?
+# background all around. The second leaves only the lowest row of tokens. In which box will the rival lose the palette
+# more often?
 
 # %%
 predict("7 palette", "Where does the rival lose the palette more often?", ["all but the rim", "all but the lowest row"])
@@ -249,8 +256,8 @@ for name, place in boxes.items():
 show(figures.labelled_rows(rows), width=640)
 
 # %% [markdown]
-# Eyes may choose what they like to see. So count: 200 unseen pictures, each edited to another class; a judge says
-# whether the asked class is there, a ruler whether the palette is the same as before.
+# It is easy to see what you want to see. So count: we edit 200 unseen pictures to another class each. A judge says
+# whether the picture shows the asked class, and a measurement says whether the palette is the same as before.
 
 # %%
 scores = {name: measure_class_edits(run, judge, count=200, box=place) for name, place in boxes.items()}
@@ -262,25 +269,26 @@ for name, by_decoder in scores.items():
 outcome("7 palette", min(scores, key=lambda name: scores[name]["autoregressive"]["kept_palette"]))
 
 # %% [markdown]
-# The rim's upper edge comes first in raster order, so the rival knows the palette and keeps it. (But what of the class?
-# The rim on the right and below is put in over whatever it had begun to paint there.) Take the upper edge away, and
-# the palette it needs to keep lies *after* everything that it paints: it guesses, one of eight. MaskGIT does not care
-# on which side the known tokens are. That is what "bidirectional" buys.
+# The rim's upper edge comes first in raster order, so the rival can read the palette there. (What about the class? The
+# rim on the right and below overwrites whatever the rival had begun to paint there.) Without the upper edge, the
+# palette that it should keep comes *after* everything that it paints, so it has to guess one of eight. For MaskGIT it
+# does not matter on which side the known tokens are. That is the benefit of "bidirectional".
 #
 # ## Experiment: beyond the edge
 #
-# *Outpainting*: the picture lies on a larger canvas, the rest is unknown. The transformer still reads N tokens, so a
-# window slides outwards, half a window at a time, and each stop is an edit of what is unknown in it.
+# *Outpainting*: the picture lies on a larger canvas, and the rest is unknown. The transformer still reads N tokens, so
+# a window slides outwards, half a window at a time. At each stop, the unknown tokens in the window are filled as in an
+# edit.
 #
-# **Predict, then try.** The model has seen glyphs in the middle of a picture and nothing else. What will it paint at
-# the right of one, and what below it? Then choose *music* and *Extend by half a picture*, to the right; *Undo*, and
-# down.
+# **Predict, then try.** The model has only seen glyphs in the middle of a picture. What will it paint to the right of
+# one, and what below it? Then choose *music* and use *Extend by half a picture* to the right. Press *Undo* and extend
+# it downwards.
 
 # %%
 notebook.playground(run, "edit", label=names.index("music"), seed=1)
 
 # %% [markdown]
-# The same with the package, on a picture that was drawn, step by step and to both sides:
+# Now do the same with the package, step by step and to both sides, on a picture that was drawn and not generated:
 
 # %%
 margins, music = (S // 2, 0, S // 2, 0), torch.tensor([names.index("music")])  # left, top, right, bottom
@@ -302,18 +310,17 @@ strip = torch.cat([wide(states[i]) for i in chosen])
 show(figures.grid(strip, columns=3, titles=["at first", *(f"after step {i}" for i in chosen[1:])]))
 
 # %% [markdown]
-# To the left the background goes on, but then pieces of a second note come; to the right there is a seam, and part of a
-# glyph in a palette of its own. (The lines above the picture say where the palette is the old one.) In every picture
-# that it learned from, a whole glyph stood in the middle. A window with half a glyph at its edge it has not met, and it
-# begins another. A model paints what it has seen; the paper's had seen landscapes.
+# The lines above the picture say on which side the palette goes on. Look for seams and for pieces of a second glyph. In
+# every training picture, one whole glyph was in the middle. The model has never seen a window with half a glyph at its
+# edge, so it tends to begin another. A model paints what it has seen, and the paper's had seen landscapes.
 #
 # ## Break it: no dilation
 #
-# The box may be smaller than what it is meant to remove. Around its edge then stand tokens that have *seen* the old
-# glyph, or show pieces of it, and they are known: the decoder must fit to them.
+# A box may be smaller than the thing it should remove. Tokens around its edge then show pieces of the old glyph, or
+# were encoded from pixels near it. They are known, so the decoder must fit them.
 #
-# **Predict before you run.** A box over the glyph's middle, edited to another class, dilated by 0, 1 and 2 tokens. How
-# does the share of pictures with the asked class change? And of the picture as it was, how much is kept?
+# **Predict before you run.** We edit a box over the glyph's middle to another class, dilated by 0, 1 and 2 tokens. How
+# does the share of pictures with the asked class change? How much of the old picture is kept?
 
 # %%
 predict("7 dilation", "With which dilation do most pictures show the asked class?", [0, 1, 2])
@@ -336,39 +343,37 @@ print("asked for:", ", ".join(names[new] for new in news[:8]))
 show(figures.labelled_rows(rows), width=900)
 
 # %% [markdown]
-# Without dilation the old glyph's limbs stay, and the new one has to grow around them. One token more makes room. Two,
-# with a box of this size, take in the whole canvas: look at the region that you are about to give away, and at the
-# palettes in the last row.
+# Without dilation, parts of the old glyph stay, and the new one has to fit around them. One more token makes room. With
+# a box of this size, two more tokens cover the whole canvas: check how much of the picture you are about to lose, and
+# look at the palettes in the last row.
 #
 # ## Break it: known tokens overwritten
 #
 # Bug 7 in the [list of known bugs](bugs.md)
-# of public MaskGIT code: the loop samples *all* tokens, and known ones are not held. Below is a loop of lesson 5's
-# functions. Two of its lines hold what is known, and each can be left out.
+# of public MaskGIT code: the loop samples *all* tokens and does not hold the known ones. Two rules hold them. Below,
+# the package's loop runs with a step in which either rule can be left out.
 #
-# **Predict before you run.** What becomes of the background? (At which tokens was the model ever asked anything?)
+# **Predict before you run.** What becomes of the background? (Which tokens did the training loss ask about?)
 
 # %%
-predict("7 background", "If neither line is there, which share of the known tokens changes, from 0 to 1?")
+predict("7 background", "Without both rules, what share of the known tokens changes, from 0 to 1?")
 
 
 # %%
-@torch.no_grad()
-def careless_edit(tokens, region, labels, keep=True, sure=True, steps=8, generator=None):
-    canvas, start, quiet = tokens.masked_fill(region, MASK), region.sum(1), torch.zeros(tokens.shape)
-    for step in range(steps):
-        known = canvas != MASK
-        logits = model(canvas, labels)
-        drawn = sample_categorical(logits, generator)
-        if keep:
-            drawn = torch.where(known, canvas, drawn)  # 1. a known token stays what it is
-        held = known if sure else torch.zeros_like(known)  # 2. and is never given up
-        score = decoding.confidence(logits, drawn, held, 0.0, quiet)
-        counts = decoding.num_to_mask(start, (~known).sum(1), step, steps, cosine)
-        canvas = decoding.remask(drawn, score, counts, MASK)
-    return canvas
+def careless(keep=True, sure=True):
+    """The package's step from one canvas to the next, without the rules that hold known tokens."""
+
+    def step(decoder, view):
+        if not keep:  # rule 1, that a known token keeps its value, is missing
+            view = replace(view, sampled=sample_categorical(view.logits, view.generator))
+        if not sure:  # rule 2, that a known token is never masked, is missing
+            view = replace(view, known=torch.zeros_like(view.known))
+        return next_canvas(decoder, view)
+
+    return step
 
 
+PAPER = loop.Decoder(orders.confidence(0.0), counts.scheduled(cosine))
 some, new = images[:6], news[:6]
 codes, hole = tokenizer.encode(some), my_box_to_token_mask(box, S, grid, 0).expand(6, -1)
 rows = {"before": canvas(some, none)}
@@ -378,34 +383,29 @@ for name, switches in {
     "not sure": {"sure": False},
     "neither": {"keep": False, "sure": False},
 }.items():
-    made = careless_edit(codes, hole, new, generator=generator(0), **switches)
+    with patch.object(loop, "next_canvas", careless(**switches)):
+        *_, last = loop.run(PAPER, model, new, codes.masked_fill(hole, MASK), generator=generator(0))
+    made = last.tokens
     changed = (made != codes)[~hole].double().mean().item()
     rows[f"{name}\n{changed:.0%} of the known\ntokens changed"] = canvas(tokenizer.decode(made), none)
 outcome("7 background", changed)
 show(figures.labelled_rows(rows, "asked for: " + ", ".join(names[t] for t in new)), width=760)
 
 # %% [markdown]
-# The loss was over hidden tokens only (lesson 3), so what the model answers at a *known* place was never corrected: it
-# is no copy of what stands there. "Not sure" is the sly one: known tokens are repainted only where the model disagrees,
-# the picture stays plausible, and it is no longer the user's. One line of a test finds all three: known tokens before =
-# known tokens after.
+# The loss counted only hidden tokens (lesson 3), so the model's answers at *known* places were never trained: they do
+# not copy what is there. "Not sure" is the hardest to notice: it repaints known tokens only where the model finds them
+# unlikely, so the picture stays plausible, but it is no longer the user's. One line of a test finds all three: known
+# tokens before = known tokens after.
 #
 # ## Exercises
 #
-# You have met both above. Write each in its cell or in `lessons/exercises/lesson_7.py`. If you write one in both, the
-# notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
-# `make check-7` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
-#
-# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
-# of your own that passes, or have been stuck for a quarter of an hour.
-#
-# <details><summary><b>box_to_token_mask</b>: the idea</summary>Rows and columns can be answered apart: a token is
+# <details><summary><b>box_to_token_mask</b>: the idea</summary>You can treat rows and columns separately: a token is
 # touched if both its row and its column are.
 # <details><summary>the shape</summary>bool (grid, 1) and bool (1, grid) → bool (grid, grid) → (N,).
 # <details><summary>pseudo-code</summary><pre>cut the box to the picture; nothing left: no token
 # first token = first pixel // f, last token = last pixel // f (the last is end - 1)
 # from first - dilate to last + dilate</pre>
-# The package goes another way: it shrinks the mask of the pixels and lets it grow, both by <code>max_pool2d</code>. So
+# The package shrinks the mask of the pixels and then dilates it, both with <code>max_pool2d</code>. So
 # it takes regions of any shape.
 # <!-- answer box_to_token_mask --> <!-- answer mask_to_token_mask --></details></details></details>
 #
@@ -421,8 +421,8 @@ show(figures.labelled_rows(rows, "asked for: " + ", ".join(names[t] for t in new
 # Further, without a check:
 # 1. `python -m minimaskgit.edit --run runs/demo --sample 3 --box 4,4,28,28 --dilate 0 --label heart --rival` does this
 #    lesson on the command line. Draw a mask of your own in any paint program and pass it with `--mask`.
-# 2. Edit the edited picture again, ten times, back and forth between two classes. What is worn away?
-# 3. Sweep `start_step` from 0 to 11. When does an edit begin to look like the blind draw of lesson 5?
+# 2. Edit the edited picture again, ten times, back and forth between two classes. What gets lost?
+# 3. Sweep `start_step` from 0 to 11. When does an edit begin to look like lesson 5's picture painted in one step?
 
 # %%
 summary()  # your predictions, of all lessons
@@ -431,8 +431,8 @@ summary()  # your predictions, of all lessons
 # ## What the paper did
 #
 # - Section 4.3 and figure 6: class-conditional editing, a box and another class; the model is the class-conditional one
-#   of section 4.2, nothing is trained anew. The tokens are composed with the picture by a soft mask.
-# - Section 4.3 and figure 1: inpainting and outpainting on Places2 at 512 × 512, against GANs built for it.
+#   of section 4.2, with no further training. A soft mask blends the result into the picture.
+# - Section 4.3 and figure 1: inpainting and outpainting on Places2 at 512 × 512, compared with GANs built for it.
 # - In the released code: the box dilated by one token, decoding from step 2 of 12, the mask blurred with radius
 #   image size / 16 − 1.
 #
@@ -442,4 +442,4 @@ summary()  # your predictions, of all lessons
 # - Chang et al. 2023, *Muse*: the same editing, from text and without a mask.
 # - Li et al. 2023, *MAGE*: one masked model that paints and recognises.
 #
-# Next is lesson 8: how good are all these pictures, and how would one know?
+# Next is lesson 8: how good are all these pictures, and how can you tell?

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # Lesson 8: measuring, and the rivals
 #
-# "Looks good" is no measurement. In this lesson you build the three that papers print, the Fréchet distance,
-# the inception score, precision and recall, each in a few lines. Then you try to *fool* them, on purpose: blurred
-# pictures, the same twenty over and over, copies of the training set. Each metric is blind to something. All tables
-# below are made with *your* functions. As long as a function is not written, the package's own takes its place.
+# "Looks good" is not a measurement. In this lesson you build the metrics that papers report: the Fréchet distance, the
+# inception score, and precision and recall, each in a few lines. Then you try to *fool* them with blurred pictures,
+# with the same twenty pictures over and over, and with copies of the training set. Each metric is blind to something.
+# All tables below are made with *your* functions. Until you write a function, the notebook uses the package's own.
 #
-# At the end come the rivals that MaskGIT is compared with, a GAN and a diffusion model, each with its idea.
+# At the end you meet MaskGIT's rivals, a GAN and a diffusion model, and the idea behind each.
 #
 # *Paper: sections 4.1 and 4.2, table 1. Package: `metrics.py`, two pages, and the commands `python -m
 # minimaskgit.evaluate` and `python -m minimaskgit.compare --showdown`. Time: about an hour, and an hour for the
@@ -34,12 +34,12 @@ notebook.road_map(8)
 # %% [markdown]
 # ## The idea
 #
-# No generated picture has a right answer to compare it with. So compare *crowds*: many real pictures against as many
-# generated ones. And not pixel by pixel, but by what a network sees in them: each picture becomes a vector of D
-# features, a set of pictures becomes a cloud of points, and the question becomes whether two clouds are alike.
+# A generated picture has no right answer to compare it with. So compare *crowds*: many real pictures with many
+# generated ones. Do not compare pixels, but what a network sees in the pictures: each picture becomes a vector of D
+# features, and a set of pictures becomes a cloud of points. The question is then whether two clouds are alike.
 #
-# The network here is the package's judge, a classifier trained on real glyphs. (Papers take Inception, trained on
-# ImageNet; then the numbers below are called FID and IS.)
+# The network here is the package's judge, a classifier trained on real glyphs. (Papers use Inception, trained on
+# ImageNet, and call the numbers below FID and IS.)
 
 # %%
 run = notebook.trained_run(train=False)  # True: train your own models first
@@ -85,11 +85,11 @@ show(figures.clouds(panels), width=800)
 #
 # > FD = |μ₁ − μ₂|² + Tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)<sup>½</sup>)
 #
-# On a line that is (μ₁ − μ₂)² + (σ₁ − σ₂)²: a difference of places and a difference of widths. In D dimensions you
-# need the trace of the root of a matrix. You do not need the root itself, only its eigenvalues.
+# In one dimension that is (μ₁ − μ₂)² + (σ₁ − σ₂)²: a difference of places and a difference of widths. In D dimensions
+# you need the trace of the root of a matrix. You do not need the root itself, only its eigenvalues.
 #
-# A covariance may be singular: 50 pictures with 128 features have one. Then some eigenvalues are 0, and rounding may
-# make them a little less than 0. Such a number has no real root.
+# A covariance may be singular, for example that of 50 pictures with 128 features. Then some eigenvalues are 0, and
+# rounding may make them slightly negative. A negative number has no real root.
 #
 # **Exercise 1 of 3: `frechet_distance`.** *Medium, about 20 minutes.* Write it in the next cell, or in
 # `lessons/exercises/lesson_8.py`, and check it with the cell below. Compute in double precision. Hints are at the end,
@@ -138,15 +138,16 @@ outcome("8 floor", size)
 # %% [markdown]
 # ## Sure of each, and of all kinds: the inception score
 #
-# A classifier's opinion only, no real pictures needed (Salimans et al. 2016). Each picture should be surely of one
-# class: p(y|x) sharp. All together should be of all classes: p(y), their mean, flat.
+# The inception score needs only a classifier's opinion, and no real pictures (Salimans et al. 2016). The classifier
+# should be sure of the class of each picture: p(y|x) is sharp. All pictures together should cover all classes: p(y),
+# their mean, is flat.
 #
 # > IS = exp( mean over x of KL( p(y|x) ‖ p(y) ) ), from 1 to C
 #
-# A probability may be exactly 0, and log 0 is −∞. There 0 · log 0 counts as 0.
+# A probability may be exactly 0, and log 0 is −∞. In that case, 0 · log 0 counts as 0.
 #
-# Papers cut their pictures into ten parts, in the order in which they come, and print the mean score of the parts and
-# its standard deviation.
+# Papers cut their pictures into ten parts, in order, and report the mean and the standard deviation of the parts'
+# scores.
 #
 # **Exercise 2 of 3: `inception_score`.** *Medium, about 20 minutes.* Each part has a p(y) of its own.
 
@@ -175,12 +176,12 @@ print(f"in ten parts: {mean:.2f}, deviation {deviation:.2f}")
 #
 # A distance mixes up two failures: pictures that look wrong, and pictures that are missing. So ask twice (Kynkäänniemi
 # et al. 2019). Around each real point draw a ball that reaches to its k-th neighbour; all balls together are "where
-# real pictures are". **Precision**: how many fakes lie in there? Then swap the roles. **Recall**: how many real ones
-# lie in the balls of the fakes?
+# real pictures are". **Precision**: what share of the fakes lies in the real balls? Then swap the roles. **Recall**:
+# what share of the real pictures lies in the balls of the fakes?
 #
-# Two traps. A point is at distance 0 from itself, but it is not its own neighbour. And `torch.cdist` takes a short cut
-# for large clouds, which rounds a distance of 0 to 0.001; `compute_mode="donot_use_mm_for_euclid_dist"` keeps it from
-# doing so.
+# Two traps. A point is at distance 0 from itself, but it is not its own neighbour. And for large clouds, `torch.cdist`
+# takes a shortcut whose rounding turns a distance of 0 into a small positive number;
+# `compute_mode="donot_use_mm_for_euclid_dist"` turns the shortcut off.
 #
 # **Exercise 3 of 3: `precision_recall`.** *Medium, about 20 minutes.* The tables below have clouds of 1000 points, so
 # a loop over all pairs would be slow.
@@ -205,8 +206,8 @@ precision, recall = my_precision_recall(target[:COUNT], fake)
 print(f"MaskGIT: precision {precision:.2f}, recall {recall:.2f}")
 
 # %% [markdown]
-# In the plane you can see the balls. Here real points lie on a ring. The fakes are half of it, and a few that lie
-# nowhere.
+# In the plane you can see the balls. Here the real points lie on a ring. The fakes are half of the ring, and a few
+# points that lie near nothing real.
 
 # %%
 torch.manual_seed(0)
@@ -222,12 +223,13 @@ print(f"of the picture: precision {precision:.2f}, recall {recall:.2f}")
 show(figures.clouds(panels, circles), width=800)
 
 # %% [markdown]
-# At the right you see the weak side: a few lone fakes have balls so large that they "cover" what was never made.
-# (*Density* and *coverage*, in `metrics.py`, use real balls only and do not fall for it.)
+# The right plot shows the weakness of recall: a few isolated fakes have balls so large that they "cover" points that
+# were never generated. (*Density* and *coverage*, in `metrics.py`, use only real balls and avoid this weakness.)
 #
 # ## Experiment: fool the metrics
 #
-# Real pictures, MaskGIT's, what the tokenizer alone makes of real ones, and six sets that are wrong in one way each:
+# We measure nine sets: real pictures, MaskGIT's pictures, real pictures after the tokenizer alone, and six sets that
+# are each wrong in one way.
 
 # %%
 with torch.no_grad():
@@ -254,10 +256,10 @@ sets = {  # pictures, and the classes that were asked for
 show(figures.labelled_rows({name: images[:8] for name, (images, _) in sets.items()}), width=760)
 
 # %% [markdown]
-# **Predict before you run.** Six numbers for each set: FD, IS, precision, recall, the share that the judge takes for
-# the class asked for, and the pixel distance to the nearest training picture. For each row, write down which of them
-# will notice. Two questions to begin with. One fraud is praised by precision and condemned by recall. Another is
-# praised by *all* of the first five.
+# **Predict before you run.** We compute six numbers for each set: FD, IS, precision, recall, the share that the judge
+# assigns to the asked class, and the pixel distance to the nearest training picture. For each row, write down which
+# numbers will reveal the problem. Start with two questions. One set does well by precision and badly by recall: which?
+# And which one fools *all* of the first five numbers?
 
 # %%
 predict("8 recall", "Which of the nine sets has the lowest recall?", list(sets))
@@ -288,22 +290,23 @@ outcome("8 recall", min(recalls, key=recalls.get))
 outcome("8 lowest", min(distances, key=distances.get))
 
 # %% [markdown]
-# Read it by columns.
-# - **FD** notices nearly everything, and does not say what. It cannot tell "three classes missing" from "blurred".
-# - **IS** sees missing classes and mush. It is content with twenty pictures, if they are of many classes: it has never
-#   heard of variety within a class, nor of real pictures.
-# - **Precision** praises twenty good pictures, **recall** does not. Together they say *what* is wrong.
-# - Nobody but the **class** column knows what was *asked* for: right pictures on the wrong request are perfect crowds.
-# - And a thief, who copies the training set, beats everybody, MaskGIT and the real pictures included. Only the last
-#   column sees him: distance 0.
+# Read the table by columns.
+# - **FD** reacts to nearly everything, but it does not say what is wrong. It cannot tell "three classes missing" from
+#   "blurred".
+# - **IS** notices missing classes and unclear pictures. Twenty pictures satisfy it if they cover many classes: it
+#   ignores variety within a class, and it never looks at real pictures.
+# - **Precision** rates twenty good pictures highly, and **recall** does not. Together they say *what* is wrong.
+# - Only the **class** column knows what was *asked* for: good pictures of the wrong classes are still a perfect crowd.
+# - A model that copies the training set has the lowest FD of all, lower even than other real pictures. Only the last
+#   column exposes it: distance 0.
 #
-# And before you blame the transformer for MaskGIT's row, look at "through tokenizer": real pictures, only told in
-# tokens and back. No model of these tokens can hope for better.
+# Before you blame the transformer for MaskGIT's row, look at "through tokenizer": these are real pictures, encoded to
+# tokens and decoded again. A model of these tokens can hardly do better.
 #
 # ## Experiment: how many pictures?
 #
 # **Predict before you run.** The same real pictures, the same generator, but we take 50, 100, ... 1000 of them. Does
-# the Fréchet distance go up, go down, or only scatter?
+# the Fréchet distance rise, fall, or only scatter?
 
 # %%
 predict("8 count", "With more pictures, what does the FD do?", ["rise", "fall", "scatter"])
@@ -322,14 +325,16 @@ outcome("8 count", "fall" if falls else "rise" if rises else "scatter")
 show(figures.curves(curves, "1000 / number of pictures", "FD from the reference, mean of 5 draws"), width=600)
 
 # %% [markdown]
-# It falls, and nearly on a straight line over 1/n: with few points a covariance comes out wrong in one direction. So a
-# Fréchet distance without its number of pictures is no number. Papers use 50,000; compare equal counts only, and read
-# where the line meets the left edge (Chong and Forsyth 2020 make a metric of that).
+# Each point is the mean of five draws. With few points, the estimated covariance makes the distance too large, by an
+# amount that is roughly proportional to 1/n. Do your points lie near a straight line? A Fréchet distance means nothing
+# without its number of pictures. Papers use 50,000. Compare only equal counts, or read where the line meets the left
+# edge (Chong and Forsyth 2020 turn that into a metric).
 #
 # ## Break it: other eyes, fewer pictures
 #
-# **Predict before you run.** First, the same table's FD in the features of an *untrained* network, in multiples of what
-# real pictures score. Which crimes go unseen? Second, a race: 50 real pictures against 1000 of MaskGIT's. Who "wins"?
+# **Predict before you run.** First, we compute the same table's FD with the features of an *untrained* network, in
+# multiples of the score of real pictures. Which flaws does it miss? Second, a race: 50 real pictures against 1000 of
+# MaskGIT's. Who "wins"?
 
 # %%
 CRIMES = ["blurred", "patches mixed up", "the same 20", "3 classes missing"]
@@ -355,22 +360,22 @@ print(f"\n50 real pictures: FD {min(rough):.2f} to {max(rough):.2f} · {COUNT} o
 outcome("8 race", "50 real pictures" if sum(rough) / 5 < painters else "1000 of MaskGIT's")
 
 # %% [markdown]
-# Even random features see colours and textures; that is why the untrained column is not flat. But they do not know what
-# a class is, and so three missing ones hardly count, and the *order* of the crimes is another one. A Fréchet distance
-# is always "as seen by": never compare two by different networks. And the race? What a few dozen real pictures score is
-# mostly their number, and varies with the draw.
+# Even random features see colours and textures, so the untrained column is not flat. But they do not know what a class
+# is, so look at the row with three classes missing, and compare the *order* of the flaws in the two columns. A Fréchet
+# distance always depends on the network that looks: never compare distances by different networks. And the race? The
+# score of a few dozen real pictures depends mostly on how few they are, and it varies with the draw.
 #
 # ## The rivals
 #
-# What MaskGIT was compared with in table 1, besides its autoregressive twin:
+# Besides its autoregressive twin, table 1 compares MaskGIT with two kinds of models:
 #
 # **A GAN** (BigGAN): a generator turns noise z into a picture in *one* pass; a discriminator learns to tell fakes from
-# real pictures, and the generator learns to be taken for real. Fast, sharp, hard to train. Nothing in the game asks for
-# *all* kinds of pictures. Which column of the table would show that?
+# real pictures, and the generator learns to fool it. GANs are fast and sharp, but hard to train. Nothing in the game
+# asks for *all* kinds of pictures. Which column of the table would show that?
 #
-# **Diffusion** (ADM): drown pictures in noise, a little more with every t, and train a network to undo it; then start
-# from pure noise and go back in many small steps. Slow, stable, rich in variety. Here is the way into the noise,
-# x<sub>t</sub> = √a x₀ + √(1 − a) ε with a = ᾱ(t):
+# **Diffusion** (ADM): add noise to pictures, a little more with every t, and train a network to remove it. Then start
+# from pure noise and go back in many small steps. Diffusion is slow and stable, and its pictures vary widely. Here is
+# how noise is added, x<sub>t</sub> = √a x₀ + √(1 − a) ε with a = ᾱ(t):
 
 # %%
 t = torch.linspace(0, 1, 9)
@@ -379,10 +384,11 @@ noised = add_noise(x0, torch.randn(1, 3, *x0.shape[2:], generator=generator(0)).
 show(figures.grid(((noised + 1) / 2).clamp(0, 1), columns=9, titles=[f"t = {x:.2f}" for x in t.tolist()]), width=900)
 
 # %% [markdown]
-# Mask tokens, or add noise: see how near the two are? The share of masked tokens is to MaskGIT what t is to diffusion.
-# Both learn to repair what was destroyed to any degree, and both paint by going back in steps.
+# Masking tokens and adding noise are closely related. The share of masked tokens is to MaskGIT what t is to diffusion.
+# Both learn to repair pictures that were destroyed to any degree, and both paint by going back in steps.
 #
-# All side by side, where this run has them trained. Ten classes, nobody's best pictures, the first ones:
+# Here are all models that this run has trained, side by side. Each row shows the first picture of each of ten classes,
+# not the best:
 
 # %%
 ten, samplers = torch.arange(10), {}
@@ -403,22 +409,15 @@ rows["real"] = torch.stack([held_out[true_labels == c][0] for c in range(10)])
 show(figures.comparison(rows, columns=10), width=900)
 
 # %% [markdown]
-# To measure all of them, with time and every metric of this lesson, in one table:
+# To compare all models in one table, with times and every metric of this lesson:
 #
 #     python -m minimaskgit.compare --run runs/demo --showdown
 #
-# It trains what is missing and takes equal counts, the same judge, the same classes. For one model
-# alone there is `python -m minimaskgit.evaluate --run runs/demo`, which adds CAS, the *classification accuracy score*:
-# a classifier learns from generated pictures only and is tested on real ones.
+# This trains the models that are missing, and measures all of them with equal counts, the same judge and the same
+# classes. For one model alone, use `python -m minimaskgit.evaluate --run runs/demo`. It adds CAS, the *classification
+# accuracy score*: a classifier learns from generated pictures only and is tested on real ones.
 #
 # ## Exercises
-#
-# You have met all three above. Write each in its cell or in `lessons/exercises/lesson_8.py`. If you write one in
-# both, the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
-# `make check-8` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
-#
-# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
-# of your own that passes, or have been stuck for a quarter of an hour.
 #
 # <details><summary><b>frechet_distance</b>: the idea</summary>Only the trace of the root is needed, so eigenvalues do.
 # <details><summary>the shape</summary>(D,), (D, D), twice → a scalar, in double precision.
@@ -447,9 +446,9 @@ show(figures.comparison(rows, columns=10), width=900)
 # <!-- answer _distances --></details></details></details>
 #
 # Further, without a check:
-# 1. Make a set that precision praises and FD condemns, and one the other way round.
-# 2. Let MaskGIT paint with temperature 0 and with 20. Which of precision and recall moves?
-# 3. Show `judge` pictures of a class it never saw (draw letters with Pillow). What do all the numbers make of them?
+# 1. Make a set with high precision and a bad FD, and one with low precision and a good FD.
+# 2. Let MaskGIT paint with temperature 0 and with 20. Does precision change, or recall?
+# 3. Show `judge` pictures of a class it never saw (draw letters with Pillow). What does each number say about them?
 
 # %%
 summary()  # your predictions, of all lessons
@@ -459,14 +458,14 @@ summary()  # your predictions, of all lessons
 #
 # - Section 4.1 and 4.2, table 1, ImageNet 256 × 256 (FID, IS, precision, recall, passes): MaskGIT 6.18, 182.1, .80,
 #   .51, 8; VQGAN 18.65, 80.4, .78, .26, 256; BigGAN-deep 6.95, 198.2, .87, .28, 1; ADM 10.94, 101.0, .69, .63, 250.
-#   Read it with the table above in mind: who is sharp, and who has variety?
+#   Read it with the table above in mind: which model is sharp, and which has variety?
 # - CAS (top 1): real 76.6, MaskGIT 63.14, VQGAN 53.10, BigGAN-deep 43.99.
-# - FID with Inception features of 50,000 pictures. Ours are of another network: not comparable.
+# - FID with Inception features of 50,000 pictures. Ours use another network, so they are not comparable.
 #
 # ## What to read next
 #
 # - Heusel et al. 2017 (FID), Salimans et al. 2016 (IS), Kynkäänniemi et al. 2019 (precision and recall): short papers.
-# - Barratt and Sharma 2018, *A Note on the Inception Score*: all that is wrong with it.
-# - Jayasumana et al. 2024, *Rethinking FID*: other features, and no Gaussians.
+# - Barratt and Sharma 2018, *A Note on the Inception Score*: what is wrong with it.
+# - Jayasumana et al. 2024, *Rethinking FID*: other features, without Gaussians.
 #
 # Next is lesson 9: photographs, one GPU, and what it costs.

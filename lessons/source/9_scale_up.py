@@ -1,14 +1,14 @@
 # %% [markdown]
 # # Lesson 9: scale up
 #
-# Nothing new is needed for photographs: the same tokenizer, the same mask, the same loop, with larger numbers. What is
-# new is that a run takes days. So before you start one, you want to know what it costs; while it runs, whether it is
-# well; and when the power fails, that nothing is lost.
+# Photographs need no new ideas: the tokenizer, the mask and the loop stay the same, with larger numbers. What is new is
+# that a run takes days. Before you start one, you want to know what it costs. While it runs, you want to know whether
+# it is going well. And if the power fails, you want to lose nothing.
 #
 # Here you compute the cost of a training step, measure your own machine, train a miniature of the real thing from
-# pixels to samples, read its curves, kill a run and go on *to the bit*, and spoil a run by its learning rate. You write
-# three short functions, and the rest of the notebook counts, times and trains with *yours*. As long as a function is
-# not written, the package's own takes its place.
+# pixels to samples, read its curves, kill a run and resume it *bit for bit*, and ruin a run with a bad learning rate.
+# You write three short functions, and the rest of the notebook counts, times and trains with *yours*. Until you write a
+# function, the notebook uses the package's own.
 #
 # *Paper: section 4.1 and the appendix. Package: `training/` (estimate, loop, checkpoint), `runs/config.py`.
 # Time: about an hour, and 45 minutes for the exercises.*
@@ -52,12 +52,13 @@ notebook.road_map(9)
 # %% [markdown]
 # ## The idea
 #
-# A training step is multiplications and additions, nearly all of them in products of matrices. Count them once, and you
-# know every run's price in advance:
+# A training step consists of multiplications and additions, nearly all of them in products of matrices. Count them
+# once, and you know the cost of every run in advance:
 #
 # > time = operations a step × steps / (what the machine can do × the share of it that you get)
 #
-# The presets of this package, from the course's glyphs to the paper's ImageNet. They differ in numbers only:
+# Here are the presets of this package, from the course's glyphs to the paper's ImageNet. They differ only in their
+# numbers:
 
 # %%
 print(f"{'':10}{'pixels':>8}{'tokens N':>10}{'codes K':>9}{'blocks':>8}{'width':>7}{'parameters':>13}", end="")
@@ -78,13 +79,14 @@ for name in ("demo", "glyphs", "full", "paper"):
 # %% [markdown]
 # ## What a step costs
 #
-# A matrix of P parameters applied to one token takes P multiplications and P additions: 2 P. Backward takes twice that,
-# once for the gradient of the input, once for that of the weights. So **6 operations a parameter and token**. To this
-# comes attention: q kᵀ and the weighted sum of v, each S × S × D a layer, that is 4 S² D forward, 12 S² D in all.
-# Embeddings are looked up and norms are cheap; both are left out.
+# Applying a matrix of P parameters to one token takes P multiplications and P additions: 2 P. The backward pass takes
+# twice that: once for the gradient of the input, and once for the gradient of the weights. That makes **6 operations
+# for each parameter and token**. Attention adds two products: q kᵀ and the weighted sum of v. Each takes S × S × D
+# multiplications and as many additions in every layer, that is 4 S² D forward and 12 S² D in all. Embeddings are looked
+# up and norms are cheap, so we leave out both.
 #
-# Which matrices are there? A block has those of query, key, value and output, width × width each, and the MLP's two,
-# width × MLP width. After all blocks come the head's, width × width, and the output layer, width × K.
+# Which matrices are there? A block has four for query, key, value and output, each width × width, and two in the MLP,
+# each width × MLP width. After all blocks come the head's matrix, width × width, and the output layer's, width × K.
 #
 # **Exercise 1 of 3: `training_flops`.** *Medium, about 20 minutes.* Write it in the next cell, or in
 # `lessons/exercises/lesson_9.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
@@ -115,14 +117,14 @@ with FlopCounterMode(display=False) as counter:
 print(f"counted  {counter.get_total_flops():,} by PyTorch, while it ran one step")
 
 # %% [markdown]
-# (PyTorch's counter may not know the attention kernel of your processor; then it finds a little less.)
+# (PyTorch's counter may not know the attention kernel of your processor. Then it counts slightly less.)
 #
 # ## How fast is this machine?
 #
 # A float32 number has 32 bits. bfloat16 has 16: the same range, but only 8 bits of precision. Recent GPUs and some
-# processors have circuits that multiply matrices of bfloat16 several times faster. Other processors have to imitate
-# them and take up to a hundred times *longer*. No list says which is which, so the package times both, once, for less
-# than a tenth of a second, and `--precision auto` takes the faster one.
+# processors have circuits that multiply bfloat16 matrices several times faster. Other processors have to emulate
+# bfloat16 and take many times *longer*. No list says which is which, so the package briefly times both once, and
+# `--precision auto` uses the faster one.
 #
 # **Predict before you run.** Which one is faster on the machine in front of you?
 
@@ -139,7 +141,7 @@ outcome("9 precision", fast)
 
 # %% [markdown]
 # The other speed is in tokens. Each step trains on all tokens of all its samples. Add up the tokens of all steps, and
-# divide by the seconds that these took. You will watch this number through every long run.
+# divide by the seconds that the steps took. You will watch this number during every long run.
 #
 # **Exercise 2 of 3: `tokens_per_second`.** *Easy, about 5 minutes.*
 
@@ -154,8 +156,8 @@ def tokens_per_second(batch_size, num_tokens, steps, seconds):
 check("tokens_per_second")
 
 # %% [markdown]
-# **Predict before you run.** The machine's best is one large matrix product. Which share of that does a training step
-# reach: 90 %, 50 %, 10 %? (The number has a name, MFU, *model FLOPs utilisation*.)
+# **Predict before you run.** The machine reaches its best speed in one large matrix product. What share of that speed
+# does a training step reach: 90 %, 50 %, 10 %? (This share is called MFU, *model FLOPs utilisation*.)
 
 # %%
 predict("9 share", "Which share of the machine's best does a training step reach, from 0 to 1?")
@@ -197,8 +199,8 @@ print(f"tokens a second  {my_tokens_per_second(training.batch_size, N, steps, ta
 outcome("9 share", reached / best)
 
 # %% [markdown]
-# With both numbers, the price list. What you know of a machine is its best, from its data sheet, and a guess of the
-# share; on good GPUs and large models 30 to 50 % is usual.
+# With both numbers you can write a price list. For a machine that you cannot measure, take its best speed from the data
+# sheet and guess the share; for large models on good GPUs, 30 to 50 % is usual.
 
 # %%
 machines = {
@@ -220,16 +222,16 @@ for name, rate in machines.items():
 print(f"{'weights and AdamW, MB':<30}" + "".join(f"{16 * count / 1e6:>14,.0f}" for *_, count in shapes.values()))
 
 # %% [markdown]
-# (16 bytes a parameter: the weight, its gradient and AdamW's two averages, 4 bytes each. Activations come on top and
-# grow with the batch.) The paper's run is the reason why one estimates first.
+# (16 bytes per parameter: the weight, its gradient and AdamW's two averages, 4 bytes each. Activations need additional
+# memory, which grows with the batch.) The cost of the paper's run shows why you should estimate first.
 #
 # ## A real run in miniature
 #
-# Six classes of Tiny ImageNet at 32 × 32 pixels, a small tokenizer, a small transformer, some hundred steps each. That
-# is far too little for good pictures, and enough to see every stage work on photographs.
+# We train a small tokenizer and a small transformer on a few classes of Tiny ImageNet at 32 × 32 pixels, for a few
+# hundred steps each. That is far too little for good pictures, but enough to see every stage work on photographs.
 #
-# The data are looked for in the folder that the environment variable `MINIMASKGIT_DATA` names, then in
-# `data/tiny-imagenet`. Without them the same run is made on glyphs.
+# The notebook looks for the data in the folder that the environment variable `MINIMASKGIT_DATA` names, or else in
+# `data/tiny-imagenet`. Without the data, the same run uses glyphs.
 
 # %%
 place = Path(os.environ.get("MINIMASKGIT_DATA", notebook.ROOT / "data" / "tiny-imagenet"))
@@ -257,13 +259,13 @@ shutil.rmtree(folder, ignore_errors=True)
 train(config, folder, ("tokenizer", "transformer"), device="cpu")
 
 # %% [markdown]
-# What the tokenizer makes of pictures it has not seen:
+# The tokenizer's reconstructions of pictures that it has not seen:
 
 # %%
 show(Image.open(folder / "tokenizer" / "reconstructions.png"), width=760)
 
 # %% [markdown]
-# And what the transformer paints, a column a class:
+# The transformer's pictures, one column for each class:
 
 # %%
 show(Image.open(folder / "transformer" / "samples.png"), width=760)
@@ -274,8 +276,8 @@ show(Image.open(folder / "transformer" / "samples.png"), width=760)
 # A stage writes a line of means to `metrics.jsonl` every `report_every` steps. (`tensorboard --logdir runs` shows the
 # same.)
 #
-# **Predict before you run.** At which height does the transformer's loss begin? Then: a fast fall, and a long slope. Is
-# there a step at which you would have stopped the run as hopeless, wrongly?
+# **Predict before you run.** At what value does the transformer's loss begin? Then look at the rest of the curve. Is
+# there a step at which you would have wrongly stopped the run as hopeless?
 
 # %%
 predict("9 first", "What is the mean loss of the first ten steps, in nats, with 256 codes?")
@@ -299,20 +301,21 @@ curves = {"loss": loss, "log K, knowing nothing": [(loss[0][0], log_k), (loss[-1
 show(figures.curves(curves, "step", "masked loss, nats"), width=600)
 
 # %% [markdown]
-# What to look for, in this order:
+# Look for these things, in this order:
 # - *The first value.* log K, or a little below. Far above: the initial weights are too large, or labels are wrong.
-# - *The early fall.* It learns which codes are frequent. That alone paints nothing.
-# - *The slope.* Each doubling of the steps buys about as much as the last. It looks flat and is not.
-# - *The end.* When the learning rate falls, the loss falls once more, quickly.
-# - *Steps up, teeth, NaN.* The learning rate, nearly always. (`grad_norm` in the same file tells it first.)
-# - *For the tokenizer*, the share of codes in use. A falling loss with dying codes is no progress (lesson 1).
+# - *The early fall.* The model learns which codes are frequent. That alone paints nothing.
+# - *The slope.* Each doubling of the steps lowers the loss about as much as the last one did. It looks flat but is not.
+# - *The end.* When the learning rate falls, the loss falls quickly once more.
+# - *Jumps, spikes, NaN.* The cause is nearly always the learning rate. (`grad_norm` in the same file shows it first.)
+# - *For the tokenizer*, the share of codes in use. A falling loss is no progress if codes die (lesson 1).
 #
-# And keep in mind from lesson 3 that a lower loss is no better picture, if the question has changed.
+# And remember from lesson 3 that a lower loss does not mean better pictures if the question has changed.
 #
 # ## The learning rate's shape
 #
-# Up over the first steps (*warm-up*), level, down over the last part (*cooldown*): a trapezoid. While it is level, the
-# run can be made longer without a plan; only the descent needs to know the end.
+# The learning rate rises over the first steps (*warm-up*), stays level, and falls over the last part (*cooldown*): a
+# trapezoid. While it is level, you can still decide to make the run longer; only the fall depends on where the run
+# ends.
 #
 # The rise is (step + 1) / warm-up, so that the last step of the warm-up is the first at the peak. The fall, over the
 # last part of all T steps, is (T − step) / (cooldown · T), which would be 0 at step T. Nothing is above 1, and where
@@ -342,13 +345,13 @@ show(figures.curves(lines, "step, of 500", "learning rate, of its peak"), width=
 # %% [markdown]
 # ## Kill it, and go on
 #
-# A run of days *will* be interrupted. So every `save_every` steps the whole state is written aside, forced to disk and
-# renamed. Whole means: weights, both of AdamW's averages, how many steps are done, and the sums of the next report. And
-# randomness? It is not saved, it is *computed*: everything random in step t is drawn after seeding with (run, stage,
-# t).
+# A run of several days *will* be interrupted. So every `save_every` steps, the package writes the whole state to a
+# temporary file, forces it to disk and renames it. The whole state consists of the weights, both of AdamW's averages,
+# the number of steps done, and the sums for the next report. The random state is not saved but *computed*: everything
+# random in step t is drawn after seeding with (run, stage, t).
 #
-# We train a tiny tokenizer twice. Once in peace. Once in another process, which we kill like a power cut, with no
-# chance to save, and then go on.
+# We train a tiny tokenizer twice: once undisturbed, and once in another process. We kill that process with no chance to
+# save, as a power cut would, and then resume it.
 #
 # **Predict before you run.** How many of the final weights will differ in any bit?
 
@@ -389,8 +392,8 @@ one, other = (load_file(file) for file in files)
 outcome("9 bits", sum((one[name] != other[name]).sum().item() for name in one))
 
 # %% [markdown]
-# The package's tests do that thirty times, at random moments of every stage. Now a checkpoint that forgets something.
-# A little model, a power cut in step 37 of 60; the last checkpoint is of step 30.
+# The package's tests do the same at random moments of the stages. Now look at a checkpoint that forgets something. We
+# train a little model and cut the power in step 37 of 60. The last checkpoint is from step 30.
 
 
 # %%
@@ -434,16 +437,16 @@ for name, difference in off.items():
     print(f"cut and resumed, {name:16} largest difference from the uninterrupted run {difference:.2g}")
 
 # %% [markdown]
-# Not a catastrophe, and that is the trap: no error, a small bump in the curve, another model than the one you
-# described.
+# This is not a catastrophe, and that is the trap: there is no error, but the model is not the one that you described.
 #
 # ## Break it: the learning rate
 #
-# The miniature's tokens, the paper's order of norms (after the sums), AdamW, four runs of the same weights and batches.
+# We use the miniature's tokens, the paper's order of norms (after the sums) and AdamW. Four runs start from the same
+# weights and see the same batches.
 #
-# **Predict before you run.** A moderate and a 30 times higher peak, each with and without warm-up. Which of the four is
-# lost, and what does "lost" look like: NaN, a zigzag, or a flat line? What loss does a model reach that knows only how
-# frequent each code is?
+# **Predict before you run.** One peak is moderate and one is 30 times higher, each with and without warm-up. Which of
+# the four runs are lost, and what does "lost" look like: NaN, a zigzag, or a flat line? What loss does a model reach
+# that knows only how frequent each code is?
 
 # %%
 predict("9 lost", "How many of the four end no better than a model that knows only frequencies?", [0, 1, 2, 3, 4])
@@ -482,49 +485,42 @@ outcome("9 lost", sum(not points[-1][1] < ignorant - 0.1 for points in curves.va
 show(figures.curves(curves, "step", "masked loss, nats"), width=600)
 
 # %% [markdown]
-# A rate that is too high need not explode. Often the first steps throw the weights somewhere from which there is no way
-# back, and the model says for ever how frequent each code is: a flat line at "frequencies only". Such a run looks
-# healthy to whoever watches for NaN alone. Did warm-up save it here? Read it from the figure. On so small a model it
-# costs a few steps and gives little; at 24 layers with norms after the sums it is what makes training possible (Xiong
-# et al. 2020), and the norm *before* each sublayer (`pre_norm`, this package's default) makes it less needed. If a loss
-# becomes NaN, the package stops with its step, and `nan.json` has the numbers of the samples that it came from.
+# A rate that is too high does not always make the loss explode. Often the first steps move the weights to a place from
+# which training cannot recover, and the model only ever predicts how frequent each code is: a flat line at "frequencies
+# only". Such a run looks healthy if you only watch for NaN. Did warm-up save it here? Read it from the figure. In deep
+# models with norms after the sums, warm-up is what makes training possible (Xiong et al. 2020). A norm *before* each
+# sublayer (`pre_norm`, this package's default) makes it less necessary. If a loss becomes NaN, the package stops and
+# reports the step, and `nan.json` lists the samples that it came from.
 #
 # ## The recipe for a GPU
 #
-# The same commands, other presets. Tiny ImageNet at 64 × 64 on one GPU:
+# On a GPU you use the same commands with other presets. For Tiny ImageNet at 64 × 64 on one GPU:
 #
 #     python -m minimaskgit.train --full --data FOLDER --out runs/full
 #     tensorboard --logdir runs/full
-#     python -m minimaskgit.train --resume --out runs/full            after whatever happened
+#     python -m minimaskgit.train --resume --out runs/full            after an interruption
 #     python -m minimaskgit.evaluate --run runs/full                  lesson 8's numbers
 #
-# - *Precision.* `auto` (the default) chooses bf16 wherever it is the faster one, as on every recent GPU. There it also
-#   halves the memory of activations. Weights stay float32.
-# - *Memory is short?* `--accumulate 2` takes each batch in two parts; the result is that of the whole batch.
-# - *Several GPUs.* `torchrun --nproc-per-node 8 -m minimaskgit.train` and the rest as above: each has a copy of the
-#   model (with `--shard` a part of it), the batch is shared. `batch_size` is always that of the whole step, so nothing
-#   else changes.
-# - *Before the days begin*: `--max-steps 50` sends the whole of it through every stage; look at the pictures.
-# - *One number to watch*: tokens a second. If it falls, the data or another user of the machine is to blame.
+# - *Precision.* `auto` (the default) chooses bf16 wherever it is faster, as on recent GPUs. There it also halves the
+#   memory of activations. Weights stay in float32.
+# - *Too little memory?* `--accumulate 2` processes each batch in two parts; the result is that of the whole batch.
+# - *Several GPUs.* `torchrun --nproc-per-node 8 -m minimaskgit.train` and the rest as above. Each GPU has a copy of the
+#   model (or, with `--shard`, a part of it), and the batch is split among them. `batch_size` always refers to the whole
+#   step, so nothing else changes.
+# - *Before a long run*: `--max-steps 50` runs every stage briefly. Look at the pictures.
+# - *One number to watch*: tokens per second. If it falls, check the data loading and other users of the machine.
 #
 # ## Exercises
 #
-# You have met all three above. Write each in its cell or in `lessons/exercises/lesson_9.py`. If you write one in
-# both, the notebook uses the one in its cell. `check` says which law broke, with the smallest input that breaks it, and
-# `make check-9` does the same for the file. Hand in either: of a notebook, the cells tagged `answer` count.
-#
-# Open one hint, try again, then the next. Behind the third is the package's answer. Look at it when you have a version
-# of your own that passes, or have been stuck for a quarter of an hour.
-#
-# <details><summary><b>training_flops</b>: the idea</summary>Matrices cost 6 a parameter and token; attention grows with
-# the square of the sequence.
+# <details><summary><b>training_flops</b>: the idea</summary>Matrices cost 6 per parameter and token; attention grows
+# with the square of the sequence.
 # <details><summary>the shape</summary>Six whole numbers → one float, of the whole batch.
 # <details><summary>pseudo-code</summary><pre>a block: 4 matrices of width x width, 2 of width x mlp_width
 # the head: width x width and width x codes
 # 6 * (blocks + head) * sequence + 12 * depth * sequence^2 * width, for each sample</pre>
 # <!-- answer training_flops --></details></details></details>
 #
-# <details><summary><b>tokens_per_second</b>: the idea</summary>Everything trained on, over the time it took.
+# <details><summary><b>tokens_per_second</b>: the idea</summary>All tokens trained on, divided by the time.
 # <details><summary>the shape</summary>Four numbers → one.
 # <details><summary>pseudo-code</summary><pre>samples a step * tokens a sample * steps / seconds</pre>
 # <!-- answer tokens_per_second --></details></details></details>
@@ -537,8 +533,8 @@ show(figures.curves(curves, "step", "masked loss, nats"), width=600)
 # <!-- answer trapezoid --></details></details></details>
 #
 # Further, without a check:
-# 1. How many steps of the `full` preset does your machine make in a night? Which preset of your own would fit?
-# 2. Double the batch, halve the steps. Which of the estimates change? Train the miniature so: does the loss agree?
+# 1. How many steps of the `full` preset can your machine do in one night? What preset of your own would fit?
+# 2. Double the batch and halve the steps. Which estimates change? Train the miniature this way: does the loss agree?
 # 3. Flip one bit of a checkpoint and resume. What does the package say, and what does it do?
 
 # %%
@@ -550,13 +546,14 @@ summary()  # your predictions, of all lessons
 # - Section 4.1: one configuration for everything, 24 layers, 8 heads, width 768, MLP 3072; Adam with β = 0.9, 0.96,
 #   dropout 0.1, label smoothing 0.1, batch 256, on 4 × 4 TPU chips; 300 epochs on ImageNet, 200 on Places2.
 # - Released code: learning rate 1e-4, weight decay 0.045, warm-up of 5,000 steps, norm after each sum.
-# - 227 million parameters are both stages together. This package's `paper` preset has the same, counted by its tests.
+# - The paper's 227 million parameters include both stages. This package's `paper` preset has as many; its tests count
+#   them.
 #
 # ## What to read next
 #
-# - Kaplan et al. 2020 and Hoffmann et al. 2022 (*Chinchilla*): how much model, how much data, for a given price.
+# - Kaplan et al. 2020 and Hoffmann et al. 2022 (*Chinchilla*): how large a model, and how much data, for a given cost.
 # - Hägele et al. 2024, *Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations*: why the trapezoid.
 # - Chang et al. 2023, *Muse*: this recipe at 3 billion parameters.
 #
 # You have rebuilt the whole paper: tokens, masks, transformer, decoding, rival, editing, measures, scale. Next is
-# lesson 10: what others have changed in it since.
+# lesson 10: what others have changed since.
