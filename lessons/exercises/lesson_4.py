@@ -9,6 +9,19 @@ from torch import Tensor
 from minimaskgit import transformer
 
 
+def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v: queries (B, heads, S, d), keys and values (B, heads, S', d) to (B, heads, S, d).
+
+    causal: query i sees keys 0..i only (then S = S').
+
+    >>> q = k = torch.zeros(1, 1, 2, 1)  # equal scores: each query averages what it sees
+    >>> v = torch.tensor([2.0, 4.0]).view(1, 1, 2, 1)
+    >>> attention(q, k, v, causal=False).flatten(), attention(q, k, v, causal=True).flatten()
+    (tensor([3., 3.]), tensor([2., 3.]))
+    """
+    raise NotImplementedError
+
+
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, S, D) to (B, heads, S, D / heads): head h gets the h-th slice of the width.
 
@@ -25,19 +38,6 @@ def merge_heads(x: Tensor) -> Tensor:
     >>> merge_heads(torch.tensor([[[[0, 1], [4, 5]], [[2, 3], [6, 7]]]]))
     tensor([[[0, 1, 2, 3],
              [4, 5, 6, 7]]])
-    """
-    raise NotImplementedError
-
-
-def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v: queries (B, heads, S, d), keys and values (B, heads, S', d) to (B, heads, S, d).
-
-    causal: query i sees keys 0..i only (then S = S').
-
-    >>> q = k = torch.zeros(1, 1, 2, 1)  # equal scores: each query averages what it sees
-    >>> v = torch.tensor([2.0, 4.0]).view(1, 1, 2, 1)
-    >>> attention(q, k, v, causal=False).flatten(), attention(q, k, v, causal=True).flatten()
-    (tensor([3., 3.]), tensor([2., 3.]))
     """
     raise NotImplementedError
 

@@ -27,8 +27,9 @@ def confidence(logits: Tensor, tokens: Tensor, known: Tensor, temperature: float
 def num_to_mask(unknown_at_start: Tensor, unknown_now: Tensor, step: int, steps: int, schedule: Schedule) -> Tensor:
     """How many tokens of each sample to re-mask after step t: int64 (B,), from two int64 (B,).
 
-    floor(U * gamma((t+1)/T)), at least 1 and at most one fewer than are unknown now, so that every step fixes
-    something; 0 after the last step and where nothing is left to fix. schedule: called as schedule(r, U), with r (B,).
+    floor(U * gamma((t+1)/T)), at least 1, but at most one fewer than are unknown now, so that every step fixes
+    something; never below 0, and 0 after the last step. U is unknown_at_start. schedule: called as schedule(r, U),
+    where r is a tensor (B,) of doubles.
     Compute in double precision: in float32, cos(pi/3) is a little less than 1/2, and the floor falls by one.
 
     >>> from minimaskgit.schedules import linear
@@ -61,10 +62,10 @@ def decode(
 ) -> Tensor:
     """Fill a canvas in T passes of the model: labels (B,), tokens (B, N) with model.mask_id where unknown, to (B, N).
 
-    Without `tokens` the canvas is blank: model.num_tokens times [MASK]. model(tokens, labels) gives logits (B, N, K).
+    Without `tokens` the canvas is blank: model.num_tokens times [MASK]. model(tokens, labels) returns logits (B, N, K).
     In each step t: predict and sample every unknown token (`sample_categorical(logits, generator)`); how sure, with
     the choice temperature * (1 - (t+1)/T) and fresh `gumbel_noise(shape, device, generator)`; how many stay masked;
-    re-mask these. Known tokens stay as they are, and no [MASK] is left at the end.
+    re-mask these. Known tokens stay as they are, and no [MASK] is left at the end. Do not write into `tokens`.
 
     >>> from minimaskgit.transformer import Transformer
     >>> model = Transformer(num_codes=5, num_classes=2, num_tokens=4, width=8, depth=1, heads=1, mlp_width=8).eval()

@@ -30,8 +30,8 @@ def sample_next(logits: Tensor, generator: torch.Generator | None = None) -> Ten
 def cached_step(model: Transformer, newest: Tensor, cache: KVCache) -> Tensor:
     """Logits of the next token, (B, K), from the newest id (B, 1) and the cache of those before, which grows by it.
 
-    model.trunk(ids, cache) reads ids (B, S) after what is in the cache and gives (B, S, D); model.logits makes logits
-    over the codes of it.
+    model.trunk(ids, cache) reads ids (B, S) after those in the cache, adds them to it, and returns (B, S, D);
+    model.logits turns (B, D) into logits over the codes.
 
     >>> options = {"num_codes": 5, "num_classes": 2, "num_tokens": 4, "width": 8, "depth": 1, "heads": 1}
     >>> model = Transformer(**options, mlp_width=8, causal=True).eval()

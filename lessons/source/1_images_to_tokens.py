@@ -2,11 +2,12 @@
 # # Lesson 1: images to tokens
 #
 # A transformer reads and writes rows of whole numbers. A picture is thousands of pixels. Between the two stands the
-# **tokenizer**: it turns a picture into a small grid of numbers, each the name of an entry in a *codebook*, and turns
-# such numbers back into a picture. Whatever comes later in this course is painted in these numbers.
+# **tokenizer**. It turns a picture into a small grid of whole numbers, the *tokens*, and turns tokens back into a
+# picture. Each token is the number of an entry in a list of vectors, the *codebook*. Everything later in this course is
+# painted in tokens.
 #
-# Here you build its heart, the *vector quantizer*: four functions of one or two lines each. Then you train tokenizers
-# with them in seconds, and kill one in two ways. As long as a function is not written, the package's own takes its
+# Here you build its heart, the *vector quantizer*: four functions of a few lines each. Then you train small tokenizers
+# with them in seconds, and break them in two ways. Until you have written a function, the package's own takes its
 # place.
 #
 # *Paper: section 3, first stage; van den Oord et al. 2017 (VQ-VAE), section 3. Package: `tokenizer.py`. Time: about an
@@ -31,10 +32,11 @@ notebook.road_map(1)
 # %% [markdown]
 # ## The idea
 #
-# > picture → **encoder** → a vector z for each patch → the *nearest* entry of the codebook, its number is the token →
+# > picture → **encoder** → a vector z for each patch → the *nearest* entry of the codebook; its number is the token →
 # > that entry, z<sub>q</sub> → **decoder** → picture
 #
-# Watch a trained one at work. The grey row is what is handed on: not colours, only names.
+# Watch a trained one at work. The grey row is what is handed on. The shades are not colours of the picture: they show
+# the tokens, which are only numbers.
 
 # %%
 run = notebook.trained_run(train=False)  # True: train your own first
@@ -52,7 +54,7 @@ show(figures.labelled_rows(rows))
 
 # %% [markdown]
 # **Predict before you run.** We change *one* token of a picture, the one in the middle, to another entry. How much of
-# the picture changes: its patch of 4 × 4 pixels, the patch and its surroundings, or everything?
+# the picture changes: its patch of 4 × 4 pixels (16), the patch and its surroundings (about 100), or everything (1024)?
 
 # %%
 predict("1 token", "About how many of a picture's 1024 pixels change so that one might see it?", [16, 100, 1024])
@@ -76,13 +78,13 @@ show(figures.labelled_rows({"as it was": back[:8], "one token\nexchanged": other
 #
 # ## Looking up
 #
-# The encoder gives a vector z of width D for each of the N places, and the codebook has K entries e<sub>k</sub> of the
-# same width. The token is the number of the nearest:
+# The encoder returns a vector z of width D for each of the N places. The codebook has K entries e<sub>k</sub> of the
+# same width. The token, or *code*, is the number of the nearest entry:
 #
 # > code = argmin over k of |z − e<sub>k</sub>|² = argmin over k of ( |z|² − 2 z·e<sub>k</sub> + |e<sub>k</sub>|² )
 #
-# The second form needs one matrix product for all distances at once, and |z|², which is the same for every k, can be
-# left out.
+# The second form needs one matrix product for all distances at once. And |z|² is the same for every k, so you can leave
+# it out.
 #
 # **Exercise 1 of 4: `nearest_codes`.** *Easy, about 15 minutes.* Write it in the next cell, or in
 # `lessons/exercises/lesson_1.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
@@ -106,8 +108,8 @@ print(f"z {tuple(z.shape)}, codebook {tuple(codebook.shape)}")
 print("the same as the slow way:", my_nearest_codes(z[0], codebook).equal(torch.cdist(z[0], codebook).argmin(-1)))
 
 # %% [markdown]
-# Sixteen dimensions cannot be drawn, but two can. Here are 600 vectors in four clouds and a codebook of six entries
-# (crosses) that starts at random. Every vector has the colour of its nearest entry; an entry that nobody chose is grey.
+# You cannot draw sixteen dimensions, but you can draw two. Here are 600 vectors in four clouds and a codebook of six
+# random entries (crosses). Vectors of one colour share their nearest entry. An entry that no vector chose is grey.
 
 # %%
 centres = torch.tensor([[-2.0, -1.0], [-1.5, 1.5], [1.5, 1.2], [2.0, -1.5]])
@@ -119,13 +121,13 @@ show(figures.planes({"a random codebook": (cloud, my_nearest_codes(cloud, start)
 # ## A choice has no gradient
 #
 # The decoder should teach the encoder: "had z been a little more like this, the picture would have been better". But
-# between them sits argmin, a choice. Move z a little and the entry stays the same: the gradient is zero, wherever it
-# exists. VQ-VAE's trick is to lie: forwards hand on the entry, backwards pretend it was z.
+# between them sits argmin, a choice. Move z a little and the entry stays the same: the gradient is zero wherever it
+# exists. VQ-VAE's trick is a lie. In the forward pass, hand on the entry; in the backward pass, pretend that it was z.
 #
 # > out = z + sg(z<sub>q</sub> − z)
 #
-# sg, *stop gradient*, is `.detach()`: its value counts, its gradient does not. The value of the sum is z<sub>q</sub>,
-# its gradient is that of z.
+# sg, *stop gradient*, is `.detach()`: its value counts, its gradient does not. So the value of the sum is
+# z<sub>q</sub>. Its gradient flows to z unchanged, and none flows to z<sub>q</sub>.
 #
 # **Exercise 2 of 4: `straight_through`.** *Easy, about 5 minutes.*
 
@@ -152,21 +154,22 @@ for name, through in {"without": lambda z, z_q: z_q, "with": my_straight_through
 # %% [markdown]
 # ## Who moves
 #
-# Straight-through is only a good lie while z and its entry lie close together. Two losses see to that, both the same
-# distance, and they differ only in who is told to move (VQ-VAE equation 3):
+# Straight-through is a good lie only while z and its entry are close together. Two losses keep them close. Both measure
+# the same distance; they differ only in which side moves (VQ-VAE equation 3):
 #
 # > codebook loss = |sg(z) − z<sub>q</sub>|² (the entry moves to the vectors that chose it)<br>
-# > commitment loss = β |z − sg(z<sub>q</sub>)|² (the vector moves to its entry, β = 0.25 as eagerly)
+# > commitment loss = β |z − sg(z<sub>q</sub>)|² (the vector moves to its entry, but β = 0.25 times as strongly)
 #
-# The entries have no other teacher, so they must follow fast. The encoder has one, the decoder; it shall be held, not
-# nailed down. So β stands on the *encoder's* side. Both are means over all elements.
+# The entries have no other teacher, so they must follow fast. The encoder has another teacher, the decoder, so this
+# loss should hold it back without pinning it down. That is why β is on the *encoder's* side. Here |…|² is a *mean* over
+# all elements, as in `F.mse_loss`, so each loss is a single number.
 #
 # **Exercise 3 of 4: `vq_losses`.** *Medium, about 20 minutes.*
 
 
 # %% tags=["answer"]
 def vq_losses(z, z_q, beta):
-    """The codebook loss and the commitment loss, means over elements: two scalars."""
+    """The codebook loss and the commitment loss, in this order, means over all elements: a tuple of two scalars."""
     raise NotImplementedError
 
 
@@ -182,8 +185,8 @@ for what, loss in zip(("codebook loss", "commitment loss"), my_vq_losses(z, z_q,
     print(f"{what:16} {loss.item():.2f}: pulls z by {pulls[0]:+.2f}, the entry by {pulls[1]:+.2f}")
 
 # %% [markdown]
-# **Predict before you run.** The codebook loss alone, on the clouds above, for 200 steps. Where do the six entries end?
-# Do all four clouds get one?
+# **Predict before you run.** We train the codebook of the clouds above for 200 steps, by the codebook loss alone. Where
+# do the six entries end up? Does each of the four clouds get one?
 
 # %%
 predict("1 idle", "How many of the six entries does no vector choose after the 200 steps?", range(6))
@@ -213,25 +216,28 @@ panels["the same, dead ones revived"] = learn(start, 200, revive_after=20)
 show(figures.planes(panels))
 
 # %% [markdown]
-# Look at the grey crosses. Entries learn only from vectors that chose them. One that nobody chooses gets no gradient,
-# does not move, and so is not chosen the next time either: it is **dead**. The remedy is as crude as it is good: put
-# entries that have been idle for a while on top of some vector, where they will be chosen (third panel).
+# Look at the grey crosses. Entries learn only from vectors that chose them. An entry that no vector chooses gets no
+# gradient, so it does not move, and so it is not chosen the next time either: it is **dead**. The remedy is crude but
+# works: move each entry that has been idle for a while onto some vector, where it will be chosen (third panel). This is
+# called *revival*.
 #
 # ## How many codes are in use
 #
-# A codebook of K entries of which most are dead is a small codebook. To count those ever used is too kind: once is
-# enough. Better the **perplexity**, the exponential of the entropy of their frequencies p<sub>k</sub>:
+# If most of K entries are dead, the codebook is really a small one. Counting the codes that occur is too kind, because
+# occurring once is enough to count. The **perplexity** is better. It is the exponential of the entropy of the codes'
+# frequencies p<sub>k</sub>:
 #
 # > perplexity = exp( − sum over k of p<sub>k</sub> log p<sub>k</sub> )
 #
-# It is K if all are used alike and 1 if only one is. Mind the codes that never occur: 0 log 0 is 0.
+# It is K if all codes are equally frequent, and 1 if only one occurs. Here log is the natural logarithm. Mind the codes
+# that never occur: count 0 log 0 as 0.
 #
 # **Exercise 4 of 4: `code_perplexity`.** *Easy, about 15 minutes.*
 
 
 # %% tags=["answer"]
 def code_perplexity(codes, num_codes):
-    """exp(entropy) of the codes' frequencies: int64 of any shape, in 0..K-1, to a scalar in 1..K."""
+    """exp(entropy) of the codes' frequencies: int64 of any shape, in 0..K-1, to a scalar tensor in 1..K."""
     raise NotImplementedError
 
 
@@ -244,8 +250,9 @@ print("perplexity", my_code_perplexity(tokens, K).item())
 print("in use    ", len(tokens.unique()), "of", K, "codes at least once in", len(tokens), "pictures")
 
 # %% [markdown]
-# That is the package's quantizer: look up, compare, hand on. Read it. If it is asked to, it can do a little more: look
-# up on the unit sphere (`l2_norm`), let entries follow by a running mean (`ema`), or turn the gradient (`rotate`).
+# Put together, your functions make the package's quantizer: look up, compute the losses, hand on. Read it. It has a few
+# options: it can look up on the unit sphere (`l2_norm`), move entries by a running mean (`ema`), or rotate the gradient
+# (`rotate`).
 
 # %%
 notebook.source(VectorQuantizer.forward)
@@ -253,7 +260,7 @@ notebook.source(VectorQuantizer.forward)
 # %% [markdown]
 # ## Experiment: how large a codebook?
 #
-# Now whole tokenizers, with your functions inside. Encoder and decoder are the package's, small ones.
+# Now train whole tokenizers, with your functions inside. The encoder and decoder are small ones from the package.
 
 
 # %%
@@ -300,27 +307,27 @@ def measured(model):
 train_pictures = to_float(glyphs(4000, seed=12)[0])
 
 # %% [markdown]
-# **Predict before you run.** Tokenizers with K = 2, 16 and 128 codes, the grid being 8 × 8 each time: 64, 256 and 448
-# bits a picture. Can anything be recognised with K = 2, black or white, 64 times?
+# **Predict before you run.** We train tokenizers with K = 2, 16 and 128 codes. The grid is always 8 × 8, so a picture
+# has 64, 256 and 448 bits. With K = 2 it is 64 times a choice of two. Can you recognise anything?
 
 # %%
 rows, sizes = {"picture": pictures[:8]}, {}
-for K in (2, 16, 128):
-    model, sizes[K] = train(K)
+for size in (2, 16, 128):
+    model, sizes[size] = train(size)
     images, psnr, perplexity, *_ = measured(model)
-    rows[f"K = {K}\n{psnr:.1f} dB, perplexity {perplexity:.0f}"] = images[:8]
+    rows[f"K = {size}\n{psnr:.1f} dB, perplexity {perplexity:.0f}"] = images[:8]
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
 # (PSNR is −10 log<sub>10</sub> of the mean squared error, in decibels: 10 more is a tenth of the error. The trained
-# tokenizer above had longer and is wider.) Even two codes say a good deal, since their neighbours help them. More codes
-# make better pictures, and a harder life for the transformer that must predict them: K is a compromise, 1024 in the
-# paper.
+# tokenizer at the beginning is wider and trained longer.) Even two codes say a good deal, because the decoder sees a
+# token's neighbours too. More codes make better pictures, but the transformer that must predict them has a harder task.
+# K is a compromise; the paper uses 1024.
 #
 # ## Break it: let the dead lie
 #
-# **Predict before you run.** K = 128 without revival. How many of the 128 are in use at the end, and how much worse are
-# the pictures?
+# **Predict before you run.** We train with K = 128 and without revival. What is the perplexity at the end, and how much
+# worse are the pictures?
 
 # %%
 predict("1 dead", "Without revival, what is the perplexity of the 128 codes at the end?")
@@ -333,8 +340,8 @@ print(f"without revival: {psnr:.1f} dB, perplexity {perplexity:.0f} on unseen pi
 show(figures.curves({"dead codes revived": sizes[128], "not revived": alone}, "step", "perplexity, of 128"), width=600)
 
 # %% [markdown]
-# A good part of the codebook never wakes up, though the pictures hardly tell: they are small, and the codes that live
-# make up for it. On photographs, with a large K, the loss is costly: the authors' own ImageNet tokenizer uses 45 % of
+# A good part of the codebook never wakes up. The pictures hardly show it: they are small, and the living codes make up
+# for the dead. On photographs, with a large K, the loss is costly: the authors' own ImageNet tokenizer uses 45 % of
 # its 1024 codes, by the table of results in the README of [MaskBit](https://github.com/markweberdev/maskbit) (Weber et
 # al. 2024), whose authors measured it.
 #
@@ -342,8 +349,9 @@ show(figures.curves({"dead codes revived": sizes[128], "not revived": alone}, "s
 #
 # Bug 8 in the [list of known bugs](bugs.md) of public MaskGIT code: β multiplies the codebook loss. Nothing crashes.
 #
-# **Predict before you run.** β = 0.25 on the right side and on the wrong one: how many decibels does the bug cost? And
-# then β = 0 on both sides. On the right side nobody holds the encoder; on the wrong one nobody teaches the entries.
+# **Predict before you run.** We train with β = 0.25 on the right side and on the wrong one: how many decibels does the
+# bug cost? Then we set β = 0 on either side. On the right side, nothing holds the encoder back. On the wrong side,
+# nothing teaches the entries.
 
 # %%
 predict("1 beta", "At β = 0.25, how many decibels does the bug cost?", ["less than 1", "1 or more"])
@@ -367,27 +375,28 @@ outcome("1 beta", "1 or more" if decibels[0.25, "right"] - decibels[0.25, "wrong
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
-# Be honest with the first two rows: the bug hardly costs anything here, and *that* is why it lives in so much public
-# code. What it does change is the third and fourth number: an encoder that is pulled at full strength stays close to
-# its entries and makes its vectors short.
+# Compare the first two rows: the bug costs hardly anything here, which is why it survives in public code. It does
+# change the third and fourth numbers. An encoder that is pulled at full strength stays close to its entries and makes
+# its vectors short.
 #
-# The other two rows tell the losses apart. Without commitment the encoder runs: it can please the decoder by longer and
-# longer vectors, the entries chase after it, and the straight-through lie becomes a big one. Without codebook loss the
-# entries stand where they were thrown, and all that brings them to the vectors is revival.
+# The other two rows tell the losses apart. Without the commitment loss the encoder runs away: its vectors grow longer
+# and longer, the entries chase after them, and the straight-through lie becomes a big one. Without the codebook loss
+# the entries stay where they began, and only revival brings them to the vectors.
 #
-# You cannot see such a bug in a picture. You see it in a gradient, and so the test of this lesson asks: which loss
-# moves whom, and by how much?
+# You cannot see such a bug in a picture. You see it in a gradient. So the law of this lesson asks which loss moves
+# which side, and by how much.
 #
 # ## Exercises
 #
-# <details><summary><b>nearest_codes</b>: the idea</summary>All distances at once, then the position of the least.
+# <details><summary><b>nearest_codes</b>: the idea</summary>Compute all distances at once, then take the position of the
+# least.
 # <details><summary>the shape</summary>z (..., D) and codebook (K, D) → distances (..., K) → int64 (...).
 # <details><summary>pseudo-code</summary><pre>distances = |e|^2 - 2 z e^T      (one matrix product)
 # argmin over the last dimension</pre>
 # <!-- answer nearest_codes --> <!-- answer relative_distances --></details></details></details>
 #
-# <details><summary><b>straight_through</b>: the idea</summary>Add to z something whose value is z_q − z and whose
-# gradient is nothing.
+# <details><summary><b>straight_through</b>: the idea</summary>Add to z something whose value is z_q − z and which has
+# no gradient.
 # <details><summary>the shape</summary>Both (...), and so is the result.
 # <details><summary>pseudo-code</summary><pre>z + stop gradient(z_q - z)</pre>
 # <!-- answer straight_through --></details></details></details>
@@ -416,8 +425,8 @@ summary()  # your predictions, of all lessons
 # %% [markdown]
 # ## What the paper did
 #
-# - Section 3: a VQ-GAN as the first stage, left as it is; all that is new comes after it. Section 4.1: one tokenizer,
-#   of 1024 codes, that makes 16 × 16 tokens of 256 × 256 pixels.
+# - Section 3: the first stage is a VQGAN, used as it is; everything new comes after it. Section 4.1: one tokenizer with
+#   1024 codes turns 256 × 256 pixels into 16 × 16 tokens.
 # - The authors' released tokenizer: only convolutions, GroupNorm and swish, latent width 256, inputs in [0, 1].
 # - The sum of the two losses, with β = 0.25 on the encoder's side, is VQ-VAE's.
 #

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # Lesson 4: the bidirectional transformer
 #
-# In lesson 3 you asked questions: here is a canvas with holes, what was in them? Now you build who answers. Every
-# token, hidden or not, looks at every other, takes from each what it needs, and does so again a few times. There is no
-# first and no last.
+# In lesson 3 you asked questions: here is a canvas with holes, what was in them? Now you build the network that
+# answers. Every token, hidden or not, looks at every other and takes from each what it needs, several times in a row.
+# There is no first and no last.
 #
-# You write attention, heads and the block, about twenty lines in all, and put them into a trained model without its
-# noticing. Then you look over its shoulder: who sees whom, and where does it look? As long as a part is not written,
+# You write attention, heads and the block, about twenty lines in all, and put them into trained models, whose answers
+# must stay the same. Then you look inside: who sees whom, and where does the model look? Until you have written a part,
 # the package's own takes its place.
 #
 # *Paper: section 3.1 and its appendix; Vaswani et al. 2017, section 3.2. Package: `transformer.py`. Time: about an
@@ -37,18 +37,19 @@ notebook.road_map(4)
 # %% [markdown]
 # ## The idea
 #
-# A hidden token knows its place and nothing else. To guess what it was it must ask around. In *attention* every
-# position sends out three vectors, made from its own x by three matrices:
+# A hidden token knows its place and the class, and nothing else. To guess what it was, it must ask the others. Each
+# position has a vector x. In *attention* it makes three vectors from x, by three matrices:
 #
 # - a **query** q: what do I want to know?
-# - a **key** k: what do I have to tell?
-# - a **value** v: and this is it.
+# - a **key** k: what can I tell about?
+# - a **value** v: what do I tell?
 #
-# Where q of one fits k of another, v of the other flows to the one. All of it at once, for all positions: two matrix
-# products and a softmax. What each has gathered is added to its x, a small network digests it, and that is one *block*.
+# Where the query of one position fits the key of another, the other's value flows to the first. All of it happens at
+# once, for all positions, in two matrix products and a softmax. What each position has gathered is added to its x, and
+# a small network (an *MLP*) works on the result. That is one *block*.
 #
-# Two trained models wait for us: the painter, whose positions see all others, and its twin, the printer of lesson 6,
-# whose positions see only what lies before them. Same blocks, same size.
+# Two trained models are ready: the painter, whose positions see all others, and its twin, the printer of lesson 6,
+# whose positions see only what comes before them. Both have the same blocks and the same size.
 
 # %%
 run = notebook.trained_run(train=False)  # True: train your own first
@@ -68,9 +69,10 @@ print(f"{len(painter.blocks)} blocks of width D = {painter.width} with {painter.
 #
 # q k<sup>T</sup> has a score for each pair: how well does the query of position i fit the key of position j? Softmax
 # turns a row of scores into weights that sum to 1, and the answer is the mean of the values with these weights. d is
-# the width of q and k; what the root is good for you will see when you leave it out.
+# the width of q and k. You will see what the root is for when you leave it out, at the end of this lesson.
 #
-# *Causal* attention, the printer's, sets the scores of everything that lies ahead to −∞, and so the weights to 0.
+# The printer's attention is *causal*: it sets the scores of all later keys to −∞, and so their weights to 0. A position
+# still sees itself.
 #
 # **Exercise 1 of 4: `attention`.** *Medium, about 25 minutes.* Write it in the next cell, or in
 # `lessons/exercises/lesson_4.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
@@ -89,8 +91,8 @@ def attention(q, k, v, causal):
 check("attention")
 
 # %% [markdown]
-# With values that say their own place, 1 at place j and 0 elsewhere, the answers are the weights themselves. Each row
-# sums to 1. The causal ones have zeros above the diagonal.
+# Let the values be the rows of the identity matrix: the value of place j is 1 at j and 0 elsewhere. Then the answers
+# are the weights themselves. Each row sums to 1. The causal weights are zero above the diagonal.
 
 # %%
 my_attention = mine(transformer.attention)
@@ -103,9 +105,8 @@ for causal in (False, True):
 # %% [markdown]
 # ## Several heads
 #
-# One softmax can point in one direction. So the width is cut into slices, and each slice, a **head**, does its own
-# attention: one may look to the left, another for things of the same colour. Cutting and putting together is only a
-# matter of shapes.
+# One softmax can look for one kind of thing. So the width is cut into slices, and each slice, a **head**, does its own
+# attention: one may look to the left, another for things of the same colour. Cutting and merging only changes shapes.
 #
 # **Exercise 2 of 4: `split_heads`.** *Easy, about 10 minutes.* Head h gets the h-th slice of the width, at every place.
 
@@ -120,7 +121,7 @@ def split_heads(x, heads):
 check("split_heads")
 
 # %% [markdown]
-# **Exercise 3 of 4: `merge_heads`.** *Easy, about 10 minutes.* The way back.
+# **Exercise 3 of 4: `merge_heads`.** *Easy, about 10 minutes.* Undo what `split_heads` does.
 
 
 # %% tags=["answer"]
@@ -141,17 +142,19 @@ print("merging undoes splitting:", my_merge_heads(my_split_heads(x, 4)).equal(x)
 # %% [markdown]
 # ## The block
 #
-# Attention moves things between positions; then an MLP of two layers works at each position by itself. Both *add* to x,
-# so that a block can leave alone what it does not understand, and a LayerNorm keeps the sums in bounds. Where it stands
-# is a matter of taste with consequences:
+# Attention moves information between positions. Then an MLP of two layers works at each position by itself. Both *add*
+# to x, so a block can leave alone what it has nothing to say about, and a LayerNorm keeps the sums in bounds. There are
+# two common places for the norm:
 #
 # > BERT's order, and the paper's: x ← norm<sub>1</sub>(x + attend(x)), then x ← norm<sub>2</sub>(x + mlp(x))<br>
 # > pre-norm, easier to train: x ← x + attend(norm<sub>1</sub>(x)), then x ← x + mlp(norm<sub>2</sub>(x))
 #
-# To attend is: the layer `qkv` makes queries, keys and values, split into heads, attention, merge, the layer `out`. The
-# MLP is: the layer `up`, GELU, the layer `down`. GELU is `F.gelu`. There is no dropout here.
+# `attend(x)` has five steps: the layer `qkv` makes queries, keys and values side by side; split each of the three into
+# heads; attention; merge the heads; the layer `out`. `mlp(x)` has three: the layer `up`, `F.gelu`, the layer `down`.
+# There is no dropout here.
 #
-# **Exercise 4 of 4: `Block`.** *Hard, about 45 minutes.* Only `forward` is yours. Call your three functions.
+# **Exercise 4 of 4: `Block`.** *Hard, about 45 minutes.* Write `forward` only, and any methods of your own that it
+# calls. Call your three functions. Hand `self.causal` on to attention.
 
 
 # %% tags=["answer"]
@@ -171,8 +174,8 @@ class Block(transformer.Block):
 check("Block")
 
 # %% [markdown]
-# Now an operation on the living: both trained models get your block in place of theirs. The weights stay as they are.
-# If all is right, the models do not notice.
+# Now replace the blocks of both trained models by yours, and keep the weights. If your block is right, the models'
+# answers stay the same, up to rounding. (The difference is exactly 0 while the package's block is in use.)
 
 # %%
 my_Block = mine(transformer.Block)
@@ -201,8 +204,8 @@ with torch.no_grad():
         print(f"{name}: largest difference from the package's after {len(old.blocks)} blocks {difference:.1e}")
 
 # %% [markdown]
-# With what you know you can count its weights. With D the width and M that of the MLP, a block has 4 D² + 2 D M in its
-# matrices, and some vectors. For the paper's model:
+# You now know enough to count the weights of the whole model. If D is the width and M the width of the MLP, a block has
+# 4 D² + 2 D M weights in its matrices, and some vectors. For the paper's model:
 
 
 # %%
@@ -221,10 +224,10 @@ print(f"package  {sum(p.numel() for p in paper.parameters()):,}")
 # %% [markdown]
 # ## Who sees whom
 #
-# Take a picture's tokens, exchange token j, and look at which answers change, for every j.
+# Take a picture's tokens, exchange token j, and see which answers change. Do so for every j.
 #
-# **Predict before you run.** Draw it: rows i are the answers, columns j the token exchanged, white where something
-# changes. What does the painter's square look like, and what the printer's?
+# **Predict before you run.** Sketch the result: rows i are the answers, columns j are the exchanged tokens, white where
+# an answer changes. What does the painter's square look like, and what does the printer's?
 
 # %%
 predict("4 painter", "Which share of all pairs (i, j) see each other in the painter, from 0 to 1?")
@@ -253,20 +256,18 @@ shades = torch.stack([square.sqrt().expand(3, N, N) for square in squares.values
 show(figures.grid(shades, columns=2, scale=5, titles=list(squares)))
 
 # %% [markdown]
-# The printer's answer i is blind for token i and all after it: a triangle. That is what makes it a printer: it can be
-# trained on all N answers at once, since none can peep at its own. The painter peeps at everything; it is [MASK] that
-# keeps it honest.
-#
-# The stripes beside the diagonal are the grid: the token above is one row, 8 places, further back. Nobody told the
-# models that these N tokens form a square.
+# The printer's answer i does not see token i or any after it, so its square is a triangle. That is why it can be
+# trained on all N answers at once: none can look at its own token. The painter sees everything, its own token too (the
+# diagonal). Only [MASK] keeps it honest.
 #
 # ## Where it looks
 #
-# We hide two thirds of a picture, choose a hidden position (outlined), and draw the weights with which it looks at the
-# others, white for much: a row for each block, a column for each head, and one small 8 × 8 map in each.
+# Hide two thirds of a picture, choose a hidden position (outlined), and draw the weights with which it looks at the
+# others. White is the largest weight of a map. There is a row for each block, a column for each head, and one small
+# 8 × 8 map in each.
 #
-# **Predict before you run.** Does it look at its neighbours? At hidden positions, where nothing is to be seen? And the
-# printer, at the same place, with the whole picture in front of it?
+# **Predict before you run.** Does the position look at its neighbours? At hidden positions, where there is nothing to
+# see? And where does the printer look at the same place, given the whole picture?
 
 
 # %%
@@ -317,8 +318,8 @@ rows = {
 show(figures.labelled_rows(rows), width=900)
 
 # %% [markdown]
-# The printer's maps are black from its own place on: that half of the world does not exist for it. The painter's heads
-# share the work, and differ from block to block. Numbers say it shorter: where does the weight of all hidden positions
+# The printer's maps are black from its own place on: it cannot see that part of the picture. The painter's heads differ
+# from one another and from block to block. Numbers say it more briefly: where does the weight of all hidden positions
 # go?
 
 # %%
@@ -334,14 +335,14 @@ first, *_, last = weights[:, 1:][:, mask[0]].sum(1).tolist()
 outcome("4 hidden", "the last" if last > first else "the first")
 
 # %% [markdown]
-# Hidden positions are not useless to look at: after the first block they hold what they have gathered so far. They are
-# where the model keeps its sketch.
+# The first blocks look mostly at what is known. The last ones look more at hidden positions. These are not useless by
+# then: they hold what they have gathered in the blocks before. They are where the model keeps its sketch.
 #
 # ## Where am I?
 #
-# Attention does not know what "left" is. It sees a *set* of vectors: shuffle the tokens and the answers are shuffled
-# the same way, nothing else. What place a token has, it can know only from the vector that is added to it, one for each
-# place, learned. Here is how alike these vectors are: each small map shows one place's vector against all others.
+# Attention does not know what "left" is. It sees a *set* of vectors: shuffle the tokens, and the answers are shuffled
+# in the same way. The model knows a token's place only from a vector that is added to it, learned, one for each place.
+# How alike are these vectors? Each small map compares one place's vector with all others; white means alike.
 
 # %%
 vectors = painter.positions[1:].detach()  # (N, D), without the class token's
@@ -352,17 +353,18 @@ maps = alike.view(-1, 1, grid, grid).expand(-1, 3, -1, -1)
 show(figures.grid(maps, columns=6, titles=[f"place {i}" for i in chosen]))
 
 # %% [markdown]
-# Where a map is bright around its own place, and along its row and column, the model has found out that the places form
-# a grid. They began as random numbers.
+# The inner places are most like their neighbours, above and below as well as left and right: the model has found out
+# that the places form a grid. Nobody told it so; the vectors began as random numbers. The corners are like the whole
+# border, where there is mostly background.
 #
 # ## Experiment: half a picture
 #
-# Being bidirectional is not a matter of taste. Take away the upper or the lower half of a picture and let both models
-# complete it, its class being told. (How an edit works is lesson 7; the printer is forced through the tokens it is
-# given.)
+# Being bidirectional matters. Take away the upper or the lower half of a picture, tell both models its class, and let
+# them complete it. (Lesson 7 explains edits. The printer goes through the places in its usual order and is forced to
+# write the given tokens where there are any.)
 #
-# **Predict before you run.** In which of the four cases will the halves not fit together? We count pictures that keep
-# to one palette.
+# **Predict before you run.** In which of the four cases will the halves not fit together? We count the pictures that
+# keep to one palette.
 
 # %%
 CASES = [f"{name}, {half} half hidden" for half in ("upper", "lower") for name in ("painter", "printer")]
@@ -388,17 +390,16 @@ outcome("4 halves", min(palettes, key=palettes.get))
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
-# With the lower half hidden the printer is at home: all that is given lies before what it must choose. With the upper
-# half hidden it must choose before it has read a single token of what is given. The painter does not know such a
-# difference.
+# With the lower half hidden, the task suits the printer: everything given comes before what it must choose. With the
+# upper half hidden, it must choose before it has read any of the given tokens. For the painter the two are alike.
 #
 # ## Break it: no root
 #
-# Scores are sums of d products. If q and k have entries of size 1, their product has entries of size √d, and softmax of
-# large numbers is a maximum: one weight near 1, the others near 0, and a gradient near 0 too.
+# Scores are sums of d products. If the entries of q and k have size 1, the scores have size √d. Softmax of large
+# numbers is nearly a maximum: one weight is near 1, the others are near 0, and so is the gradient.
 #
-# **Predict before you run.** 64 random keys, one random query. How large is the largest weight, with and without the
-# root, as d grows?
+# **Predict before you run.** Take 64 random keys and one random query. How large is the largest weight, with and
+# without the root, as d grows?
 
 # %%
 predict("4 root", "Without the root, how large is the largest of 64 weights at d = 256, from 0 to 1?")
@@ -416,8 +417,8 @@ show(figures.curves(series, "d, the width of a head", "largest of 64 weights, me
 # %% [markdown]
 # ## Break it: a bag of tokens
 #
-# And without the places? We take the trained painter and break it in three ways: queries √d times as large, which
-# undoes the root; the vectors of places shuffled among them; all of them zero.
+# What happens without the places? We take the trained painter and break it in three ways: make the queries √d times as
+# large, which undoes the root; shuffle the vectors of the places; set all of these vectors to zero.
 #
 # **Predict before you run.** Which hurts least, and what do the pictures without places look like?
 
@@ -450,10 +451,10 @@ outcome("4 broken", max(broken, key=judged.get).replace("\n", " "))
 show(figures.labelled_rows(rows), width=900)
 
 # %% [markdown]
-# That was cruel: the model had learned to rely on places. So train two small ones from the start on three of the
-# classes, one of which never has any.
+# That was not fair: the model had learned to rely on places. So train two small models from scratch on three of the
+# classes. One has places, the other never has any.
 #
-# **Predict before you run.** The one without places sees which tokens there are and how many, but not where. What can
+# **Predict before you run.** The model without places sees which tokens there are and how many, but not where. What can
 # it still get right: the shape, the colours, nothing?
 
 # %%
@@ -487,8 +488,8 @@ show(figures.labelled_rows(rows, "Stars, hearts and umbrellas"))
 show(figures.curves(curves, "step", "training loss, nats a hidden token"), width=600)
 
 # %% [markdown]
-# Without places the canvas is a *bag of tokens*. The colours can still agree, since a bag is enough for that. Where to
-# put them it cannot know: on a blank canvas all its answers are the same, at every place.
+# Without places the canvas is a *bag of tokens*. The colours can still agree, because a bag is enough for that. But the
+# model cannot know where to put them: on a blank canvas its answer is the same at every place.
 #
 # ## Exercises
 #
@@ -509,15 +510,15 @@ show(figures.curves(curves, "step", "training loss, nats a hidden token"), width
 # exchange dimensions 1 and 2</pre>
 # <!-- answer split_heads --></details></details></details>
 #
-# <details><summary><b>merge_heads</b>: the idea</summary>The way back. Beware of `view` after an exchange of
-# dimensions: the memory is in the old order.
+# <details><summary><b>merge_heads</b>: the idea</summary>Undo the two steps. After an exchange of dimensions the memory
+# is still in the old order, so `view` fails; `reshape` and `flatten` work.
 # <details><summary>the shape</summary>(B, heads, S, d) → (B, S, heads, d) → (B, S, D).
 # <details><summary>pseudo-code</summary><pre>exchange dimensions 1 and 2
 # flatten the last two</pre>
 # <!-- answer merge_heads --></details></details></details>
 #
-# <details><summary><b>Block.forward</b>: the idea</summary>Two sublayers, each added to x; only the place of the
-# norm differs.
+# <details><summary><b>Block.forward</b>: the idea</summary>There are two sublayers, each added to x. Only the place of
+# the norm differs.
 # <details><summary>the shape</summary>x (B, S, D) → qkv (B, S, 3 D) → three times
 # (B, heads, S, d) → (B, S, D) → (B, S, D).
 # <details><summary>pseudo-code</summary><pre>attend(x): qkv, cut in three, split heads, attention, merge heads, out

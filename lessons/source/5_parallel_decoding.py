@@ -1,12 +1,12 @@
 # %% [markdown]
 # # Lesson 5: parallel decoding
 #
-# You have a transformer that fills gaps in a picture, however many (lessons 3 and 4). Now it will paint, from nothing,
-# and not token by token: all at once, in eight steps.
+# You have a transformer that fills gaps in a picture, however many there are (lessons 3 and 4). Now it will paint from
+# nothing, and not token by token: it guesses all tokens at once, in eight steps.
 #
-# You build the loop in four short functions: how sure, how many, which ones, and around them the loop. The rest of the
-# notebook then paints with *your* functions. You turn their knobs, and see the loop broken in three ways that public
-# code was broken in. As long as a function is not written, the package's own takes its place.
+# You build the loop in four short functions: how sure, how many, which ones, and the loop around them. The rest of the
+# notebook then paints with *your* functions. You turn their knobs and break the loop in three ways, as public code has
+# done or nearly done. Until you have written a function, the package's own takes its place.
 #
 # *Paper: section 3.2 and figure 3. Package: `decoding.py`, two pages. Time: about an hour, and an hour and a half for
 # the exercises.*
@@ -29,8 +29,8 @@ notebook.road_map(5)
 # %% [markdown]
 # ## The idea
 #
-# Look at it first. At every step the model guesses *every* token (lower row). The surest guesses are kept, the others
-# are thrown away, though they cost nothing extra (upper row). With more tokens known, the next guesses are better.
+# Look at it first. At every step the model guesses *every* token (lower row). It keeps the surest guesses and throws
+# the others away (upper row). With more tokens known, the next guesses are better.
 
 # %%
 run = notebook.trained_run(train=False)  # True: train your own tokenizer and transformer first
@@ -52,10 +52,10 @@ show(strip(list(decode_steps(model, umbrella, steps=8, temperature=2.0, generato
 # %% [markdown]
 # ## One step by hand
 #
-# The canvas is blank: N times [MASK]. The model answers with logits over the K codes for every position.
+# The canvas is blank: all N tokens are [MASK]. The model returns logits over the K codes for every position.
 #
 # **Predict before you run.** The model is well trained. We sample all N tokens from its answer, each from its own
-# distribution, and decode. Is it a good umbrella?
+# distribution, and decode them. Is the result a good umbrella?
 
 # %%
 predict("5 blind", "All tokens sampled at once: are most of six umbrellas without a flaw?", ["yes", "no"])
@@ -72,14 +72,16 @@ outcome("5 blind", "yes" if flawless > 0.5 else "no")
 show(figures.grid(tokenizer.decode(sampled), columns=6))
 
 # %% [markdown]
-# Every token is likely, the picture is not. Where should the handle be, on the left or on the right? Which of eight
-# palettes? Each position answers alone, and they do not agree. To make them agree, fix a few and ask again.
+# Each token is likely on its own, but the picture is not. Should the handle be on the left or on the right? Which of
+# the eight palettes should it have? Each position answers alone, and the answers do not agree. To make them agree, fix
+# a few tokens and ask again.
 #
 # ## How sure
 #
-# Which few? Those of which the model was surest: log p of the token that was *sampled*. And so that not the same dull
-# positions win every time, add noise: temperature τ times a standard Gumbel variable. τ is high at first and falls to 0
-# (section 3.2, step 3). Tokens that are known already must never be given up: they get +∞.
+# Which few? Those of which the model was surest. Measure this by log p of the token that was *sampled*. If nothing else
+# counted, the same dull positions would win every time. So add noise: the *choice temperature* τ times a standard
+# Gumbel variable. τ is high at first and falls to 0 (section 3.2, step 3). A token that is known already must never be
+# given up, so its confidence is +∞. Unlike lesson 3's `mask`, `known` is true where a token is *not* hidden.
 #
 # **Exercise 1 of 4: `confidence`.** *Easy, about 10 minutes.* Write it in the next cell, or in
 # `lessons/exercises/lesson_5.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
@@ -107,29 +109,37 @@ noise = gumbel_noise(sampled.shape, sampled.device, generator(1))
 sure = my_confidence(logits, sampled, known, 2.0, noise)
 
 p = my_confidence(logits, sampled, known, 0.0, noise).exp().view(6, 1, 8, 8)  # without noise
+in_corners = p[:, :, ::7, ::7].mean().item()
+print(f"mean p of the sampled tokens: {in_corners:.2f} in the four corners, {p.mean():.2f} everywhere")
 scaled = (p / p.amax()).sqrt().expand(-1, 3, -1, -1)
 show(figures.labelled_rows({"guess": tokenizer.decode(sampled), "how sure\nwhite: surest": scaled}))
 
 # %% [markdown]
-# It is surest of corners and edges, where there is only background. So that is what it will fix first.
+# In a single picture almost any place can win: a likely token may be drawn anywhere. But on average the model is surest
+# in the corners, where there is only background. These are often fixed first, as in the strip at the beginning.
 #
 # ## How many stay masked
 #
-# After step t = 0, ..., T − 1, ⌊U · γ((t+1)/T)⌋ tokens must be masked *in all*, where U were unknown at the
-# start. Every step must fix at least one token and leave at least one to the next; the last step leaves none.
+# T steps are numbered t = 0, ..., T − 1. Let U be the number of tokens that were unknown at the start. After step t,
+# ⌊U · γ((t+1)/T)⌋ tokens are masked *in total*, with three limits:
 #
-# Each sample of a batch has its own U, and so its own count. (Bug 6 in the
-# [list of known bugs](bugs.md)
-# of public MaskGIT code: take the count of sample 0 for all.)
+# - The last step leaves no token masked.
+# - Any other step leaves at least one masked, so that the next step has something to do.
+# - But every step fixes at least one: it leaves at most one fewer than were unknown before it. This limit wins over the
+#   one before, and the count never falls below 0.
 #
-# **Exercise 2 of 4: `num_to_mask`.** *Medium, about 20 minutes.* Compute in double precision.
+# Each sample of a batch has its own U, and so its own count. (Bug 6 in the [list of known bugs](bugs.md) of public
+# MaskGIT code: the count of sample 0 is used for all.)
+#
+# **Exercise 2 of 4: `num_to_mask`.** *Medium, about 20 minutes.* Compute in double precision (`torch.float64`). The law
+# tries every schedule of lesson 3, `bert` too.
 
 
 # %% tags=["answer"]
 def num_to_mask(unknown_at_start, unknown_now, step, steps, schedule):
     """How many tokens of each sample to re-mask after step t: int64 (B,), from two int64 (B,).
 
-    schedule: called as schedule(r, U), with r (B,).
+    unknown_at_start is U. schedule: called as schedule(r, U), where r is a tensor (B,) of doubles.
     """
     raise NotImplementedError
 
@@ -148,7 +158,8 @@ for step in range(8):
 
 # %% [markdown]
 # The authors' released code counts in the same way, but in float32. There cos(π/3) is a hair below 1/2, so half of four
-# tokens, rounded down, is one. This package counts exactly, and with `--rounding released` as they do.
+# tokens, rounded down, is one. This package counts in double precision; with `--rounding released` it counts as they
+# do.
 
 # %%
 print(f"cos(π/3) in float32: {torch.cos(torch.tensor(torch.pi / 3)):.8f}")
@@ -159,9 +170,10 @@ for how, count in {"exactly": decoding.num_to_mask, "as released": released}.ite
 # %% [markdown]
 # ## Which ones
 #
-# The n least confident get [MASK] again, where each sample has its own n. The others stay as they are.
+# The n least confident tokens become [MASK] again, and each sample has its own n. The others stay as they are.
 #
-# **Exercise 3 of 4: `remask`.** *Easy, about 15 minutes.* Lesson 3 has a way without a loop.
+# **Exercise 3 of 4: `remask`.** *Easy, about 15 minutes.* You can do it without a loop, by ranks, as in lesson 3's
+# `random_mask`.
 
 
 # %% tags=["answer"]
@@ -182,19 +194,21 @@ show(figures.grid(canvases, columns=6, titles=[f"{n} masked" for n in counts.tol
 # %% [markdown]
 # ## The loop
 #
-# Predict and sample; how sure; how many and which. T times, and after the last time nothing is masked. In step t the
-# temperature of the choice noise is τ · (1 − (t+1)/T). Tokens are sampled at temperature 1, always, and only where they
-# are unknown: a known token stays what it is. If there is no canvas to begin with, begin with N times [MASK].
+# Repeat T times: predict and sample; see how sure the model is; decide how many tokens to mask, and which. After the
+# last step no token is masked. In step t the temperature of the choice noise is τ · (1 − (t+1)/T), where τ is the
+# `temperature` handed in. Tokens are always sampled at temperature 1, and only where they are unknown: a known token
+# stays as it is. If you are given no canvas, begin with N times [MASK].
 #
 # **Exercise 4 of 4: `decode`.** *Hard, about 45 minutes.* Call your three functions. The package lends you
-# `sample_categorical(logits, generator)` and `gumbel_noise(shape, device, generator)`.
+# `sample_categorical(logits, generator)` and `gumbel_noise(shape, device, generator)`. Do not write into the caller's
+# `tokens`.
 
 
 # %% tags=["answer"]
 def decode(model, labels, tokens=None, steps=8, schedule=cosine, temperature=4.5, generator=None):
     """Fill a canvas in T passes of the model: labels (B,), tokens (B, N) with model.mask_id where unknown, to (B, N).
 
-    Without `tokens` the canvas is blank: model.num_tokens times [MASK]. model(tokens, labels) gives logits (B, N, K).
+    Without `tokens` the canvas is blank: model.num_tokens times [MASK]. model(tokens, labels) returns logits (B, N, K).
     """
     raise NotImplementedError
 
@@ -209,19 +223,22 @@ paintings = my_decode(model, ten, temperature=2.0, generator=generator(0))
 show(figures.grid(tokenizer.decode(paintings), columns=10, titles=names))
 
 # %% [markdown]
-# The package also has the algorithm word for word as in the paper, `reference_decode`. Two right loops need not agree
-# to the token, for each may draw its random numbers in another order. But no ruler should be able to tell them apart.
-# Here are three rulers, on 200 pictures each: how many show the class that was asked for, says a *judge*, a classifier
-# trained on real glyphs; how many are *without strays*, one whole glyph with no spots, holes or lost parts; and the
-# Fréchet distance (*FD*) to 1000 real glyphs, where less is better (lesson 8 builds it). The judge is easily content,
-# so watch the other two.
+# The package also has the algorithm word for word as in the paper, `reference_decode`. Two correct loops need not
+# return the same tokens, because each may draw its random numbers in a different order. But no measure should tell them
+# apart. Here are three measures, each of 200 pictures:
+#
+# - how many show the class that was asked for, according to a *judge*, a classifier trained on real glyphs;
+# - how many are *without strays*: one whole glyph with no spots, holes or lost parts;
+# - the Fréchet distance (*FD*) to 1000 real glyphs, where less is better (lesson 8 builds it).
+#
+# The judge is easy to please, so watch the other two.
 
 # %%
 labels = torch.arange(10).repeat_interleave(20)  # 20 of each class
 
 
 def painted(paint=my_decode, **options):
-    """Pictures of all classes, and what the three rulers say."""
+    """Pictures of all classes, and the three measures."""
     images = tokenizer.decode(paint(model, labels, generator=generator(0), **options))
     return images, notebook.scores(images, labels, judge)
 
@@ -239,24 +256,24 @@ for name, paint in {"the loop of this notebook": my_decode, "reference_decode": 
     print(f"{name:25} {in_words(painted(paint, temperature=2.0)[1])}".replace("\n", ", "))
 
 # %% [markdown]
-# When your loop holds its laws, read `reference_decode` and `refine` in `decoding.py`. `refine`, the loop inside the
-# package's `decode`, does the same faster: it computes logits only where a token is unknown, and on a blank canvas one
-# first pass for all samples of a class. It also takes guidance.
+# When your loop passes its laws, read `reference_decode` and `refine` in `decoding.py`. `refine`, the loop inside the
+# package's `decode`, does the same faster: it computes logits only where a token is unknown, and on a blank canvas it
+# runs the first pass once for all samples of a class. It also supports classifier-free guidance.
 #
 # ## Experiment: how many steps?
 #
-# T = 1 is the mess from above. T = N fixes one token a step, as an autoregressive model does, at its price.
+# T = 1 is the mess from above. T = N fixes one token a step, as an autoregressive model does, and costs as many passes.
 #
-# **Predict, then try.** One picture first. From which T on do you no longer see a flaw in this umbrella? Pull
-# *Steps, T* from 1 upwards, then take a *New seed* and begin again: is it the same T?
+# **Predict, then try.** Start with one picture. From which T on do you no longer see a flaw in this umbrella? Drag
+# *Steps, T* up from 1. Then press *New seed* and begin again: is it the same T?
 
 # %%
 notebook.playground(run, "play", steps=1, schedule="cosine", temperature=2, label=names.index("umbrella"), seed=1)
 
 # %% [markdown]
-# One picture proves little. So paint 200 for each T, and ask the judge.
+# One picture proves little. So paint 200 for each T and measure them.
 #
-# **Predict before you run.** From 1 to 32 steps, doubling: where does it stop getting better?
+# **Predict before you run.** The number of steps doubles from 1 to 32. Where do the pictures stop getting better?
 
 # %%
 predict("5 steps", "At which number of steps T is the FD lowest?", [1, 2, 4, 8, 16, 32])
@@ -281,18 +298,18 @@ lines = {name: [(t, 100 * getattr(s, key)) for t, s in by_steps.items()] for nam
 show(figures.curves(lines, "decoding steps T", "pictures, %"), width=600)
 
 # %% [markdown]
-# Most of the gain comes early, and what is left is bought by doubling the price each time. The judge's curve reaches
-# its ceiling first and says nothing beyond it; the other goes on. The paper finds a peak: beyond 8 to 12 steps its FID
-# gets *worse* again (section 4.4 and figure 8 there), since with many small steps the surest and dullest tokens win.
-# A search for strays does not notice dullness. FD does, for it also asks whether all kinds of glyphs are there: is its
-# lowest value at the last T? Of 200 pictures it is only a rough number; lesson 8 asks how rough.
+# Most of the gain comes early, and every doubling of the cost then buys less. The judge's curve reaches its ceiling
+# first and says nothing more; the other goes on rising. The paper finds a peak: beyond 8 to 12 steps its FID gets
+# *worse* again (section 4.4 and figure 8 there), because with many small steps the surest and dullest tokens win.
+# Counting strays does not reveal dullness. FD does, because it also compares how varied the glyphs are. Is its lowest
+# value at the last T? With 200 pictures it is only a rough number; lesson 8 asks how rough.
 #
 # ## Experiment: which schedule?
 #
-# The model was trained with the cosine. In decoding any schedule can be asked how many tokens to fix.
+# The model was trained with the cosine. But decoding can use any schedule to decide how many tokens to fix.
 #
-# **Predict before you run.** T = 8. Concave schedules fix few tokens at first and many at last, convex ones the other
-# way round. Which is the better way to paint?
+# **Predict before you run.** T = 8. Concave schedules (exponential, cosine) fix few tokens at first and many at the
+# end. Convex ones (square root, logarithmic) do the opposite. Which is the better way to paint?
 
 # %%
 predict(
@@ -312,26 +329,29 @@ outcome("5 schedule", min(by_schedule, key=by_schedule.get))
 show(figures.labelled_rows(rows), width=900)
 
 # %% [markdown]
-# The first step knows nothing. Whoever fixes half of the canvas then has fixed half of a mess.
+# At the first step nothing is known. A schedule that fixes half of the canvas there fixes half of a mess.
 #
 # ## Experiment: how much noise in the choice?
 #
-# τ starts at `temperature` and falls to 0. At 0 always the surest tokens are kept; at 100 the choice is a lottery until
-# the last step.
+# The choice temperature falls from nearly `temperature` to 0. If `temperature` is 0, the surest tokens are always kept.
+# If it is 100, the choice is a lottery until the last step.
 #
-# **Predict, then try.** At *Choice temperature* 0, where do the tokens lie that the first three steps fix? Where at 20?
-# Step through both with ← and →. The lower small picture shows how sure the model was: switch it to *Confidence, noise
-# included*, and see what the noise does to the order.
+# **Predict, then try.** At *Choice temperature* 0, where are the tokens that the first three steps fix? And at 20? Step
+# through both with ← and →. The lower small picture shows how sure the model was. Switch it to *Confidence, noise
+# included* to see what the noise does to the order.
 
 # %%
 notebook.playground(run, "play", temperature=0, steps=8, schedule="cosine", label=names.index("umbrella"), seed=1)
 
 # %% [markdown]
-# **Predict before you run.** Now 200 pictures at each temperature. What happens to their quality, and to how different
-# the pictures of one class are?
+# **Predict before you run.** Now paint 200 pictures at each temperature. What happens to their quality, and to how much
+# the pictures of one class differ?
 
 # %%
-predict("5 noise", "From temperature 0 to 100, by which factor does the difference of two pictures of a class change?")
+predict(
+    "5 noise",
+    "By what factor do two pictures of a class differ more at temperature 100 than at 0 (1: equally)?",
+)
 
 
 # %%
@@ -360,12 +380,12 @@ print(f"\nfrom 0 to 2: {change(0.0, 2.0)}\nfrom 2 to 100: {change(2.0, 100.0)}")
 outcome("5 noise", diversity[100.0] / diversity[0.0])
 
 # %% [markdown]
-# The judge sees next to nothing of this knob. The last two lines say what the noise does here: it is there for
-# diversity, and pays with the order, for at 100 the choice is a lottery. Even at 0 the pictures of a class differ,
-# because tokens are *sampled* at every temperature. The paper found 4.5 best for ImageNet (released code); this
-# package's demo uses 2.
+# The judge hardly notices this knob. The last two lines say what the noise does here. A little of it makes pictures
+# more diverse. A lot of it costs quality, because the choice ignores how sure the model is. Even at 0 the pictures of a
+# class differ, because tokens are *sampled* at every temperature. The authors' released code uses 4.5 for ImageNet;
+# this package's demo uses 2.
 #
-# Turn both knobs for ten pictures at once, if you are in JupyterLab:
+# In JupyterLab you can turn both knobs for ten pictures at once:
 
 
 # %%
@@ -379,14 +399,14 @@ notebook.knob(canvas, T=[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64], temperature=[0, 
 # %% [markdown]
 # ## Break it
 #
-# Three ways, each found in public code or one slip away from it. **Predict** what each does to the pictures.
+# Here are three breaks. Each is in public code or one slip away from it. **Predict** what each does to the pictures.
 #
-# 1. *The least sure are kept.* One sign.
-# 2. *The noise on the wrong thing* (bug 4): the annealed Gumbel noise goes to the token logits too.
-# 3. *The last [MASK]* (bug 12): the last step masks one token again, as every other step does. What does the decoder
-#    make of an id that is no code?
+# 1. *The least sure are kept.* One sign is wrong.
+# 2. *The noise is on the wrong thing* (bug 4): the falling Gumbel noise is also added to the token logits.
+# 3. *The last [MASK]* (bug 12): the last step masks one token again, as every other step does. What does the
+#    tokenizer's decoder do with an id that is no code?
 #
-# The bugs' numbers are those of the list above. Each is one part of `reference_decode`, swapped for a broken one.
+# The numbers are those of the [list of known bugs](bugs.md). For each break we replace one part of `reference_decode`.
 
 
 # %%
@@ -422,10 +442,11 @@ for name, (scores, different) in zip(list(broken)[1:], others):
 show(figures.labelled_rows(rows), width=900)
 
 # %% [markdown]
-# The first bug hardly moves the judge, who still sees the class behind the spots; strays and FD tell. The second may
-# show no symptom at all, neither in the shares nor in FD or diversity: read its line. The noise fades to 0, and most
-# tokens are drawn in the last steps, almost as they should be. It is a bug all the same: the early tokens are no longer
-# drawn from the model's answer. The law that sees it looks at the *distribution* of tokens, not at pictures.
+# The first bug costs few points from the judge, which still recognises the class behind the spots. Strays and FD show
+# it clearly. The second may show no symptom at all, neither in the shares nor in FD or diversity: read its line. The
+# noise fades to 0, and most tokens are drawn in the last steps, almost as they should be. It is a bug all the same: the
+# early tokens are no longer drawn from the model's distribution. The law that catches it looks at the *distribution* of
+# tokens, not at pictures.
 
 # %%
 right_plan = mask_plan(torch.tensor([N]), 8, cosine)[:, 0].tolist()
@@ -445,8 +466,8 @@ except IndexError as error:
     print("the tokenizer says:", error)
 
 # %% [markdown]
-# The third is the kindest: here it stops with an error, since [MASK] is no row of the codebook. Where [MASK] happens to
-# be a row, or is clamped to one, every picture has one wrong patch, and nobody notices.
+# The third is the kindest: here it stops with an error, because [MASK] is no row of the codebook. Where [MASK] happens
+# to be a row, or is clamped to one, every picture has one wrong patch and nobody notices.
 #
 # ## Exercises
 #
@@ -457,8 +478,8 @@ except IndexError as error:
 # log p + temperature * noise; infinity where known</pre>
 # <!-- answer confidence --></details></details></details>
 #
-# <details><summary><b>num_to_mask</b>: the idea</summary>γ says what is masked in all after this step, not what it
-# does.
+# <details><summary><b>num_to_mask</b>: the idea</summary>γ says how many are masked in total after this step, not how
+# many this step masks or fixes.
 # <details><summary>the shape</summary>Two int64 (B,) → γ of r (B,) → int64 (B,).
 # <details><summary>pseudo-code</summary><pre>last step: zeros
 # otherwise floor(U * gamma((t + 1) / T)),
@@ -471,9 +492,9 @@ except IndexError as error:
 # [MASK] where rank &lt; count</pre>
 # <!-- answer remask --></details></details></details>
 #
-# <details><summary><b>decode</b>: the idea</summary>Your three functions, one after
-# the other, T times; a canvas that is given has known tokens at the start.
-# <details><summary>the shape</summary>Everything is (B, N) but logits (B, N, K) and counts (B,).
+# <details><summary><b>decode</b>: the idea</summary>Call your three functions in turn, T times. A given canvas has
+# known tokens at the start.
+# <details><summary>the shape</summary>Everything is (B, N), except logits (B, N, K) and counts (B,).
 # <details><summary>pseudo-code</summary><pre>canvas given, or N times [MASK]; count the unknown of each sample
 # for t in 0..T-1:
 #   sample the unknown, keep the known
@@ -483,8 +504,8 @@ except IndexError as error:
 #
 # Further, without a check:
 # 1. Draw the strip of a T = 64 decoding. In which order does the picture fill?
-# 2. Sample tokens at temperature 0.5 (divide the logits). What becomes better, what worse?
-# 3. Let a fixed token be given up again if the model has become unsure of it (drop the +∞). Does it help?
+# 2. Sample tokens at temperature 0.5 (divide the logits by it). What gets better, and what gets worse?
+# 3. Let the loop give up a fixed token if the model has become unsure of it (drop the +∞). Does it help?
 
 # %%
 summary()  # your predictions, of all lessons
@@ -492,11 +513,11 @@ summary()  # your predictions, of all lessons
 # %% [markdown]
 # ## What the paper did
 #
-# - Section 3.2: the four steps, as above; figure 2 sets them beside raster order, 8 passes against 256.
+# - Section 3.2: the four steps, as above. Figure 2 compares them with raster order, 8 passes against 256.
 # - The choice noise and its temperature 4.5 are in the appendix and the released code; tokens are sampled at
 #   temperature 1.
-# - Section 4.4: T = 8 to 12 is best on ImageNet, and the cosine the best schedule. With N = 256, T = 8 the steps fix 5,
-#   15, 24, 31, 39, 45, 48 and 49 tokens (`test_lesson_5.py` counts them).
+# - Section 4.4: T = 8 to 12 is best on ImageNet, and the cosine is the best schedule. With N = 256 and T = 8 the steps
+#   fix 5, 15, 24, 31, 39, 45, 48 and 49 tokens (`test_lesson_5.py` counts them).
 #
 # ## What to read next
 #

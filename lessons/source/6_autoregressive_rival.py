@@ -1,13 +1,13 @@
 # %% [markdown]
 # # Lesson 6: the autoregressive rival
 #
-# Before MaskGIT, the way to paint with tokens was the way to write: from left to right, from top to bottom, one token
-# after another. GPT does it with words. VQGAN did it with pictures, and MaskGIT was made to beat it.
+# Before MaskGIT, models painted with tokens as people write: from left to right, from top to bottom, one token after
+# another. GPT does it with words. VQGAN did it with pictures, and MaskGIT was made to beat it.
 #
-# Here you build that rival: what it reads (`shift_right`), how it draws (`sample_next`), and its step with a cache,
-# without which it would not stand a chance (`cached_step`). Then the two race, side by side, and you find out who wins
-# *when*, and why. The rival of the race is made of *your* functions. As long as one is not written, the package's own
-# takes its place.
+# Here you build that rival: what it reads (`shift_right`), how it draws (`sample_next`), and its step with a cache
+# (`cached_step`), without which it would not stand a chance. Then the two race side by side, and you find out which one
+# wins *when*, and why. The rival in the race uses *your* functions. Until you have written one, the package's own takes
+# its place.
 #
 # *Paper: figures 2 and 4, table 1. Package: `autoregressive.py`, two pages, and `measuring/race.py`. Time: about an
 # hour, and 45 minutes for the exercises.*
@@ -35,14 +35,14 @@ notebook.road_map(6)
 # %% [markdown]
 # ## The idea
 #
-# Any probability of a whole picture is a product of N simple ones, each of *one* token given those before it:
+# The probability of a whole picture is a product of N simple ones, each of *one* token given those before it:
 #
 # > p(t<sub>1</sub> … t<sub>N</sub> | class) = p(t<sub>1</sub> | class) · p(t<sub>2</sub> | class, t<sub>1</sub>) · … ·
 # p(t<sub>N</sub> | class, t<sub>1</sub> … t<sub>N−1</sub>)
 #
-# This is no approximation. A network that learns the factors knows the whole, and to draw a picture is to draw N times
-# from a list of K codes. What it costs: token i cannot be drawn before token i − 1 is known. Here is the twin of lesson
-# 5's model at work, same tokens, same blocks, same training.
+# This is no approximation. A network that learns the factors knows the whole, and drawing a picture means drawing N
+# times from a list of K codes. The price: you cannot draw token i before token i − 1 is known. Here is the twin of
+# lesson 5's model at work. It has the same tokens, the same blocks and the same training.
 
 # %%
 run = notebook.trained_run(train=False)  # True: train your own models first
@@ -61,8 +61,9 @@ show(figures.grid(strip, columns=8, titles=[f"pass {k} of {N}" for k in passes.t
 # %% [markdown]
 # ## What it reads: one to the right
 #
-# To learn all N factors in *one* pass, the network reads the row shifted by one: at the place of token i it finds token
-# i − 1, and at the first place the class. The answer at place i is about token i. No place reads what it is asked.
+# To learn all N factors in *one* pass, the network reads the row shifted by one. At the place of token i it reads token
+# i − 1, and at the first place the class. Its answer at place i is about token i. So no place reads the token that it
+# must predict.
 #
 # **Exercise 1 of 3: `shift_right`.** *Easy, about 5 minutes.* Write it in the next cell, or in
 # `lessons/exercises/lesson_6.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
@@ -87,10 +88,10 @@ print("asked ", seen[0, :8].tolist(), "...")
 
 # %% [markdown]
 # That alone is not enough: attention lets every place look at every other, and token i stands at place i + 1, in plain
-# sight. The **causal mask** closes that door: place i attends to places up to i only.
+# sight. The **causal mask** closes that door: place i attends only to places up to i.
 #
-# We can *measure* which answer depends on which token. Change token j and see which answers i change. Rows are
-# the answers i, columns the changed tokens j; the bluer, the more.
+# You can *measure* which answer depends on which token. Change token j and see which answers i change. Rows are the
+# answers i, columns are the changed tokens j. The bluer a square, the more the answer changes; white means not at all.
 
 
 # %%
@@ -119,9 +120,10 @@ show(figures.grid(charts, columns=2, scale=1, titles=titles))
 #
 # ## What it is asked
 #
-# Every token of every picture, at once. The mean over them is the loss; their *sum* is −log p of the whole picture,
-# exactly. (MaskGIT has no such number: each of its answers is about one token alone, and their product is not the
-# probability of them together.)
+# The model is asked about every token of every picture at once. For each token, the cost is −log p of the right code,
+# in *nats*. The mean of the costs is the loss. Their *sum* over a picture is exactly −log p of the whole picture.
+# (MaskGIT has no such number: each of its answers is about one token alone, and their product is not the probability of
+# all of them together.)
 
 
 # %%
@@ -140,8 +142,9 @@ print(f"a whole picture: {whole:.0f} nats, that is {whole / math.log(2):.0f} bit
 print(f"{N} codes written down without a model: {N * math.log2(K):.0f} bits")
 
 # %% [markdown]
-# **Predict before you run.** Unseen pictures, 8 × 8 tokens. Where on the picture is the model surprised most? Think of
-# what it knows at the first token, in the second row, at the glyph's upper edge, in the last row.
+# **Predict before you run.** These are unseen pictures of 8 × 8 tokens. Where in the picture is the model most
+# surprised, that is, where is −log p largest? Think of what it knows at the first token, in the second row, at the
+# glyph's upper edge and in the last row.
 
 # %%
 predict("6 surprise", "In which row of tokens, from the top, is it surprised most?", list(range(1, 9)))
@@ -155,13 +158,14 @@ picture = (1 - surprise / surprise.max()).expand(1, 3, -1, -1)
 show(figures.grid(picture, columns=1, scale=24, titles=["mean surprise: black is most"]))
 
 # %% [markdown]
-# The first token must guess the palette: from then on the background is known and cheap. What stays costly is the
-# glyph's outline, where its place, size and angle come to light.
+# At the first token the model must guess the palette. From then on the background is known and cheap. The glyph stays
+# costly: the model has to find out its place, size and angle as it goes.
 #
 # ## Drawing
 #
-# Each code must come as often as softmax says. One way takes one number u between 0 and 1, and then the first code at
-# which the summed probabilities exceed u. All random numbers come from the generator that is handed in.
+# Each code must be drawn as often as softmax says. One way is to draw a number u between 0 and 1 for each sample, and
+# take the first code at which the running sum of the probabilities exceeds u. Draw all random numbers from the
+# generator that is handed in.
 #
 # **Exercise 2 of 3: `sample_next`.** *Medium, about 20 minutes.*
 
@@ -183,8 +187,8 @@ print("wanted", [round(x, 3) for x in logits[0].softmax(-1).tolist()])
 print("drawn ", [round(x, 3) for x in (drawn.bincount(minlength=4) / len(drawn)).tolist()])
 
 # %% [markdown]
-# Now the whole painter. It reads the row, draws the next token, puts it in its place, and reads *everything* again.
-# The tokens in later places do not matter, because the model does not look there: at first they are all 0.
+# Now comes the whole painter. It reads the row, draws the next token, puts it in its place, and reads *everything*
+# again. The tokens in later places do not matter, because the model does not look there. At first they are all 0.
 
 
 # %%
@@ -206,10 +210,10 @@ show(figures.grid(tokenizer.decode(slowly), columns=10, titles=names), width=900
 # ## The cache
 #
 # Pass 40 computes the keys and values of places 1 to 39 again, though nothing can have changed them: those places see
-# only what is before them. So keep them. Then a pass reads *one* id, the newest.
+# only themselves and what is before them. So keep them, in a *cache*. Then a pass reads only *one* id, the newest.
 #
-# **Predict before you run.** We read 20 ids, then 40 that begin with the same 20, and compare the keys and values at
-# the first 20 places in the last block. Which twin's have changed?
+# **Predict before you run.** Each twin reads 20 ids, then 40 that begin with the same 20. We compare the keys and
+# values at the first 20 places in the last block. Whose have changed by more than rounding?
 
 # %%
 predict("6 cache", "Whose keys and values have changed?", ["nobody's", "autoregressive", "MaskGIT", "both"])
@@ -234,9 +238,9 @@ outcome("6 cache", "both" if len(changed) == 2 else changed[0] if changed else "
 # %% [markdown]
 # This is why MaskGIT has no cache: in its blocks every change reaches every place.
 #
-# A step with a cache reads one id, the newest, of each sample: first the class, then each token as it is drawn. The
+# A step with a cache reads one id of each sample, the newest: first the class, then each token as it is drawn. The
 # cache is a `KVCache`. `model.trunk(ids, cache)` reads ids (B, S) after those in the cache, adds them to it, and
-# returns (B, S, D). `model.logits` turns D numbers into logits over the K codes.
+# returns (B, S, D). Here S is 1. `model.logits` turns (B, D) into logits (B, K) over the codes.
 #
 # **Exercise 3 of 3: `cached_step`.** *Easy, about 15 minutes.*
 
@@ -270,9 +274,9 @@ cached = paint_with_cache(causal, ten, generator(1))
 print(f"the same tokens as without: {(cached == slowly).double().mean():.1%}")
 
 # %% [markdown]
-# Count what each way of painting costs. A *pass* must wait for the one before it; a *place* is one position put through
-# all blocks in a pass. Without a cache a pass need not read the places to come, as the painter above did: one
-# place in the first pass, two in the second, and so on.
+# Count what each way of painting costs. A *pass* is one run of the network, and must wait for the one before it. A
+# *place* is one position put through all blocks in a pass. The painter without a cache read all places in every pass,
+# but it need not read those to come. So we count one place in its first pass, two in the second, and so on.
 #
 # **Predict before you run.** Who puts the fewest places through the network: MaskGIT in 8 passes, or the cached rival
 # in N?
@@ -294,27 +298,28 @@ for name, (count_passes, places) in ways.items():
 outcome("6 places", min(ways, key=lambda name: ways[name][1](N)).partition(", T")[0])
 
 # %% [markdown]
-# So it is the cached rival! MaskGIT does T times its arithmetic, and still it is called the faster one: it does it in T
-# portions, not in N. A processor is quick with large portions, and slow to start: on one row of 128 numbers it mostly
-# waits for weights to arrive from memory. A batch makes the rival's portions larger, too.
+# It is the cached rival! MaskGIT does about T times as much arithmetic. It is still called the faster one, because it
+# does the work in T large portions instead of N small ones. A processor is quick with large portions but slow to start:
+# with one row of 128 numbers it mostly waits for weights to arrive from memory. A batch makes the rival's portions
+# larger, too.
 #
 # ## The race
 #
-# First in your browser: one picture, a processor thread for each of the two, and plain JavaScript, which is no faster
-# with large portions than with small ones.
+# First race in your browser. There is one picture, one processor thread for each model, and plain JavaScript, which is
+# no faster with large portions than with small ones.
 #
-# **Predict, then try.** Who needs fewer passes, and who is done first? And without the tick at *The twin uses a
-# key-value cache*? Write down four answers, then race twice.
+# **Predict, then try.** Which one needs fewer passes, and which one finishes first? What if you clear the tick at *The
+# twin uses a key-value cache*? Write down your four answers, then race twice.
 
 # %%
 notebook.playground(run, "race", steps=8, label=names.index("heart"), seed=1)
 
 # %% [markdown]
-# Compare the seconds with the places in the table above. Where arithmetic is all that counts, the fewest places win,
-# however many passes they take. PyTorch is quick with large portions, and that changes the race.
+# Compare the seconds with the places in the table above. Where only arithmetic counts, the model with the fewest places
+# wins, however many passes it takes. PyTorch is quick with large portions, and that changes the race.
 #
-# **Predict before you run.** We paint 1, 4, 16 and 64 pictures at once and count pictures a second. Where is MaskGIT's
-# lead largest, and where does the cached rival come nearest? (The rival steps and draws with your functions.)
+# **Predict before you run.** We paint 1, 4, 16 and 64 pictures at once and count pictures a second. At which batch is
+# MaskGIT's lead largest, and at which does the cached rival do best? (The rival steps and draws with your functions.)
 
 # %%
 predict("6 lead", "At which batch is MaskGIT's lead over the cached rival largest?", [1, 4, 16, 64])
@@ -336,11 +341,11 @@ points = {label: lines[name] for name, label in labelled.items()}
 show(figures.curves(points, "pictures made at once", "pictures a second"), width=600)
 
 # %% [markdown]
-# The smaller the batch and the more parallel the machine, the better for MaskGIT; the bigger the batch, the nearer the
-# cached rival, and on a processor it may even pass. The paper's "30 to 64 times faster" is of 256 and 1024 tokens on
-# one accelerator, and it does not say whether its rival had a cache.
+# The smaller the batch and the more parallel the machine, the better for MaskGIT. The larger the batch, the more the
+# cached rival catches up; on a CPU it may even overtake. The paper's "30 to 64 times faster" is for 256 and 1024 tokens
+# on one accelerator, and the paper does not say whether its rival had a cache.
 #
-# Watch them. (In JupyterLab pull the slider; elsewhere this is the moment at which MaskGIT is done.)
+# Watch them. (In JupyterLab, drag the slider. Elsewhere, this is the moment when MaskGIT has finished.)
 
 # %%
 four = torch.tensor([0, 3, 5, 8])
@@ -349,7 +354,7 @@ prefix = list(raster_steps(causal, four, generator=generator(2)))
 right_images = tokenizer.decode(prefix[-1])
 
 
-def race(k):
+def after(k):
     """Both canvases after k passes."""
     done = left[min(k, T) - 1]
     canvas = figures.masked_canvas(tokenizer.decode(done.sampled), done.masked, tokenizer.grid)
@@ -357,15 +362,15 @@ def race(k):
     return figures.race_frame(canvas, rival, (min(k, T), k), (T, N))
 
 
-notebook.knob(race, k=[1, 2, 4, T, 16, 32, N])
+notebook.knob(after, k=[1, 2, 4, T, 16, 32, N])
 
 # %% [markdown]
 # ## And who paints better?
 #
-# **Predict before you run.** Same blocks, same training. One draws its tokens one by one, each knowing all before it;
-# the other draws many at once, blind to each other. A judge says which class it sees. It easily sees the right one in
-# all pictures and then says nothing more, so two rulers go further: the share of pictures *without strays* (one whole
-# glyph, with no spots, holes or lost parts) and the Fréchet distance to real glyphs (FD, lesson 8; less is better).
+# **Predict before you run.** Both have the same blocks and the same training. One draws its tokens one by one, each
+# knowing all before it. The other draws many at once, blind to each other. The judge says which class it sees. It is
+# easy to please, so two other measures go further: the share of pictures *without strays* (one whole glyph, with no
+# spots, holes or lost parts) and the Fréchet distance to real glyphs (FD, lesson 8; less is better).
 
 # %%
 predict(
@@ -400,14 +405,14 @@ outcome("6 better", "neither" if abs(quick - rival) < chance else "MaskGIT" if q
 show(figures.comparison(rows, columns=10), width=900)
 
 # %% [markdown]
-# Read the two rulers, not the judge, who is content with almost every picture, whoever painted it. On such small
-# pictures the rival has an advantage: N draws, and none of them blind. On ImageNet it was the worse painter (table 1).
-# Why is debated: a long row in which errors pile up, an order that suits writing better than painting. So what you have
-# seen in this lesson is not "better" but "in T passes".
+# Read the two measures, not the judge, which accepts almost every picture, whoever painted it. On such small pictures
+# the rival has an advantage: it draws N times, and never blindly. On ImageNet it was the worse painter (table 1). Why
+# is debated: errors may pile up in a long row, and the order suits writing better than painting. So this lesson has not
+# shown that MaskGIT is better, but that it needs only T passes.
 #
 # ## Break it: a mask that leaks
 #
-# Take the causal mask away and change nothing else. The shift is still there, the loss, the sampling too.
+# Take the causal mask away and change nothing else. The shift, the loss and the sampling stay as they are.
 #
 # **Predict before you run.** What does the training loss do? And what do the samples look like?
 
@@ -438,7 +443,7 @@ outcome("6 leak", "at about the same height" if near else "lower" if leaky < sou
 show(figures.curves(curves, "step", "training loss, nats a token"), width=600)
 
 # %% [markdown]
-# What a curve! It would be the best model ever trained on this data. Now it paints.
+# What a curve! By its loss, this would be the best model ever trained on this data. Now let it paint.
 
 # %%
 three, rows = torch.arange(3).repeat_interleave(40), {}
@@ -449,19 +454,20 @@ for name, model in models.items():
 show(figures.labelled_rows(rows, "Stars, hearts and umbrellas"), width=900)
 
 # %% [markdown]
-# It learned one thing: *look one place to the right and copy*. When it paints, there is nothing at the right yet. (Even
-# pure noise is taken for something, and may be right now and then; read the percentage so.)
+# It learned one thing: *look one place to the right and copy*. When it paints, there is nothing to the right yet. (The
+# judge takes even pure noise for some class, so it may be right now and then.)
 #
-# **Predict before you run.** The chart of which answer depends on which token, for both. Where will the leak show?
+# **Predict before you run.** We draw the chart of which answer depends on which token for both. Where will the leak
+# show?
 
 # %%
 charts = torch.stack([chart(influence(model, train_tokens[0], train_labels[:1])) for model in models.values()])
 show(figures.grid(charts, columns=2, scale=1, titles=list(models)))
 
 # %% [markdown]
-# The chart tells the two apart without a single sample, and before any training: what is blue on or above the diagonal
-# is the leak. Whenever a loss looks too good, look for a leak, and keep such a test. The package's is in
-# `test_transformer.py`, `test_a_causal_model_cannot_see_the_future`.
+# The chart tells the two apart without a single sample, and would do so before any training: whatever is blue on or
+# above the diagonal is the leak. Whenever a loss looks too good, look for a leak, and keep such a test. The package's
+# is in `test_transformer.py`, `test_a_causal_model_cannot_see_the_future`.
 #
 # ## Exercises
 #
@@ -479,7 +485,7 @@ show(figures.grid(charts, columns=2, scale=1, titles=list(models)))
 # rounding left below 1)</pre>
 # <!-- answer sample_next --> <!-- answer sample_categorical --></details></details></details>
 #
-# <details><summary><b>cached_step</b>: the idea</summary>Give the network the newest id only; the cache has the rest.
+# <details><summary><b>cached_step</b>: the idea</summary>Give the network only the newest id. The cache has the rest.
 # <details><summary>the shape</summary>(B, 1) → trunk (B, 1, D) → the newest place (B, D) → logits (B, K).
 # <details><summary>pseudo-code</summary><pre>x = trunk of the newest id, with the cache
 # logits of x at its last place</pre>
@@ -487,9 +493,9 @@ show(figures.grid(charts, columns=2, scale=1, titles=list(models)))
 #
 # Further, without a check:
 # 1. Leave out the *shift* and keep the causal mask. Predict the loss first, then the chart.
-# 2. Which is the picture's probability when it is painted from bottom to top? Flip the rows and train both ways: is one
+# 2. What is a picture's probability if it is painted from bottom to top? Flip the rows and train both ways: is one
 #    order easier to learn?
-# 3. Sample at temperature 0.7 (divide the logits). Which number rises, and what do you lose?
+# 3. Sample at temperature 0.7 (divide the logits by it). Which number rises, and what do you lose?
 
 # %%
 summary()  # your predictions, of all lessons
@@ -500,7 +506,7 @@ summary()  # your predictions, of all lessons
 # - Section 1 and figure 2: raster order against scheduled parallel decoding, 256 passes against 8.
 # - Section 4.2, table 1, ImageNet 256 × 256: VQGAN, of the same size and on the same tokens, FID 18.65 in 256 steps,
 #   MaskGIT 6.18 in 8.
-# - Figure 4: the transformer's time on one GPU, 30 to 64 times shorter, the more tokens the more.
+# - Figure 4: the transformer's time on one GPU is 30 to 64 times shorter; the more tokens, the larger the gain.
 #
 # ## What to read next
 #

@@ -64,7 +64,8 @@ def test_straight_through_has_the_value_of_the_entry_and_the_gradient_of_the_enc
     assert out.allclose(z_q, atol=1e-5), f"the value: {oracles.instead(out, z_q)}"
     upstream = torch.arange(1.0, z.numel() + 1).view_as(z)
     to_z, to_entries = impl.gradients("straight_through", z, z_q, upstream=upstream)
-    assert to_z is not None and to_z.allclose(upstream), "what flows into the result must flow into z unchanged"
+    assert to_z is not None, "z has no gradient; what flows into the result must flow into z unchanged"
+    assert to_z.allclose(upstream), f"the gradient at z: {oracles.instead(to_z, upstream)}"
     assert to_entries is None or not to_entries.any(), "z_q has a gradient; it must have none"
 
 
@@ -72,7 +73,10 @@ def test_straight_through_has_the_value_of_the_entry_and_the_gradient_of_the_enc
 @given(pair=pairs, beta=betas)
 def test_beta_scales_the_commitment_loss_and_not_the_codebook_loss(impl, pair, beta):
     z, z_q = pair
-    codebook_loss, commitment_loss = (loss.item() for loss in impl.vq_losses(z, z_q, beta))
+    losses = impl.vq_losses(z, z_q, beta)
+    for name, loss in zip(("codebook loss", "commitment loss"), losses):
+        assert loss.numel() == 1, f"{name}: {oracles.shape(loss, ())}; is a mean missing?"
+    codebook_loss, commitment_loss = (loss.item() for loss in losses)
     mean = np.mean((z.numpy() - z_q.numpy()) ** 2).item()
     said = oracles.instead(codebook_loss, mean)
     assert codebook_loss == pytest.approx(mean, 1e-4), f"codebook loss: {said}"
@@ -86,13 +90,15 @@ def test_beta_scales_the_commitment_loss_and_not_the_codebook_loss(impl, pair, b
 def test_the_codebook_loss_moves_the_entries_and_the_commitment_loss_the_encoder(impl, pair, beta):
     z, z_q = pair
     difference = 2 * (z - z_q) / z.numel()  # of a mean square
-    for output, (moved, expected) in enumerate((("z_q", -difference), ("z", beta * difference))):
+    ways = (("codebook loss", "z_q", "z", -difference), ("commitment loss", "z", "z_q", beta * difference))
+    for output, (loss, moved, kept, expected) in enumerate(ways):
         still, to_moved = impl.gradients("vq_losses", z, z_q, beta, output=output)
         if moved == "z":
             still, to_moved = to_moved, still
-        assert still is None or not still.any(), f"the loss that should move only {moved} moves the other one too"
-        assert to_moved is not None, f"the loss that should move {moved} has no gradient there"
-        assert to_moved.allclose(expected, atol=1e-5), f"the gradient at {moved} is not that of a mean square"
+        assert to_moved is not None, f"the {loss} must move {moved}, but has no gradient there"
+        assert still is None or not still.any(), f"the {loss} must move {moved} only, but moves {kept} too"
+        fits = to_moved.allclose(expected, atol=1e-5)
+        assert fits, f"the {loss}'s gradient at {moved}: {oracles.instead(to_moved, expected)}"
 
 
 @pytest.mark.law("code_perplexity")

@@ -20,9 +20,9 @@ ATTENTION = "lesson 4, 'Attention': softmax(q k^T / sqrt(d)) v; causal: minus in
 BLOCK = "lesson 4, 'The block': attention, then MLP, each with a residual sum and a LayerNorm"
 
 LESSON = {
+    "attention": (transformer, ATTENTION),
     "split_heads": (transformer, HEADS),
     "merge_heads": (transformer, HEADS),
-    "attention": (transformer, ATTENTION),
     "Block": (transformer, BLOCK),
 }
 
@@ -175,8 +175,8 @@ def test_a_block_with_silent_sublayers_is_its_residual_sums_and_norms(impl, pre_
 )
 def test_a_block_is_attention_and_mlp_in_the_order_that_pre_norm_says(impl, x, heads, causal, pre_norm):
     options, weights = block_of(heads, causal, pre_norm)
-    found, expected = impl.forward("Block", options, weights, x).numpy(), block(x, heads, causal, pre_norm, weights)
-    fits = np.allclose(found, expected, rtol=1e-3, atol=1e-3)
+    found, expected = impl.forward("Block", options, weights, x), block(x, heads, causal, pre_norm, weights)
+    fits = np.allclose(found.numpy(), expected, rtol=1e-3, atol=1e-3)
     assert fits, oracles.instead(found, expected)
 
 
