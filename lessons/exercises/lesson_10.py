@@ -43,7 +43,7 @@ def remdm_probability(before: Tensor, after: Tensor, sigma: Tensor) -> tuple[Ten
 def critic_loss(scores: Tensor, wrong: Tensor, counted: Tensor | None = None) -> Tensor:
     """Mean binary cross-entropy of "this token is not the original one", a scalar in nats.
 
-    scores (B, N): float logits, the greater the more suspicious. wrong, counted: bool (B, N). The mean is over the
+    scores (B, N): float logits, greater is more suspicious. wrong, counted: bool (B, N). The mean is over the
     counted tokens of all samples together, right and wrong ones; without `counted`, over all. Where no token counts,
     the loss is 0. A score of 1000 must not make the loss infinite or NaN.
 

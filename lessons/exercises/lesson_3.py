@@ -86,8 +86,8 @@ def logarithmic(r: Tensor, num_tokens: int | Tensor) -> Tensor:
 def mask_counts(r: Tensor, num_tokens: int, schedule: Schedule) -> Tensor:
     """How many tokens of each sample to mask, ceil(gamma(r) * N): r (B,) in [0, 1] to int64 (B,) in 1..N.
 
-    schedule: called as schedule(r, num_tokens). At least one token is masked, or there would be nothing to ask. Compute
-    gamma(r) N in double precision (r.double()): in float32, rounding may carry it past an integer.
+    schedule: called as schedule(r, num_tokens). At least one token is masked, or there would be nothing to predict.
+    Compute gamma(r) N in double precision (r.double()): in float32, rounding may carry it past an integer.
 
     >>> from minimaskgit.schedules import linear
     >>> mask_counts(torch.tensor([0.0, 0.55, 1.0]), 10, linear)
@@ -111,10 +111,10 @@ def masked_cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor, label_sm
     """Mean negative log-likelihood over the masked positions only (paper equation 1); a scalar.
 
     logits (B, N, K), targets (B, N) in 0..K-1, mask bool (B, N) with at least one True. label_smoothing s: the target
-    is 1 - s on the right code and s / K more on every one.
+    is 1 - s on the right code, plus s / K on every code.
 
-    >>> logits = torch.zeros(1, 2, 4)  # no opinion about 4 codes: log 4 nats a token
-    >>> logits[0, 1, 3] = 100.0  # sure, and wrong, of a token that is shown: not asked
+    >>> logits = torch.zeros(1, 2, 4)  # no opinion about 4 codes: log 4 nats per token
+    >>> logits[0, 1, 3] = 100.0  # sure, but wrong, about a visible token: not counted
     >>> mask = torch.tensor([[True, False]])
     >>> masked_cross_entropy(logits, torch.tensor([[2, 0]]), mask)
     tensor(1.3863)

@@ -13,7 +13,7 @@ Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, half-open: x0 <= x 
 def box_to_token_mask(box: Box, image_size: int, grid: int, dilate: int) -> Tensor:
     """The tokens that a box in pixels touches, dilated: bool (N,) in raster order, N = grid^2.
 
-    image_size: side in pixels, a multiple of grid. dilate: the region grows by so many tokens on every side, also
+    image_size: side in pixels, a multiple of grid. dilate: the region grows by this many tokens on every side, also
     diagonally. An empty box touches nothing.
 
     >>> box_to_token_mask((0, 0, 5, 1), image_size=16, grid=4, dilate=0).view(4, 4).int()
@@ -29,8 +29,8 @@ def blend(original: Tensor, generated: Tensor, mask: Tensor, radius: float) -> T
     """The generated pixels inside the mask, the original ones outside, and a soft rim between the two.
 
     Images (B, 3, H, W), mask bool (B, H, W) or (H, W). radius: standard deviation of the Gaussian that blurs the mask,
-    in pixels, cut off at ceil(3 radius), and beyond the picture's edge the mask goes on as it is there; 0: a hard edge.
-    Further outside than that not a bit of the original changes.
+    in pixels, cut off at ceil(3 radius); 0 is a hard edge. Beyond the picture's edge the mask keeps its value at the
+    edge. Outside the rim, not a bit of the original changes.
 
     >>> mask = torch.tensor([[True, False]])
     >>> blend(torch.zeros(1, 3, 1, 2), torch.ones(1, 3, 1, 2), mask, radius=0)[0, 0]

@@ -7,12 +7,12 @@ Replace each `raise NotImplementedError`, then `make check-9`. Plain numbers, no
 def training_flops(depth: int, width: int, mlp_width: int, num_codes: int, sequence: int, batch_size: int) -> float:
     """Floating-point operations of one training step of a transformer: forward and backward, without the optimizer.
 
-    Count matrices only. A block has those of query, key, value and output, width x width each, and the MLP's two, width
-    x mlp_width; after all `depth` blocks come the head's, width x width, and the output layer, width x num_codes. Each
-    of their parameters takes part in a product and a sum for every one of the `sequence` tokens of each sample, once
-    forward and twice backward: 6 operations a token.
-    Attention has two products besides, in every block: queries with keys, weights with values. Each is S x S x width
-    times a product and a sum, for S = sequence, once forward and twice backward: 6 S^2 width.
+    Count matrices only. A block has four for query, key, value and output, each width x width, and two in the MLP, each
+    width x mlp_width. After all `depth` blocks come the head's, width x width, and the output layer's, width x
+    num_codes. Each of their parameters takes part in a multiplication and an addition for each of the `sequence` tokens
+    of each sample, once forward and twice backward: 6 operations per token.
+    Attention adds two products in every block: queries with keys, and weights with values. For S = sequence, each takes
+    S x S x width multiplications and additions, once forward and twice backward: 6 S^2 width.
 
     >>> training_flops(depth=1, width=2, mlp_width=4, num_codes=8, sequence=1, batch_size=1)  # 6 (32 + 20) + 24
     336.0
@@ -21,7 +21,7 @@ def training_flops(depth: int, width: int, mlp_width: int, num_codes: int, seque
 
 
 def tokens_per_second(batch_size: int, num_tokens: int, steps: int, seconds: float) -> float:
-    """Tokens trained on a second, of `steps` steps that took `seconds` s; num_tokens: of each sample.
+    """Tokens trained on per second, if `steps` steps took `seconds` s; num_tokens: of each sample.
 
     >>> tokens_per_second(batch_size=16, num_tokens=64, steps=100, seconds=20.0)
     5120.0

@@ -76,7 +76,7 @@ def other_order(height: int, width: int) -> Tensor:
 def take_back(tokens: Tensor, scores: Tensor, quota: Tensor, mask_id: int) -> Tensor:
     """Put [MASK] on each row's `quota` most suspicious known tokens. THIS IS BROKEN: mend it.
 
-    tokens (B, N) with mask_id where masked already, scores (B, N), the greater the more suspicious, quota int64 (B,): a
+    tokens (B, N) with mask_id where already masked, scores (B, N), the greater the more suspicious, quota int64 (B,): a
     new (B, N). Exactly quota[b] known tokens of row b are taken back, or all, if it has fewer; of those that are
     equally suspicious any will do. (Difficulty 1 of 3, 15 minutes.)
 

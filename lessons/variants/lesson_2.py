@@ -66,9 +66,10 @@ STUB = '''
 def margin_loss(real: Tensor, fake: Tensor) -> Tensor:
     """A discriminator's loss with margins of its own: scores of any shapes, not always the same one, to a scalar.
 
-    A real score should be at least $real_margin, a fake one at most -$fake_margin. A score that is so costs nothing,
-    and teaches nothing; another costs $power it is from there. The loss is $real_weight times the mean over the
-    real scores plus $fake_weight times that over the fake ones. (Difficulty 1 of 3, 10 minutes.)
+    A real score should be at least $real_margin, a fake one at most -$fake_margin. A score that reaches its
+    margin costs nothing and teaches nothing; any other costs $power it is from the margin. The loss is $real_weight
+    times the mean over the real scores plus $fake_weight times that over the fake ones. (Difficulty 1 of 3, 10
+    minutes.)
 
     >>> round(margin_loss(torch.tensor([$inside]), torch.tensor([[$outside]])).item(), 4)
     $real_weight
@@ -84,7 +85,7 @@ def layered_loss(features_a: Sequence[Tensor], features_b: Sequence[Tensor]) -> 
     to 1. Nothing is taught to features_b, which are the picture's own. (Difficulty 2 of 3, 15 minutes.)
 
     >>> one, other = torch.tensor([3.0, 0.0]).view(1, 2, 1, 1), torch.tensor([0.0, 5.0]).view(1, 2, 1, 1)
-    >>> round(layered_loss([one, one], [other, one]).item(), 4)  # the first layers are as unlike as can be: 1
+    >>> round(layered_loss([one, one], [other, one]).item(), 4)  # the first layers differ as much as they can: 1
     $first
     """
     raise NotImplementedError

@@ -36,8 +36,8 @@ STUB = '''
 def covered_tokens(pixels: Tensor, grid: int, grown: bool) -> Tensor:
     """The tokens of which a region covers at least $share: bool (H, W) pixels to bool (grid, grid).
 
-    H and W are multiples of grid, not always the same one; a token has H / grid x W / grid pixels. grown: beside these,
-    each token's neighbours $words are taken, once, and none beyond the picture's edge.
+    H and W are multiples of grid, and may differ; a token has H / grid x W / grid pixels. grown: also take
+    each such token's neighbours $words, once, and none beyond the picture's edge.
     Count in whole numbers: shares of floats round. (Difficulty 2 of 3, 15 minutes.)
 
     >>> pixels = torch.zeros(4, 4, dtype=torch.bool)
@@ -50,11 +50,11 @@ def covered_tokens(pixels: Tensor, grid: int, grown: bool) -> Tensor:
 
 
 def blend_inside(original: Tensor, generated: Tensor, mask: Tensor) -> Tensor:
-    """Blend so that the soft rim lies inside the mask: no pixel outside of it changes at all.
+    """Blend so that the soft rim lies inside the mask: no pixel outside it changes at all.
 
     Images (B, 3, H, W), mask bool (B, H, W). A pixel's depth is the least number of moves from it to a pixel outside of
-    the mask, where a move leads to a pixel that shares $moves with it. The picture's edge is not outside: nobody
-    moves through it, and a mask without an outside is infinitely deep. alpha = min(1, depth / $width), and the answer
+    the mask, where a move leads to a pixel that shares $moves with it. The picture's edge is not outside: no move
+    leads through it, and a mask without an outside is infinitely deep. alpha = min(1, depth / $width), and the answer
     is alpha generated + (1 - alpha) original. (Difficulty 3 of 3, 30 minutes.)
 
     >>> mask = torch.tensor([[[False, True, True, True, True, True]]])

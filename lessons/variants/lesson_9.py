@@ -62,10 +62,10 @@ def other_flops(depth: int, width: int, mlp_width: int, num_codes: int, sequence
     """Operations of one training step, forward and backward, as training_flops counts them, of another transformer.
 
     In each of the `depth` blocks, query and output have matrices width x width, but key and value only width x (width /
-    $shrink), because $shrink heads share theirs; the attention's two products are as ever, S x S x width each. The MLP
-    has $mlp. After the blocks come the head's matrix, width x width, and the output layer, width x num_codes, but only
-    the masked tokens pass these two: one in $fraction, which divides `sequence`. $shrink divides the width. (Difficulty
-    2 of 3, 15 minutes.)
+    $shrink), because $shrink heads share theirs; the attention's two products are unchanged, S x S x width each. The
+    MLP has $mlp. After the blocks come the head's matrix, width x width, and the output layer, width x num_codes, but
+    only the masked tokens pass through these two: one in $fraction, which divides `sequence`. $shrink divides the
+    width. (Difficulty 2 of 3, 15 minutes.)
 
     >>> other_flops(depth=1, width=4, mlp_width=4, num_codes=10, sequence=8, batch_size=1)
     $flops

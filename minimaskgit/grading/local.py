@@ -47,7 +47,7 @@ class Watch:
             self.running, seconds = False, time.monotonic() - start
         if seconds > self.call_seconds:
             self.found.setdefault(
-                name, f"a call of {name} took {seconds:.0f} s; graded, it has {self.call_seconds:g} s"
+                name, f"a call of {name} took {seconds:.0f} s; the grader allows {self.call_seconds:g} s"
             )
 
     def _note(self, event: str, args: tuple) -> None:
@@ -58,11 +58,11 @@ class Watch:
             if args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
                 self.written.add(path)  # as it can be when it is graded
             elif self._is_data(path):
-                self.found.setdefault(path, f"it reads {args[0]}, which is not there when it is graded")
+                self.found.setdefault(path, f"it reads {args[0]}, which the grader does not have")
         elif event in NETWORK:
-            self.found.setdefault(event, "it uses the network, and there is none when it is graded")
+            self.found.setdefault(event, "it uses the network, which the grader does not allow")
         elif event in PROGRAMS:
-            self.found.setdefault(event, "it starts another program, which is not there when it is graded")
+            self.found.setdefault(event, "it starts another program, which the grader does not allow")
 
     def _is_data(self, path: str) -> bool:
         """Whether a file is read for what is in it; Python itself reads source to show errors, and files of its own."""
@@ -74,11 +74,11 @@ def refused(source: str, exercise: Path) -> Iterator[str]:
     """What a file imports that it does not have when it is graded: answers of the package, and files beside it."""
     tree = ast.parse(source)
     for name in sorted(_not_lent(tree, exercise)):
-        yield f"it uses {name}, which is not there when it is graded"
+        yield f"it uses {name}, which the grader does not have"
     for name in sorted(_roots(tree) - {"minimaskgit"}):
         spec = importlib.util.find_spec(name)
         if spec and spec.has_location and not os.path.realpath(spec.origin).startswith(PYTHON):
-            yield f"it imports {name}, and only this one file is graded"
+            yield f"it imports {name}, but only this one file is graded"
 
 
 def _roots(tree: ast.Module) -> set[str]:
