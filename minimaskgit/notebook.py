@@ -42,7 +42,7 @@ from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
 from minimaskgit.web.build import build
 
-GLYPHS, DEMO, OWN = PRETRAINED / "glyphs", ROOT / "runs/demo", ROOT / "runs/lessons/own"
+GLYPHS, PHOTOS, DEMO, OWN = PRETRAINED / "glyphs", PRETRAINED / "photos", ROOT / "runs/demo", ROOT / "runs/lessons/own"
 
 # Each lesson's title, subtitle, place on the map (column, row), and the lessons that it builds on.
 MAP = {
@@ -78,6 +78,11 @@ def trained_run(train: bool = False) -> Run:
     print(f"training a small model into {OWN.relative_to(ROOT)}, once")
     train_all(limit_steps(demo(), 800), OWN, resume=(OWN / "config.json").exists(), device="cpu")
     return open_run(OWN, "cpu")
+
+
+def photo_run() -> Run:
+    """The run of photographs that comes with the project: Tiny ImageNet, 64 x 64 pixels, 200 classes."""
+    return open_run(PHOTOS, "cpu")
 
 
 def trained_judge(run: Run) -> Classifier:

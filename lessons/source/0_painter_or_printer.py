@@ -243,6 +243,25 @@ show(figures.labelled_rows(rows), width=900)
 # colours. How can tokens agree, in how few passes, and which ones should be kept each time? These questions are the
 # heart of this course.
 #
+# ## The same on photographs
+#
+# Glyphs make experiments quick, but no line of `decode` knows about them. These models learned from 100,000 photographs
+# of 200 kinds of things, 64 × 64 pixels each, in minutes on a GPU. A picture is now 256 tokens of 1024 codes.
+#
+# **Predict before you run.** What will be right in these pictures, and what wrong: colours, textures, layout, shapes?
+
+# %%
+photos = notebook.photo_run()
+things = ["goldfish", "school bus", "pizza", "seashore", "espresso"]
+asked = torch.tensor([photos.label_names.index(thing) for thing in things]).repeat(2)
+with torch.no_grad():
+    tokens = decode(photos.transformer(), asked, steps=16, temperature=20.0, generator=generator(0))
+    show(figures.grid(photos.tokenizer().decode(tokens), columns=5, titles=things * 2))
+
+# %% [markdown]
+# Colours, textures and layouts come out. The shapes of animals and machines mostly do not. They take a larger model
+# and longer training (lesson 9), but no other method.
+#
 # ## Where the course goes
 
 # %%
