@@ -170,10 +170,13 @@ def needed(name: str) -> ModuleType:
         raise UserError(f"{name} is not installed; notebooks need the lessons extra: {hint}") from None
 
 
-def show(picture: Image.Image, width: int | None = None):
-    """Show a picture, reduced to 128 colours to keep the notebook small; width: on the page, in pixels."""
+def show(picture: Image.Image, width: int | None = None, photo: bool = False):
+    """Show a picture in 128 colours, to keep the notebook small; photo: in all colours, as JPEG; width: in pixels."""
     data = io.BytesIO()
-    picture.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
+    if photo:
+        picture.convert("RGB").save(data, "JPEG", quality=90)
+    else:
+        picture.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
     return needed("IPython.display").Image(data.getvalue(), width=width)
 
 

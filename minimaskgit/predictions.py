@@ -54,7 +54,7 @@ def summary() -> None:
     """Print all guesses whose measurement has been shown, and how many of them were right."""
     done = {name: kept for name, kept in _kept().items() if "measured" in kept}
     if not done:
-        print("no guess has met its measurement yet")
+        print("no results yet: guess in a predict(...) cell, then run the cell that measures it")
         return
     rows = [
         [name, kept["question"], _shown(kept["guess"]), _shown(kept["measured"]), "yes" if is_right(kept) else "no"]

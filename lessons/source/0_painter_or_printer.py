@@ -256,7 +256,8 @@ things = ["goldfish", "school bus", "pizza", "seashore", "espresso"]
 asked = torch.tensor([photos.label_names.index(thing) for thing in things]).repeat(2)
 with torch.no_grad():
     tokens = decode(photos.transformer(), asked, steps=16, temperature=20.0, generator=generator(0))
-    show(figures.grid(photos.tokenizer().decode(tokens), columns=5, titles=things * 2))
+    images = photos.tokenizer().decode(tokens)
+show(figures.grid(images, columns=5, titles=things * 2), photo=True)
 
 # %% [markdown]
 # Colours, textures and layouts come out. The shapes of animals and machines mostly do not. They take a larger model

@@ -422,7 +422,7 @@ for temperature in detail:
 outcome("5 photographs", str(max(detail, key=detail.get)))
 print(f"neighbouring pixels differ by {detail[2]:.1%} at temperature 2, by {detail[20]:.1%} at 20")
 assert detail[20] > detail[2]
-show(figures.labelled_rows(rows), width=900)
+show(figures.labelled_rows(rows), width=900, photo=True)
 
 # %% [markdown]
 # With little noise, the surest tokens come first, and these are plain. What is fixed early decides what fits later, so

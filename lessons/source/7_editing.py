@@ -330,7 +330,7 @@ with torch.no_grad():
 middle = box_to_mask((12, 12, 52, 52), 64, 64)
 five = shore.expand(5, -1, -1, -1)
 made = edit(photo_tokenizer, painter, five, middle, asked, temperature=20.0, generator=generator(0))
-show(figures.grid(torch.cat([shore, made.images]), columns=6, titles=["before", *things]))
+show(figures.grid(torch.cat([shore, made.images]), columns=6, titles=["before", *things]), photo=True)
 
 # %% [markdown]
 # The light and the horizon fit, but few things are what was asked for. The rim has a vote too, and to this model a
