@@ -5,6 +5,10 @@
 `make mutants` prints the table; `make mutants ARGS="--lesson 3"` prints one lesson's. The exit code is 1 if fewer than
 95 % of the mistakes that matter are killed, or if a surviving one is not explained in mutants.toml.
 
+`make mutants ARGS=--variants` does the same for the exercises that a teacher's number draws, with the right answers in
+variant_answers. A mistake counts as killed if a law of one of a few numbers sees it, because a number needs only part of
+an answer.
+
 `make mutants ARGS=--decoders` makes the mistakes of mutants.toml, one in each part of a decoder; the test of
 test_decoders.py that is meant for it must fail.
 """
@@ -24,17 +28,19 @@ from contextlib import contextmanager, redirect_stdout
 from multiprocessing import get_context
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent)]
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "laws")]
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import Phase, settings  # noqa: E402
 from lawbook import LAWS, cases, law_file  # noqa: E402
 
-from minimaskgit.grading import lent  # noqa: E402
+from minimaskgit.grading import lent, variants  # noqa: E402
 
 TOML, DECODERS = Path(__file__).with_suffix(".toml"), Path(__file__).with_name("test_decoders.py")
 EXERCISES = Path(__file__).parents[1] / "lessons" / "exercises"
+ANSWERS = Path(__file__).with_name("variant_answers")
+NUMBERS = range(16)  # of variants, whose laws judge a mistake in turn
 SECONDS = 30  # time limit per mistake, which kills endless loops; the laws usually take about two
 ENOUGH = 0.95
 
@@ -234,6 +240,39 @@ def judge(lesson: int, answers_of) -> Iterator[tuple[str, int, list[str]]]:
         yield name, count, alive
 
 
+def judge_variants(lesson: int, answers_of) -> Iterator[tuple[str, int, list[str]]]:
+    """As `judge`, for the functions that numbers draw."""
+    module, draws = law_file(lesson, "variants"), [variants.drawn(lesson, number) for number in NUMBERS]
+    tree = ast.parse((ANSWERS / f"lesson_{lesson}.py").read_text("utf-8"))
+    right = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "right")
+    laws = {name: [] for name in module.LESSON}
+    for law in vars(module).values():
+        for mark in getattr(law, "pytestmark", []):
+            if mark.name == "law":
+                laws[mark.args[0]].append(law)
+    for function in right.body:
+        if not isinstance(function, ast.FunctionDef) or function.name not in laws:
+            continue
+        count, alive = 0, []
+        for text, line in mutants(tree, function):
+            names: dict = {"__name__": f"variants_{lesson}"}
+            exec(compile(text, "mutant", "exec"), names)
+            count += 1
+            if all(_survives_number(names["right"], drawn, laws[function.name], answers_of) for drawn in draws):
+                alive.append(f"{function.name}: {line}")
+        yield function.name, count, alive
+
+
+def _survives_number(right, drawn: dict, laws: list, answers_of) -> bool:
+    try:
+        answers = right(drawn)
+    except Exception:
+        return False
+    return survives(
+        answers_of("a mutant", answers), [lambda impl, law=law: law(impl=impl, drawn=drawn) for law in laws]
+    )
+
+
 def _defined(text: str) -> set[str]:
     return {node.name for node in ast.parse(text).body if hasattr(node, "name")}
 
@@ -270,6 +309,7 @@ def main() -> None:
     parser.add_argument(
         "--lesson", type=int, choices=numbers, metavar="N", action="append", help="only this lesson; repeatable"
     )
+    parser.add_argument("--variants", action="store_true", help="the exercises that a teacher's number draws instead")
     parser.add_argument("--decoders", action="store_true", help="the decoders' mistakes instead")
     options = parser.parse_args()
     if options.decoders:
@@ -284,7 +324,7 @@ def main() -> None:
     total = killed = 0
     unexplained = []
     for lesson in lessons:
-        for name, count, alive in judge(lesson, answers_of):
+        for name, count, alive in (judge_variants if options.variants else judge)(lesson, answers_of):
             known = [line for line in alive if line in EQUIVALENT]
             unexplained += [line for line in alive if line not in known]
             total, killed = total + count - len(known), killed + count - len(alive)

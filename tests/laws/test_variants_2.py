@@ -102,10 +102,12 @@ SIZES = {
 
 
 @pytest.mark.law("balance")
-@given(draw=seeds, scale=st.sampled_from([0.0, 0.01, 1.0, 1e4]), rows=st.integers(1, 3))
-def test_the_weight_is_the_ratio_of_sizes_up_to_its_limit(impl, drawn, draw, scale, rows):
+@given(
+    draw=seeds, scale=st.sampled_from([0.0, 0.01, 1.0, 1e4]), rows=st.integers(1, 3), other=st.sampled_from([1.0, 0.0])
+)
+def test_the_weight_is_the_ratio_of_sizes_up_to_its_limit(impl, drawn, draw, scale, rows, other):
     rec, gan = torch.randn(2, rows, 2, 2, generator=generator(draw))
-    gan = gan * torch.tensor([1.0, 9.0, 0.1])[:rows, None, None]
+    gan = other * gan * torch.tensor([1.0, 9.0, 0.1])[:rows, None, None]
     size = lambda g: SIZES[drawn["norm"]](g.double().flatten().tolist())
     expected = min(drawn["limit"], size(scale * rec) / (size(gan) + 1e-4))
     found = impl.balance(scale * rec, gan)

@@ -78,6 +78,12 @@ def test_a_share_goes_up_by_1_over_k_for_each_near_one_of_the_same_class(impl, d
         assert found[at].item() == pytest.approx(alike / k, abs=1e-6), said
 
 
+@pytest.mark.law("neighbours_alike")
+def test_a_picture_is_no_neighbour_of_its_own_even_beside_its_copy(impl, drawn):
+    found = impl.neighbours_alike(torch.ones(2, 3), torch.tensor([0, 1]), 1)
+    assert found.tolist() == [0.0, 0.0], f"two copies of different classes: returned {found.tolist()}"
+
+
 @pytest.mark.law("neighbours_alike_reason")
 def test_the_reason_is_the_mistake_that_was_there(impl, drawn, graded):
     assert_is_the_reason(impl.neighbours_alike_reason(), ("class", "far", "itself", "total"), drawn["bug"], graded)
