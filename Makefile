@@ -76,7 +76,7 @@ grade-%: $(READY) # grade SUBMISSIONS=dir by the laws of lesson N: prints a tabl
 	@$(PY) -m minimaskgit.grade "$(SUBMISSIONS)" --lesson $* $(if $(VARIANTS),--variants $(VARIANTS)) --csv runs/grades/lesson_$*.csv \
 	    --feedback runs/grades/lesson_$*_feedback $(ARGS)
 
-mutants: $(READY) ## check that the laws catch mistakes in the functions of students (ARGS="--lesson 3"), in variants (ARGS=--variants) and in the decoders (ARGS=--decoders)
+mutants: $(READY) ## check that the laws catch mistakes in answers (ARGS="--lesson 3", --variants) and in the decoders (ARGS=--decoders)
 	@$(PY) tests/mutants.py $(ARGS)
 
 assignment-%: $(READY) # lesson N's exercises with variants drawn by VARIANTS=number, to hand out; in runs/assignments

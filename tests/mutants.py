@@ -6,8 +6,8 @@
 95 % of the mistakes that matter are killed, or if a surviving one is not explained in mutants.toml.
 
 `make mutants ARGS=--variants` does the same for the exercises that a teacher's number draws, with the right answers in
-variant_answers. A mistake counts as killed if a law of one of a few numbers sees it, because a number needs only part of
-an answer.
+variant_answers. A mistake counts as killed if a law of one of several numbers sees it, because a number needs only part
+of an answer.
 
 `make mutants ARGS=--decoders` makes the mistakes of mutants.toml, one in each part of a decoder; the test of
 test_decoders.py that is meant for it must fail.
