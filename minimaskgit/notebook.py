@@ -174,7 +174,7 @@ def show(picture: Image.Image, width: int | None = None, photo: bool = False):
     """Show a picture in 128 colours, to keep the notebook small; photo: in all colours, as JPEG; width: in pixels."""
     data = io.BytesIO()
     if photo:
-        picture.convert("RGB").save(data, "JPEG", quality=90)
+        picture.convert("RGB").save(data, "JPEG", quality=75)
     else:
         picture.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
     return needed("IPython.display").Image(data.getvalue(), width=width)

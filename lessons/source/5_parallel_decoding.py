@@ -414,7 +414,7 @@ painter, photo_tokenizer = photos.transformer(), photos.tokenizer()
 rows, detail = {}, {2: 0.0, 20: 0.0}
 for temperature in detail:
     for thing in ("goldfish", "seashore"):
-        asked = torch.tensor([photos.label_names.index(thing)]).repeat(6)
+        asked = torch.tensor([photos.label_names.index(thing)]).repeat(4)
         tokens = my_decode(painter, asked, steps=16, temperature=float(temperature), generator=generator(0))
         images = photo_tokenizer.decode(tokens)
         rows[f"{thing}\ntemperature {temperature}"] = images
