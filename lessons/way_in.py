@@ -55,11 +55,10 @@ def repository() -> str:
 
 def open_up(notebook: NotebookNode, stem: str, address: str) -> None:
     """Add the links, the words, what all exercises share and the cell that fetches the project to a notebook."""
-    words = glossary()
+    words, exercises = glossary(), EXERCISES.format(lesson=stem.partition("_")[0])
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            told = EXERCISES.format(lesson=stem.partition("_")[0])
-            cell.source = linked(re.sub(r"^## Exercises$", told, cell.source, flags=re.MULTILINE), words)
+            cell.source = linked(re.sub(r"^## Exercises$", exercises, cell.source, flags=re.MULTILINE), words)
     title, _, rest = notebook.cells[0].source.partition("\n")
     notebook.cells[0].source = f"{title}\n\n{top_line(stem, address)}"
     notebook.cells[1:1] = [

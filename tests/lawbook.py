@@ -26,8 +26,11 @@ def law_file(lesson: int, kind: str = "lesson") -> ModuleType:
     return module
 
 
-def cases(lesson: int, seed: int = 0, laws: ModuleType | None = None) -> dict[str, list[Callable]]:
-    """The laws as calls, by the function that they test, in the order of the lesson. laws: their file, if at hand."""
+def cases(lesson: int, seed: int = 0, laws: ModuleType | None = None, **given: object) -> dict[str, list[Callable]]:
+    """The laws as calls, by the function that they test, in the order of the lesson.
+
+    laws: their file, if at hand. given: what every law takes besides, such as `drawn` of variants.
+    """
     module = laws or law_file(lesson)
     found: dict[str, list[Callable]] = {name: [] for name in module.LESSON}
     for name, law in vars(module).items():
@@ -35,7 +38,7 @@ def cases(lesson: int, seed: int = 0, laws: ModuleType | None = None) -> dict[st
             continue
         about = next((mark.args[0] for mark in getattr(law, "pytestmark", []) if mark.name == "law"), None)
         for values in parameters(law, seed):
-            found[about or values["name"]].append(partial(_call, law, values))
+            found[about or values["name"]].append(partial(_call, law, values | given))
     return found
 
 

@@ -23,7 +23,7 @@ import sys
 import textwrap
 import tomllib
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from multiprocessing import get_context
 from pathlib import Path
@@ -229,48 +229,42 @@ def judge(lesson: int, answers_of) -> Iterator[tuple[str, int, list[str]]]:
         tree = ast.parse(Path(home.__file__).read_text("utf-8"))
         if name not in {node.name for node in tree.body if hasattr(node, "name")}:
             continue  # the package defines it in another way
-        count, alive = 0, []
-        for function in of_the_student(tree, name, set(module.LESSON) - {name} | given):
-            for text, line in mutants(tree, function):
-                names: dict = {"__name__": home.__name__}
-                exec(compile(text, "mutant", "exec"), names)
-                count += 1
-                if survives(answers_of("a mutant", names), laws[name]):
-                    alive.append(f"{function.name}: {line}")
-        yield name, count, alive
+        functions = of_the_student(tree, name, set(module.LESSON) - {name} | given)
+        lives = lambda names, name=name: survives(answers_of("a mutant", names), laws[name])
+        yield name, *tried(tree, functions, home.__name__, lives)
 
 
 def judge_variants(lesson: int, answers_of) -> Iterator[tuple[str, int, list[str]]]:
     """As `judge`, for the functions that numbers draw."""
     module, draws = law_file(lesson, "variants"), [variants.drawn(lesson, number) for number in NUMBERS]
+    laws = [cases(lesson, laws=module, drawn=drawn) for drawn in draws]
     tree = ast.parse((ANSWERS / f"lesson_{lesson}.py").read_text("utf-8"))
     right = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "right")
-    laws = {name: [] for name in module.LESSON}
-    for law in vars(module).values():
-        for mark in getattr(law, "pytestmark", []):
-            if mark.name == "law":
-                laws[mark.args[0]].append(law)
+
+    def lives_with(names: dict, name: str, number: int) -> bool:
+        try:
+            answers = names["right"](draws[number])
+        except Exception:
+            return False
+        return survives(answers_of("a mutant", answers), laws[number][name])
+
     for function in right.body:
-        if not isinstance(function, ast.FunctionDef) or function.name not in laws:
-            continue
-        count, alive = 0, []
+        if isinstance(function, ast.FunctionDef) and function.name in module.LESSON:
+            lives = lambda names, name=function.name: all(lives_with(names, name, number) for number in NUMBERS)
+            yield function.name, *tried(tree, [function], f"variants_{lesson}", lives)
+
+
+def tried(tree: ast.Module, functions: list, home: str, lives: Callable[[dict], bool]) -> tuple[int, list[str]]:
+    """The number of mistakes in the functions, and the lines of those that live; lives: judges a module's names."""
+    count, alive = 0, []
+    for function in functions:
         for text, line in mutants(tree, function):
-            names: dict = {"__name__": f"variants_{lesson}"}
+            names: dict = {"__name__": home}
             exec(compile(text, "mutant", "exec"), names)
             count += 1
-            if all(_survives_number(names["right"], drawn, laws[function.name], answers_of) for drawn in draws):
+            if lives(names):
                 alive.append(f"{function.name}: {line}")
-        yield function.name, count, alive
-
-
-def _survives_number(right, drawn: dict, laws: list, answers_of) -> bool:
-    try:
-        answers = right(drawn)
-    except Exception:
-        return False
-    return survives(
-        answers_of("a mutant", answers), [lambda impl, law=law: law(impl=impl, drawn=drawn) for law in laws]
-    )
+    return count, alive
 
 
 def _defined(text: str) -> set[str]:

@@ -75,8 +75,8 @@ def table(runs: Sequence[dict]) -> str:
     cell = lambda value: "" if value is None else f"{value:.4g}"
     scores = lambda run, kind: [cell(run["metrics"][key][kind]) for key in SHOWN]
     rows = [[f"{run['pictures']:,}", run["start"], duration(run["seconds"]), *scores(run, "value")] for run in runs]
-    rows.append(["real", "", "", *scores(runs[0], "real")])
     first = runs[0]
+    rows.append(["real", "", "", *scores(first, "real")])
     how = f"{len(first['classes'])} classes, {first['steps']} steps of {first['batch']} pictures a stage"
     return (
         text_table(["pictures", "weights", "training", *SHOWN.values()], rows)
