@@ -74,15 +74,8 @@ def test_a_class_gets_the_right_points_every_time(linux, tmp_path):
     for name in ("Fay", "Gus", "Hal", "Emil"):
         row = next(row for row in rows if row["student"] == name)
         assert [row[exercise] for exercise in EXERCISES] == ["1", "1", "1", "0"]
-    again = ("Ben", "Emil", "Gus", "Ida")  # right, wrong, endless, and ending the process: alone, in one job
-    (tmp_path / "few").mkdir()
-    for path in (tmp_path / "class").iterdir():
-        if path.name.startswith(again):
-            shutil.copy(path, tmp_path / "few")
-    assert command(tmp_path / "few", tmp_path / "second", "--jobs", "1").returncode == 0
-    first, second = ((tmp_path / run / "grades.csv").read_bytes().splitlines(True) for run in ("first", "second"))
-    kept = ("student", *again)
-    assert second == [line for line in first if line.decode().startswith(kept)] and len(second) == len(kept)
+    assert command(tmp_path / "class", tmp_path / "second", "--jobs", "1").returncode == 0
+    assert (tmp_path / "first/grades.csv").read_bytes() == (tmp_path / "second/grades.csv").read_bytes()
     pages = {path.name: path.read_text("utf-8") for path in (tmp_path / "first" / "feedback").iterdir()}
     assert len(pages) == 12 and "breaks at" in pages["Emil.md"] and "no answer after 5 seconds" in pages["Gus.md"]
     assert (
