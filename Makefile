@@ -10,6 +10,9 @@ PY      := .venv/bin/python
 READY   := .venv/.ready
 JUPYTER := .venv/.jupyter
 
+# Each worker (pytest-xdist) takes a core and 1 to 2 GB. ARGS=-n0 runs the tests one after the other, for a debugger.
+WORKERS := -n logical --maxprocesses 4 --dist worksteal
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -46,11 +49,11 @@ play: $(READY) ## decode, edit and look inside in your browser: one HTML file, i
 compare: $(READY) ## compare MaskGIT with its twin, a GAN and a diffusion model on glyphs; results in runs/demo
 	@$(PY) -m minimaskgit.compare --run runs/demo --showdown $(ARGS)
 
-test: $(READY) ## run all tests
-	@$(PY) -m pytest $(ARGS)
+test: $(READY) ## run all tests, on as many cores as there are, at most four
+	@$(PY) -m pytest $(WORKERS) $(ARGS)
 
 test-fast: $(READY) ## run all tests but the slow ones
-	@$(PY) -m pytest -m "not slow" $(ARGS)
+	@$(PY) -m pytest $(WORKERS) -m "not slow" $(ARGS)
 
 test-gpu: $(READY) ## run only the tests that need an accelerator
 	@$(PY) -m pytest -m gpu $(ARGS)

@@ -2,7 +2,8 @@
 
     options ──defaults filled in, checked──> measuring/ablation.py ──> table, ablation.json, ablation.png
 
-It compares mask schedules (lesson 3); measuring/ablation.py trains and measures.
+It compares mask schedules (lesson 3); measuring/ablation.py trains and measures. `--train-steps 0` trains nothing, and
+decodes the run's own transformer with each schedule.
 """
 
 from collections.abc import Sequence
@@ -41,16 +42,20 @@ def resolve(run: Run, options: Options) -> Options:
     chosen_decoder(run.config.decoding)  # it must not need a critic: the transformers to be trained have none
     tokens, trained = run.tokenizer().num_tokens, run.config.transformer_training.steps
     quick = options.quick
+    name = "ablation-decoding" if options.train_steps == 0 else "ablation-quick" if quick else "ablation"
     defaults = {
         "train_steps": min(QUICK_TRAINING, trained) if quick else trained,
         "samples": QUICK_SAMPLES if quick else SAMPLES,
-        "out": run.folder / ("ablation-quick" if quick else "ablation"),
+        "out": run.folder / name,
     }
     options = replace(options, **{name: value for name, value in defaults.items() if getattr(options, name) is None})
     check_options(options, tokens, len(run.label_names))
+    if not options.train_steps:
+        run.transformer()  # fails now rather than after the yardstick
     note_decoder(decoding_of(run, options))
     steps = options.steps or [min(T, tokens) for T in (QUICK_STEPS if quick else STEPS)]
-    schedules = tuple(name for name in PAPER if name in (options.schedules or PAPER))
+    able = [name for name in PAPER if options.train_steps or name != "bert"]
+    schedules = tuple(name for name in able if name in (options.schedules or able))
     return replace(options, steps=tuple(sorted(set(steps))), schedules=schedules)
 
 
@@ -59,6 +64,8 @@ def check_options(options: Options, num_tokens: int, num_classes: int) -> None:
     for name in options.schedules:
         if name not in PAPER:
             raise UserError(f"--schedules {name}: expected one or more of {', '.join(PAPER)}")
+        if name == "bert" and not options.train_steps:
+            raise UserError("--schedules bert: a constant trains but cannot decode, and --train-steps 0 trains nothing")
     for steps in options.steps:
         check_steps(steps, num_tokens)
     if options.samples < 2 * num_classes:

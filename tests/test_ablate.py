@@ -36,6 +36,7 @@ from minimaskgit.schedules import SCHEDULES
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training import session, transformer
 from minimaskgit.training.checkpoint import checkpoints
+from minimaskgit.transformer import Transformer
 
 CONFIG = Config(
     report_every=2,
@@ -168,6 +169,30 @@ def test_an_ablation_decodes_with_the_chosen_decoder_and_says_so(bare, tmp_path,
         points[name] = result(tmp_path)["rows"][0]["by_steps"]
     assert result(tmp_path)["decoding"]["decoder"] == "margin"
     assert points["maskgit"] != points["margin"]  # measured again, not kept
+
+
+def test_without_training_the_run_s_own_transformer_is_decoded_with_every_schedule(bare, tmp_path, monkeypatch, capsys):
+    run, seen = tmp_path / "run", []
+    shutil.copytree(bare, run)
+    tokenizer = open_run(run).tokenizer()
+    own = Transformer(tokenizer.num_codes, len(GLYPH_NAMES), tokenizer.num_tokens, **asdict(CONFIG.transformer))
+    save_model(own, run / "transformer")
+
+    def watched(run, model, name, *others):
+        seen.append((name, equal(model.state_dict(), own.state_dict())))
+        return real(run, model, name, *others)
+
+    real = ablation.quality
+    monkeypatch.setattr(ablation, "quality", watched)
+    monkeypatch.setattr(ablation, "train_transformer", None)  # not called
+    ablate.main(["--run", str(run), "--train-steps", "0", *FEW[:-3], "8"])
+    printed, found = capsys.readouterr().out, result(run / "ablation-decoding")
+    assert seen == [(name, True) for name in yardstick.PAPER if name != "bert"]
+    assert len({row["nll"] for row in found["rows"]}) == 1
+    assert len({row["nll_own"] for row in found["rows"]}) == 7
+    assert len({row["by_steps"][-1]["fd"] for row in found["rows"]}) == 7
+    assert "one transformer for all, trained with the cosine" in printed and "bert" not in printed
+    assert "One transformer, trained with the cosine" in ablation_figure.caption(found)
 
 
 def test_finished_training_and_measurements_are_kept(copied, monkeypatch, capsys):
@@ -345,7 +370,9 @@ def test_the_figure_explains_why_bert_fails_and_can_show_any_schedules(done):
         (["--decoder", "halton"], "--decoder halton follows no mask schedule, and mask schedules are compared"),
         (["--decoder", "moment", "--top-p", "0.5"], "--top-p does nothing with --decoder moment"),
         (["--steps", "0"], "--steps 0: expected 1 to 64"),
-        (["--train-steps", "0"], "--train-steps 0: expected 1 or more"),
+        (["--train-steps", "-1"], "--train-steps -1: expected 0 or more"),
+        (["--train-steps", "0"], "no trained transformer"),
+        (["--train-steps", "0", "--schedules", "bert"], "a constant trains but cannot decode"),
         (["--reference", "1"], "--reference 1: expected 2 or more"),
         (["--device", "abacus"], "no device 'abacus'"),
         (["--out", __file__], "is a file; expected a folder"),

@@ -95,6 +95,7 @@ COMMANDS = {
         (
             "ablate --run runs/demo --quick",
             "ablate --run runs/demo --schedules cosine linear --steps 4 8 16",
+            "ablate --run runs/demo --train-steps 0",
         ),
     ),
     "passes": Command(

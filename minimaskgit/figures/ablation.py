@@ -39,14 +39,15 @@ def draw(result: dict) -> Image.Image:
         1, 3, width_ratios=(1, 1.7, 1.3), gridspec_kw={"left": 0.05, "right": 0.985, "wspace": 0.22}
     )
     figure.subplots_adjust(top=0.81, bottom=0.265)
-    bert = any(row["schedule"] == "bert" for row in result["rows"])
-    titles = ("The schedules", "What they draw", "Why BERT's 15 % fails" if bert else "What they know")
+    bert, one = any(row["schedule"] == "bert" for row in result["rows"]), not result["training"]["steps"]
+    knows = "Why BERT's 15 % fails" if bert else "What it knows" if one else "What they know"
+    titles = ("The schedules", "What they draw", knows)
     for panel, title, fill in zip(panels, titles, (gammas, qualities, likelihoods)):
         plain(panel)
         panel.set_title(title, loc="left", weight="bold", color=INK, fontsize=12)
         fill(panel, result)
     figure.suptitle(
-        "Which mask schedule? One transformer trained and decoded with each",
+        f"Which mask schedule? One transformer {'' if one else 'trained and '}decoded with each",
         x=0.012,
         y=0.98,
         ha="left",
@@ -102,10 +103,12 @@ def qualities(panel: Axes, result: dict) -> None:
 
 def likelihoods(panel: Axes, result: dict) -> None:
     """Plot NLL against the fraction masked, from a few holes to the blank canvas from which decoding starts."""
-    for row in result["rows"]:
+    for row in result["rows"] if result["training"]["steps"] else ():
         panel.plot(*zip(*row["nll_by_masked"]), **line_style(row["schedule"]))
         if row["schedule"] == "bert":
             note_at(panel, 0.15, "all that BERT's\ntraining covers", AUTOREGRESSIVE)
+    if not result["training"]["steps"]:  # one transformer for all
+        panel.plot(*zip(*result["rows"][0]["nll_by_masked"]), color=INK, marker="o")
     note_at(panel, 1, "where decoding\nstarts: a blank canvas", MUTED, left=True)
     low, high = panel.get_ylim()
     panel.set(xlim=(0, 1.02), ylim=(low, high + 0.2 * (high - low)))  # room for the notes
@@ -124,9 +127,13 @@ def note_at(panel: Axes, x: float, text: str, colour: str, left: bool = False) -
 def caption(result: dict) -> str:
     """The caption, wrapped to the figure's width: what it shows and why BERT's constant fails."""
     rows, training = {row["schedule"]: row for row in result["rows"]}, result["training"]
+    trained = (
+        f"Each transformer trained {training['steps']} steps with its schedule and decoded with the same one"
+        if training["steps"]
+        else f"One transformer, trained with the {label(training['schedule'])} and decoded with each schedule"
+    )
     lines = [
-        f"Each transformer trained {training['steps']} steps with its schedule and decoded with the same one;"
-        f" {result['samples']} images for every T, temperature {result['decoding']['temperature']:g}."
+        f"{trained}; {result['samples']} images for every T, temperature {result['decoding']['temperature']:g}."
         " FD from real images through the tokenizer,"
         f" {result['features']['comparable'].removeprefix('FD ')}."
     ]

@@ -5,9 +5,9 @@
 
 FD uses the judge's features and compares with real images that went through the tokenizer, so it measures the
 transformer alone. Everything but the schedule is the same: tokenizer, initial weights, batches, number of steps, seeds
-and numbers of samples. BERT's constant 15 % can train but not decode, because a ratio that never falls never unmasks
-everything. Its transformer decodes with the cosine, and does badly: it only saw canvases with a few holes, and decoding
-starts from a blank one.
+and numbers of samples. With 0 training steps, the run's own transformer is decoded with every schedule. BERT's constant
+15 % can train but not decode, because a ratio that never falls never unmasks everything. Its transformer decodes with
+the cosine, and does badly: it only saw canvases with a few holes, and decoding starts from a blank one.
 """
 
 import json
@@ -46,14 +46,17 @@ FRACTIONS = (0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0)  # fractions masked, at which
 
 def ablate(run: Run, options: Options) -> dict:
     """Run the whole ablation; return the contents of ablation.json."""
-    train_all(run, options)
+    if options.train_steps:
+        train_all(run, options)
     yardstick, floor = make_yardstick(run, options)
     rows = measure_all(run, options, yardstick)
     decoding, training = decoding_of(run, options), run.config.transformer_training
     return {
         "run": str(run.folder),
         "quick": options.quick,
-        "training": {"steps": options.train_steps, "batch_size": training.batch_size, "seed": run.config.seed},
+        "training": {"steps": options.train_steps, "batch_size": training.batch_size, "seed": run.config.seed}
+        if options.train_steps
+        else {"steps": 0, "schedule": training.schedule},
         "decoding": {"steps": options.steps, **same_for_all(decoding)},
         "tokens": yardstick.tokenizer.num_tokens,
         "samples": options.samples,
@@ -148,13 +151,14 @@ def measure_all(run: Run, options: Options, yardstick: Yardstick) -> list[dict]:
 def measure(run: Run, name: str, options: Options, yardstick: Yardstick, bar: tqdm) -> dict:
     """Measure one schedule's row of the table; each point is saved in SCHEDULE/points.json once it is measured."""
     folder = options.out / name
-    model = load_model(Transformer, folder).to(run.device)
+    trained = folder if options.train_steps else run.folder / "transformer"
+    model = load_model(Transformer, trained).to(run.device)
     facts = {
         "samples": options.samples,
         "reference": options.reference,
         "seed": options.seed,
         **same_for_all(decoding_of(run, options)),
-        "models": [digest(path) for path in (folder, run.folder / "tokenizer", run.folder / "judge/classifier")],
+        "models": [digest(path) for path in (trained, run.folder / "tokenizer", run.folder / "judge/classifier")],
     }
     kept = read_kept(folder / "points.json", AGAIN)
     if kept.get("measured_with") != facts:

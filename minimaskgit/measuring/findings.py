@@ -37,23 +37,35 @@ def pairs_in_order(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tu
 def notes(run: Run, options: Options, yardstick: Yardstick) -> list[str]:
     """What a reader must know to interpret the numbers."""
     trained = run.config.transformer_training.steps
-    lines = [
+    training = (
         f"each transformer: {options.train_steps} training steps of {run.config.transformer_training.batch_size}"
-        f" images, the same first weights and batches; {options.samples} images for each T from seed {options.seed}",
+        " images, the same first weights and batches"
+        if options.train_steps
+        else f"one transformer for all, trained with the {spaced(run.config.transformer_training.schedule)}"
+    )
+    lines = [
+        f"{training}; {options.samples} images for each T from seed {options.seed}",
         f"{feature_names(run, 'classifier')['comparable']}; lower is better, and fewer samples give a higher FD",
         "FD is from held-out real images through the tokenizer, whose loss all share; real: from the images themselves",
-        f"NLL: nats a masked token of {len(yardstick.tokens)} held-out images, no label smoothing; one set of masks for"
-        " all, of the cosine's ratios; own: masks of the schedule's own ratios, as in the paper, so no common task",
-        "bert: trained with a constant 15 percent masked, decoded with the cosine, for a constant cannot decode",
-        "one training and one seed a schedule: small differences are chance",
+        f"NLL: nats per masked token of {len(yardstick.tokens)} held-out images, no label smoothing; one set of masks"
+        " for all, of the cosine's ratios; own: masks of the schedule's own ratios, as in the paper, so no common task",
     ]
-    if options.quick:
-        lines.insert(
-            1,
-            f"quick: {options.train_steps} of the run's {trained} training steps, {options.samples} samples"
-            f" for {SAMPLES}, T only {', '.join(map(str, options.steps))}",
+    if "bert" in options.schedules:
+        lines.append(
+            "bert: trained with a constant 15 percent masked, decoded with the cosine, for a constant cannot decode"
         )
+    once = "one training and one seed" if options.train_steps else "one seed"
+    lines.append(f"{once} per schedule: small differences are chance")
+    if options.quick:
+        shorter = f"{options.train_steps} of the run's {trained} training steps, " if options.train_steps else ""
+        T = ", ".join(map(str, options.steps))
+        lines.insert(1, f"quick: {shorter}{options.samples} samples for {SAMPLES}, T only {T}")
     return lines
+
+
+def spaced(name: str) -> str:
+    """A schedule's name in words."""
+    return name.replace("_", " ")
 
 
 def table(result: dict) -> str:
@@ -62,7 +74,7 @@ def table(result: dict) -> str:
     rows = []
     for row in result["rows"]:
         point, common, paper = row["best"], row["common"], row["paper"]
-        cells = [row["schedule"].replace("_", " "), row["shape"], point["steps"]]
+        cells = [spaced(row["schedule"]), row["shape"], point["steps"]]
         cells += [f"{point['fd']:.3f}", f"{point['fd_real']:.3f}", f"{point['class_accuracy']:.1%}"]
         cells += [_number(common and common["fd"], 3), f"{row['nll']:.2f}", f"{row['nll_own']:.2f}"]
         cells += [_number(paper["best_steps"], 0), _number(paper["fid"], 2), _number(paper["nll"], 2)]
@@ -85,7 +97,7 @@ def verdict(result: dict) -> list[str]:
         if found["concave_linear_convex_on_average"]:
             holds = "holds for each" if found["concave_linear_convex_each"] else "holds on average, not for each"
         lines += [
-            f"{names[key]} at its best T, best first: " + ", ".join(n.replace("_", " ") for n in found["order"]),
+            f"{names[key]} at its best T, best first: " + ", ".join(map(spaced, found["order"])),
             f"  concave before linear before convex: {holds} (means: {means});"
             f" {found['pairs_in_the_papers_order']} of {found['pairs']} pairs in the paper's order",
         ]

@@ -13,7 +13,7 @@ from minimaskgit.decoders.named import DecoderName
 from minimaskgit.measuring.networks import Seen, cached_reference, judge_network, look
 from minimaskgit.measuring.pictures import held_out, through_tokenizer
 from minimaskgit.measuring.scores import fd
-from minimaskgit.runs.config import Fraction, Positive, Rate, Samples, Seed, Share, Strength
+from minimaskgit.runs.config import Count, Fraction, Rate, Samples, Seed, Share, Strength
 from minimaskgit.runs.run import Run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.judge import load_judge
@@ -40,10 +40,11 @@ COMMON_STEPS = 8  # the T at which all schedules are compared as well
 class Options:
     """What to compare; all settings but the schedule are the same for every transformer."""
 
-    run: Path  # run folder with a tokenizer; its own transformers are not used
+    run: Path  # run folder with a tokenizer
     schedules: tuple[str, ...] = ()  # mask schedules (default: the paper's seven, and bert, the constant 15 percent)
     quick: bool = False  # fewer training steps, samples and values of T
-    train_steps: Positive | None = None  # training steps of each transformer (default: the run's; --quick: at most 600)
+    # training steps of each transformer; 0: decode the run's own instead (default: the run's; --quick: at most 600)
+    train_steps: Count | None = None
     steps: tuple[int, ...] = ()  # decoding steps T (default: 1 2 4 6 8 12 16 24 32 64; --quick: without 6 12 24)
     temperature: Strength | None = None  # temperature of the choice noise at the first step (default: the run's)
     guidance: Strength | None = None  # classifier-free guidance weight (default: the run's)
