@@ -64,6 +64,7 @@ def test_a_change_is_in_the_settings_of_its_models_and_in_no_others(out):
         assert config.transformer.rope == (name == "rope") and config.transformer.qk_norm == (name == "qk-norm")
         assert (config.transformer_training.schedule == "beta") == (name == "mask-beta")
         assert config.tokenizer.rotate == (name == "rotation-trick")
+        assert config.precision != "auto"  # chosen once, not by each process while the others are at work
 
 
 def test_all_transformers_learn_the_tokens_of_one_tokenizer(out):

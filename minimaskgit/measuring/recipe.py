@@ -30,6 +30,7 @@ from minimaskgit.classifier import Classifier
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import read_kept, write_json
 from minimaskgit.common.machine import machine, pick_device
+from minimaskgit.common.precision import choose
 from minimaskgit.common.tables import text_table
 from minimaskgit.measuring.intervals import half_width, side
 from minimaskgit.measuring.networks import judge_network, look
@@ -82,6 +83,9 @@ def ablate_recipe(options: Options, report: Callable[[dict], None]) -> dict:
             "--variants: the recipe has these settings already, so there is nothing to compare; name others"
         )
     results = opened(options)
+    # Chosen once for all models: a process that measured it while the others work might choose another one.
+    precision = choose(options.config.precision, pick_device(options.device))
+    options = replace(options, config=replace(options.config, precision=precision))
     missing = {}
     for stage, name, changes, seed in todo:
         key, facts = f"{stage}/{name}/{seed}", facts_of(changes, options)
@@ -188,7 +192,7 @@ def fresh(run: Run, *counts: int) -> list[Pictures]:
 
 def judged(options: Options) -> Classifier:
     """The judge that measures all models; it is kept with the base of the first seed, but has a seed of its own."""
-    run = open_run(first(options), options.device)
+    run = open_run(first(options), options.device, options.config.precision)
     return load_judge(replace(run, config=replace(run.config, seed=JUDGE_SEED)))
 
 
