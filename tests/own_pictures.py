@@ -4,7 +4,8 @@
                                         └──> --init-from SOURCE ───────────────────┘   with the same held-out images
 
 `make own-pictures DATA=path/to/pictures` keeps what is finished. One judge, trained on the most pictures, measures
-all runs. The table stands in minimaskgit/training/README.md.
+all runs. `ARGS=--time` only fine-tunes on 1,000 pictures, in as many steps as minimaskgit/training/README.md suggests,
+and keeps the time. The results stand there.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from minimaskgit.training.stages import train
 
 SIZES = (10_000, 1_000, 100)  # numbers of pictures; the most first, for the judge
 STEPS, BATCH, SAMPLES, CLASSES = 2000, 32, 1000, 20  # steps of each stage, small batches as for a laptop
+TIMED_SIZE, TIMED_STEPS = 1_000, 500
 STAGES, METRICS = ("tokenizer", "transformer"), ("fd", "precision-recall", "class", "tokenizer")
 SHOWN = {"fd": "FD", "class_accuracy": "asked class", "precision": "precision", "recall": "recall", "psnr": "PSNR"}
 
@@ -70,6 +72,25 @@ def measure(folder: Path, config: Config, judge: Path) -> dict:
     return {"seconds": seconds, "metrics": found["metrics"], **how, "machine": machine(run.device)}
 
 
+def time_tuning(folder: Path, source: str, data: str) -> dict:
+    """Fine-tune the source's transformer on some classes, which it may know: the time does not depend on them."""
+    classes = load_data(data, num_images=1).label_names[:CLASSES]
+    config = settings_of(source, data, classes, TIMED_SIZE, anew=False)
+    config = replace(config, transformer_training=replace(config.transformer_training, steps=TIMED_STEPS))
+    train(config, folder, STAGES, resume=(folder / "config.json").exists())
+    seconds = json.loads((folder / "transformer/evaluation.json").read_text("utf-8"))["seconds"]
+    how = {"source": source, "pictures": TIMED_SIZE, "steps": TIMED_STEPS, "batch": BATCH}
+    return {"seconds": seconds, **how, "machine": machine(open_run(folder).device)}
+
+
+def time_line(timed: dict) -> str:
+    """How long the fine-tuning took, and where, in a sentence."""
+    return (
+        f"{timed['steps']} steps of {timed['batch']} pictures, from `{timed['source']}`, took"
+        f" {duration(timed['seconds'])} on {described(timed['machine'])}."
+    )
+
+
 def table(runs: Sequence[dict]) -> str:
     """The results as text: a line for each run, and one for real images."""
     cell = lambda value: "" if value is None else f"{value:.4g}"
@@ -90,7 +111,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", required=True, help="a folder, or a hub id")
     parser.add_argument("--source", default="photos", help="pretrained weights, or a run, to start from")
     parser.add_argument("--out", type=Path, default=Path("runs/own-pictures"), help="folder of the runs")
+    parser.add_argument("--time", action="store_true", help="only time a fine-tuning on this machine")
     options = parser.parse_args(argv)
+    if options.time:
+        timed = time_tuning(options.out / "time", options.source, options.data)
+        write_json(options.out / "time.json", timed)
+        print(time_line(timed), options.out / "time.json", sep="\n")
+        return
     classes, path = unknown_classes(options.source, options.data), options.out / "own-pictures.json"
     runs = read_kept(path, "measure again") or []
     for count in SIZES:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -237,7 +238,14 @@ def test_the_card_of_an_export_names_the_source(tuned, home, monkeypatch):
 
 
 def test_what_to_expect_of_few_pictures_is_measured_with_one_judge_and_kept(here, capsys, monkeypatch):
-    for name, value in {"SIZES": (16, 8), "STEPS": 2, "SAMPLES": 6, "CLASSES": 2}.items():
+    for name, value in {
+        "SIZES": (16, 8),
+        "STEPS": 2,
+        "SAMPLES": 6,
+        "CLASSES": 2,
+        "TIMED_SIZE": 8,
+        "TIMED_STEPS": 2,
+    }.items():
         monkeypatch.setattr(own_pictures, name, value)
     arguments = ["--data", "pics", "--source", "source"]
     own_pictures.main(arguments)
@@ -252,6 +260,11 @@ def test_what_to_expect_of_few_pictures_is_measured_with_one_judge_and_kept(here
     heads, *rows, _ = capsys.readouterr().out.splitlines()
     assert heads.split()[0] == "pictures" and [row.split()[0] for row in rows] == ["16", "16", "8", "8", "real"]
     assert (out / "own-pictures.json").read_bytes() == kept
+    own_pictures.main([*arguments, "--time"])
+    assert re.fullmatch(
+        r"2 steps of 32 pictures, from `source`, took \d+ s on .*\.", capsys.readouterr().out.splitlines()[-2]
+    )
+    assert len((out / "time/transformer/metrics.jsonl").read_text("utf-8").splitlines()) >= 1
     monkeypatch.setattr(own_pictures, "CLASSES", 3)
     with pytest.raises(UserError, match="pics has 2 classes that source does not know; expected 3 or more"):
         own_pictures.main(arguments)

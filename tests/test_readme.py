@@ -162,6 +162,7 @@ BLOCKS = {
     "pretrained": lambda: code(passes.table(results("pretrained/passes.json"))),
     "critic": critic,
     "own": own,
+    "own-time": lambda: own_pictures.time_line(results("own-pictures/time.json")),
     "photos": photos,
     "photo-passes": lambda: code(passes.table(results("photos/passes.json"))),
     "variants": lambda: code(recipe.table(results("photos/recipe.json"))),
@@ -181,6 +182,7 @@ DOCUMENT = {  # of each block; the README if not named
     "pretrained": "data/results/README.md",
     "critic": "minimaskgit/training/README.md",
     "own": "minimaskgit/training/README.md",
+    "own-time": "minimaskgit/training/README.md",
     "photos": "data/results/README.md",
     "photo-passes": "data/results/README.md",
     "variants": "data/results/README.md",
@@ -275,7 +277,7 @@ def keep_results() -> None:
         "demo/passes/*": "samplers",
         "pretrained/glyphs/passes/*": "pretrained",
         "lessons/times.json": "lessons",
-        "own-pictures/own-pictures.json": "own-pictures",
+        "own-pictures/*.json": "own-pictures",
     }
     for patterns, kept in results.items():
         for path in (path for pattern in patterns.split() for path in RUNS.glob(pattern)):
