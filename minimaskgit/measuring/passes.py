@@ -220,7 +220,7 @@ def table(result: Mapping) -> str:
         f"{result['samples']} images each, mean of seeds {', '.join(seeds)} ± half the 95 % interval",
         f"as many real images: FD {through['fd_tokens']:.3g} through the tokenizer, {real['fd']:.3g} untouched;"
         f" the tokenizer alone costs {through['fd']:.3g}",
-        f"{result['features']['comparable']}",
+        result["features"]["comparable"],
         *(f"no {stage} model in this run: left out" for stage in result["left_out"]),
     ]
     return "\n".join([*tables, *(f"- {note}" for note in notes)])

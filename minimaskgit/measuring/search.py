@@ -47,7 +47,7 @@ from minimaskgit.decoders.critic import Critic
 from minimaskgit.decoders.loop import run as decode_with
 from minimaskgit.decoders.policy import LARGEST, Policy, decoder_of, papers_policy
 from minimaskgit.decoders.sampling import late_guidance
-from minimaskgit.measuring.evaluation import check_neighbours
+from minimaskgit.measuring.evaluation import check_neighbours, check_samples
 from minimaskgit.measuring.networks import Network, Seen, judge_network, look
 from minimaskgit.measuring.pictures import sample, through_tokenizer, training_pictures
 from minimaskgit.measuring.samplers import generate
@@ -93,9 +93,7 @@ def check_options(run: Run, options: Options) -> None:
     tokens = run.transformer().num_tokens
     for steps in options.steps:
         check_steps(steps, tokens)
-    least = 2 * len(run.label_names)
-    if options.samples < least:
-        raise UserError(f"--samples {options.samples}: expected {least} or more, two for each of {least // 2} classes")
+    check_samples(options.samples, len(run.label_names))
     check_neighbours(("precision-recall",), None, min(options.samples, options.reference), options=False)
 
 
