@@ -167,6 +167,7 @@ def test_models_in_training_end_with_the_command_that_began_them(tmp_path):
         command.kill()
 
 
+@pytest.mark.usefixtures("posix")
 def test_ctrl_c_amid_the_imports_of_a_process_that_trains_prints_nothing(tmp_path):
     script = tmp_path / "command.py"
     script.write_text(

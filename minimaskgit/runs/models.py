@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,12 @@ def save_model(model: nn.Module, folder: Path) -> None:
     for leftover in partial.iterdir():  # the mixin's model card
         leftover.unlink()
     partial.rmdir()
+
+
+def training_seconds(folder: Path, stages: Iterable[str]) -> dict[str, float]:
+    """How long those of a run's stages took that were trained here."""
+    files = {stage: folder / stage / "evaluation.json" for stage in stages}
+    return {stage: json.loads(file.read_text("utf-8"))["seconds"] for stage, file in files.items() if file.exists()}
 
 
 def load_model(kind: type[nn.Module], folder: Path) -> nn.Module:
