@@ -117,7 +117,7 @@ def evaluate(run: Run, options: Options, settings: DecodingConfig | None, sheet:
     if "tokenizer" in metrics:
         run.tokenizer()  # damaged weights are found before the work
     reference, second = held_out(run, options.reference, options.samples)
-    check_neighbours(metrics, options.k, min(options.samples, len(reference.labels), len(second.labels)))
+    check_neighbours(min(options.samples, len(reference.labels), len(second.labels)), metrics, options.k, options=True)
     own = options.features == "classifier"
     judge = load_judge(run) if "class" in metrics or (compares and own) else None
     network = (judge_network(judge) if own else inception_network(run.device)) if compares else None
@@ -198,7 +198,9 @@ def check_samples(samples: int, classes: int) -> None:
         raise UserError(f"--samples {samples}: expected {2 * classes} or more, two for each of {classes} classes")
 
 
-def check_neighbours(metrics: Sequence[str], k: int | None, count: int, options: bool = True) -> None:
+def check_neighbours(
+    count: int, metrics: Sequence[str] = ("precision-recall",), k: int | None = None, options: bool = False
+) -> None:
     """Raise UserError unless each of `count` images has as many neighbours as the metrics need.
 
     options: whether the command has --metrics and --k.

@@ -82,9 +82,7 @@ def measure_passes(run: Run, options: Options, folder: Path) -> dict:
     # Generated images have equally many of each class. A random sample does not, which alone makes its FD far higher.
     reference, others = held_out(run, options.reference, options.reference + options.samples)
     second = like(others, labels)
-    check_neighbours(
-        ("precision-recall",), None, min(options.samples, len(reference.labels), len(second.labels)), options=False
-    )
+    check_neighbours(min(options.samples, len(reference.labels), len(second.labels)))
     network = judge_network(load_judge(run))
     targets = {
         "fd": cached_reference(run, network, "classifier", reference),

@@ -94,7 +94,7 @@ def check_options(run: Run, options: Options) -> None:
     for steps in options.steps:
         check_steps(steps, tokens)
     check_samples(options.samples, len(run.label_names))
-    check_neighbours(("precision-recall",), None, min(options.samples, options.reference), options=False)
+    check_neighbours(min(options.samples, options.reference))
 
 
 # --- The objective ---
@@ -189,7 +189,7 @@ def laboratory(run: Run, options: Options) -> Laboratory:
     tokenizer, model, network = run.tokenizer(), run.transformer(), judge_network(load_judge(run))
     pictures = training_pictures(run, options.reference)
     reference = look(run, network, through_tokenizer(run, pictures)[1])
-    check_neighbours(("precision-recall",), None, min(options.samples, len(pictures.labels)), options=False)
+    check_neighbours(min(options.samples, len(pictures.labels)))
     critic = run.critic() if run.has("critic") else None
     labels = choose_labels(run, options.samples)
     return Laboratory(run, options, tokenizer, model, network, reference, labels, critic)
