@@ -10,6 +10,7 @@ its tokens.
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -213,9 +214,11 @@ def table(result: Mapping) -> str:
             rows.append([name, *(", ".join(cells.get(passes, [])) for passes in columns)])
         tables.append(f"{TITLES[score]}\n{text_table(['passes', *map(str, columns)], rows)}\n")
     seeds = sorted({key.rpartition("/")[2] for key in result["points"]}, key=int)
+    fewest = min(Counter(key.rpartition("/")[0] for key in result["points"]).values())  # other calls had other seeds
+    some = f"; some points have only {fewest} of them" if fewest < len(seeds) else ""
     real, through = (result["real"][key] for key in ("second", "through"))
     notes = [
-        f"{result['samples']} images each, mean of seeds {', '.join(seeds)} ± half the 95 % interval",
+        f"{result['samples']} images each, mean of seeds {', '.join(seeds)} ± half the 95 % interval{some}",
         f"as many real images: FD {through['fd_tokens']:.3g} through the tokenizer, {real['fd']:.3g} untouched;"
         f" the tokenizer alone costs {through['fd']:.3g}",
         result["features"]["comparable"],
