@@ -5,7 +5,6 @@
 The judge is trained on real images only (training/judge.py).
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from minimaskgit.measuring.samplers import generate
 from minimaskgit.runs.checks import check, check_output_folder, checked
 from minimaskgit.runs.choices import choose_labels, decoding_loop
 from minimaskgit.runs.config import Config, first_difference, load_config
+from minimaskgit.runs.models import training_seconds
 from minimaskgit.runs.presets import PresetName, starting_point
 from minimaskgit.runs.run import Run, open_run
 from minimaskgit.training import rehearsal
@@ -85,11 +85,7 @@ def make_report(run: Run) -> dict:
     with run.autocast(), torch.no_grad():
         for i, part in enumerate(parts):
             rivals.append(tokenizer.decode(autoregressive.generate(causal, part, generator=seeded(i))))
-    seconds = {
-        stage: json.loads((run.folder / stage / "evaluation.json").read_text("utf-8"))["seconds"]
-        for stage in ("classifier", "tokenizer", "transformer", "autoregressive")
-        if (run.folder / stage).exists()
-    }
+    seconds = training_seconds(run.folder, ("classifier", "tokenizer", "transformer", "autoregressive"))
     report = {
         **scores(run, judge, samples, labels),
         "seconds": sum(value for stage, value in seconds.items() if stage != "autoregressive"),
@@ -124,8 +120,8 @@ def summary(report: dict) -> str:
     ]
     for name, part in (("MaskGIT", report), ("autoregressive", report["autoregressive"])):
         heads = {"class_accuracy": "asked class", "palette_accuracy": "one palette", "without_strays": "without strays"}
-        # Only glyphs have the last two, and reports of earlier versions lack the last.
-        shown = [f"{head} {part[key]:.1%}" for key, head in heads.items() if part.get(key) is not None]
+        # Only glyphs have the last two.
+        shown = [f"{head} {part[key]:.1%}" for key, head in heads.items() if part[key] is not None]
         lines.append(f"  {name:<15} {', '.join(shown)}")
     lines.append(f"tokenizer and masked transformer trained in {report['seconds']:.0f} s")
     lines.append(f"on {described(report['machine'])}")

@@ -17,7 +17,7 @@ import torch
 from minimaskgit.classifier import Classifier
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
-from minimaskgit.common.files import check_output_folder, write_json, write_text
+from minimaskgit.common.files import check_absent, check_output_folder, removed_on_failure, write_json, write_text
 from minimaskgit.measuring.evaluation import Options as EvaluateOptions
 from minimaskgit.measuring.evaluation import check_options, chosen_settings, evaluate, table
 from minimaskgit.runs.checks import checked
@@ -58,15 +58,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Export a run, measure what was exported, and write its card."""
     options = checked(cli.parse(Options, "export", argv=argv))
     check_output_folder("--out", options.out)
-    if options.out.exists():
-        raise UserError(f"--out {options.out} already exists; remove it, or choose another name")
+    check_absent("--out", options.out)
     run = open_run(options.run, options.device)
-    if options.to == "flax":
-        for name in ("samples", "metrics"):
-            if getattr(options, name):
-                raise UserError(f"--{name} is for measuring the quality of a run; leave it out with --to flax")
-        return export_to_flax(run, options.out)
     asked = {name: getattr(options, name) for name in ("samples", "metrics") if getattr(options, name)}
+    if asked and options.to == "flax":
+        raise UserError(f"--{next(iter(asked))} is for measuring the quality of a run; leave it out with --to flax")
+    with removed_on_failure(options.out):
+        if options.to == "flax":
+            export_to_flax(run, options.out)
+        else:
+            export_run(run, options, asked)
+
+
+def export_run(run: Run, options: Options, asked: dict) -> None:
+    """Write the rounded weights, measure them as `asked`, and write the card."""
     decoders = [name for name in DECODERS if name is None or run.has(name)]
     measured = [EvaluateOptions(options.out, decoder=name, **asked) for name in decoders]
     for how in measured:
@@ -88,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_searched(options.out, dict(searched.policies))
     exported = open_run(options.out, options.device)
     results = [evaluate(exported, how, chosen_settings(exported, how)) for how in measured]
-    shutil.rmtree(options.out / "evaluation")  # the cached reference
+    shutil.rmtree(options.out / "evaluation", ignore_errors=True)  # the cached reference, which not all metrics need
     write_json(options.out / "evaluation.json", results)
     write_text(options.out / "README.md", card(options, run, list(models), results, list(searched.policies)))
     size = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())

@@ -3,7 +3,6 @@
 two published files ──--download──> FILES ──import_weights──> RUN ──generate, edit, evaluate──> pictures
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
+from minimaskgit.common.files import check_absent
 from minimaskgit.runs.checks import check_output_folder, checked
 from minimaskgit.runs.published import ADDRESS, FILES, PAGE, Published, fetch, is_whole
 
@@ -35,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     check_output_folder("--files", options.files)
     check_output_folder("--out", options.out)
-    if os.path.lexists(options.out):
-        raise UserError(f"--out {options.out} already exists; remove it, or choose another name")
+    check_absent("--out", options.out)
     missing = [file for file in FILES.values() if not is_whole(file, options.files)]
     if missing and not options.yes:
         ask(f"Fetch {amount(missing)} from {options.address} into {options.files}? [y/N] ")

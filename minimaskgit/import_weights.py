@@ -8,16 +8,14 @@ Everything is checked before anything is written. runs/flax.py reads the format,
 
 import os
 import re
-import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
-from minimaskgit.common.files import write_json
+from minimaskgit.common.files import check_absent, removed_on_failure, write_json
 from minimaskgit.data.imagenet import imagenet_names
 from minimaskgit.runs.checks import check_output_folder, checked, home
 from minimaskgit.runs.config import Config, save_config
@@ -39,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read both files, check them, and write a run that the other commands take."""
     options, start = checked(cli.parse(Options, "import_weights", argv=argv)), time.perf_counter()
     check_output_folder("--out", options.out)
-    if os.path.lexists(options.out):
-        raise UserError(f"--out {options.out} already exists; remove it, or choose another name")
+    check_absent("--out", options.out)
     if options.data == "glyphs":
         raise UserError("--data glyphs: these weights never saw glyphs; expected images of their classes")
     files = [open_weights(getattr(options, kind), kind) for kind in ("tokenizer", "transformer")]
@@ -100,16 +97,6 @@ def description(config: Config, classes: int) -> str:
         f"assumed, as in the released code: gelu {transformer.gelu}, norm_eps {transformer.norm_eps:g}, l2_norm"
         f" {tokenizer.l2_norm}, released_shortcut {tokenizer.released_shortcut}; never trained without a class"
     )
-
-
-@contextmanager
-def removed_on_failure(folder: Path) -> Iterator[None]:
-    """Remove a folder that was not there before if its content could not be written."""
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 if __name__ == "__main__":

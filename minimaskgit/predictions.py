@@ -86,7 +86,6 @@ def _keep(name: str, question: str, choices: Sequence[Answer] | None, guess: Ans
     if not (guess in choices if choices else isinstance(guess, int | float)):
         raise UserError(f"{guess!r} is no answer to {question!r}; expected {_expected(choices)}")
     kept = {"question": question, "choices": list(choices or ()), "guess": guess}
-    KEPT.parent.mkdir(parents=True, exist_ok=True)
     write_json(KEPT, _kept() | {name: kept})
     return kept
 

@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check(options.config)
     if options.config.seed != config.seed:
         raise UserError(f"--seed {options.config.seed}: each model has a seed of its own; give --seeds")
-    check_neighbours(("precision-recall",), None, min(options.samples, options.reference), options=False)
+    check_neighbours(min(options.samples, options.reference))
     if options.config.images.count is None:
         raise UserError("--images.count: expected a number, so that some images are left to measure with")
     if not options.seeds:

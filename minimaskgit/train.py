@@ -6,7 +6,6 @@ images ──> classifier ──perceptual loss──> tokenizer ──frozen─
 images ──> gan, diffusion (rivals/)
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from minimaskgit.common import cli
 from minimaskgit.common.timing import duration
 from minimaskgit.runs.checks import check_output_folder, checked
 from minimaskgit.runs.config import Config, Positive
+from minimaskgit.runs.models import finished, training_seconds
 from minimaskgit.runs.presets import PresetName, starting_point
 from minimaskgit.training.stages import SETTINGS, STAGES, Stage, limit_steps, train
 
@@ -63,8 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.max_steps is not None and not options.resume and everyone.is_main_process:
         print(whole_time(options.config, limited, out, stages))
     if done:
-        able = (out / "transformer" / "model.safetensors").exists()
-        following = f"generate --run {out}" if able else f"train --resume --out {out}"
+        following = f"generate --run {out}" if finished(out / "transformer") else f"train --resume --out {out}"
         following += " --decoder critic" if options.stage == "critic" else ""
         everyone.print(f"done: {out}; next: python -m minimaskgit.{following}")
     else:
@@ -75,10 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def whole_time(whole: Config, limited: Config, folder: Path, stages: Sequence[Stage]) -> str:
     """Estimate, as text, how long the full settings would take here, from a run shortened by --max-steps."""
     seconds = {}
-    for stage in ("classifier", *stages):
-        if not (folder / stage / "evaluation.json").exists():
-            continue
-        taken = json.loads((folder / stage / "evaluation.json").read_text("utf-8"))["seconds"]
+    for stage, taken in training_seconds(folder, ("classifier", *stages)).items():
         steps = getattr(limited, SETTINGS[stage]).steps or 1  # of a tokenizer that is kept as it is
         seconds[stage] = getattr(whole, SETTINGS[stage]).steps * taken / steps
     stage_times = ", ".join(f"{stage} {duration(value)}" for stage, value in seconds.items())

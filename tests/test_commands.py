@@ -587,6 +587,19 @@ def test_an_export_is_a_run_of_half_the_size_that_generates_the_same(run_folder,
     assert "already exists" in error_line(capsys, export, "--run", str(run_folder), "--out", str(out))
 
 
+def test_an_export_is_whole_or_absent(run_folder, tmp_path, capsys, monkeypatch):
+    def failing(*arguments):
+        raise UserError("no images")
+
+    given = ("--run", str(run_folder), "--out", str(tmp_path / "exported"), "--samples", "20", "--metrics", "class")
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "evaluate", failing)
+        assert "no images" in error_line(capsys, export, *given)
+    assert not (tmp_path / "exported").exists()
+    export.main(given)
+    assert {"README.md", "evaluation.json", "judge"} < {path.name for path in (tmp_path / "exported").iterdir()}
+
+
 def test_pretrained_weights_are_found_by_name(run_folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(run, "PRETRAINED", run_folder.parent)
     out = str(tmp_path / "grid.png")

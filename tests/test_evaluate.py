@@ -349,11 +349,11 @@ def test_pretrained_weights_are_compared_in_a_folder_outside_of_the_package(pack
 def test_as_many_neighbours_as_exist_are_accepted(k, count):
     wanted = 3 if k is None else k
     if 1 <= wanted < count:
-        check_neighbours(("precision-recall", "fd"), k, count)
+        check_neighbours(count, ("precision-recall", "fd"), k)
     else:
         with pytest.raises(UserError, match="neighbours of"):
-            check_neighbours(("precision-recall", "fd"), k, count)
-    check_neighbours(("fd", "tokenizer"), k, count)
+            check_neighbours(count, ("precision-recall", "fd"), k)
+    check_neighbours(count, ("fd", "tokenizer"), k)
 
 
 # --- The paper's numbers ---

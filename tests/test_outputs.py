@@ -185,6 +185,13 @@ def test_json_has_null_where_a_number_is_not_finite():
     assert "".join(Path("x.json").read_text("utf-8").split()) == '{"a":[1.0,null],"b":[null]}'
 
 
+def test_kept_results_that_cannot_be_opened_are_an_error_in_one_line(here):
+    assert files.read_kept(here / "none.json", "measure again") == {}
+    for kept in ("folder", "file.png"):
+        with pytest.raises(UserError, match=f"{kept} is damaged or cannot be opened .* delete it to measure again"):
+            files.read_kept(here / kept, "measure again")
+
+
 # --- Devices, pipes and links ---
 
 

@@ -64,6 +64,13 @@ def test_every_score_has_a_table(run):
     assert all(0 <= point["without_strays"] <= 1 for point in points.values())
 
 
+def test_the_table_says_so_if_some_points_lack_a_seed(run):
+    found = result(run)
+    assert "of them" not in measuring.table(found)
+    del found["points"]["halton, T = 3/1"]
+    assert "mean of seeds 0, 1 ± half the 95 % interval; some points have only 1 of them" in measuring.table(found)
+
+
 def test_a_policy_is_measured_at_its_own_t(run, tmp_path):
     copy = Path(shutil.copytree(run, tmp_path / "copy"))
     policies = {T: Policy((0.7,) * (T - 1) + (0.0,), (1.0,) * T, (0.9,) * T, (0.0,) * T) for T in (2, 3)}

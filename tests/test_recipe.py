@@ -18,7 +18,7 @@ from minimaskgit import recipe
 from minimaskgit.data.images import ImageData
 from minimaskgit.figures import differences
 from minimaskgit.measuring import recipe as measuring
-from minimaskgit.measuring.variants import BASE, VARIANTS, changed, differing
+from minimaskgit.measuring.changes import BASE, VARIANTS, changed, differing
 from minimaskgit.runs.checks import check
 from minimaskgit.runs.config import load_config
 from minimaskgit.runs.presets import demo
@@ -166,6 +166,25 @@ def test_models_in_training_end_with_the_command_that_began_them(tmp_path):
         command.communicate(timeout=60)
     finally:
         command.kill()
+
+
+@pytest.mark.usefixtures("posix")
+def test_ctrl_c_amid_the_imports_of_a_process_that_trains_prints_nothing(tmp_path):
+    script = tmp_path / "command.py"
+    script.write_text(
+        "import signal\n"
+        "if __name__ == '__mp_main__':\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "from minimaskgit.common.errors import UserError\n"
+        "from minimaskgit.measuring.recipe import Options, measured\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        next(measured({'transformer/base/0': ({}, None)}, Options(jobs=2)))\n"
+        "    except UserError as error:\n"
+        "        print(error)\n"
+    )
+    command = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert "was killed" in command.stdout and not command.stderr
 
 
 def test_a_slower_step_means_fewer_steps_whatever_else_the_machine_does_meanwhile(monkeypatch, tmp_path):

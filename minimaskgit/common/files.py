@@ -58,6 +58,16 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def removed_on_failure(folder: Path) -> Iterator[None]:
+    """Remove a folder that was not there before if its content could not be written."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn errors raised while writing `path` into a UserError."""
     try:
@@ -78,7 +88,8 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_kept(path: Path, advice: str) -> dict[str, Any]:
-    """The results that an earlier call kept in a JSON file, {} if there are none; UserError if it is damaged.
+    """The results that an earlier call kept in a JSON file, {} if there are none; UserError if it is damaged or
+    cannot be opened.
 
     advice: what deleting it leads to.
     """
@@ -86,8 +97,8 @@ def read_kept(path: Path, advice: str) -> dict[str, Any]:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to {advice}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged or cannot be opened ({first_line(error)}); delete it to {advice}") from None
 
 
 def _finite(content: Any) -> Any:
@@ -133,6 +144,12 @@ def check_output_folder(option: str, path: Path) -> None:
         if os.path.lexists(path) and not path.is_dir():
             raise UserError(f"{option} {path} is a file; expected a folder, or a name that is free")
         _check_new(path / "any")
+
+
+def check_absent(option: str, path: Path) -> None:
+    """UserError for a file or folder that exists."""
+    if os.path.lexists(path):
+        raise UserError(f"{option} {path} already exists; remove it, or choose another name")
 
 
 @contextmanager

@@ -20,11 +20,9 @@ from minimaskgit.figures.style import AUTOREGRESSIVE, INK, MASKGIT, MUTED, OTHER
 from minimaskgit.schedules import Schedule
 
 
-def curves(
-    series: dict[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str, heading: str | None = None
-) -> Image.Image:
+def curves(series: dict[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str) -> Image.Image:
     """Plot a line for each key, such as a loss over training: sequences of (step, value)."""
-    figure, (axes,) = _figure(1, heading)
+    figure, (axes,) = _figure(1)
     for (name, points), colour in zip(series.items(), colours_of(series).values()):
         axes.plot(*zip(*points), label=name, color=colour, linewidth=1.8)
     axes.set(xlabel=xlabel, ylabel=ylabel)
@@ -177,16 +175,12 @@ def rendered(figure: Figure) -> Image.Image:
     return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
 
 
-def clouds(
-    panels: dict[str, dict[str, Tensor]],
-    balls: dict[str, tuple[Tensor, Tensor]] | None = None,
-    heading: str | None = None,
-) -> Image.Image:
+def clouds(panels: dict[str, dict[str, Tensor]], balls: dict[str, tuple[Tensor, Tensor]] | None = None) -> Image.Image:
     """Plot named clouds of points (N, 2), one panel per key, all panels on the same scale.
 
     balls: by panel, the centres (N, 2) and radii (N,) of circles to draw behind the points.
     """
-    figure, axes = _figure(len(panels), heading)
+    figure, axes = _figure(len(panels))
     colours = colours_of(name for panel in panels.values() for name in panel)
     points = torch.cat([cloud for panel in panels.values() for cloud in panel.values()])
     low, high = points.amin(0), points.amax(0)

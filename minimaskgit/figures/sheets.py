@@ -222,28 +222,18 @@ def _labelled(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
     return joined([joined(line, down=False, align=0.5) for line in lines], down=True)
 
 
-def reconstructions(
-    originals: Tensor,
-    reconstructed: Tensor,
-    heading: str | None = None,
-    difference: bool = False,
-    columns: int = 8,
-) -> Image.Image:
-    """Draw originals (B, 3, H, W) above their reconstructions, in blocks of `columns` images.
+def reconstructions(originals: Tensor, reconstructed: Tensor, heading: str | None = None) -> Image.Image:
+    """Draw originals (B, 3, H, W) above their reconstructions, in blocks of 8 images.
 
-    difference: add a row of absolute differences, black where the two agree. Raises ValueError if their shapes differ.
+    Raises ValueError if their shapes differ.
     """
     if originals.shape != reconstructed.shape:
         shapes = f"originals {tuple(originals.shape)}, reconstructed {tuple(reconstructed.shape)}"
         raise ValueError(f"{shapes}; expected the same shape")
-    rows = {"original": _bytes(originals), "reconstruction": _bytes(reconstructed)}
-    if difference:
-        before, after = rows.values()
-        rows["difference"] = (before.int() - after.int()).abs().byte()
-    return labelled_rows(rows, heading, columns)
+    return labelled_rows({"original": originals, "reconstruction": reconstructed}, heading, columns=8)
 
 
-def comparison(rows: dict[str, Tensor], heading: str | None = None, columns: int = 8) -> Image.Image:
+def comparison(rows: dict[str, Tensor], columns: int = 8) -> Image.Image:
     """Draw samples (B, 3, H, W) of several decoders below one another, each decoder in its own colour.
 
     The keys are captions such as "MaskGIT, 8 passes, 12 ms per image": the decoder's name comes before the first
@@ -256,7 +246,7 @@ def comparison(rows: dict[str, Tensor], heading: str | None = None, columns: int
         block = joined([joined(caption, down=False), tiled(to_cells(images), columns)], down=True)
         bar = Image.new("RGB", (4, block.height), colours[name])
         blocks.append(joined([bar, block], down=False, gap=2 * GAP))
-    return blank_sheet(joined(blocks, down=True, gap=4 * GAP), heading)
+    return blank_sheet(joined(blocks, down=True, gap=4 * GAP))
 
 
 def decoding_strip(
@@ -264,7 +254,6 @@ def decoding_strip(
     step_masks: Tensor,
     grid_size: int,
     captions: Sequence[str] | None = None,
-    heading: str | None = None,
     columns: int = 8,
 ) -> Image.Image:
     """Draw how a canvas fills, one column per step: the tokens kept so far and, below them, the model's full guess.
@@ -287,7 +276,7 @@ def decoding_strip(
         rows.append(("tokens\nkept so far", to_cells(masked_canvas(images, masks, grid_size))))
         rows.append(("full guess\nof the model", to_cells(images)))
         rows.append(("", [draw_text("")]))  # space before the next sample
-    return blank_sheet(_labelled(rows[:-1]), heading)
+    return blank_sheet(_labelled(rows[:-1]))
 
 
 def _step_captions(step_masks: Tensor) -> list[str]:

@@ -117,7 +117,7 @@ def evaluate(run: Run, options: Options, settings: DecodingConfig | None, sheet:
     if "tokenizer" in metrics:
         run.tokenizer()  # damaged weights are found before the work
     reference, second = held_out(run, options.reference, options.samples)
-    check_neighbours(metrics, options.k, min(options.samples, len(reference.labels), len(second.labels)))
+    check_neighbours(min(options.samples, len(reference.labels), len(second.labels)), metrics, options.k, options=True)
     own = options.features == "classifier"
     judge = load_judge(run) if "class" in metrics or (compares and own) else None
     network = (judge_network(judge) if own else inception_network(run.device)) if compares else None
@@ -173,7 +173,7 @@ def evaluate(run: Run, options: Options, settings: DecodingConfig | None, sheet:
 
 def check_options(run: Run, options: Options) -> tuple[str, ...]:
     """The metrics to measure; UserError for invalid options."""
-    glyphs, least = run.config.data == "glyphs", 2 * len(run.label_names)
+    glyphs = run.config.data == "glyphs"
     # By default glyphs, of which there are endlessly many to draw, are not searched for copies.
     left_out = ("memory",) if glyphs else GLYPH_METRICS
     metrics = tuple(dict.fromkeys(options.metrics)) or tuple(m for m in METRICS if m not in left_out)
@@ -188,14 +188,19 @@ def check_options(run: Run, options: Options) -> tuple[str, ...]:
                 f"--metrics {name}: {run.folder} was trained on {run.config.data};"
                 f" {' and '.join(GLYPH_METRICS)} can be measured of glyphs only"
             )
-    if options.samples < least:
-        raise UserError(f"--samples {options.samples}: expected {least} or more, two for each of {least // 2} classes")
-    if options.reference < 2:
-        raise UserError(f"--reference {options.reference}: expected 2 or more")
+    check_samples(options.samples, len(run.label_names))
     return metrics
 
 
-def check_neighbours(metrics: Sequence[str], k: int | None, count: int, options: bool = True) -> None:
+def check_samples(samples: int, classes: int) -> None:
+    """UserError unless there are two samples of each class."""
+    if samples < 2 * classes:
+        raise UserError(f"--samples {samples}: expected {2 * classes} or more, two for each of {classes} classes")
+
+
+def check_neighbours(
+    count: int, metrics: Sequence[str] = ("precision-recall",), k: int | None = None, options: bool = False
+) -> None:
     """Raise UserError unless each of `count` images has as many neighbours as the metrics need.
 
     options: whether the command has --metrics and --k.
@@ -251,7 +256,7 @@ def published(run: Run) -> dict[str, float] | None:
 
 def notes(run: Run, options: Options, metrics: Sequence[str], second: int, width: int) -> list[str]:
     """What a reader must know to interpret the numbers."""
-    lines = [f"{feature_names(run, options.features)['comparable']}"] if width else []
+    lines = [feature_names(run, options.features)["comparable"]] if width else []
     if {"fd", "tokenizer"} & set(metrics):
         lines.append(
             f"FD falls with more images: compare only equal counts; the column 'real' is the score of {second} real"

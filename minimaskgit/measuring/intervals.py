@@ -16,6 +16,4 @@ def half_width(values: Sequence[float]) -> float | None:
 def side(values: Sequence[float]) -> int:
     """The side of zero on which the mean is beyond chance, -1 or 1; 0 if its 95 % interval contains zero."""
     mean, room = statistics.fmean(values), half_width(values)
-    if room is None or abs(mean) <= room:
-        return 0
-    return 1 if mean > 0 else -1
+    return 0 if room is None else (mean > room) - (mean < -room)

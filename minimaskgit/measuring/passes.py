@@ -10,6 +10,7 @@ its tokens.
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -82,9 +83,7 @@ def measure_passes(run: Run, options: Options, folder: Path) -> dict:
     # Generated images have equally many of each class. A random sample does not, which alone makes its FD far higher.
     reference, others = held_out(run, options.reference, options.reference + options.samples)
     second = like(others, labels)
-    check_neighbours(
-        ("precision-recall",), None, min(options.samples, len(reference.labels), len(second.labels)), options=False
-    )
+    check_neighbours(min(options.samples, len(reference.labels), len(second.labels)))
     network = judge_network(load_judge(run))
     targets = {
         "fd": cached_reference(run, network, "classifier", reference),
@@ -215,12 +214,14 @@ def table(result: Mapping) -> str:
             rows.append([name, *(", ".join(cells.get(passes, [])) for passes in columns)])
         tables.append(f"{TITLES[score]}\n{text_table(['passes', *map(str, columns)], rows)}\n")
     seeds = sorted({key.rpartition("/")[2] for key in result["points"]}, key=int)
+    fewest = min(Counter(key.rpartition("/")[0] for key in result["points"]).values())  # other calls had other seeds
+    some = f"; some points have only {fewest} of them" if fewest < len(seeds) else ""
     real, through = (result["real"][key] for key in ("second", "through"))
     notes = [
-        f"{result['samples']} images each, mean of seeds {', '.join(seeds)} ± half the 95 % interval",
+        f"{result['samples']} images each, mean of seeds {', '.join(seeds)} ± half the 95 % interval{some}",
         f"as many real images: FD {through['fd_tokens']:.3g} through the tokenizer, {real['fd']:.3g} untouched;"
         f" the tokenizer alone costs {through['fd']:.3g}",
-        f"{result['features']['comparable']}",
+        result["features"]["comparable"],
         *(f"no {stage} model in this run: left out" for stage in result["left_out"]),
     ]
     return "\n".join([*tables, *(f"- {note}" for note in notes)])

@@ -105,7 +105,6 @@ def compare(run: Run, options: Options) -> dict:
         "rows": rows,
     }
     print(table(rows))
-    folder.mkdir(parents=True, exist_ok=True)
     paths = draw(run, tokenizer, masked, causal, loop, rows, options, folder)
     if options.showdown:
         result["showdown"], more = showdown.showdown(

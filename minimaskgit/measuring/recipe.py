@@ -11,10 +11,12 @@ on the base's tokenizer and are measured against reconstructions, so that only t
 import json
 import os
 import shutil
+import signal
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from multiprocessing import get_context, parent_process
@@ -32,12 +34,12 @@ from minimaskgit.common.files import read_kept, write_json
 from minimaskgit.common.machine import machine, pick_device
 from minimaskgit.common.precision import choose
 from minimaskgit.common.tables import text_table
+from minimaskgit.measuring.changes import BASE, FREE, VARIANTS, changed, differing
 from minimaskgit.measuring.intervals import half_width, side
 from minimaskgit.measuring.networks import judge_network, look
 from minimaskgit.measuring.pictures import Pictures, sample, through_tokenizer
 from minimaskgit.measuring.samplers import autoregressive_sampler, maskgit_sampler
 from minimaskgit.measuring.scores import Scores, accuracy, feature_scores, tokenizer_scores
-from minimaskgit.measuring.variants import BASE, FREE, VARIANTS, changed, differing
 from minimaskgit.runs.choices import choose_labels
 from minimaskgit.runs.config import Config, Positive, Samples, Seed, Share
 from minimaskgit.runs.origin import run_data
@@ -223,7 +225,10 @@ MEASURES = {
 
 
 def measured(models: Mapping[str, tuple[dict, Config]], options: Options) -> Iterator[tuple[str, Scores]]:
-    """Train and measure the models "STAGE/NAME/SEED"; yields each one's name and scores when it is done."""
+    """Train and measure the models "STAGE/NAME/SEED"; yields each one's name and scores when it is done.
+
+    UserError if a process that does so is killed.
+    """
     jobs = [(key, config, options) for key, (_, config) in models.items()]
     if options.jobs == 1:
         for number, job in enumerate(jobs, 1):
@@ -231,15 +236,30 @@ def measured(models: Mapping[str, tuple[dict, Config]], options: Options) -> Ite
             yield work(job)
         return
     threads = max(1, torch.get_num_threads() // options.jobs)
-    with ProcessPoolExecutor(options.jobs, get_context("spawn"), prepare_worker, (threads,)) as pool:
-        # No more than can run are handed over, so that Ctrl-C, which all processes get, leaves nothing to do.
-        waiting = iter(jobs)
-        running = {pool.submit(work, job) for job in islice(waiting, options.jobs)}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            running |= {pool.submit(work, job) for job in islice(waiting, len(done))}
-            for future in done:
-                yield future.result()
+    try:
+        with ProcessPoolExecutor(options.jobs, get_context("spawn"), prepare_worker, (threads,)) as pool:
+            # No more than can run are handed over, so that Ctrl-C, which all processes get, leaves nothing to do.
+            waiting = iter(jobs)
+            running = begun(pool, islice(waiting, options.jobs))
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                running |= begun(pool, islice(waiting, len(done)))
+                for future in done:
+                    yield future.result()
+    except BrokenProcessPool:
+        raise UserError(
+            "a process that trained a model was killed, perhaps because memory is short; give fewer --jobs, and the"
+            " same command goes on from what is finished"
+        ) from None
+
+
+def begun(pool: ProcessPoolExecutor, jobs: Iterable[tuple[str, Config, Options]]) -> set[Future]:
+    """Hand jobs to the pool; a process that starts for one heeds Ctrl-C when it is prepared, not amid its imports."""
+    heed_interrupts(False)
+    try:
+        return {pool.submit(work, job) for job in jobs}
+    finally:
+        heed_interrupts(True)
 
 
 def work(job: tuple[str, Config, Options]) -> tuple[str, Scores]:
@@ -250,10 +270,17 @@ def work(job: tuple[str, Config, Options]) -> tuple[str, Scores]:
 
 
 def prepare_worker(threads: int) -> None:
-    """Prepare a process that trains beside others: its share of the cores, no progress bars, an end with its parent."""
+    """Prepare a process that trains beside others: its share of the cores, no output, Ctrl-C, the end of its parent."""
     torch.set_num_threads(threads)
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (open as long as the process lives)
     Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+    heed_interrupts(True)
+
+
+def heed_interrupts(now: bool) -> None:
+    """Take Ctrl-C now, or later: processes that start meanwhile do as this one. Does nothing on Windows."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK if now else signal.SIG_BLOCK, {signal.SIGINT})
 
 
 # --- Results ---

@@ -6,7 +6,6 @@
 two. After a transformer the tokenizer's decoder runs once, which is not counted.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from minimaskgit.decoding import Step
 from minimaskgit.rivals import diffusion, gan
 from minimaskgit.runs.choices import Loop, check_steps, count_passes, decoding_loop, described
 from minimaskgit.runs.config import DecodingConfig
+from minimaskgit.runs.models import training_seconds
 from minimaskgit.runs.run import Run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.estimate import parameters
@@ -104,11 +104,6 @@ def diffusion_sampler(run: Run, steps: int = DIFFUSION_STEPS) -> Sampler:
     return _sampler(run, "diffusion", steps, how, [model], draw)
 
 
-def training_seconds(run: Run, kind: str) -> float:
-    """Total training seconds of the stages that a kind of sampler depends on."""
-    evaluations = (run.folder / stage / "evaluation.json" for stage in NEEDS[kind])
-    return sum(json.loads(path.read_text("utf-8"))["seconds"] for path in evaluations if path.exists())
-
-
 def _sampler(run: Run, kind: str, passes: int, settings: dict, parts: list[nn.Module], draw: Draw) -> Sampler:
-    return Sampler(kind, passes, settings, sum(map(parameters, parts)), training_seconds(run, kind), draw)
+    seconds = sum(training_seconds(run.folder, NEEDS[kind]).values())
+    return Sampler(kind, passes, settings, sum(map(parameters, parts)), seconds, draw)

@@ -47,7 +47,7 @@ from minimaskgit.decoders.critic import Critic
 from minimaskgit.decoders.loop import run as decode_with
 from minimaskgit.decoders.policy import LARGEST, Policy, decoder_of, papers_policy
 from minimaskgit.decoders.sampling import late_guidance
-from minimaskgit.measuring.evaluation import check_neighbours
+from minimaskgit.measuring.evaluation import check_neighbours, check_samples
 from minimaskgit.measuring.networks import Network, Seen, judge_network, look
 from minimaskgit.measuring.pictures import sample, through_tokenizer, training_pictures
 from minimaskgit.measuring.samplers import generate
@@ -93,10 +93,8 @@ def check_options(run: Run, options: Options) -> None:
     tokens = run.transformer().num_tokens
     for steps in options.steps:
         check_steps(steps, tokens)
-    least = 2 * len(run.label_names)
-    if options.samples < least:
-        raise UserError(f"--samples {options.samples}: expected {least} or more, two for each of {least // 2} classes")
-    check_neighbours(("precision-recall",), None, min(options.samples, options.reference), options=False)
+    check_samples(options.samples, len(run.label_names))
+    check_neighbours(min(options.samples, options.reference))
 
 
 # --- The objective ---
@@ -191,7 +189,7 @@ def laboratory(run: Run, options: Options) -> Laboratory:
     tokenizer, model, network = run.tokenizer(), run.transformer(), judge_network(load_judge(run))
     pictures = training_pictures(run, options.reference)
     reference = look(run, network, through_tokenizer(run, pictures)[1])
-    check_neighbours(("precision-recall",), None, min(options.samples, len(pictures.labels)), options=False)
+    check_neighbours(min(options.samples, len(pictures.labels)))
     critic = run.critic() if run.has("critic") else None
     labels = choose_labels(run, options.samples)
     return Laboratory(run, options, tokenizer, model, network, reference, labels, critic)

@@ -5,7 +5,6 @@ makes the same number of samples of the same classes. The same network judges th
 classes to pixels. No model's settings were chosen by these numbers: each uses the settings of its own training stage.
 """
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,12 +15,12 @@ from torch import Tensor
 
 from minimaskgit import figures
 from minimaskgit.classifier import Classifier
-from minimaskgit.common.errors import UserError
 from minimaskgit.common.machine import machine
 from minimaskgit.common.tables import text_table
 from minimaskgit.common.timing import interleaved
 from minimaskgit.data.glyphs import GLYPH_NAMES
 from minimaskgit.measuring.class_edits import measure_class_edits
+from minimaskgit.measuring.evaluation import check_samples
 from minimaskgit.measuring.networks import cached_reference, feature_names, judge_network, look
 from minimaskgit.measuring.pictures import Pictures, held_out, sample, through_tokenizer, training_pictures
 from minimaskgit.measuring.samplers import (
@@ -41,7 +40,7 @@ from minimaskgit.measuring.scores import (
 from minimaskgit.runs.choices import choose_labels
 from minimaskgit.runs.config import DecodingConfig, load_config
 from minimaskgit.runs.presets import PRESETS
-from minimaskgit.runs.run import Run
+from minimaskgit.runs.run import Run, label_names
 from minimaskgit.training.judge import load_judge
 from minimaskgit.training.stages import train
 
@@ -66,10 +65,7 @@ class Settings:
 
 def check(samples: int, folder: Path) -> None:
     """Raise UserError, before hours of training, for too few samples."""
-    labels = folder / "labels.json"
-    classes = len(json.loads(labels.read_text("utf-8"))) if labels.exists() else len(GLYPH_NAMES)
-    if samples < 2 * classes:
-        raise UserError(f"--samples {samples}: expected {2 * classes} or more, two per class")
+    check_samples(samples, len(label_names(folder) if (folder / "labels.json").exists() else GLYPH_NAMES))
 
 
 def train_missing(folder: Path, device: str = "auto") -> None:
@@ -230,8 +226,8 @@ def table(result: dict) -> str:
     lines = [
         text_table([*heads, *columns.values()], rows),
         "",
-        f"{samples(result)} each, the classes in turn; seconds from classes to pixels;"
-        f" 'trained': seconds of all stages that it stands on",
+        f"{result['samples']} samples each, the classes in turn, mean of {result['seeds']} seeds;"
+        " seconds from classes to pixels; 'trained': seconds of all stages that it stands on",
         result["features"]["comparable"],
     ]
     for region, found in (result["edits"] or {}).items():
@@ -242,12 +238,6 @@ def table(result: dict) -> str:
         )
         lines.append(f"class edit, {region}: {'; '.join(parts)}")
     return "\n".join(lines)
-
-
-def samples(result: dict) -> str:
-    """How many samples the scores are of, in words."""
-    seeds = result.get("seeds", 1)  # earlier results are of one
-    return f"{result['samples']} samples" + (f", mean of {seeds} seeds," if seeds > 1 else "")
 
 
 def _scores(scores: Scores, columns: dict[str, str]) -> list[str]:

@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,11 @@ from torch.overrides import TorchFunctionMode
 
 from minimaskgit.common.errors import UserError, first_line
 from minimaskgit.common.files import atomic_write, write_json, writing
+
+
+def finished(folder: Path) -> bool:
+    """Whether a model in this folder is finished: its weights are written last."""
+    return (folder / "model.safetensors").exists()
 
 
 def save_model(model: nn.Module, folder: Path) -> None:
@@ -30,13 +35,19 @@ def save_model(model: nn.Module, folder: Path) -> None:
     partial.rmdir()
 
 
+def training_seconds(folder: Path, stages: Iterable[str]) -> dict[str, float]:
+    """How long those of a run's stages took that were trained here."""
+    files = {stage: folder / stage / "evaluation.json" for stage in stages}
+    return {stage: json.loads(file.read_text("utf-8"))["seconds"] for stage, file in files.items() if file.exists()}
+
+
 def load_model(kind: type[nn.Module], folder: Path) -> nn.Module:
     """A finished model in eval mode from the folder `save_model` wrote; UserError if absent or damaged.
 
     As `from_pretrained`, but quick and without a copy: weights of a file of float32 are a private view of the file.
     """
     path = folder / "model.safetensors"
-    if not path.exists():
+    if not finished(folder):
         raise UserError(f"no trained {folder.name} in {folder}; train it with {training_command(folder)}")
     try:
         given, known = json.loads((folder / "config.json").read_text("utf-8")), inspect.signature(kind).parameters

@@ -49,7 +49,7 @@ def models_of(run: Run) -> dict[str, tuple[dict[str, Any], Tensors]]:
     """The arguments and the tensors of each model that the run has, in the order in which they are packed."""
     models: dict[str, nn.Module] = {"tokenizer": run.tokenizer(), "transformer": run.transformer()}
     for name in ("autoregressive", "critic"):
-        if (run.folder / name / "model.safetensors").exists():
+        if run.has(name):
             models[name] = getattr(run, name)()
     return {name: (arguments(type(model), run.folder / name), tensors(model)) for name, model in models.items()}
 

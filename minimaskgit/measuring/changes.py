@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from minimaskgit.common.errors import UserError
@@ -17,21 +18,12 @@ FREE = {
 }
 
 
-def _transformer(**settings: Any) -> dict[str, Any]:
-    return {f"transformer.{name}": value for name, value in settings.items()}
+def _in(part: str, **settings: Any) -> dict[str, Any]:
+    return {f"{part}.{name}": value for name, value in settings.items()}
 
 
-def _training(**settings: Any) -> dict[str, Any]:
-    return {f"transformer_training.{name}": value for name, value in settings.items()}
-
-
-def _codebook(**settings: Any) -> dict[str, Any]:
-    return {f"tokenizer.{name}": value for name, value in settings.items()}
-
-
-def _tokenizer_training(**settings: Any) -> dict[str, Any]:
-    return {f"tokenizer_training.{name}": value for name, value in settings.items()}
-
+_transformer, _training = partial(_in, "transformer"), partial(_in, "transformer_training")
+_codebook, _tokenizer_training = partial(_in, "tokenizer"), partial(_in, "tokenizer_training")
 
 _BOTH = {  # of the masked transformer and its twin
     "depth-1": _transformer(depth=1),
