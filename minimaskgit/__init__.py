@@ -2,14 +2,14 @@
 
 the paper    schedules, masking           how much to mask, and the training objective (sections 3.1 and 3.3)
              tokenizer, adversary         the VQ-GAN and its losses (section 3); classifier: perceptual loss, judge
-             transformer                  bidirectional, or causal for the autoregressive twin (section 3.1)
+             transformer, positions       bidirectional, or causal for the autoregressive twin (section 3.1)
              decoding, autoregressive     eight passes for a whole image, or one per token (section 3.2)
              editing, outpainting         a region, or beyond the edges (section 4.3)
              metrics                      FD, IS, precision, recall (section 4.1)
-commands     train generate edit compare evaluate search ablate passes recipe bench grade export import_weights
-             demo: python -m minimaskgit.NAME
-lessons      notebook                     what the notebooks share
-rooms        common data decoders rivals runs figures training measuring grading: what the paper's files need to run
+commands     train generate edit compare evaluate search playground ablate passes recipe bench export import_weights
+             imagenet demo assignment grade: python -m minimaskgit.NAME
+lessons      notebook, building, predictions: what the notebooks share
+rooms        common data decoders rivals runs figures web training measuring grading: what the paper's files need to run
 """
 
 import os

@@ -36,7 +36,7 @@ from minimaskgit.data.glyphs import glyphs
 from minimaskgit.data.images import to_float
 from minimaskgit.data.strays import with_strays
 from minimaskgit.metrics import feature_statistics, frechet_distance
-from minimaskgit.runs.models import load_model
+from minimaskgit.runs.models import is_finished, load_model
 from minimaskgit.runs.run import PRETRAINED, ROOT, Run, open_run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
@@ -68,7 +68,7 @@ def trained_run(train: bool = False) -> Run:
     """
     if not train:
         for folder in (GLYPHS, DEMO):
-            if (folder / "transformer" / "model.safetensors").exists():
+            if is_finished(folder / "transformer"):
                 print(f"models from {folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder}")
                 return open_run(folder, "cpu")
     from minimaskgit.runs.presets import demo  # imported here, because training imports are slow

@@ -65,10 +65,10 @@ def train_critic(session: Session) -> Critic:
 def redraw(
     model: Transformer, tokens: Tensor, labels: Tensor, schedule: Schedule, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Hide tokens (B, N) as in training and draw them from the model, in one pass; returns all tokens, (B, N).
+    """Hide tokens (B, N) as in training and draw them from the model, in one pass.
 
-    And which of them are to be hidden again, bool (B, N): a random part, from none to all, of those drawn, because a
-    critic looks at unfinished canvases.
+    Returns all tokens, (B, N), and which of them to hide again, bool (B, N): a random part, from none to all, of those
+    drawn, because a critic looks at unfinished canvases.
     """
     mask = draw_masks(*tokens.shape, schedule, tokens.device, generator)
     drawn = sample_categorical(model(tokens.masked_fill(mask, model.mask_id), labels), generator)
@@ -99,7 +99,7 @@ def areas(
 ) -> dict[str, float]:
     """AUROC of the scores on held-out images: how often a wrong token is doubted more than a right one.
 
-    Of random codes on complete canvases, and of the model's own samples on unfinished ones.
+    Once for random codes on complete canvases, and once for the model's own samples on unfinished ones.
     """
     generator = torch.Generator(session.device).manual_seed(session.config.seed)
     images, labels = session.valid_images(1000)

@@ -22,7 +22,7 @@ from minimaskgit.common.precision import Precision, autocast, choose
 from minimaskgit.data.images import ImageData, flip, mirror, shift, to_float
 from minimaskgit.data.sources import load_data, summary
 from minimaskgit.runs.config import Config, load_config, save_config
-from minimaskgit.runs.models import save_model
+from minimaskgit.runs.models import is_finished, save_model
 from minimaskgit.runs.origin import check_names, check_unchanged, locate, origin_of, remember
 from minimaskgit.training.batches import Ahead, batch_indices, micro_batches
 from minimaskgit.training.checkpoint import delete_checkpoints
@@ -246,7 +246,7 @@ def fit_into_memory(session: Session, found: Sequence[Estimate]) -> Session:
 
 def finished(session: Session, folder: Path) -> bool:
     """Whether a stage's folder holds a finished model; if so, this is printed and leftover checkpoints are removed."""
-    if (folder / "model.safetensors").exists():
+    if is_finished(folder):
         session.accelerator.print(f"{folder}: trained already, kept")
         if session.accelerator.is_main_process:
             delete_checkpoints(folder)  # a kill just after the model was saved leaves them
