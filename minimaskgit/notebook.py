@@ -180,10 +180,10 @@ def show(picture: Image.Image, width: int | None = None, photo: bool = False):
     return needed("IPython.display").Image(data.getvalue(), width=width)
 
 
-def film(frames: Sequence[Image.Image], seconds_per_frame: float = 0.15):
+def film(frames: Sequence[Image.Image]):
     """Show frames of the same size as a looping animation that pauses on the last frame."""
     with tempfile.TemporaryDirectory() as folder:
-        data = figures.animation(frames, Path(folder) / "film.gif", seconds_per_frame, hold_last=3).read_bytes()
+        data = figures.animation(frames, Path(folder) / "film.gif", seconds_per_frame=0.15, hold_last=3).read_bytes()
     picture = f'<img alt="animation" src="data:image/gif;base64,{base64.b64encode(data).decode()}">'
     return needed("IPython.display").HTML(picture)  # an <img>, because nbconvert's pages do not show image/gif
 

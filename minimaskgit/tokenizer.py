@@ -71,6 +71,12 @@ def code_perplexity(codes: Tensor, num_codes: int) -> Tensor:
     return torch.exp(-torch.special.xlogy(p, p).sum())
 
 
+def code_use(codes: Tensor, num_codes: int) -> dict[str, Tensor]:
+    """Fraction of the codebook used by `codes`, and their perplexity."""
+    used = torch.bincount(codes.flatten(), minlength=num_codes) > 0
+    return {"usage": used.float().mean(), "perplexity": code_perplexity(codes, num_codes)}
+
+
 class Quantized(NamedTuple):
     z_q: Tensor  # (B, D, h, w), with the values of the entries and the gradient of the encoder's outputs
     codes: Tensor  # (B, h, w) in 0..K-1
@@ -302,9 +308,3 @@ def _norm(channels: int) -> nn.GroupNorm:
     # 32 groups as in VQ-GAN, fewer if the width is not a multiple of 32.
     groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0)
     return nn.GroupNorm(groups, channels, eps=1e-6)
-
-
-def code_use(codes: Tensor, num_codes: int) -> dict[str, Tensor]:
-    """Fraction of the codebook used by `codes`, and their perplexity."""
-    used = torch.bincount(codes.flatten(), minlength=num_codes) > 0
-    return {"usage": used.float().mean(), "perplexity": code_perplexity(codes, num_codes)}

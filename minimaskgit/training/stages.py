@@ -39,6 +39,15 @@ Stage = Literal["tokenizer", "transformer", "autoregressive", "critic", "gan", "
 STAGES: tuple[Stage, ...] = ("tokenizer", "transformer", "autoregressive")  # --stage all
 NEEDS = {"transformer": ("tokenizer",), "autoregressive": ("tokenizer",), "critic": ("tokenizer", "transformer")}
 RIVALS = {"gan": train_gan, "diffusion": train_diffusion}
+SETTINGS = {  # name of each stage's training settings in Config
+    "classifier": "classifier",
+    "tokenizer": "tokenizer_training",
+    "transformer": "transformer_training",
+    "autoregressive": "transformer_training",
+    "critic": "critic_training",
+    "gan": "gan_training",
+    "diffusion": "diffusion_training",
+}
 
 
 def train(
@@ -228,17 +237,6 @@ def train_rival(session: Session, stage: Stage) -> None:
     if not finished(session, folder):
         model, seconds = RIVALS[stage](session, folder)
         finish(session, model, folder, lambda: {"seconds": seconds})
-
-
-SETTINGS = {  # name of each stage's training settings in Config
-    "classifier": "classifier",
-    "tokenizer": "tokenizer_training",
-    "transformer": "transformer_training",
-    "autoregressive": "transformer_training",
-    "critic": "critic_training",
-    "gan": "gan_training",
-    "diffusion": "diffusion_training",
-}
 
 
 def limit_steps(config: Config, steps: int) -> Config:
