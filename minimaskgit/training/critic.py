@@ -78,10 +78,9 @@ def redraw(
 
 def plant(tokens: Tensor, share: float, num_codes: int, generator: torch.Generator | None = None) -> Tensor:
     """The tokens (B, N), a random `share` of them replaced by other codes."""
-    random = partial(torch.randint, generator=generator, device=tokens.device)
-    others = (tokens + random(1, num_codes, tokens.shape)) % num_codes  # any code but the same
+    shift = torch.randint(1, num_codes, tokens.shape, generator=generator, device=tokens.device)  # never 0
     chosen = torch.rand(tokens.shape, generator=generator, device=tokens.device) < share
-    return torch.where(chosen, others, tokens)
+    return torch.where(chosen, (tokens + shift) % num_codes, tokens)
 
 
 @torch.no_grad()
