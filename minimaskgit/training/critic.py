@@ -36,7 +36,7 @@ def train_critic(session: Session) -> Critic:
     model = Critic(transformer.width, len(transformer.blocks)).to(session.device)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=0.01)
     schedule = RATIOS[session.config.transformer_training.schedule]
-    batch = partial(session.numbers, len(tokens), settings.batch_size)
+    batch = partial(session.indices, len(tokens), settings.batch_size)
 
     def step(step: int) -> dict[str, Tensor]:
         chosen = batch(step).to(session.device)

@@ -43,7 +43,7 @@ def fit_and_show(
     def picture(done: int) -> Path:
         return sample_sheet(session, draw, f"{folder.name}, step {done}", folder / "pictures" / f"step_{done:06d}.png")
 
-    batch = partial(session.numbers, len(session.train), settings.batch_size)
+    batch = partial(session.indices, len(session.train), settings.batch_size)
     seconds = session.fit(folder, settings.steps, train_step, parts, picture, batch=batch)
     print(f"samples: {sample_sheet(session, draw, folder.name, folder / 'samples.png')}")
     return seconds

@@ -67,7 +67,7 @@ class Session:
         images = flip(images) if self.config.images.flip else images
         return to_float(images.to(self.device)), labels.to(self.device)
 
-    def numbers(self, count: int, batch_size: int, step: int) -> Tensor:
+    def indices(self, count: int, batch_size: int, step: int) -> Tensor:
         """Indices of the samples, out of `count`, that the step trains on, over all processes."""
         return batch_indices(count, batch_size, step, self.config.seed)
 
@@ -91,7 +91,7 @@ class Session:
 
     def read(self, batch_size: int, step: int) -> list[tuple[Tensor, Tensor]]:
         """This process's share of the step's images, uint8, and labels, in micro-batches, as stored in the data set."""
-        chosen = self.numbers(len(self.train), batch_size, step)
+        chosen = self.indices(len(self.train), batch_size, step)
         found = [self.train.batch(chosen[rows]) for rows in micro_batches(batch_size, self.accelerator)]
         if self.device.type == "cuda":  # copies from pinned memory run in the background
             return [(images.pin_memory(), labels.pin_memory()) for images, labels in found]

@@ -97,7 +97,7 @@ def train_tokenizer(session: Session) -> Tokenizer:
         model.train()
         figures.save_png(sheet, folder / "pictures" / f"step_{done:06d}.png")
 
-    batch, speed = partial(session.numbers, len(session.train), settings.batch_size), session.speed(settings.batch_size)
+    batch, speed = partial(session.indices, len(session.train), settings.batch_size), session.speed(settings.batch_size)
     seconds = session.fit(folder, settings.steps, step, parts, picture, batch=batch, speed=speed)
 
     def evaluate() -> dict:

@@ -63,7 +63,7 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
     schedule = RATIOS[settings.schedule]
     parts = {"model": model} | {name: optimizer for name, (optimizer, _) in optimizers.items()}
     parts |= {"ema": ema} if ema else {}
-    batch = partial(session.numbers, len(tokens), settings.batch_size)
+    batch = partial(session.indices, len(tokens), settings.batch_size)
 
     def objective(x: Tensor, y: Tensor, masks: Tensor | None, rows: slice) -> Tensor:
         """The loss of one micro-batch, weighted so that the mean over micro-batches is that of the whole batch."""
