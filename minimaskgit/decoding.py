@@ -79,7 +79,7 @@ def reference_decode(
 ) -> Tensor:
     """The algorithm of section 3.2 and nothing else: class labels (B,) to tokens (B, N).
 
-    `decode` returns the same, faster, and can also start from a canvas that is partly known.
+    `decode` does the same faster, with other random numbers, and can also start from a canvas that is partly known.
     """
     Y = torch.full((len(labels), model.num_tokens), model.mask_id, device=labels.device)  # (B, N) a blank canvas
     U = (model.mask_id == Y).sum(1)  # (B,)

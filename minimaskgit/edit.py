@@ -164,7 +164,7 @@ def first_and_last(stages: Iterator[Stage]) -> list[Stage]:
     return [first, last]
 
 
-def edit_stages(tokenizer: Tokenizer, images: Tensor, result: Edit) -> Iterator[tuple[Tensor, Tensor]]:
+def edit_stages(tokenizer: Tokenizer, images: Tensor, result: Edit) -> Iterator[Stage]:
     """Yield the pictures (B, 3, S, S) after each step, and the tokens still masked (B, N)."""
     for step in result.steps:
         yield composite(tokenizer, images, step.sampled, result.region), step.masked

@@ -128,5 +128,5 @@ def _distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
 
 
 def psnr(images: Tensor, originals: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB, averaged over images in [0, 1]."""
+    """Peak signal-to-noise ratio in dB, at most 100, averaged over images in [0, 1]."""
     return -10 * (images - originals).square().mean((1, 2, 3)).clamp(min=1e-10).log10().mean()

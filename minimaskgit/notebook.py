@@ -36,7 +36,7 @@ from minimaskgit.data.glyphs import glyphs
 from minimaskgit.data.images import to_float
 from minimaskgit.data.strays import with_strays
 from minimaskgit.metrics import feature_statistics, frechet_distance
-from minimaskgit.runs.models import finished, load_model
+from minimaskgit.runs.models import is_finished, load_model
 from minimaskgit.runs.run import PRETRAINED, ROOT, Run, open_run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
@@ -68,7 +68,7 @@ def trained_run(train: bool = False) -> Run:
     """
     if not train:
         for folder in (GLYPHS, DEMO):
-            if finished(folder / "transformer"):
+            if is_finished(folder / "transformer"):
                 print(f"models from {folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder}")
                 return open_run(folder, "cpu")
     from minimaskgit.runs.presets import demo  # imported here, because training imports are slow
@@ -180,10 +180,10 @@ def show(picture: Image.Image, width: int | None = None, photo: bool = False):
     return needed("IPython.display").Image(data.getvalue(), width=width)
 
 
-def film(frames: Sequence[Image.Image], seconds_per_frame: float = 0.15):
+def film(frames: Sequence[Image.Image]):
     """Show frames of the same size as a looping animation that pauses on the last frame."""
     with tempfile.TemporaryDirectory() as folder:
-        data = figures.animation(frames, Path(folder) / "film.gif", seconds_per_frame, hold_last=3).read_bytes()
+        data = figures.animation(frames, Path(folder) / "film.gif", seconds_per_frame=0.15, hold_last=3).read_bytes()
     picture = f'<img alt="animation" src="data:image/gif;base64,{base64.b64encode(data).decode()}">'
     return needed("IPython.display").HTML(picture)  # an <img>, because nbconvert's pages do not show image/gif
 

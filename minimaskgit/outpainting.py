@@ -40,9 +40,12 @@ def outpaint_steps(
     Sides and margins are multiples of the tokenizer's f, in pixels. The transformer's window slides outwards over the
     larger canvas, `stride` tokens at a time (default half a window). Each window is an edit of its unknown tokens;
     tokens painted in earlier windows count as known. Pixels are also decoded window by window, because the tokenizer
-    was only trained on that size. Raises ValueError if the canvas is smaller than a window.
+    was only trained on that size. Raises ValueError if the canvas is smaller than a window, or the stride is larger.
     """
     f, grid = tokenizer.downsampling, tokenizer.grid
+    stride = max(1, grid // 2) if stride is None else stride
+    if not 1 <= stride <= grid:
+        raise ValueError(f"a stride of {stride} tokens; expected 1 to {grid}, or windows would leave gaps")
     left, top, right, bottom = margins
     canvas = F.pad(images, (left, right, top, bottom))
     blank = F.pad(torch.zeros_like(images[:, :1]), (left, right, top, bottom), value=1).bool()  # (B, 1, H, W)
@@ -54,7 +57,7 @@ def outpaint_steps(
     unknown = mask_to_token_mask(blank[:, 0], (rows, columns), dilate)
     tokens = tokens.masked_fill(unknown.view(tokens.shape), model.mask_id)  # (B, rows, columns)
     yield Painted(canvas, tokens)
-    for row, column in windows((top // f, left // f), (rows, columns), grid, stride or max(1, grid // 2)):
+    for row, column in windows((top // f, left // f), (rows, columns), grid, stride):
         here = ..., slice(row, row + grid), slice(column, column + grid)
         pixels = ..., slice(f * row, f * (row + grid)), slice(f * column, f * (column + grid))
         window = tokens[here].flatten(1)  # (B, N)

@@ -77,7 +77,7 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 def arccos(r: Tensor, num_tokens: int | Tensor) -> Tensor:
-    """2/pi arccos(r), more concave than the cosine (Besnier et al. 2025, arXiv 2503.17076)."""
+    """2/pi arccos(r), the inverse of the cosine: its mean too is 2/pi (Besnier et al. 2025, arXiv 2503.17076)."""
     return 2 / math.pi * torch.arccos(r)
 
 

@@ -71,6 +71,12 @@ def code_perplexity(codes: Tensor, num_codes: int) -> Tensor:
     return torch.exp(-torch.special.xlogy(p, p).sum())
 
 
+def code_use(codes: Tensor, num_codes: int) -> dict[str, Tensor]:
+    """Fraction of the codebook used by `codes`, and their perplexity."""
+    used = torch.bincount(codes.flatten(), minlength=num_codes) > 0
+    return {"usage": used.float().mean(), "perplexity": code_perplexity(codes, num_codes)}
+
+
 class Quantized(NamedTuple):
     z_q: Tensor  # (B, D, h, w), with the values of the entries and the gradient of the encoder's outputs
     codes: Tensor  # (B, h, w) in 0..K-1
@@ -84,7 +90,8 @@ class VectorQuantizer(nn.Module):
 
     l2_norm: look up on the unit sphere (cosine similarity), which uses far more of the codebook (ViT-VQGAN).
     ema: instead of the codebook loss, move each entry to the running mean of its vectors (VQ-VAE appendix A.1).
-    revive_after: entries unused for this many training batches restart at random encoder outputs; 0: never.
+    revive_after: entries unused for this many training batches restart at random encoder outputs; 0: never. Each part
+    of an accumulated batch counts as a batch, for this and for ema_decay.
     rotate: the encoder's gradient by the rotation trick. linear: the entries are a learned linear map of frozen random
     vectors, so that all of them move together (SimVQ, arXiv 2411.02038). entropy: the weight of the entropy loss.
     """
@@ -117,7 +124,9 @@ class VectorQuantizer(nn.Module):
     def entries(self) -> Tensor:
         """The codebook used for look-up and decoding: (K, D), of unit length if l2_norm."""
         codebook = self.codebook.clone()  # revival changes the original in place before the backward pass needs it
-        codebook = codebook if self.map is None else self.map(codebook)
+        if self.map is not None:
+            with torch.autocast(codebook.device.type, enabled=False):  # what is decoded must be what was looked up
+                codebook = self.map(codebook)
         return F.normalize(codebook, dim=-1) if self.l2_norm else codebook
 
     def forward(self, z: Tensor) -> Quantized:
@@ -274,7 +283,7 @@ class Tokenizer(nn.Module, PyTorchModelHubMixin):
         return self.decoder(quantized.z_q), quantized
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] to codes (B, N) in raster order."""
+        """Images (B, 3, H, W) in [0, 1] to codes (B, N) in raster order; in training mode, entries learn from them."""
         parts = _in_parts(images, pixels=images.shape[-2:].numel())
         return torch.cat([self.quantizer(self.encoder(part)).codes.flatten(1) for part in parts])
 
@@ -299,9 +308,3 @@ def _norm(channels: int) -> nn.GroupNorm:
     # 32 groups as in VQ-GAN, fewer if the width is not a multiple of 32.
     groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0)
     return nn.GroupNorm(groups, channels, eps=1e-6)
-
-
-def code_use(codes: Tensor, num_codes: int) -> dict[str, Tensor]:
-    """Fraction of the codebook used by `codes`, and their perplexity."""
-    used = torch.bincount(codes.flatten(), minlength=num_codes) > 0
-    return {"usage": used.float().mean(), "perplexity": code_perplexity(codes, num_codes)}

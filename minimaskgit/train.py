@@ -18,7 +18,7 @@ from minimaskgit.common import cli
 from minimaskgit.common.timing import duration
 from minimaskgit.runs.checks import check_output_folder, checked
 from minimaskgit.runs.config import Config, Positive
-from minimaskgit.runs.models import finished, training_seconds
+from minimaskgit.runs.models import is_finished, training_seconds
 from minimaskgit.runs.presets import PresetName, starting_point
 from minimaskgit.training.stages import SETTINGS, STAGES, Stage, limit_steps, train
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.max_steps is not None and not options.resume and everyone.is_main_process:
         print(whole_time(options.config, limited, out, stages))
     if done:
-        following = f"generate --run {out}" if finished(out / "transformer") else f"train --resume --out {out}"
+        following = f"generate --run {out}" if is_finished(out / "transformer") else f"train --resume --out {out}"
         following += " --decoder critic" if options.stage == "critic" else ""
         everyone.print(f"done: {out}; next: python -m minimaskgit.{following}")
     else:

@@ -128,7 +128,7 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
     num_codes K, num_classes C, num_tokens N; depth L blocks of `width` D with `heads` and `mlp_width`; dropout on
     embeddings, attention and both sublayers. The defaults are the paper's ImageNet-256 model: 172,457,193 parameters.
     norm_eps: added to the variance in every LayerNorm. The authors' weights need heads=16, norm_eps=1e-12, gelu="tanh".
-    After the paper: qk_norm and rope (positions.py); count_masks tells the model how many tokens are masked.
+    After the paper: qk_norm and rope (positions.py); count_masks tells a masked model how many tokens are masked.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ DECODERS = {
     "ReMDM cap": Decoder(orders.random, PAPER, correction=correction.cap(0.5)),
     "ReMDM rescale": Decoder(orders.confidence(), PAPER, correction=correction.rescale(0.9)),
     "ReMDM conf": Decoder(orders.confidence(), PAPER, correction=correction.unsure()),
-    "ReMDM loop": Decoder(orders.confidence(), counts.scheduled(PAUSED), correction=correction.loop(schedule=PAUSED)),
+    "ReMDM loop": Decoder(orders.confidence(), counts.scheduled(PAUSED), correction=correction.loop(PAUSED)),
 }
 OWN_COUNTS = {"Halton", "entropy bound", "entropy", "ReMDM loop"}
 
@@ -397,7 +397,7 @@ def test_on_a_blank_or_complete_canvas_no_rule_divides_by_nothing():
     for known in (torch.zeros(2, N, dtype=torch.bool), torch.ones(2, N, dtype=torch.bool)):
         for given_tokens in (torch.zeros_like(known), known):
             shown = view(torch.zeros(2, N, K), known, step=2, given=given_tokens)
-            for rule in (correction.cap(1.0), correction.rescale(1.0), correction.unsure(), correction.loop()):
+            for rule in (correction.cap(1.0), correction.rescale(1.0), correction.unsure(), correction.loop(PAUSED)):
                 taken = rule(shown) & shown.known & ~shown.given
                 assert not taken.any() or (known.all() and not given_tokens.any())
 
@@ -425,7 +425,7 @@ def test_the_loop_of_remdm_takes_back_in_its_pause_only(steps, sigma):
     known = (torch.arange(100) < 90).expand(400, -1)
     for step in (0, int(0.44 * steps), int(0.5 * steps), int(0.8 * steps), int(0.96 * steps)):
         shown = view(torch.zeros(400, 100, 2), known, step=step, steps=steps)
-        found = correction.loop(schedule=PAUSED)(shown)[known].float().mean().item()
+        found = correction.loop(PAUSED)(shown)[known].float().mean().item()
         expected = sigma if 0.45 <= step / steps < 0.95 and step + 1 < steps else 0.0
         assert abs(found - expected) <= 4 * (expected * (1 - expected) / 36_000) ** 0.5
 

@@ -254,6 +254,13 @@ def test_the_pixels_of_the_last_window_are_decoded_from_its_tokens(images, right
     assert last.images[..., -F * right :].equal(painted[..., -F * right :])
 
 
+@pytest.mark.parametrize("stride", [0, GRID + 1])
+def test_windows_that_would_leave_gaps_are_refused(stride):
+    images = torch.rand(1, 3, S, S, generator=generator(0))
+    with pytest.raises(ValueError, match=f"a stride of {stride} tokens; expected 1 to {GRID}"):
+        outpaint(TOKENIZER, MODEL, images, (5 * S, 0, 0, 0), torch.tensor([1]), stride=stride)
+
+
 def test_a_picture_smaller_than_the_window_can_be_extended_to_it_but_not_to_less():
     images = torch.rand(1, 3, S, S // 2, generator=generator(0))
     extended = outpaint(TOKENIZER, MODEL, images, (4, 0, 12, 0), torch.tensor([1]), dilate=0)

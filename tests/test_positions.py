@@ -12,6 +12,7 @@ from tiny import generator, tiny_transformer
 
 from minimaskgit import autoregressive, train
 from minimaskgit.positions import QueryKey, grid_angles, rotate
+from minimaskgit.training.sharding import whole_model
 
 K, N, SIDE, D = 11, 9, 3, 8
 cells = st.tuples(st.integers(0, SIDE - 1), st.integers(0, SIDE - 1))
@@ -48,6 +49,16 @@ def test_the_class_token_is_not_turned_and_other_grids_are_refused():
     for num_tokens, dim in ((8, 8), (9, 6)):
         with pytest.raises(ValueError, match="expected a square grid"):
             grid_angles(num_tokens, dim)
+
+
+def test_split_weights_put_together_have_their_angles_too_which_no_file_has():
+    make = lambda: tiny_transformer(num_tokens=N, rope=True)
+    model = make()
+    for buffer in model.buffers():
+        buffer.fill_(0.5)  # such values are not found in free memory by chance
+    together = whole_model(model, make, here=True)
+    tokens, labels = torch.zeros(2, N, dtype=torch.long), torch.arange(2)
+    assert list(together.buffers()) and together(tokens, labels).equal(model(tokens, labels))
 
 
 @given(scale=st.floats(0.1, 100))

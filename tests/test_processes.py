@@ -185,6 +185,12 @@ def test_all_processes_report_the_first_broken_step_of_any():
         assert int(means.broken) == 3 and not math.isfinite(means.sums["loss"])
 
 
+def test_metrics_are_finite_even_if_their_sum_is_not():
+    means = Means(None)
+    means.add(0, {"loss": torch.tensor(3e38), "grad_norm": torch.tensor(3e38)})
+    assert int(means.broken) == -1
+
+
 # --- Real runs of several processes ---
 
 SETTINGS = [
@@ -326,7 +332,7 @@ from minimaskgit.transformer import Transformer
 
 dist.init_process_group("gloo")
 torch.manual_seed(0)
-make = lambda: Transformer(7, 3, 5, width=16, depth=2, heads=2, mlp_width=32)
+make = lambda: Transformer(7, 3, 4, width=16, depth=2, heads=2, mlp_width=32, rope=True)
 model, before = make(), make()
 before.load_state_dict(model.state_dict())
 split(model)
@@ -341,6 +347,7 @@ again = whole_model(model, make, here=main)
 assert all(p.is_meta is not main for p in again.parameters())
 if main:
     assert all(p.equal(one) for p, one in zip(again.parameters(), before.parameters()))
+    assert all(b.equal(one) for b, one in zip(again.buffers(), before.buffers()))
 dist.barrier()
 print("held a share", flush=True)
 os._exit(0)  # as cli.run does

@@ -182,7 +182,7 @@ def test_crops_and_mirrors_are_drawn_for_the_batch_and_the_same_in_parts(tmp_pat
         seen.append(torch.cat([images for images, _ in session.micro_batches(0, 8)]))
         assert len(micro_batches(8, session.accelerator)) == accumulate
     assert seen[0].equal(seen[1])
-    plain, _ = session.train.batch(session.numbers(64, 8, 0))
+    plain, _ = session.train.batch(session.indices(64, 8, 0))
     assert not seen[0].equal(plain / 255)
 
 

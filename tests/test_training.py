@@ -27,7 +27,7 @@ from minimaskgit.training import tokenizer, transformer
 from minimaskgit.training.batches import batch_indices
 from minimaskgit.training.checkpoint import save_checkpoint
 from minimaskgit.training.loop import fit, seed_everything
-from minimaskgit.training.optimizers import cosine_decay, gradient_norm, set_learning_rate
+from minimaskgit.training.optimizers import clip_gradient, cosine_decay, set_learning_rate
 from minimaskgit.training.session import Session, start_session
 from minimaskgit.transformer import Transformer
 
@@ -80,7 +80,7 @@ def test_a_gradient_over_the_limit_is_clipped_and_its_norm_returned(seed, larges
     for parameter in model.parameters():
         parameter.grad = torch.randn(parameter.shape, generator=generator(seed))
     before = torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item()
-    assert gradient_norm(model, largest).item() == pytest.approx(before, 1e-5)
+    assert clip_gradient(model, largest).item() == pytest.approx(before, 1e-5)
     after = torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item()
     assert after == pytest.approx(min(before, largest), 1e-4)
 

@@ -37,8 +37,8 @@ def unsure(schedule: Schedule = cosine) -> Correction:
     return correction
 
 
-def loop(eta: float = 0.02, schedule: Schedule = cosine) -> Correction:
-    """sigma = min(eta 1024 / T, sigma_max) in the second phase of `paused`, which must be the schedule; 0 elsewhere.
+def loop(schedule: Schedule, eta: float = 0.02) -> Correction:
+    """sigma = min(eta 1024 / T, sigma_max) in the second phase of the schedule, one of `paused`; 0 elsewhere.
 
     The paper takes back eta = 2 % of the known tokens in each of 1024 steps. With T steps there are fewer chances to
     take a token back, so each is 1024 / T times as likely: sigma_max, if T is small. Of 8 steps the second phase has 4,

@@ -69,7 +69,7 @@ def decoder(
         "remdm-cap": (confidence, scheduled, correction.cap(schedule=schedule)),
         "remdm-rescale": (confidence, scheduled, correction.rescale(schedule=schedule)),
         "remdm-conf": (confidence, scheduled, correction.unsure(schedule)),
-        "remdm-loop": (confidence, counts.scheduled(pause, rounding), correction.loop(schedule=pause)),
+        "remdm-loop": (confidence, counts.scheduled(pause, rounding), correction.loop(pause)),
         "critic": (confidence, scheduled, correction.doubted()),
     }[name]
     how = sampling.moment(temperature) if name == "moment" else sampling.tempered(sampling_temperature, top_p)

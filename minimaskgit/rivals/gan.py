@@ -7,11 +7,11 @@
     Generator       linear ─> 4x4 ─[up block]─> 8x8 ─[up block]─> 16x16 ─upsample─> 32x32 pixels
     Discriminator   patches ─> 16x16 ─[down block]─> 8x8 ─[down block]─> 4x4 ─[block]─> sum
 
-It has what BigGAN combined: the class modulates every norm of the generator (`ConditionalNorm`), the discriminator
-compares picture and class by a dot product (projection), hinge losses, spectral normalisation, a moving average of the
-generator's weights for sampling, and truncated z, which trades variety for quality. We add a penalty on the
-discriminator's gradient, which such a short training needs: without it the generator draws the same picture of a class
-for every z.
+It has what BigGAN combined: class and z modulate the norms of the generator's blocks (`ConditionalNorm`), the
+discriminator compares picture and class by a dot product (projection), hinge losses, spectral normalisation, a moving
+average of the generator's weights for sampling, and truncated z, which trades variety for quality. We add a penalty on
+the discriminator's gradient, which such a short training needs: without it the generator draws the same picture of a
+class for every z.
 """
 
 from collections.abc import Sequence

@@ -17,13 +17,13 @@ from minimaskgit.common.errors import UserError, first_line
 from minimaskgit.common.files import atomic_write, write_json, writing
 
 
-def finished(folder: Path) -> bool:
+def is_finished(folder: Path) -> bool:
     """Whether a model in this folder is finished: its weights are written last."""
     return (folder / "model.safetensors").exists()
 
 
 def save_model(model: nn.Module, folder: Path) -> None:
-    """Save as `save_pretrained` does, but atomically and the weights last: if they exist, the model is finished."""
+    """Save as `save_pretrained` does, but atomically and the weights last, as `is_finished` expects."""
     partial = folder / "partial"
     with writing(folder / "model.safetensors"):
         model.save_pretrained(partial)
@@ -47,7 +47,7 @@ def load_model(kind: type[nn.Module], folder: Path) -> nn.Module:
     As `from_pretrained`, but quick and without a copy: weights of a file of float32 are a private view of the file.
     """
     path = folder / "model.safetensors"
-    if not finished(folder):
+    if not is_finished(folder):
         raise UserError(f"no trained {folder.name} in {folder}; train it with {training_command(folder)}")
     try:
         given, known = json.loads((folder / "config.json").read_text("utf-8")), inspect.signature(kind).parameters

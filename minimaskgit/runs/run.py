@@ -27,7 +27,7 @@ from minimaskgit.decoders.critic import Critic
 from minimaskgit.rivals.diffusion import UNet
 from minimaskgit.rivals.gan import Generator
 from minimaskgit.runs.config import Config, load_config
-from minimaskgit.runs.models import finished, load_model, other_source, training_command
+from minimaskgit.runs.models import is_finished, load_model, other_source, training_command
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
 
@@ -44,7 +44,7 @@ class Run:
 
     def has(self, stage: str) -> bool:
         """Whether the run has a finished model of this stage."""
-        return finished(self.folder / stage)
+        return is_finished(self.folder / stage)
 
     @property
     def imported(self) -> bool:

@@ -16,7 +16,7 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
 from minimaskgit.decoders.policy import Policy
 from minimaskgit.runs.config import Settings, problem
-from minimaskgit.runs.models import digest, finished, foreign
+from minimaskgit.runs.models import digest, foreign, is_finished
 
 NAME = "decoding.json"
 
@@ -41,7 +41,7 @@ class Searched(Settings):
 def read_searched(folder: Path) -> Searched:
     """What was found for the run in `folder`, perhaps nothing; UserError if it is damaged or of other weights."""
     path, weights = folder / NAME, folder / "transformer"
-    if not finished(weights) or foreign(weights / "model.safetensors"):
+    if not is_finished(weights) or foreign(weights / "model.safetensors"):
         return Searched("")  # reading the weights will say so
     try:
         searched = parse_searched(folder)
@@ -59,7 +59,7 @@ def other_critic(folder: Path, searched: Searched) -> str | None:
     critic = folder / "critic"
     if not with_critic(searched.policies) or foreign(critic / "model.safetensors"):  # reading it will say so
         return None
-    if not finished(critic):
+    if not is_finished(critic):
         return f"{folder / NAME} was searched with a critic, and there is none in {critic}"
     if searched.critic in (None, digest(critic)):
         return None

@@ -40,7 +40,7 @@ def train_classifier(session: Session) -> Classifier:
         return metrics
 
     parts = {"model": model, "optimizer": optimizer}
-    batch, speed = partial(session.numbers, len(session.train), settings.batch_size), session.speed(settings.batch_size)
+    batch, speed = partial(session.indices, len(session.train), settings.batch_size), session.speed(settings.batch_size)
     seconds = session.fit(folder, settings.steps, step, parts, batch=batch, speed=speed)
 
     def evaluate() -> dict:

@@ -36,7 +36,7 @@ def train_critic(session: Session) -> Critic:
     model = Critic(transformer.width, len(transformer.blocks)).to(session.device)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=0.01)
     schedule = RATIOS[session.config.transformer_training.schedule]
-    batch = partial(session.numbers, len(tokens), settings.batch_size)
+    batch = partial(session.indices, len(tokens), settings.batch_size)
 
     def step(step: int) -> dict[str, Tensor]:
         chosen = batch(step).to(session.device)
@@ -65,10 +65,10 @@ def train_critic(session: Session) -> Critic:
 def redraw(
     model: Transformer, tokens: Tensor, labels: Tensor, schedule: Schedule, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Hide tokens (B, N) as in training and draw them from the model, in one pass; returns all tokens, (B, N).
+    """Hide tokens (B, N) as in training and draw them from the model, in one pass.
 
-    And which of them are to be hidden again, bool (B, N): a random part, from none to all, of those drawn, because a
-    critic looks at unfinished canvases.
+    Returns all tokens, (B, N), and which of them to hide again, bool (B, N): a random part, from none to all, of those
+    drawn, because a critic looks at unfinished canvases.
     """
     mask = draw_masks(*tokens.shape, schedule, tokens.device, generator)
     drawn = sample_categorical(model(tokens.masked_fill(mask, model.mask_id), labels), generator)
@@ -78,10 +78,9 @@ def redraw(
 
 def plant(tokens: Tensor, share: float, num_codes: int, generator: torch.Generator | None = None) -> Tensor:
     """The tokens (B, N), a random `share` of them replaced by other codes."""
-    random = partial(torch.randint, generator=generator, device=tokens.device)
-    others = (tokens + random(1, num_codes, tokens.shape)) % num_codes  # any code but the same
+    shift = torch.randint(1, num_codes, tokens.shape, generator=generator, device=tokens.device)  # never 0
     chosen = torch.rand(tokens.shape, generator=generator, device=tokens.device) < share
-    return torch.where(chosen, others, tokens)
+    return torch.where(chosen, (tokens + shift) % num_codes, tokens)
 
 
 @torch.no_grad()
@@ -99,7 +98,7 @@ def areas(
 ) -> dict[str, float]:
     """AUROC of the scores on held-out images: how often a wrong token is doubted more than a right one.
 
-    Of random codes on complete canvases, and of the model's own samples on unfinished ones.
+    Once for random codes on complete canvases, and once for the model's own samples on unfinished ones.
     """
     generator = torch.Generator(session.device).manual_seed(session.config.seed)
     images, labels = session.valid_images(1000)

@@ -19,7 +19,7 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import atomic_write
 from minimaskgit.data.imagenet import as_imagenet
 from minimaskgit.runs.config import Config, ImagesConfig, first_difference, load_config
-from minimaskgit.runs.models import load_model, other_source
+from minimaskgit.runs.models import is_finished, load_model, other_source
 from minimaskgit.runs.run import label_names, run_or_pretrained
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.session import Session
@@ -31,17 +31,17 @@ KINDS = {"tokenizer": Tokenizer, "transformer": Transformer, "autoregressive": T
 
 def lacks_source(config: Config, folder: Path, stages: Sequence[str]) -> bool:
     """Whether a run still has to take the weights that its untrained stages start from."""
-    untrained = [stage for stage in KINDS if stage in stages and not (folder / stage / "model.safetensors").exists()]
+    untrained = [stage for stage in KINDS if stage in stages and not is_finished(folder / stage)]
     return bool(config.init_from and untrained) and not (folder / NAME / "config.json").exists()
 
 
-def check_source(config: Config) -> Path:
+def checked_source(config: Config) -> Path:
     """The folder of the source, whose models can be loaded; UserError if the run cannot start from it."""
     source, given = run_or_pretrained(config.init_from), f"--init-from {config.init_from}"
     if difference := first_difference(shapes(load_config(source / "config.json")), shapes(config)):
         raise UserError(f"{given} brings weights of other settings: {difference}; leave that setting out")
     for stage, kind in KINDS.items():
-        if stage != "autoregressive" or (source / stage / "model.safetensors").exists():  # some have no twin
+        if stage != "autoregressive" or is_finished(source / stage):  # some have no twin
             load_model(kind, source / stage)
     label_names(source)
     if complaint := other_source(source / "transformer", source / "tokenizer"):
@@ -59,7 +59,7 @@ def take(session: Session) -> None:
     """Copy the source's models and class names into the run, and print what will start from them, and what anew."""
     config, start = session.config, session.folder / NAME
     source = run_or_pretrained(config.init_from)
-    stages = [stage for stage in KINDS if (source / stage / "model.safetensors").exists()]
+    stages = [stage for stage in KINDS if is_finished(source / stage)]
     models = (f"{stage}/{name}" for stage in stages for name in ("config.json", "model.safetensors"))
     for name in (*models, "labels.json", "config.json"):
         with atomic_write(start / name) as aside:

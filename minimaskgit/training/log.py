@@ -39,7 +39,7 @@ class Means:
         for name, value in metrics.items():
             self.sums[name] = self.sums.get(name, 0) + (value.detach() if isinstance(value, Tensor) else value)
             self.counts[name] += 1
-        finite = torch.isfinite(torch.as_tensor(sum(metrics.values()))).detach()
+        finite = torch.as_tensor(sum(0 * value for value in metrics.values())).detach() == 0  # else it is NaN
         self.broken = torch.where(finite | (torch.as_tensor(self.broken) >= 0), self.broken, step)
 
     def share(self) -> None:

@@ -70,6 +70,6 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def gradient_norm(model: nn.Module, largest: float) -> Tensor:
+def clip_gradient(model: nn.Module, largest: float) -> Tensor:
     """Clip the gradient to the norm `largest`, and return the norm it had before."""
     return whole(nn.utils.clip_grad_norm_(model.parameters(), largest))

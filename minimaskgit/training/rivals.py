@@ -22,7 +22,7 @@ from minimaskgit.rivals.gan import (
 )
 from minimaskgit.runs.config import DiffusionTraining, GanTraining
 from minimaskgit.training.checkpoint import Stateful
-from minimaskgit.training.optimizers import gradient_norm, set_learning_rate, trapezoid
+from minimaskgit.training.optimizers import clip_gradient, set_learning_rate, trapezoid
 from minimaskgit.training.session import Session
 from minimaskgit.training.sheet import sample_sheet
 
@@ -43,7 +43,7 @@ def fit_and_show(
     def picture(done: int) -> Path:
         return sample_sheet(session, draw, f"{folder.name}, step {done}", folder / "pictures" / f"step_{done:06d}.png")
 
-    batch = partial(session.numbers, len(session.train), settings.batch_size)
+    batch = partial(session.indices, len(session.train), settings.batch_size)
     seconds = session.fit(folder, settings.steps, train_step, parts, picture, batch=batch)
     print(f"samples: {sample_sheet(session, draw, folder.name, folder / 'samples.png')}")
     return seconds
@@ -67,7 +67,7 @@ def train_diffusion(session: Session, folder: Path) -> tuple[UNet, float]:
         set_learning_rate(optimizer, settings.learning_rate * rate)
         optimizer.zero_grad()
         loss.backward()
-        norm = gradient_norm(model, settings.clip)
+        norm = clip_gradient(model, settings.clip)
         optimizer.step()
         ema.update_parameters(model)
         return {"loss": loss, "grad_norm": norm}

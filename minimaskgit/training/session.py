@@ -22,7 +22,7 @@ from minimaskgit.common.precision import Precision, autocast, choose
 from minimaskgit.data.images import ImageData, flip, mirror, shift, to_float
 from minimaskgit.data.sources import load_data, summary
 from minimaskgit.runs.config import Config, load_config, save_config
-from minimaskgit.runs.models import save_model
+from minimaskgit.runs.models import is_finished, save_model
 from minimaskgit.runs.origin import check_names, check_unchanged, locate, origin_of, remember
 from minimaskgit.training.batches import Ahead, batch_indices, micro_batches
 from minimaskgit.training.checkpoint import delete_checkpoints
@@ -67,7 +67,7 @@ class Session:
         images = flip(images) if self.config.images.flip else images
         return to_float(images.to(self.device)), labels.to(self.device)
 
-    def numbers(self, count: int, batch_size: int, step: int) -> Tensor:
+    def indices(self, count: int, batch_size: int, step: int) -> Tensor:
         """Indices of the samples, out of `count`, that the step trains on, over all processes."""
         return batch_indices(count, batch_size, step, self.config.seed)
 
@@ -91,7 +91,7 @@ class Session:
 
     def read(self, batch_size: int, step: int) -> list[tuple[Tensor, Tensor]]:
         """This process's share of the step's images, uint8, and labels, in micro-batches, as stored in the data set."""
-        chosen = self.numbers(len(self.train), batch_size, step)
+        chosen = self.indices(len(self.train), batch_size, step)
         found = [self.train.batch(chosen[rows]) for rows in micro_batches(batch_size, self.accelerator)]
         if self.device.type == "cuda":  # copies from pinned memory run in the background
             return [(images.pin_memory(), labels.pin_memory()) for images, labels in found]
@@ -246,7 +246,7 @@ def fit_into_memory(session: Session, found: Sequence[Estimate]) -> Session:
 
 def finished(session: Session, folder: Path) -> bool:
     """Whether a stage's folder holds a finished model; if so, this is printed and leftover checkpoints are removed."""
-    if (folder / "model.safetensors").exists():
+    if is_finished(folder):
         session.accelerator.print(f"{folder}: trained already, kept")
         if session.accelerator.is_main_process:
             delete_checkpoints(folder)  # a kill just after the model was saved leaves them

@@ -72,4 +72,7 @@ def whole_model(model: nn.Module, make: Callable[[], nn.Module], here: bool) -> 
         value = whole(value)  # called by all processes
         if here:
             fresh.load_state_dict({name: value}, strict=False)
+    if here:
+        for buffer, own in zip(fresh.buffers(), model.buffers(), strict=True):  # a state may lack some: RoPE's angles
+            buffer.copy_(own)
     return fresh.eval()

@@ -15,7 +15,7 @@ from minimaskgit.training.session import Session
 
 @torch.no_grad()
 def sample_sheet(session: Session, draw: Callable[[Tensor, torch.Generator], Tensor], heading: str, path: Path) -> Path:
-    """Draw four samples of at most ten classes, save them as PNG, and return its path."""
+    """Draw four samples of each of the first ten classes, save them as PNG, and return its path."""
     names = session.train.label_names[:10]
     labels = torch.arange(len(names), device=session.device).repeat(4)
     generator = torch.Generator(session.device).manual_seed(session.config.seed)

@@ -15,12 +15,12 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.rivals.gan import smallest_side
 from minimaskgit.runs.checks import check
 from minimaskgit.runs.config import Config, first_difference, load_config, save_config
-from minimaskgit.runs.models import training_command
+from minimaskgit.runs.models import is_finished, training_command
 from minimaskgit.runs.run import check_outside_of_package
 from minimaskgit.training.checkpoint import checkpoints
 from minimaskgit.training.critic import train_critic
 from minimaskgit.training.estimate import estimates, table
-from minimaskgit.training.initial import check_source, lacks_source, take
+from minimaskgit.training.initial import checked_source, lacks_source, take
 from minimaskgit.training.lock import locked
 from minimaskgit.training.loop import StoppedEarly
 from minimaskgit.training.processes import connect, main_decides
@@ -39,6 +39,15 @@ Stage = Literal["tokenizer", "transformer", "autoregressive", "critic", "gan", "
 STAGES: tuple[Stage, ...] = ("tokenizer", "transformer", "autoregressive")  # --stage all
 NEEDS = {"transformer": ("tokenizer",), "autoregressive": ("tokenizer",), "critic": ("tokenizer", "transformer")}
 RIVALS = {"gan": train_gan, "diffusion": train_diffusion}
+SETTINGS = {  # name of each stage's training settings in Config
+    "classifier": "classifier",
+    "tokenizer": "tokenizer_training",
+    "transformer": "transformer_training",
+    "autoregressive": "transformer_training",
+    "critic": "critic_training",
+    "gan": "gan_training",
+    "diffusion": "diffusion_training",
+}
 
 
 def train(
@@ -60,7 +69,7 @@ def train(
     check(config)
     for stage in set(stages) & set(RIVALS):
         check_rival(config, stage)
-    if not (config.tokenizer_training.steps or (folder / "tokenizer" / "model.safetensors").exists()):
+    if not (config.tokenizer_training.steps or is_finished(folder / "tokenizer")):
         stages = tuple(dict.fromkeys(["tokenizer", *stages]))  # kept as it is, it is there for every stage
     accelerator = connect(device)
     with locked(folder, accelerator):
@@ -81,7 +90,7 @@ def train_stages(
     stop_at: int | None,
 ) -> bool:
     """As `train`, in a folder that is locked and checked."""
-    untrained = [stage for stage in stages if not (folder / stage / "model.safetensors").exists()]
+    untrained = [stage for stage in stages if not is_finished(folder / stage)]
     session = replace(start_session(config, folder, device, untrained), stop_at=stop_at)
     main_decides(session.accelerator, lambda: take(session) if lacks_source(config, folder, stages) else None)
     if resume and session.accelerator.is_main_process:
@@ -119,16 +128,15 @@ def train_stage(session: Session, stage: Stage) -> None:
 def check_start(config: Config, folder: Path, stages: Sequence[Stage]) -> None:
     """UserError if the run in the folder still needs weights to start from, and cannot start from those."""
     if lacks_source(config, folder, stages):
-        source = check_source(config)
+        source = checked_source(config)
         check_shapes(load_config(source / "config.json"), source)
 
 
 def check_needs(folder: Path, stages: Sequence[Stage]) -> None:
     """UserError, before anything is written, if a stage needs a model that is neither there nor trained before it."""
     for stage in stages:
-        finished_already = (folder / stage / "model.safetensors").exists()
-        for needed in () if finished_already else NEEDS.get(stage, ()):
-            if needed not in stages and not (folder / needed / "model.safetensors").exists():
+        for needed in () if is_finished(folder / stage) else NEEDS.get(stage, ()):
+            if needed not in stages and not is_finished(folder / needed):
                 command = training_command(folder / needed)
                 command = command if (folder / "config.json").exists() else command.removesuffix(" --resume")
                 raise UserError(f"--stage {stage}: no trained {needed} in {folder / needed}; train it with {command}")
@@ -151,7 +159,7 @@ def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: 
             f"{folder} holds another run ({difference}); --resume takes that run's settings, or choose another --out"
         )
     for stage in stages:
-        if (folder / stage / "model.safetensors").exists() or checkpoints(folder / stage):
+        if is_finished(folder / stage) or checkpoints(folder / stage):
             raise UserError(f"{folder / stage} already exists; --resume continues it, or choose another --out")
 
 
@@ -192,7 +200,7 @@ def check_resumed(config: Config, folder: Path) -> None:
         option = f"--{name.replace('_', '-')}.steps {asked}"
         if asked < before:
             raise UserError(f"{option}: {folder} is a run of {before}; expected {before} or more, or use --max-steps")
-        if asked > before and (folder / stage / "model.safetensors").exists():
+        if asked > before and is_finished(folder / stage):
             raise UserError(
                 f"{option}: {folder / stage} is finished after {before} steps and cannot be extended;"
                 " choose another --out"
@@ -229,17 +237,6 @@ def train_rival(session: Session, stage: Stage) -> None:
     if not finished(session, folder):
         model, seconds = RIVALS[stage](session, folder)
         finish(session, model, folder, lambda: {"seconds": seconds})
-
-
-SETTINGS = {  # name of each stage's training settings in Config
-    "classifier": "classifier",
-    "tokenizer": "tokenizer_training",
-    "transformer": "transformer_training",
-    "autoregressive": "transformer_training",
-    "critic": "critic_training",
-    "gan": "gan_training",
-    "diffusion": "diffusion_training",
-}
 
 
 def limit_steps(config: Config, steps: int) -> Config:

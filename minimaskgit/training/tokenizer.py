@@ -17,7 +17,7 @@ from minimaskgit.tokenizer import Tokenizer, code_use
 from minimaskgit.training.classifier import train_classifier
 from minimaskgit.training.initial import initial
 from minimaskgit.training.log import mean_metrics
-from minimaskgit.training.optimizers import cosine_decay, gradient_norm, set_learning_rate, tokenizer_optimizers
+from minimaskgit.training.optimizers import clip_gradient, cosine_decay, set_learning_rate, tokenizer_optimizers
 from minimaskgit.training.session import Session, finish, finished
 
 
@@ -82,7 +82,7 @@ def train_tokenizer(session: Session) -> Tokenizer:
         for images, _ in session.micro_batches(step, settings.batch_size):
             with session.accelerator.accumulate(*trained[: 1 + adversarial]):
                 metrics.append(learn(images, adversarial))
-        norm = gradient_norm(model, settings.clip)
+        norm = clip_gradient(model, settings.clip)
         for learner, _ in learners:
             learner.step()
         return mean_metrics(metrics) | {"grad_norm": norm}
@@ -97,7 +97,7 @@ def train_tokenizer(session: Session) -> Tokenizer:
         model.train()
         figures.save_png(sheet, folder / "pictures" / f"step_{done:06d}.png")
 
-    batch, speed = partial(session.numbers, len(session.train), settings.batch_size), session.speed(settings.batch_size)
+    batch, speed = partial(session.indices, len(session.train), settings.batch_size), session.speed(settings.batch_size)
     seconds = session.fit(folder, settings.steps, step, parts, picture, batch=batch, speed=speed)
 
     def evaluate() -> dict:

@@ -13,16 +13,11 @@ from torch import Tensor
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import atomic_write
 from minimaskgit.data.images import to_float
-from minimaskgit.runs.models import digest, load_cache, other_source, record_source
+from minimaskgit.runs.models import digest, is_finished, load_cache, other_source, record_source
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.checkpoint import checkpoints
 from minimaskgit.training.processes import main_decides
 from minimaskgit.training.session import Session
-
-
-def check_tokenizer(session: Session, folder: Path) -> None:
-    """`check_source` for a transformer, which learns the tokenizer's tokens."""
-    check_source(session, folder, session.folder / "tokenizer")
 
 
 def check_source(session: Session, folder: Path, source: Path) -> None:
@@ -32,10 +27,10 @@ def check_source(session: Session, folder: Path, source: Path) -> None:
     """
 
     def check_and_record() -> None:
-        done, begun = (folder / "model.safetensors").exists(), bool(checkpoints(folder))
-        if (done or begun) and (complaint := other_source(folder, source)):
+        done = is_finished(folder)
+        if (done or checkpoints(folder)) and (complaint := other_source(folder, source)):
             raise UserError(f"{complaint}; bring that one back, or delete {folder} to train it again")
-        if not done and (source / "model.safetensors").exists():
+        if not done and is_finished(source):
             record_source(folder, source)
 
     main_decides(session.accelerator, check_and_record)

@@ -22,11 +22,11 @@ from minimaskgit.training.batches import micro_batches
 from minimaskgit.training.estimate import transformer_flops
 from minimaskgit.training.initial import begin
 from minimaskgit.training.log import mean_metrics
-from minimaskgit.training.optimizers import gradient_norm, make_optimizers, set_learning_rate, trapezoid
+from minimaskgit.training.optimizers import clip_gradient, make_optimizers, set_learning_rate, trapezoid
 from minimaskgit.training.session import Session, finish, finished
 from minimaskgit.training.sharding import split, whole_model
 from minimaskgit.training.sheet import sample_sheet
-from minimaskgit.training.tokens import all_tokens, check_tokenizer
+from minimaskgit.training.tokens import all_tokens, check_source
 from minimaskgit.transformer import Transformer
 
 
@@ -37,7 +37,7 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
     """
     folder = folder or session.folder / ("autoregressive" if causal else "transformer")
     settings, seed = session.config.transformer_training, session.config.seed
-    check_tokenizer(session, folder)
+    check_source(session, folder, session.folder / "tokenizer")
     if finished(session, folder):
         return load_model(Transformer, folder).to(session.device)
     tokenizer = load_model(Tokenizer, session.folder / "tokenizer").to(session.device)
@@ -63,7 +63,7 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
     schedule = RATIOS[settings.schedule]
     parts = {"model": model} | {name: optimizer for name, (optimizer, _) in optimizers.items()}
     parts |= {"ema": ema} if ema else {}
-    batch = partial(session.numbers, len(tokens), settings.batch_size)
+    batch = partial(session.indices, len(tokens), settings.batch_size)
 
     def objective(x: Tensor, y: Tensor, masks: Tensor | None, rows: slice) -> Tensor:
         """The loss of one micro-batch, weighted so that the mean over micro-batches is that of the whole batch."""
@@ -94,7 +94,7 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
                     loss = objective(x, y, masks, rows)
                 session.accelerator.backward(loss)
             losses.append({"loss": loss})
-        norm = gradient_norm(model, settings.clip)
+        norm = clip_gradient(model, settings.clip)
         for optimizer, _ in optimizers.values():
             optimizer.step()
         if ema:
