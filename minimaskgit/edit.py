@@ -207,7 +207,7 @@ def check(options: Options) -> None:
     if options.label is None and not options.inpaint and not options.outpaint:
         raise UserError("expected --label NAME, the class to paint, or --inpaint, to keep the picture's own class")
     if options.start_step >= options.steps:
-        raise UserError(f"--start-step {options.start_step}: expected less than --steps {options.steps}")
+        raise UserError(f"--steps {options.steps}: expected more than --start-step, which is {options.start_step}")
     if options.rival and options.outpaint:
         raise UserError("--rival: the autoregressive twin cannot paint to the left or above; leave out --outpaint")
     figures.check_formats({"--out": options.out}, {"--gif": options.gif})

@@ -16,6 +16,7 @@ from accelerate.state import PartialState
 
 from minimaskgit.common import cli
 from minimaskgit.common.timing import duration
+from minimaskgit.data.splits import counted
 from minimaskgit.runs.checks import check_output_folder, checked
 from minimaskgit.runs.config import Config, Positive
 from minimaskgit.runs.models import is_finished, training_seconds
@@ -63,9 +64,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.max_steps is not None and not options.resume and everyone.is_main_process:
         print(whole_time(options.config, limited, out, stages))
     if done:
-        following = f"generate --run {out}" if is_finished(out / "transformer") else f"train --resume --out {out}"
-        following += " --decoder critic" if options.stage == "critic" else ""
-        everyone.print(f"done: {out}; next: python -m minimaskgit.{following}")
+        able = is_finished(out / "transformer")
+        following = ["generate", "--run", out] if able else ["train", "--resume", "--out", out]
+        following += ["--decoder", "critic"] if options.stage == "critic" else []
+        everyone.print(f"done: {out}; next: {cli.typed(*following)}")
     else:
         everyone.print(f"stopped early: {out}; --resume continues")
     everyone.destroy_process_group()
@@ -79,7 +81,7 @@ def whole_time(whole: Config, limited: Config, folder: Path, stages: Sequence[St
         seconds[stage] = getattr(whole, SETTINGS[stage]).steps * taken / steps
     stage_times = ", ".join(f"{stage} {duration(value)}" for stage, value in seconds.items())
     return (
-        f"estimated from {limited.transformer_training.steps} steps per stage, all steps would take"
+        f"estimated from {counted(limited.transformer_training.steps, 'step')} per stage, all steps would take"
         f" {duration(sum(seconds.values()))} here ({stage_times}), plus the time to encode the images"
     )
 

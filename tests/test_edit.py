@@ -142,7 +142,7 @@ BOX = ["--box", "8,8,20,20"]
         ([*BOX], "expected --label NAME"),
         ([*BOX, "--label", "star", "--steps", "0"], "--steps 0: expected 1 or more"),
         ([*BOX, "--label", "star", "--steps", "65"], "--steps 65: expected 1 to 64"),
-        ([*BOX, "--label", "star", "--steps", "4", "--start-step", "4"], "--start-step 4: expected less than --steps"),
+        ([*BOX, "--label", "star", "--steps", "4", "--start-step", "4"], "--steps 4: expected more than --start-step"),
         ([*BOX, "--label", "star", "--start-step", "-1"], "--start-step -1: expected 0 or more"),
         ([*BOX, "--label", "star", "--count", "0"], "--count 0: expected 1 or more"),
         ([*BOX, "--label", "star", "--dilate", "-1"], "--dilate -1: expected 0 or more"),

@@ -99,6 +99,17 @@ def test_other_images_of_the_same_number_are_refused(moved, capsys):
     assert contents(RUN) == before
 
 
+def test_a_new_run_may_not_lie_among_its_pictures(moved, capsys):
+    for data, out in ((".", "runs/new"), ("pics", "pics"), ("pics", "pics/cat/run")):
+        complaint = error_line(capsys, train, "--data", data, "--out", out, *TINY_RUN)
+        assert f"--out {Path(out)} lies in --data {data}" in complaint
+
+
+def test_a_command_in_a_message_is_quoted_for_the_shell(posix, capsys):
+    printed = error_line(capsys, generate, "--run", "my runs/first one")
+    assert printed.endswith("train one with python -m minimaskgit.train --out 'my runs/first one'")
+
+
 def test_a_run_without_data_json_resumes_and_gets_one_if_its_classes_are_the_same(moved, capsys):
     written = (RUN / "data.json").read_bytes()
     (RUN / "data.json").unlink()

@@ -46,10 +46,11 @@ def find_classes(wanted: Sequence[str], names: Sequence[str], ids: Sequence[str]
 
 def _hint(key: str, names: Sequence[str], table: Mapping[str, Sequence[int]]) -> str:
     """What a user may have meant by a name that is no class: names with it as a word, with it inside, or like it."""
-    if key.isdecimal():
+    if key.removeprefix("-").isdecimal():
         return f"they have the numbers 0 to {len(names) - 1}"
     inside = [other for other in table if key and key in other]
-    near = sorted(inside, key=lambda other: key not in other.split()) + difflib.get_close_matches(key, table, n=5)
+    alike = difflib.get_close_matches(key, table, n=5, cutoff=0.7)
+    near = sorted(inside, key=lambda other: key not in other.split()) + alike
     near = list(dict.fromkeys(names[number] for other in near for number in table[other]))
     if near:
         return f"did you mean {', '.join(near[:5])}?"

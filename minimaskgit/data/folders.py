@@ -133,7 +133,7 @@ def _not_used(tree: Folder, used: list[Folder]) -> list[str]:
     kinds = {suffix: count for suffix, count in suffixes.most_common() if suffix not in BESIDE}
     if kinds:
         shares = [f"{shown(suffix) or 'without suffix'} {count}" for suffix, count in kinds.items()]
-        notes.append(f"not used: {sum(kinds.values())} files that are not images ({_listed(shares)})")
+        notes.append(f"not used: files that are not images: {_listed(shares)}")
     return notes
 
 

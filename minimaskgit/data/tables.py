@@ -84,7 +84,7 @@ def _open(source: str, image: str, label: str) -> Found:
     if files and files[0].lower().endswith(ARCHIVES):
         raise UserError(f"{source}: an archive; unpack it, and pass the folder that comes out")
     if files:
-        raise UserError(f"{source}: expected a folder, .parquet files or a hub id, found {files[0]}")
+        raise UserError(f"{files[0]} is a file; expected a folder, .parquet files or a hub id")
     if source.endswith(".parquet") or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", source):
         raise UserError(f"{source!r}: no such file or folder")
     return open_hub(source, label)

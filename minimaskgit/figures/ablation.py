@@ -63,7 +63,7 @@ def draw(result: dict) -> Image.Image:
 
 def line_style(name: str) -> dict:
     """Matplotlib's settings for a schedule's line."""
-    colour, line, marker = STYLES[name]
+    colour, line, marker = STYLES.get(name, (MUTED, "-", "."))
     bold = name in BOLD
     style = {"color": colour, "linestyle": line, "marker": marker, "linewidth": 2.8 if bold else 1.6}
     return style | {"markersize": 7 if bold else 5, "zorder": 3 if bold else 2}

@@ -193,7 +193,7 @@ def feedback(result: Result, weights: dict[str, float], lesson: int) -> str:
         explanation = result.exercises.get(name, {}).get("told", "")
         if explanation and result.state(name) == "broken" and not result.trouble:
             lines += ["", f"## `{name}`", "", *(f"    {visible(line)}" for line in explanation.splitlines())]
-    lines += ["", f"`make check-{lesson}` prints the same on your machine.", ""]
+    lines += ["", f"`make check-{lesson} FILE=lesson_{lesson}.py` prints the same on your machine.", ""]
     return "\n".join(lines)
 
 

@@ -41,7 +41,8 @@ def handed_out(lesson: int, number: int | None) -> str:
     if number is None:
         return exercises
     stub = _rewrapped(_template(lesson)["stub"](drawn(lesson, number)).strip("\n"))
-    head = f"# --- Variants: not in the notebook, not in the package ---\n\n{MARK}{number}  # leave this line as it is"
+    check = f"check this file with make check-{lesson} FILE=lesson_{lesson}.py"
+    head = f"# --- Variants: not in the notebook or package; {check} ---\n\n{MARK}{number}  # leave this line as it is"
     return f"{exercises}\n\n{head}\n\n\n{stub}\n"
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.data.classes import find_classes
 from minimaskgit.decoders import loop
@@ -96,7 +97,7 @@ def image_settings(run: Run, options: object) -> DecodingConfig:
         raise UserError(
             f"--decoder searched: {run.folder} has no policy for {steps} steps"
             f" ({'it has those for ' + ', '.join(map(str, policies)) if policies else 'nor for any other'});"
-            f" {first}find one with python -m minimaskgit.search --run {folder} --steps {steps}"
+            f" {first}find one with {cli.typed('search', '--run', folder, '--steps', steps)}"
         )
     settings = replace(run.config.decoding, steps=steps)
     if steps in policies:  # whose guidance replaces the run's

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError, first_line
 from minimaskgit.common.files import atomic_write, write_json, writing
 
@@ -84,7 +85,7 @@ def arguments(kind: type[nn.Module], folder: Path) -> dict[str, Any]:
 
 def training_command(folder: Path) -> str:
     """The command that trains the stage of this folder in a run."""
-    return f"python -m minimaskgit.train --out {folder.parent} --stage {folder.name} --resume"
+    return cli.typed("train", "--out", folder.parent, "--stage", folder.name, "--resume")
 
 
 def foreign(path: Path, expected: str = "a safetensors file") -> str | None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
 from minimaskgit.data.imagenet import as_imagenet
@@ -78,8 +79,8 @@ def locate(data: str, folder: Path) -> Place:
     if origin and origin.data == data:
         raise UserError(
             f"{data!r}, the data of {folder}, was typed in {origin.typed_in} and is neither there nor here nor beside"
-            f" the run; bring it back, or say where it is: python -m minimaskgit.train --out {folder} --resume --data"
-            " PLACE"
+            f" the run; bring it back, or say where it is:"
+            f" {cli.typed('train', '--out', folder, '--resume', '--data', 'PLACE')}"
         )
     return Place(data, None)
 

@@ -19,6 +19,7 @@ from typing import Literal
 
 import torch
 
+from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import atomic_write
 from minimaskgit.common.machine import pick_device
@@ -94,8 +95,10 @@ def _warn(text: str) -> None:
 
 def open_run(folder: Path, device: str = "auto", precision: DecodingPrecision = "auto") -> Run:
     """Open the run in `folder`, to use in the given precision, by default the faster one; UserError if none."""
+    if folder.is_file():
+        raise UserError(f"{folder} is a file; expected a run folder")
     if not folder.is_dir():
-        raise UserError(f"no run folder {folder}; train one with python -m minimaskgit.train --out {folder}")
+        raise UserError(f"no run folder {folder}; train one with {cli.typed('train', '--out', folder)}")
     config, names = load_config(folder / "config.json"), label_names(folder)
     place = pick_device(device)
     return Run(folder, config, names, place, choose(precision, place))

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
 from minimaskgit.decoders.policy import Policy
@@ -97,4 +98,4 @@ def write_searched(folder: Path, policies: dict[int, Found]) -> None:
 
 
 def _advice(folder: Path) -> str:
-    return f"delete it, or search again with python -m minimaskgit.search --run {folder}"
+    return f"delete it, or search again with {cli.typed('search', '--run', folder)}"

@@ -82,7 +82,7 @@ def fit(
         unit="step",
         dynamic_ncols=True,
         mininterval=0.5 if sys.stderr.isatty() else 30,
-        disable=not main,
+        disable=not main or not steps,
     )
     alone = accelerator is None or accelerator.num_processes == 1
     last_report_step = start

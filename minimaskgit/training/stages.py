@@ -13,7 +13,7 @@ from typing import Literal
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.rivals.gan import smallest_side
-from minimaskgit.runs.checks import check
+from minimaskgit.runs.checks import check, home
 from minimaskgit.runs.config import Config, first_difference, load_config, save_config
 from minimaskgit.runs.models import is_finished, training_command
 from minimaskgit.runs.run import check_outside_of_package
@@ -152,6 +152,9 @@ def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: 
     if resume:
         return check_resumed(config, folder)
     if not (folder / "config.json").exists():
+        data = home(config.data)
+        if data.is_dir() and config.data != "glyphs" and folder.resolve().is_relative_to(data.resolve()):
+            raise UserError(f"--out {folder} lies in --data {data}, whose images the run's would join; choose another")
         return
     there = replace(load_config(folder / "config.json"), accumulate=config.accumulate)  # may be cut to fit memory
     if difference := first_difference(there, config):
