@@ -153,7 +153,8 @@ def check_folder(config: Config, folder: Path, stages: Sequence[Stage], resume: 
         return check_resumed(config, folder)
     if not (folder / "config.json").exists():
         data = home(config.data)
-        if data.is_dir() and config.data != "glyphs" and folder.resolve().is_relative_to(data.resolve()):
+        inside = data.is_dir() and config.data != "glyphs" and folder.resolve().is_relative_to(data.resolve())
+        if inside and not any(data.rglob("*.parquet")):  # a folder of images
             raise UserError(f"--out {folder} lies in --data {data}, whose images the run's would join; choose another")
         return
     there = replace(load_config(folder / "config.json"), accumulate=config.accumulate)  # may be cut to fit memory
