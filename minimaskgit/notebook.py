@@ -9,7 +9,6 @@ Only notebooks import this module, and no other module depends on Jupyter.
 
 import base64
 import html
-import importlib
 import inspect
 import io
 import os
@@ -17,7 +16,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -30,7 +28,7 @@ from torch import Tensor
 
 from minimaskgit import figures
 from minimaskgit.classifier import Classifier, class_accuracy
-from minimaskgit.common.errors import UserError
+from minimaskgit.common.errors import needed
 from minimaskgit.common.files import write_text
 from minimaskgit.data.glyphs import glyphs
 from minimaskgit.data.images import to_float
@@ -159,15 +157,6 @@ def learn(
 
 
 # --- What a notebook shows ---
-
-
-def needed(name: str) -> ModuleType:
-    """Import a module that only notebooks need; UserError if the lessons extra is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        hint = 'in a clone of the project, run pip install ".[lessons]"'
-        raise UserError(f"{name} is not installed; notebooks need the lessons extra: {hint}") from None
 
 
 def show(picture: Image.Image, width: int | None = None, photo: bool = False):

@@ -7,15 +7,17 @@
 Only notebooks import this module. Outside of JupyterLab, a guess is an argument; every call also works without one.
 """
 
+import math
 import os
+import textwrap
 from collections.abc import Sequence
 
-from minimaskgit.common.errors import UserError
+from minimaskgit.common.errors import UserError, needed
 from minimaskgit.common.files import read_kept, write_json
-from minimaskgit.common.tables import text_table
 from minimaskgit.runs.run import ROOT
 
 KEPT = ROOT / "runs/lessons/predictions.json"
+WIDTH = 48  # of the summary, in characters: what a phone shows without scrolling
 CLOSE = 0.2  # a guessed number as near as this to the measured one, as a share of it, counts as right
 Answer = str | int | float
 
@@ -46,8 +48,7 @@ def outcome(name: str, measured: Answer) -> None:
         return
     everything[name]["measured"] = measured
     write_json(KEPT, everything)
-    right = "right" if is_right(everything[name]) else "not foreseen"
-    print(f"your guess: {_shown(everything[name]['guess'])}; measured: {_shown(measured)}; {right}")
+    print(_compared(everything[name]))
 
 
 def summary() -> None:
@@ -56,11 +57,10 @@ def summary() -> None:
     if not done:
         print("no results yet: guess in a predict(...) cell, then run the cell that measures it")
         return
-    rows = [
-        [name, kept["question"], _shown(kept["guess"]), _shown(kept["measured"]), "yes" if is_right(kept) else "no"]
-        for name, kept in done.items()
-    ]
-    print(text_table(["", "question", "your guess", "measured", "right"], rows, left=(0, 1)))
+    for name, kept in done.items():
+        print(name)
+        for line in (kept["question"], _compared(kept)):
+            print(textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="    "))
     print(f"foreseen: {sum(map(is_right, done.values()))} of {len(done)}")
 
 
@@ -68,6 +68,11 @@ def is_right(kept: dict) -> bool:
     """Whether a guess is the measured choice, or a number close to the measured one."""
     guess, measured = kept["guess"], kept["measured"]
     return guess == measured if kept["choices"] else abs(guess - measured) <= CLOSE * abs(measured)
+
+
+def _compared(kept: dict) -> str:
+    right = "right" if is_right(kept) else "not foreseen"
+    return f"your guess: {_shown(kept['guess'])}; measured: {_shown(kept['measured'])}; {right}"
 
 
 def _shown(answer: Answer) -> str:
@@ -92,17 +97,29 @@ def _keep(name: str, question: str, choices: Sequence[Answer] | None, guess: Ans
 
 def _field(name: str, question: str, choices: Sequence[Answer] | None, guess: Answer | None):
     """A list of the choices, or a field for a number, that keeps what is entered."""
-    import ipywidgets
-
+    widgets = needed("ipywidgets")
     if choices:
         options = [("?", None), *((str(choice), choice) for choice in choices)]
-        field = ipywidgets.Dropdown(options=options, value=guess, description="your guess")
-    else:
-        field = ipywidgets.FloatText(value=guess or 0.0, description="your guess", continuous_update=False)
+        field = widgets.Dropdown(options=options, value=guess, description="your guess")
+    else:  # a field of text, because one of numbers would begin with a guess of 0
+        text = "" if guess is None else str(guess)
+        field = widgets.Text(text, placeholder="a number", description="your guess", continuous_update=False)
 
     def entered(change: dict) -> None:
-        if change["new"] is not None and "measured" not in _kept().get(name, {}):
-            _keep(name, question, choices, change["new"])
+        answer = change["new"] if choices else _number(change["new"])
+        if answer is None:
+            field.value = None if choices else ""  # what is no number disappears
+        elif "measured" not in _kept().get(name, {}):
+            _keep(name, question, choices, answer)
 
     field.observe(entered, "value")
     return field
+
+
+def _number(text: str) -> float | None:
+    """What is written, such as 0.5 or 0,5; None if it is no finite number."""
+    try:
+        number = float(text.replace(",", "."))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

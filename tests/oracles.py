@@ -34,8 +34,9 @@ def instead(found: Tensor | np.ndarray | float, expected: Tensor | np.ndarray | 
     one, other = (
         np.asarray(x.double() if isinstance(x, Tensor) and x.is_floating_point() else x) for x in (found, expected)
     )
+    one, other = (x.astype(float) if x.dtype.kind == "f" else x for x in (one, other))  # float32 has 0.6 as 0.60000002
     for digits in (3, 5, 7, 9):
-        texts = [str(x.round(digits).tolist()) for x in (one, other)]
+        texts = [str((x.round(digits) + 0.0 if x.dtype.kind == "f" else x).tolist()) for x in (one, other)]  # no -0.0
         if texts[0] != texts[1]:
             break
     unusual = isinstance(found, Tensor) and found.dtype not in (torch.float32, torch.float64, torch.int64)
@@ -44,12 +45,19 @@ def instead(found: Tensor | np.ndarray | float, expected: Tensor | np.ndarray | 
 
 def dtype(found: Tensor, expected: torch.dtype) -> str:
     """The same of a dtype."""
-    return f"returned {found.dtype}; expected {expected}".replace("torch.", "")
+    kind = found.dtype if isinstance(found, Tensor) else "a numpy array"
+    return f"returned {kind}; expected {expected}".replace("torch.", "")
 
 
 def shape(found: Tensor, expected: Sequence[int]) -> str:
     """The same of a shape."""
     return f"returned a tensor of shape {tuple(found.shape)}; expected {tuple(expected)}"
+
+
+def assert_unchanged(name: str, arguments: Sequence[str], before: Sequence[Tensor], after: Sequence[Tensor]) -> None:
+    """AssertionError if a function has written into one of the tensors that it was given."""
+    for argument, was, now in zip(arguments, before, after, strict=True):
+        assert now.equal(was), f"{name} has changed the caller's {argument}; it must work on a copy"
 
 
 def log_softmax(logits: Tensor) -> np.ndarray:

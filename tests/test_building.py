@@ -153,7 +153,21 @@ def test_a_guess_is_kept_and_shown_beside_what_was_measured(kept, capsys):
     assert capsys.readouterr().out.splitlines() == [f"your guess: {line}" for line in said]
     predictions.summary()
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[-1] for line in lines] == ["right", "no", "yes", "no", "3"] and lines[-1] == "foreseen: 1 of 3"
+    assert lines[:3] == ["5 steps", "  Which T?", "  your guess: 2; measured: 4; not foreseen"]
+    assert len(lines) == 10 and lines[-1] == "foreseen: 1 of 3"
+
+
+def test_the_summary_is_as_narrow_as_a_phone(kept, capsys):
+    choices = ["ReMDM, by ten points or more", "nobody, it is closer"]
+    predictions.predict("10 back", "Who wins in 16 steps, the best ReMDM or MaskGIT?", choices, guess=choices[0])
+    predictions.outcome("10 back", choices[1])
+    capsys.readouterr()
+    predictions.summary()
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= predictions.WIDTH
+    assert "your guess: ReMDM, by ten points or more; measured: nobody, it is closer; not foreseen" in " ".join(
+        said.split()
+    )
 
 
 def test_a_guess_can_change_until_it_has_met_its_measurement(kept, capsys):
@@ -181,8 +195,27 @@ def test_in_jupyter_a_field_takes_the_guess(kept, monkeypatch, capsys):
     pytest.importorskip("ipywidgets", reason="the lessons extra is not installed: make lab")
     monkeypatch.setenv("JPY_SESSION_NAME", "5.ipynb")
     predictions.predict("5 steps", "Which T?", [1, 2, 4]).value = 4
-    predictions.predict("5 share", "Which share?").value = 0.25
+    predictions.predict("5 share", "Which share?").value = "0.25"
     predictions.outcome("5 steps", 4)
     predictions.outcome("5 share", 1.0)
     said = capsys.readouterr().out
     assert "your guess: 4; measured: 4; right" in said and "your guess: 0.25; measured: 1; not foreseen" in said
+
+
+def test_a_guess_of_0_is_kept_and_what_is_no_number_is_not(kept, monkeypatch, capsys):
+    pytest.importorskip("ipywidgets", reason="the lessons extra is not installed: make lab")
+    monkeypatch.setenv("JPY_SESSION_NAME", "7.ipynb")
+    field = predictions.predict("7 known", "How many?")
+    for text in ("many", "nan"):
+        field.value = text
+        assert field.value == "" and not kept.exists()
+    field.value = "0"
+    predictions.outcome("7 known", 0)
+    assert "your guess: 0; measured: 0; right" in capsys.readouterr().out
+
+
+def test_without_the_lessons_extra_a_field_says_what_to_install(kept, monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "5.ipynb")
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    with pytest.raises(UserError, match="ipywidgets is not installed; notebooks need the lessons extra: in a clone"):
+        predictions.predict("5 share", "Which share?")

@@ -7,7 +7,7 @@ import messages
 import pytest
 import torch
 from hypothesis import given
-from lawbook import law_file, parameters
+from lawbook import judged, law_file, parameters
 from strategies import codes, small
 from tiny import generator, tiny_transformer
 
@@ -76,6 +76,62 @@ def test_a_none_is_named_where_the_law_asks_for_gradients_first():
     law = "test_the_discriminator_s_step_leaves_the_generator_without_gradient"
     why = message(2, law, discriminator_loss=lambda *args: None)[1]
     assert why == "discriminator_loss returned None; is a `return` missing?"
+
+
+@pytest.mark.parametrize(
+    ("law", "functions", "expected"),
+    [
+        (
+            "test_the_adaptive_weight_is_the_ratio_of_the_norms_of_the_gradients",
+            {"adaptive_weight": lambda rec, gan: rec.norm().detach()},
+            "returned 0.015; expected 0.01",
+        ),
+        (
+            "test_the_discriminator_s_step_leaves_the_generator_without_gradient",
+            {"discriminator_loss": lambda d, real, fake: d(fake.detach_()).mean()},
+            "discriminator_loss has changed an argument: it no longer takes gradients",
+        ),
+        (
+            "test_the_discriminator_s_step_leaves_the_generator_without_gradient",
+            {"discriminator_loss": lambda d, real, fake: [loss := d(real).mean(), loss.backward()][0]},
+            "discriminator_loss calls backward itself; it must only return the loss",
+        ),
+    ],
+)
+def test_the_reason_is_one_plain_sentence(law, functions, expected):
+    assert message(2, law, **functions)[1] == expected
+
+
+def test_a_call_of_which_a_law_asks_the_value_and_the_gradient_is_shown_once():
+    law = "test_straight_through_has_the_value_of_the_entry_and_the_gradient_of_the_encoder"
+    shown, why = message(1, law, straight_through=lambda z, z_q: z_q)
+    assert shown.count("straight_through(") == 1 and why.startswith("z has no gradient")
+
+
+def test_a_decode_that_writes_into_the_caller_s_tokens_is_told_so_and_is_no_known_mistake():
+    def decode(model, labels, tokens=None, steps=8, schedule=schedules.cosine, temperature=4.5, generator=None):
+        if tokens is None:
+            tokens = torch.full((len(labels), model.num_tokens), model.mask_id)
+        start = (tokens == model.mask_id).sum(1)
+        for step in range(steps):
+            known = tokens != model.mask_id
+            logits = model(tokens, labels)
+            sampled = torch.where(known, tokens, decoding.sample_categorical(logits, generator))
+            noise = decoding.gumbel_noise(tokens.shape, tokens.device, generator)
+            left = temperature * (1 - (step + 1) / steps)
+            sure = decoding.confidence(logits, sampled.clamp(max=logits.shape[-1] - 1), known, left, noise)
+            counts = decoding.num_to_mask(start, (~known).sum(1), step, steps, schedule)
+            tokens[:] = decoding.remask(sampled, sure, counts, model.mask_id)
+        return tokens
+
+    why = message(5, "test_known_tokens_never_change_and_no_mask_or_class_comes_out", decode=decode)[1]
+    assert why == "decode has changed the caller's tokens; it must work on a copy"
+
+
+def test_what_torch_has_not_implemented_is_not_an_unwritten_exercise():
+    wrong = {"square": lambda r, num_tokens: 1 - r ^ 2}
+    holds, said = judged("square", 3, wrong, Path(__file__))
+    assert not holds and "BROKEN" in said[0] and any("not implemented for" in line for line in said)
 
 
 def test_a_wrong_dtype_is_named():

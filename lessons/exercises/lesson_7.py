@@ -14,7 +14,7 @@ def box_to_token_mask(box: Box, image_size: int, grid: int, dilate: int) -> Tens
     """The tokens that a box in pixels touches, dilated: bool (N,) in raster order, N = grid^2.
 
     image_size: side in pixels, a multiple of grid. dilate: the region grows by this many tokens on every side, also
-    diagonally. An empty box touches nothing.
+    diagonally. A box may reach beyond the picture: only the part inside counts. An empty box touches nothing.
 
     >>> box_to_token_mask((0, 0, 5, 1), image_size=16, grid=4, dilate=0).view(4, 4).int()
     tensor([[1, 1, 0, 0],

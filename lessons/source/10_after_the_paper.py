@@ -198,8 +198,10 @@ show(figures.labelled_rows(rows), width=900)
 # ## How many
 #
 # The cosine keeps few tokens at first and more later. The Halton paper has its own curve, (2/π) arcsin r, which keeps
-# even more at the very end. Another way is to ask the model: keep as many tokens as are sure enough *together*. This
-# limits how much the tokens that are drawn at once depend on each other (arXiv 2505.24857; the bound is in nats).
+# even more at the very end. Another way is to ask the model: keep as many tokens as are sure enough *together*. How
+# unsure it is of a token is the *entropy* of its probabilities: 0 if it expects one code only. The entropies of all
+# kept tokens but the least sure may add up to a bound, and no more. This limits how much the tokens that are drawn at
+# once depend on each other (arXiv 2505.24857; the bound is in nats).
 #
 # **Predict before you run.** The last of the three gets 16 steps. How many will it use? And how does the arcsine do,
 # which leaves about a third of the canvas to the last of 8 steps?
@@ -226,9 +228,9 @@ show(figures.curves(curves, "step", f"tokens known, of {N}"), width=700)
 # ## Taking back
 #
 # Why must a kept token stay? In training, any set of tokens may be hidden, and the model does not depend on what was
-# known before. **ReMDM** (Wang et al. 2025) masks known tokens again, each with probability σ, and reveals as many more
-# in their place. The plan does not change: a fraction *before* is known before the step, and a fraction *after* is
-# known after it.
+# known before. **ReMDM** (Wang et al. 2025) masks known tokens again, each with probability σ (sigma), and reveals as
+# many more in their place. The plan does not change: a fraction *before* is known before the step, and a fraction
+# *after* is known after it.
 #
 # > σ ≤ min(1, (1 − after) / before), and of the masked tokens each is revealed with probability
 # > (after − (1 − σ) before) / (1 − before)
@@ -310,9 +312,9 @@ for sigma in (0.0, 0.02, 0.1, 0.3):
     frames = list(remdm(16, sigma))
     back = torch.stack([back.sum(1) for _, _, back in frames]).sum(0).double().mean()
     by_sigma[sigma] = whole(frames[-1][0])
-    print(f"sigma {sigma:4}: {back:5.1f} tokens taken back a picture, {by_sigma[sigma]:.0%} in one piece")
+    print(f"sigma {sigma:4}: {back:5.1f} tokens taken back per picture, {by_sigma[sigma]:.0%} in one piece")
 sixteen = decoded(PAPER, steps=16)[-1].tokens
-print(f"MaskGIT:      0.0 tokens taken back a picture, {whole(sixteen):.0%} in one piece")
+print(f"MaskGIT:      0.0 tokens taken back per picture, {whole(sixteen):.0%} in one piece")
 lead = round(100 * (max(by_sigma.values()) - whole(sixteen)))  # in points
 winner = "ReMDM" if lead > 0 else "MaskGIT"
 outcome("10 back", f"{winner}, by ten points or more" if abs(lead) >= 10 else "nobody, it is closer")
@@ -396,11 +398,11 @@ for step in range(STEPS):
     optimizer.zero_grad()
     losses.append(loss.item())
 curve = [(step, sum(losses[step - 20 : step]) / 20) for step in range(20, STEPS + 1, 20)]
-show(figures.curves({"critic": curve}, "training step", "loss, nats a token"), width=600)
+show(figures.curves({"critic": curve}, "training step", "loss, nats per token"), width=600)
 
 # %% [markdown]
 # How good is it? Take one wrong and one right token at random. How often does the wrong one get the higher score? That
-# is the AUROC: 50 % for a coin, 100 % for an oracle.
+# share is called the AUROC: 50 % for a coin, 100 % for a critic that is always right.
 #
 # **Predict before you run.** The critic has a rival that costs nothing: the model's own probability of a token that it
 # *sees*. The model was never trained to predict visible tokens, because its loss counts only hidden ones (lesson 3). So
@@ -450,9 +452,9 @@ rows["the truth"] = (exchanged != fresh)[few].float().view(-1, 1, SIDE, SIDE).ex
 show(figures.labelled_rows(rows), width=800)
 
 # %% [markdown]
-# How far is the probability that was never trained behind the critic that was? A transformer that has learned how
-# tokens go together also notices a token that does not fit. Compare the two kinds of errors: where is the trained
-# critic further ahead?
+# How far does the model's own probability, never trained for this, fall behind the critic, which was? A transformer
+# that has learned how tokens go together also notices a token that does not fit. Compare the two kinds of errors: where
+# is the trained critic further ahead?
 #
 # Now use the critic. Paint in 8 steps, look once, take back the four most suspicious tokens, and draw them again: that
 # takes two more passes. For a fair race, MaskGIT also gets ten passes, and then 16.
@@ -536,8 +538,8 @@ outcome("10 upside down", moved)
 # revealed = (after - (1 - taken) * before) / (1 - before), and 0 where before is 1</pre>
 # <!-- answer remdm_probability --></details></details></details>
 #
-# <details><summary><b>critic_loss</b>: the idea</summary>One yes-or-no question a token, and the mean over those that
-# count.
+# <details><summary><b>critic_loss</b>: the idea</summary>One yes-or-no question for each token, and the mean over those
+# that count.
 # <details><summary>the shape</summary>scores, wrong, counted (B, N) → a scalar.
 # <details><summary>pseudo-code</summary><pre>loss of each = log(1 + exp(-score)) if wrong, log(1 + exp(score)) if right
 #   (torch has it, from logits and without overflow)

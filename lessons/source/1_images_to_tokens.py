@@ -67,7 +67,7 @@ with torch.no_grad():
     other = trained.decode(changed)
 change = (other - back[:8]).abs().amax(1, keepdim=True)  # of the colour that changes most
 pixels = (change > 0.02).double().sum((1, 2, 3)).mean().item()  # 0.02 are 5 of 255 shades
-print(f"{pixels:.0f} pixels a picture change by more than 0.02, and one patch has 16")
+print(f"{pixels:.0f} pixels per picture change by more than 0.02, and one patch has 16")
 outcome("1 token", min(16, 100, 1024, key=lambda count: abs(math.log(count / pixels))))
 difference = 3 * change.expand(-1, 3, -1, -1)
 show(figures.labelled_rows({"as it was": back[:8], "one token\nexchanged": other, "difference\n3 times": difference}))

@@ -34,9 +34,9 @@ notebook.road_map(2)
 # %% [markdown]
 # ## The idea
 #
-# A tokenizer has few bits, so it does not know everything: was the edge here, or one pixel further? The loss
-# |x − x̂|, averaged over pixels, clearly says what to do when in doubt: *hedge*. Take two sharp pictures that are
-# equally likely, and three possible answers.
+# A tokenizer has few bits, so it does not know everything: was the edge here, or one pixel further? Let x be a picture
+# and x̂ what the tokenizer returns. A loss of pixels, the mean of |x − x̂| (*L1*) or of its square (*L2*), clearly says
+# what to do when in doubt: *hedge*. Take two sharp pictures that are equally likely, and three possible answers.
 #
 # **Predict before you run.** Which of the answers has the smallest error on average: the one picture, the other, or the
 # blurred mean of both? And which would you choose?
@@ -66,8 +66,9 @@ show(figures.labelled_rows(rows))
 # ## How alike
 #
 # So do not compare pixels: compare what a network sees in them. The network here is a small classifier of glyphs,
-# trained by the package. Its feature maps show edges and corners in the first layer, and parts of things in later
-# layers. (The paper's is a VGG trained on ImageNet.)
+# trained by the package. Its *feature maps*, the outputs of its layers, show edges and corners in the first layer, and
+# parts of things in later layers. We call those of layer l φ<sub>l</sub>. (The paper's network is VGG, trained on
+# ImageNet.)
 #
 # > perceptual loss = mean over layers of mean |φ<sub>l</sub>(x) − φ<sub>l</sub>(x̂)|²
 #
@@ -132,7 +133,7 @@ show(figures.labelled_rows(rows))
 # ## The critic
 #
 # Tricks can fool a fixed network. A *discriminator* D learns to see through them. It returns a score for each patch of
-# a picture, high for real patches and low for fake ones; `PatchDiscriminator` is a few strided convolutions. Its loss
+# a picture, high for real patches and low for fake ones; `PatchDiscriminator` is a few convolutions. Its loss
 # is the hinge: real scores should be above 1 and fake ones below −1. Scores beyond these limits cost nothing and teach
 # nothing.
 #
@@ -191,8 +192,8 @@ show(figures.curves(series, "score", "loss"), width=600)
 # ## Whose step is it
 #
 # Two players, two losses, one chain: picture → encoder → codes → decoder → x̂ → D. Each loss must move only its own
-# player. In the critic's step the fakes are *detached*: they are pictures, wherever they came from. In the forger's
-# step the critic's weights do not change.
+# player. In the critic's step the fakes are *detached*: they count as plain pictures, wherever they came from. In the
+# forger's step the critic's weights do not change.
 #
 # **Exercise 4 of 5: `discriminator_loss`.** *Medium, about 15 minutes.* Call your `hinge_d_loss`.
 
@@ -223,7 +224,9 @@ print(f"loss {loss.item():.3f}, gradient at the fakes: {fake.grad}")
 # changes all the time. VQ-GAN measures how strongly each loss pulls at the decoder's last layer, through which all
 # gradients pass.
 #
-# > λ = |∇<sub>L</sub> reconstruction| / ( |∇<sub>L</sub> L<sub>G</sub>| + 10<sup>−6</sup> )
+# > λ = |∇ reconstruction| / ( |∇ L<sub>G</sub>| + 10<sup>−6</sup> )
+#
+# Here ∇ is the gradient at that layer, and |∇| its length, if all its numbers are read as one vector.
 #
 # With this weight both pull equally, however strongly the critic pulls, and one fixed factor says which of them leads
 # (GAN below; 0.1 in the demo). If the critic does not pull at all, λ would be huge, so it is limited to 10,000. And no
@@ -479,8 +482,9 @@ summary()  # your predictions, of all lessons
 # ## What the paper did
 #
 # - Section 3: the tokenizer is a VQ-GAN, trained as by Esser et al.; MaskGIT changes nothing in it.
-# - The authors' code has the non-saturating loss with an R1 penalty of weight 10, a perceptual weight of 0.1, an
-#   adversarial weight of 0.1 and an entropy term of 0.1. This package keeps VQ-GAN's hinge and λ.
+# - The authors' code has the non-saturating loss with an R1 penalty (on the critic's gradient) of weight 10, a
+#   perceptual weight of 0.1, an adversarial weight of 0.1 and an entropy term of 0.1. This package keeps VQ-GAN's hinge
+#   and λ.
 # - VQ-GAN section 3.1 and equation 7: λ at the decoder's last layer, with 10<sup>−6</sup> for stability; the
 #   adversarial term starts after a warm-up.
 #

@@ -6,8 +6,9 @@
 # them.
 #
 # Here you build all of that: how much to hide (the schedule γ), which tokens to hide, and what to ask. Then you train
-# small models with your functions and see why a model trained with BERT's famous 15 % cannot paint. Until you write a
-# function, the notebook uses the package's own.
+# small models with your functions. You will see that a model cannot paint if it is trained as BERT was, a language
+# model that learned with 15 % of its words hidden, never more. Until you write a function, the notebook uses the
+# package's own.
 #
 # *Paper: sections 3.1 and 3.3. Package: `schedules.py` and `masking.py`, two pages. Time: about an hour, and an hour
 # for the exercises.*
@@ -63,9 +64,9 @@ notebook.knob(hidden, share=[0.05, 0.15, 0.3, 0.5, 0.64, 0.8, 0.9, 0.97, 1.0])
 # %% [markdown]
 # ## How much to hide
 #
-# Draw a number r between 0 and 1, the *progress*: 0 nothing is known yet, 1 all is known. The **mask schedule** γ turns
-# it into the share of tokens to hide. Any γ that falls from γ(0) = 1 to γ(1) = 0 will do. The paper compares these
-# (section 3.3 and table 3):
+# Draw a number r between 0 and 1, the *progress*: at 0 nothing is known yet, at 1 everything is. The **mask schedule**
+# γ turns it into the share of tokens to hide. Any γ that falls from γ(0) = 1 to γ(1) = 0 will do. The paper compares
+# these (section 3.3 and table 3):
 #
 # | schedule | γ(r) | shape |
 # | --- | --- | --- |
@@ -81,7 +82,7 @@ notebook.knob(hidden, share=[0.05, 0.15, 0.3, 0.5, 0.64, 0.8, 0.9, 0.97, 1.0])
 # and γ is 1 there. N may be a number, or a tensor of r's shape when pictures differ in size.
 #
 # **Exercise 1 of 4: the schedules `cosine`, `linear`, `square`, `cubic`, `exponential`, `square_root` and
-# `logarithmic`.** *Easy, about 15 minutes.* A line each. Write them in the next cell, or in
+# `logarithmic`.** *Easy, about 15 minutes.* Each is one line. Write them in the next cell, or in
 # `lessons/exercises/lesson_3.py`, and check them with the cell below.
 
 
@@ -156,7 +157,7 @@ notebook.playground(run, "play", schedule="cosine", steps=8, label=run.label_nam
 # about 1/2, 0.64 or 0.75? (A hint: the average of γ is the area below its curve.)
 
 # %%
-predict("3 share", "Which share of the tokens does the cosine hide on average?", [0.5, 0.64, 0.75])
+predict("3 share", "What share of the tokens does the cosine hide on average?", [0.5, 0.64, 0.75])
 
 # %%
 r = torch.rand(100_000, generator=generator(0))
@@ -170,7 +171,8 @@ outcome("3 share", min(0.5, 0.64, 0.75, key=lambda share: abs(share - average)))
 # ## A ratio for every picture
 #
 # Every picture of a batch draws its own r, so a batch contains canvases from almost blank to almost complete. Then
-# exactly n = ⌈γ(r) · N⌉ of its tokens are hidden. Rounding *up* leaves at least one token to ask for.
+# exactly n = ⌈γ(r) · N⌉ of its tokens are hidden. Rounding *up* leaves at least one token to ask for, unless γ(r) is 0.
+# Hide one even then.
 #
 # Compute γ(r) · N in double precision. A number that should be exactly 12 may be 12.0000005 in single precision.
 # Rounded up, that is 13.
@@ -225,8 +227,8 @@ show(figures.grid(canvases, columns=8, titles=[f"{n} of 64" for n in counts.toli
 # %% [markdown]
 # ## What the model is asked
 #
-# In the place of a hidden token the model reads the id [MASK]. It returns K logits for every position, but the loss
-# counts *only* the hidden ones (paper equation 1):
+# In the place of a hidden token the model reads a special id, [MASK]. It returns K logits for every position, but the
+# loss counts *only* the hidden ones (paper equation 1):
 #
 # > L = − mean over hidden i of log p(y<sub>i</sub> | Y<sub>M</sub>)
 #
@@ -307,7 +309,7 @@ models, curves = {}, {}
 for name, schedule in {"cosine": my_cosine, "BERT's 15 %": bert}.items():
     models[name], curves[name] = train(schedule)
 outcome("3 loss", min(curves, key=lambda name: curves[name][-1][1]))
-show(figures.curves(curves, "step", "training loss, nats a hidden token"), width=600)
+show(figures.curves(curves, "step", "training loss, nats per hidden token"), width=600)
 
 # %% [markdown]
 # Question 1 is answered, but the answer is a trap: the two losses are means over *different questions*. Now both models
@@ -354,13 +356,14 @@ show(figures.labelled_rows(rows, "Stars, hearts and umbrellas, from a blank canv
 # falls. **Predict:** what share is hidden on average now?
 
 # %%
-predict("3 inverted", "Which share of the tokens does the inverted cosine hide on average, from 0 to 1?")
+predict("3 inverted", "What share of the tokens does the inverted cosine hide on average, from 0 to 1?")
 
 # %%
 r = torch.rand(20_000, generator=generator(0))
 upright = my_random_mask(my_mask_counts(r, 64, my_cosine), 64, generator(1))
-print(f"upright   {upright.double().mean():.3f}   of whole canvases blank: {upright.all(1).double().mean():.3f}")
-print(f"inverted  {(~upright).double().mean():.3f}   of whole canvases blank: {(~upright).all(1).double().mean():.3f}")
+for name, mask in {"upright": upright, "inverted": ~upright}.items():
+    blank = mask.all(1).double().mean()
+    print(f"{name:8} {mask.double().mean():.3f} of the tokens hidden, {blank:.3f} of the canvases blank")
 outcome("3 inverted", (~upright).double().mean().item())
 
 # %% [markdown]
@@ -404,9 +407,10 @@ summary()  # your predictions, of all lessons
 # - Section 3.1: r is drawn for each sample, ⌈γ(r) N⌉ tokens chosen uniformly, the loss over masked positions only, with
 #   label smoothing 0.1.
 # - Section 3.3: the properties that γ must have, and the three families.
-# - Table 3, ImageNet 256 × 256 (best T, FID, NLL): cosine 10, 6.06, 4.22; square 10, 6.35, 4.38; cubic 9, 7.26, 4.63;
-#   exponential 8, 7.89, 4.83; linear 16, 7.51, 3.75; square root 32, 12.33, 3.34; logarithmic 60, 29.17, 3.08. Of
-#   these, the logarithmic has the lowest NLL and the worst FID: the trap of question 1 above.
+# - Table 3, ImageNet 256 × 256 (the best number of steps T; FID, the lower the better; NLL, the loss of equation 1):
+#   cosine 10, 6.06, 4.22; square 10, 6.35, 4.38; cubic 9, 7.26, 4.63; exponential 8, 7.89, 4.83; linear 16, 7.51, 3.75;
+#   square root 32, 12.33, 3.34; logarithmic 60, 29.17, 3.08. Of these, the logarithmic has the lowest NLL and the worst
+#   FID: the trap of question 1 above.
 #
 # ## What to read next
 #

@@ -485,7 +485,7 @@ outcome("4 bag", SHARES[(right >= 0.2) + (right > 0.8)])
 show(figures.labelled_rows(rows, "Stars, hearts and umbrellas"))
 
 # %%
-show(figures.curves(curves, "step", "training loss, nats a hidden token"), width=600)
+show(figures.curves(curves, "step", "training loss, nats per hidden token"), width=600)
 
 # %% [markdown]
 # Without places the canvas is a *bag of tokens*. The colours can still agree, because a bag is enough for that. But the

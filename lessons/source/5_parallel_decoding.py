@@ -40,7 +40,7 @@ N, K, MASK = model.num_tokens, model.num_codes, model.mask_id
 
 
 def strip(steps, sample=0):
-    """The decoding of one sample as a picture, a column a step."""
+    """The decoding of one sample as a picture, one column for each step."""
     images = torch.stack([tokenizer.decode(step.sampled[sample : sample + 1])[0] for step in steps])
     masks = torch.stack([step.masked[sample] for step in steps])
     return figures.decoding_strip(images, masks, tokenizer.grid)
@@ -356,7 +356,7 @@ predict(
 
 # %%
 def apart(images):
-    """How much two pictures of a class differ on average, a pixel."""
+    """How much two pictures of a class differ on average, per pixel."""
     of_class = images.reshape(10, 20, -1)
     return (torch.cdist(of_class, of_class, p=1).sum((1, 2)) / (20 * 19 * of_class.shape[-1])).mean().item()
 
@@ -366,7 +366,7 @@ for temperature in (0.0, 2.0, 4.5, 100.0):
     images, scores = painted(steps=8, temperature=temperature)
     by_temperature[temperature], diversity[temperature] = scores, apart(images)
     in_line = in_words(scores).replace("\n", ", ")
-    print(f"temperature {temperature:5}: {in_line}, two of a class differ by {diversity[temperature]:.3f} a pixel")
+    print(f"temperature {temperature:5}: {in_line}, two of a class differ by {diversity[temperature]:.3f} per pixel")
 
 
 def change(a, b):

@@ -151,7 +151,7 @@ predict("6 surprise", "In which row of tokens, from the top, is it surprised mos
 
 # %%
 surprise = cost.mean(0).view(tokenizer.grid, tokenizer.grid)
-print("rows, from the top, nats a token:", [round(x, 2) for x in surprise.mean(1).tolist()])
+print("rows, from the top, nats per token:", [round(x, 2) for x in surprise.mean(1).tolist()])
 print(f"the first token of all: {surprise[0, 0]:.2f} · log 8, one of eight palettes: {math.log(8):.2f}")
 outcome("6 surprise", 1 + surprise.mean(1).argmax().item())
 picture = (1 - surprise / surprise.max()).expand(1, 3, -1, -1)
@@ -286,8 +286,8 @@ predict("6 places", "Who puts the fewest places through the network?", ["MaskGIT
 
 # %%
 T = settings.steps
-print(f"{'':26}{'passes':>24}{'places, a picture':>34}")
-print(f"{'tokens a picture':<26}" + 2 * "".join(f"{n:>8}" for n in (64, 256, 1024)))
+print(f"{'':26}{'passes':>24}{'places per picture':>34}")
+print(f"{'tokens per picture':<26}" + 2 * "".join(f"{n:>8}" for n in (64, 256, 1024)))
 ways = {
     f"MaskGIT, T = {T}": (lambda n: T, lambda n: T * (n + 1)),
     "autoregressive, cache": (lambda n: n, lambda n: n),
@@ -318,7 +318,7 @@ notebook.playground(run, "race", steps=8, label=names.index("heart"), seed=1)
 # Compare the seconds with the places in the table above. Where only arithmetic counts, the model with the fewest places
 # wins, however many passes it takes. PyTorch is quick with large portions, and that changes the race.
 #
-# **Predict before you run.** We paint 1, 4, 16 and 64 pictures at once and count pictures a second. At which batch is
+# **Predict before you run.** We paint 1, 4, 16 and 64 pictures at once and count pictures per second. At which batch is
 # MaskGIT's lead largest, and at which does the cached rival do best? (The rival steps and draws with your functions.)
 
 # %%
@@ -329,7 +329,7 @@ batches, yours = (1, 4, 16, 64), {"sample_next": my_sample_next, "cached_step": 
 with patch.dict(vars(autoregressive), yours):
     rows = race.measure(run, race.contestants(masked, causal, decode_steps, passes=8), batches, repeats=2)
 speed = {row["decoder"]: [row["batch"][str(b)]["images_per_second"] for b in batches] for row in rows}
-print(f"{'pictures a second, batch of':<28}" + "".join(f"{b:>9}" for b in batches))
+print(f"{'pictures per second, batch:':<28}" + "".join(f"{b:>9}" for b in batches))
 for name, values in speed.items():
     print(f"{name:<28}" + "".join(f"{value:>9.1f}" for value in values))
 ahead = [a / b for a, b in zip(speed["MaskGIT"], speed["autoregressive, cache"])]
@@ -338,7 +338,7 @@ outcome("6 lead", batches[ahead.index(max(ahead))])
 lines = {name.replace(", ", ": "): list(zip(batches, values)) for name, values in speed.items()}
 labelled = {"MaskGIT": "MaskGIT", "autoregressive: cache": "autoregressive", "autoregressive: no cache": "no cache"}
 points = {label: lines[name] for name, label in labelled.items()}
-show(figures.curves(points, "pictures made at once", "pictures a second"), width=600)
+show(figures.curves(points, "pictures made at once", "pictures per second"), width=600)
 
 # %% [markdown]
 # The smaller the batch and the more parallel the machine, the better for MaskGIT. The larger the batch, the more the
@@ -395,7 +395,7 @@ for name, made in samples.items():
     rows[f"{name}, {right:.0%} of the asked class, {clean[name]:.0%} without strays, FD {fd:.2f}"] = images[shown]
 chance = max(2 * math.sqrt(2 * share * (1 - share) / len(wanted)) for share in clean.values())  # two standard errors
 best, least = max(clean, key=clean.get), min(clean, key=clean.get)
-print(f"{len(wanted)} pictures a row: shares without strays that differ by less than {chance:.0%} do not differ")
+print(f"{len(wanted)} pictures per row: a difference of less than {100 * chance:.0f} points in strays may be chance")
 print(
     f"best: {best}, {clean[best]:.0%}; {'no better than' if clean[best] - clean[least] < chance else 'better than'}",
     least,
@@ -440,7 +440,7 @@ for name, leak in {"causal": False, "leaking": True}.items():
 sound, leaky = (points[-1][1] for points in curves.values())
 near = abs(leaky - sound) < 0.1 * sound
 outcome("6 leak", "at about the same height" if near else "lower" if leaky < sound else "higher")
-show(figures.curves(curves, "step", "training loss, nats a token"), width=600)
+show(figures.curves(curves, "step", "training loss, nats per token"), width=600)
 
 # %% [markdown]
 # What a curve! By its loss, this would be the best model ever trained on this data. Now let it paint.

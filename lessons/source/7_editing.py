@@ -47,7 +47,7 @@ notebook.road_map(7)
 run = notebook.trained_run(train=False)  # True: train your own models first
 tokenizer, model, judge = run.tokenizer(), run.transformer(), notebook.trained_judge(run)
 names, N, K, MASK = run.label_names, model.num_tokens, model.num_codes, model.mask_id
-S, grid, f = tokenizer.image_size, tokenizer.grid, tokenizer.downsampling  # pixels, tokens a side, pixels a token
+S, grid, f = tokenizer.image_size, tokenizer.grid, tokenizer.downsampling  # pixels, tokens per side, pixels per token
 
 pictures, labels = glyphs(400, seed=7)  # none of them was trained on
 pictures = to_float(pictures)
@@ -81,15 +81,16 @@ cells = torch.cat([framed(before, box), canvas(before, result.region[:1]), canva
 show(figures.grid(cells, columns=7, titles=["before", "what it sees", *(names[t] for t in targets)]))
 
 # %% [markdown]
-# The old picture sets the palette, and the new class sets the shape. (The glyph is *new*; only the background was
-# kept.)
+# The old picture sets the palette, the colours of background and glyph, and the new class sets the shape. (The glyph is
+# *new*; only the background was kept.)
 #
 # ## From pixels to tokens
 #
 # A user draws a box in pixels, half-open: x<sub>0</sub> ≤ x < x<sub>1</sub>. A token is f × f pixels. Which tokens does
 # the box *touch*? One pixel is enough. Then the region grows by one or more tokens on every side, and at the corners:
 # it is *dilated*. You will see why below. A box may reach beyond the picture; only the part inside the picture counts.
-# An empty box touches nothing, however much it is dilated.
+# An empty box touches nothing, however much it is dilated. The answer lists the tokens in *raster order*: row by row,
+# beginning at the top left.
 #
 # **Exercise 1 of 2: `box_to_token_mask`.** *Medium, about 25 minutes.* Write it in the next cell, or in
 # `lessons/exercises/lesson_7.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
@@ -99,7 +100,7 @@ show(figures.grid(cells, columns=7, titles=["before", "what it sees", *(names[t]
 def box_to_token_mask(box, image_size, grid, dilate):
     """The tokens that a box x0, y0, x1, y1 in pixels touches, dilated: bool (N,) in raster order, N = grid^2.
 
-    image_size: side in pixels, a multiple of grid. dilate: the region grows by so many tokens on every side.
+    image_size: side in pixels, a multiple of grid. dilate: the region grows by this many tokens on every side.
     """
     raise NotImplementedError
 
@@ -141,9 +142,11 @@ print(f"of {region.sum()} masked ones {(edited != tokens)[region].sum()}")
 #
 # Is the picture unchanged outside the region? Not yet. Its *tokens* are, but encoding and decoding lose detail, and the
 # decoder looks beyond a token's own cell. So we put the original pixels back where nothing was to change. To hide the
-# seam, we mix the two pictures along a soft rim: the mask, blurred by a Gaussian.
+# seam, we mix the two pictures along a soft rim: the mask, blurred by a Gaussian, which is a bell-shaped curve.
 #
-# > picture = α · generated + (1 − α) · original
+# > picture = α · generated + (1 − α) · original, where α is the weighted mean of the mask around a pixel
+#
+# > weight at a distance of d pixels = exp(−d² / (2 · radius²)), divided by the sum of all weights
 #
 # The bell is cut off at ⌈3 · radius⌉ pixels. Beyond the picture's edge, the mask keeps its value at the edge. Radius 0
 # is a hard edge. Outside the rim, not a bit of the original may change.
@@ -454,7 +457,8 @@ summary()  # your predictions, of all lessons
 #
 # - Section 4.3 and figure 6: class-conditional editing, a box and another class; the model is the class-conditional one
 #   of section 4.2, with no further training. A soft mask blends the result into the picture.
-# - Section 4.3 and figure 1: inpainting and outpainting on Places2 at 512 × 512, compared with GANs built for it.
+# - Section 4.3 and figure 1: inpainting and outpainting on Places2, photographs of places, at 512 × 512, compared with
+#   GANs built for it.
 # - In the released code: the box dilated by one token, decoding from step 2 of 12, the mask blurred with radius
 #   image size / 16 − 1.
 #

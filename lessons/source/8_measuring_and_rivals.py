@@ -77,7 +77,7 @@ D = target.shape[1]
 axes = torch.linalg.eigh(feature_statistics(target)[1])[1][:, -2:].float()  # (D, 2), where it varies most
 flat = {name: features[:600] @ axes for name, features in {"real": target, "others": real, "MaskGIT": fake}.items()}
 panels = {f"real and {name}": {"real": flat["real"], name: cloud} for name, cloud in list(flat.items())[1:]}
-print(f"{D} features a picture, shown in the plane in which the real ones vary most; the lumps are classes")
+print(f"{D} features per picture, shown in the plane in which the real ones vary most; the lumps are classes")
 show(figures.clouds(panels), width=800)
 
 # %% [markdown]
@@ -237,7 +237,7 @@ show(figures.clouds(panels, circles), width=800)
 with torch.no_grad():
     reconstructed = torch.cat([tokenizer.decode(tokenizer.encode(part)) for part in held_out.split(100)])
 blurred = F.avg_pool2d(F.pad(held_out, [1] * 4, mode="replicate"), 3, stride=1)
-side = held_out.shape[-1] // 4  # of a patch; 16 of them a picture
+side = held_out.shape[-1] // 4  # of a patch; there are 16 in a picture
 patches = F.unfold(held_out, side, stride=side)  # (N, 3 * side * side, 16)
 order = torch.rand(COUNT, 1, 16, generator=generator(0)).argsort(-1).expand_as(patches)
 mixed = F.fold(patches.gather(-1, order), 4 * side, side, stride=side)
@@ -290,6 +290,7 @@ for name, (images, labels) in sets.items():
 print("\n".join(lines))
 outcome("8 recall", min(recalls, key=recalls.get))
 outcome("8 lowest", min(distances, key=distances.get))
+assert min(distances, key=distances.get) == "training set copied"
 
 # %% [markdown]
 # Read the table by columns.
@@ -451,7 +452,8 @@ assert twin["fd"]["value"] < maskgit["fd"]["value"] and twin["cas"]["value"] < m
 # singular values of A @ B</pre>
 # <!-- answer frechet_distance --> <!-- answer _root --></details></details></details>
 #
-# <details><summary><b>inception_score</b>: the idea</summary>A Kullback-Leibler divergence a picture; their mean; exp.
+# <details><summary><b>inception_score</b>: the idea</summary>A Kullback-Leibler divergence for each picture; their
+# mean; exp.
 # <details><summary>the shape</summary>(N, C) in parts of about N / splits; each has its own p(y), (C,).
 # <details><summary>pseudo-code</summary><pre>for each part:
 #   q = mean of the rows

@@ -55,7 +55,7 @@ notebook.road_map(9)
 # A training step consists of multiplications and additions, nearly all of them in products of matrices. Count them
 # once, and you know the cost of every run in advance:
 #
-# > time = operations a step × steps / (what the machine can do × the share of it that you get)
+# > time = operations per step × steps / (what the machine can do × the share of it that you get)
 #
 # Here are the presets of this package, from the course's glyphs to the paper's ImageNet. They differ only in their
 # numbers:
@@ -148,7 +148,7 @@ outcome("9 precision", fast)
 
 # %% tags=["answer"]
 def tokens_per_second(batch_size, num_tokens, steps, seconds):
-    """Tokens trained on a second, of `steps` steps that took `seconds` s; num_tokens: of each sample."""
+    """Tokens trained on per second, if `steps` steps took `seconds` s; num_tokens: of each sample."""
     raise NotImplementedError
 
 
@@ -160,14 +160,14 @@ check("tokens_per_second")
 # does a training step reach: 90 %, 50 %, 10 %? (This share is called MFU, *model FLOPs utilisation*.)
 
 # %%
-predict("9 share", "Which share of the machine's best does a training step reach, from 0 to 1?")
+predict("9 share", "What share of the machine's best does a training step reach, from 0 to 1?")
 
 # %%
 my_tokens_per_second = mine(estimate.tokens_per_second)
 
 
 def seconds_of(work, repeats):
-    """Seconds a repeat, after one to warm up."""
+    """Seconds per repeat, after one to warm up."""
     work()
     began = time.perf_counter()
     for _ in range(repeats):
@@ -189,13 +189,13 @@ def step():
 
 side, steps = 1024, 10
 a = torch.randn(side, side, dtype=DTYPES[fast])
-best = 2 * side**3 / seconds_of(lambda: a @ a, steps)  # operations a second
+best = 2 * side**3 / seconds_of(lambda: a @ a, steps)  # operations per second
 taken = seconds_of(step, steps)
 reached = my_training_flops(*numbers) / taken
 print(f"in {fast}, on all cores")
 print(f"a matrix product {best / 1e9:8.1f} GFLOP/s")
 print(f"a training step  {reached / 1e9:8.1f} GFLOP/s, that is {reached / best:.0%} of it")
-print(f"tokens a second  {my_tokens_per_second(training.batch_size, N, steps, taken * steps):8.0f}")
+print(f"tokens per second{my_tokens_per_second(training.batch_size, N, steps, taken * steps):8.0f}")
 outcome("9 share", reached / best)
 
 # %% [markdown]
@@ -292,7 +292,7 @@ def metric(stage, name):
 
 log_k = torch.tensor(float(config.tokenizer.num_codes)).log().item()
 loss = metric(folder / "transformer", "loss")
-print(f"log K is {log_k:.2f}; the first mean is {loss[0][1]:.2f}, the last {loss[-1][1]:.2f} nats a hidden token")
+print(f"log K is {log_k:.2f}; the first mean is {loss[0][1]:.2f}, the last {loss[-1][1]:.2f} nats per hidden token")
 outcome("9 first", loss[0][1])
 usage, perplexity = metric(folder / "tokenizer", "usage"), metric(folder / "tokenizer", "perplexity")
 print(f"share of the codes in a batch: {usage[0][1]:.0%} at first, {usage[-1][1]:.0%} at last;", end=" ")
@@ -522,7 +522,7 @@ show(figures.curves(curves, "step", "masked loss, nats"), width=600)
 #
 # <details><summary><b>tokens_per_second</b>: the idea</summary>All tokens trained on, divided by the time.
 # <details><summary>the shape</summary>Four numbers → one.
-# <details><summary>pseudo-code</summary><pre>samples a step * tokens a sample * steps / seconds</pre>
+# <details><summary>pseudo-code</summary><pre>samples per step * tokens per sample * steps / seconds</pre>
 # <!-- answer tokens_per_second --></details></details></details>
 #
 # <details><summary><b>trapezoid</b>: the idea</summary>A rise and a fall, each at most 1, multiplied.

@@ -1,8 +1,10 @@
 """The one kind of error that commands turn into a single line instead of a traceback."""
 
+import importlib
 import re
 import traceback
 from pathlib import Path
+from types import ModuleType
 
 
 class UserError(Exception):
@@ -10,6 +12,15 @@ class UserError(Exception):
 
     Commands print the line and exit with code 2.
     """
+
+
+def needed(name: str) -> ModuleType:
+    """Import a module that only notebooks need; UserError if the lessons extra is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        hint = 'in a clone of the project, run pip install ".[lessons]"'
+        raise UserError(f"{name} is not installed; notebooks need the lessons extra: {hint}") from None
 
 
 def first_line(error: BaseException) -> str:

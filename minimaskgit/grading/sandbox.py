@@ -325,8 +325,10 @@ class Answers:
 def check_numbers(name: str, value: Any, infinite: bool = False) -> None:
     """AssertionError for NaN in an answer, and for infinite numbers unless they are allowed."""
     for number in _numbers(value):
-        assert not bool(np.isnan(number).any()), f"{name} returns NaN"
-        assert infinite or not bool(np.isinf(number).any()), f"{name} returns an infinite number"
+        assert not bool(np.isnan(number).any()), f"{name} returns NaN, as 0 / 0 or 0 * log(0) would"
+        assert infinite or not bool(np.isinf(number).any()), (
+            f"{name} returns an infinite number, as 1 / 0 or log(0) would"
+        )
 
 
 def student_error(error: Any) -> StudentError:
@@ -336,7 +338,8 @@ def student_error(error: Any) -> StudentError:
     text = clean(str(error.get("text")))[:200]
     line, code = error.get("line"), clean(str(error.get("code")))[:100]
     where = f", in line {line}: {code}" if type(line) is int else ""
-    return (NotWritten if kind == "NotImplementedError" else StudentError)(f"{kind}: {text}{where}")
+    unwritten = kind == "NotImplementedError" and not (text and where)  # torch raises one too, with a text
+    return (NotWritten if unwritten else StudentError)(f"{kind}: {text}{where}")
 
 
 def clean(text: str) -> str:

@@ -70,6 +70,28 @@ def test_the_discriminator_s_step_leaves_the_generator_without_gradient(impl):
 
 
 @pytest.mark.law("discriminator_loss")
+def test_the_discriminator_learns_from_real_and_fake_pictures_alike(impl):
+    discriminator, real, fake = tiny_discriminator(), pictures(1), pictures(0)
+    *found, _, _ = impl.gradients("discriminator_loss", discriminator, real, fake)
+    of_real, of_fake = (
+        torch.autograd.grad((1 + sign * discriminator(x)).clamp(min=0).mean() / 2, discriminator.parameters())
+        for sign, x in ((-1, real), (1, fake))
+    )
+    if alike(found, of_real):
+        said = "the discriminator learns nothing from its score of the fakes"
+    elif alike(found, of_fake):
+        said = "the discriminator learns nothing from its score of the real pictures"
+    else:
+        said = "the discriminator's gradient is not that of the hinge of both scores"
+    assert alike(found, [a + b for a, b in zip(of_real, of_fake)]), said
+
+
+def alike(found: list[torch.Tensor | None], expected: list[torch.Tensor]) -> bool:
+    """Whether the gradients of all weights are as expected; None is 0."""
+    return all((torch.zeros_like(b) if a is None else a).allclose(b, atol=1e-5) for a, b in zip(found, expected))
+
+
+@pytest.mark.law("discriminator_loss")
 def test_the_discriminator_loss_is_the_hinge_of_real_and_fake_scores(impl):
     discriminator, real, fake = tiny_discriminator(), pictures(0), pictures(1)
     found = impl.discriminator_loss(discriminator, real, fake).item()
@@ -80,7 +102,7 @@ def test_the_discriminator_loss_is_the_hinge_of_real_and_fake_scores(impl):
 
 @pytest.mark.law("adaptive_weight")
 @given(pair=pairs, scale=st.sampled_from([0.01, 1.0, 100.0]))
-def test_the_adaptive_weight_is_the_ratio_of_the_gradients_norms(impl, pair, scale):
+def test_the_adaptive_weight_is_the_ratio_of_the_norms_of_the_gradients(impl, pair, scale):
     rec, gan = scale * pair[0], pair[1]
     expected = min(1e4, np.linalg.norm(rec.numpy()) / (np.linalg.norm(gan.numpy()) + 1e-6))
     found = impl.adaptive_weight(rec, gan).item()

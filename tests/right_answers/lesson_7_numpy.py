@@ -10,7 +10,7 @@ from scipy import ndimage
 def box_to_token_mask(box, image_size, grid, dilate):
     x0, y0, x1, y1 = box
     pixels = np.zeros((image_size, image_size), dtype=bool)
-    pixels[y0:y1, x0:x1] = True
+    pixels[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)] = True
     f = image_size // grid
     tokens = pixels.reshape(grid, f, grid, f).any(axis=(1, 3))
     if dilate:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 
 def box_to_token_mask(box, image_size, grid, dilate):
-    x0, y0, x1, y1 = box
+    x0, y0, x1, y1 = (min(max(edge, 0), image_size) for edge in box)
     f, mask = image_size // grid, torch.zeros(grid, grid, dtype=torch.bool)
     if x0 < x1 and y0 < y1:
         rows = slice(max(y0 // f - dilate, 0), (y1 - 1) // f + 1 + dilate)
