@@ -105,6 +105,11 @@ def test_a_new_run_may_not_lie_among_its_pictures(moved, capsys):
         assert f"--out {Path(out)} lies in --data {data}" in complaint
 
 
+def test_a_model_s_folder_is_not_a_run(moved, capsys):
+    printed = error_line(capsys, generate, "--run", str(RUN / "transformer"))
+    assert printed.endswith(f"expected the run's folder, {RUN}")
+
+
 def test_a_command_in_a_message_is_quoted_for_the_shell(posix, capsys):
     printed = error_line(capsys, generate, "--run", "my runs/first one")
     assert printed.endswith("train one with python -m minimaskgit.train --out 'my runs/first one'")

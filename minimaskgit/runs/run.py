@@ -99,6 +99,8 @@ def open_run(folder: Path, device: str = "auto", precision: DecodingPrecision = 
         raise UserError(f"{folder} is a file; expected a run folder")
     if not folder.is_dir():
         raise UserError(f"no run folder {folder}; train one with {cli.typed('train', '--out', folder)}")
+    if is_finished(folder):
+        raise UserError(f"{folder} is one of a run's models; expected the run's folder, {folder.parent}")
     config, names = load_config(folder / "config.json"), label_names(folder)
     place = pick_device(device)
     return Run(folder, config, names, place, choose(precision, place))

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm.auto import tqdm
 
 from minimaskgit import autoregressive
 from minimaskgit.masking import draw_masks, masked_cross_entropy, mvtm_loss
@@ -142,7 +143,8 @@ def drawn(
     if model.causal:
         tokens = autoregressive.generate(model, labels, generator=generator)
     else:
-        *_, last = decoding_loop(settings)(model, labels, generator=generator)
+        steps = decoding_loop(settings)(model, labels, generator=generator)
+        *_, last = tqdm(steps, "drawing samples", settings.steps, delay=2, leave=False)
         tokens = last.tokens
     model.train(training)
     return tokenizer.decode(tokens)
