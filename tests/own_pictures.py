@@ -4,8 +4,8 @@
                                         └──> --init-from SOURCE ───────────────────┘   with the same held-out images
 
 `make own-pictures DATA=path/to/pictures` keeps what is finished. One judge, trained on the most pictures, measures
-all runs. `ARGS=--time` only fine-tunes on 1,000 pictures, in as many steps as minimaskgit/training/README.md suggests,
-and keeps the time. The results stand there.
+all runs. `ARGS=--time` only fine-tunes on 1,000 pictures for a while, and keeps the time. The results stand in
+minimaskgit/training/README.md.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from minimaskgit.training.stages import train
 
 SIZES = (10_000, 1_000, 100)  # numbers of pictures; the most first, for the judge
 STEPS, BATCH, SAMPLES, CLASSES = 2000, 32, 1000, 20  # steps of each stage, small batches as for a laptop
-TIMED_SIZE, TIMED_STEPS = 1_000, 500
+TIMED_SIZE, TIMED_STEPS = 1_000, 200
 STAGES, METRICS = ("tokenizer", "transformer"), ("fd", "precision-recall", "class", "tokenizer")
 SHOWN = {"fd": "FD", "class_accuracy": "asked class", "precision": "precision", "recall": "recall", "psnr": "PSNR"}
 

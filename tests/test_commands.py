@@ -266,7 +266,7 @@ def test_the_full_preset_starts_on_a_cpu_and_estimates_the_full_time(tmp_path, c
         small[-1] = stage
         train.main(["--full", "--data", "glyphs", "--out", str(folder), "--max-steps", "1", *small])
         printed = capsys.readouterr().out
-        assert "GFLOP per step" in printed and "estimated from 1 steps per stage, all steps would take" in printed
+        assert "GFLOP per step" in printed and "estimated from 1 step per stage, all steps would take" in printed
         speeds = [json.loads(line) for line in (folder / stage / "speed.jsonl").read_text("utf-8").splitlines()]
         assert speeds and all(line["images_per_second"] > 0 and line["peak_memory_gb"] > 0 for line in speeds)
     assert speeds[-1]["mfu"] > 0  # of the transformer

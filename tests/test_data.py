@@ -483,7 +483,7 @@ def test_an_empty_folder_and_a_file_of_the_wrong_type_are_errors(tmp_path):
     with pytest.raises(UserError, match="expected parquet files, or images like"):
         load_data(str(tmp_path / "empty"))
     (tmp_path / "notes.txt").write_text("hello", "utf-8")
-    with pytest.raises(UserError, match=r"found .*notes\.txt"):
+    with pytest.raises(UserError, match=r"notes\.txt is a file; expected a folder"):
         load_data(str(tmp_path / "notes.txt"))
     (tmp_path / "bad.parquet").write_text("hello", "utf-8")
     with pytest.raises(UserError, match="not readable as parquet"):

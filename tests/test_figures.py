@@ -344,7 +344,7 @@ def test_plots_are_images_and_leave_no_global_state():
 
     lines = {"MaskGIT": [(0, 2.0), (10, 1.0)], "autoregressive": [(0, 3.0), (10, 1.5)]}
     plots = [
-        figures.curves(lines, "step", "loss", "Training"),
+        figures.curves(lines, "step", "loss"),
         figures.curves({}, "step", "loss"),
         figures.schedule_plot({"cosine": cosine, "linear": linear}, num_tokens=64, steps=8),
     ]

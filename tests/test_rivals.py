@@ -436,7 +436,7 @@ def session(steps: int) -> SimpleNamespace:
         accelerator=Accelerator(cpu=True),
         autocast=nullcontext,
         train=Colours(num_classes=3, label_names=["red", "green", "blue"]),
-        numbers=lambda count, batch_size, step: torch.arange(batch_size),
+        indices=lambda count, batch_size, step: torch.arange(batch_size),
         images=lambda step, batch_size, seed: (colours, labels),
         fit=fit,
         states=states,

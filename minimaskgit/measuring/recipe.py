@@ -248,8 +248,8 @@ def measured(models: Mapping[str, tuple[dict, Config]], options: Options) -> Ite
                     yield future.result()
     except BrokenProcessPool:
         raise UserError(
-            "a process that trained a model was killed, perhaps because memory is short; give fewer --jobs, and the"
-            " same command goes on from what is finished"
+            "a process that trained a model was killed, perhaps because memory is short; run the same command again"
+            " with fewer --jobs: what is finished is kept"
         ) from None
 
 
