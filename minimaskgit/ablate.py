@@ -42,11 +42,11 @@ def resolve(run: Run, options: Options) -> Options:
     chosen_decoder(run.config.decoding)  # it must not need a critic: the transformers to be trained have none
     tokens, trained = run.tokenizer().num_tokens, run.config.transformer_training.steps
     quick = options.quick
-    name = "ablation-decoding" if options.train_steps == 0 else "ablation-quick" if quick else "ablation"
+    folder = "ablation-decoding" if options.train_steps == 0 else "ablation-quick" if quick else "ablation"
     defaults = {
         "train_steps": min(QUICK_TRAINING, trained) if quick else trained,
         "samples": QUICK_SAMPLES if quick else SAMPLES,
-        "out": run.folder / name,
+        "out": run.folder / folder,
     }
     options = replace(options, **{name: value for name, value in defaults.items() if getattr(options, name) is None})
     check_options(options, tokens, len(run.label_names))

@@ -103,12 +103,12 @@ def qualities(panel: Axes, result: dict) -> None:
 
 def likelihoods(panel: Axes, result: dict) -> None:
     """Plot NLL against the fraction masked, from a few holes to the blank canvas from which decoding starts."""
-    for row in result["rows"] if result["training"]["steps"] else ():
-        panel.plot(*zip(*row["nll_by_masked"]), **line_style(row["schedule"]))
+    one = not result["training"]["steps"]  # a single transformer, so a single line
+    for row in result["rows"][:1] if one else result["rows"]:
+        style = {"color": INK, "marker": "o"} if one else line_style(row["schedule"])
+        panel.plot(*zip(*row["nll_by_masked"]), **style)
         if row["schedule"] == "bert":
             note_at(panel, 0.15, "all that BERT's\ntraining covers", AUTOREGRESSIVE)
-    if not result["training"]["steps"]:  # one transformer for all
-        panel.plot(*zip(*result["rows"][0]["nll_by_masked"]), color=INK, marker="o")
     note_at(panel, 1, "where decoding\nstarts: a blank canvas", MUTED, left=True)
     low, high = panel.get_ylim()
     panel.set(xlim=(0, 1.02), ylim=(low, high + 0.2 * (high - low)))  # room for the notes
