@@ -4,6 +4,7 @@ options ──> measuring/recipe.py, which trains and measures ──> table, re
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from minimaskgit import figures
 from minimaskgit.common import cli
@@ -19,6 +20,7 @@ from minimaskgit.runs.presets import starting_point
 def main(argv: Sequence[str] | None = None) -> None:
     """Train and measure what is missing; after each model, write recipe.json and recipe.png anew."""
     preset, _, config = starting_point(argv)
+    config = replace(config, fd_samples=0)  # the finished models are measured
     options = checked(cli.parse(Options, "recipe", Options(preset, config=config), argv))
     check(options.config)
     if options.config.seed != config.seed:

@@ -431,7 +431,7 @@ def session(steps: int) -> SimpleNamespace:
         return 1.0
 
     given = SimpleNamespace(
-        config=SimpleNamespace(seed=0, images=SimpleNamespace(size=8), **settings_of),
+        config=SimpleNamespace(seed=0, fd_samples=0, images=SimpleNamespace(size=8), **settings_of),
         device=torch.device("cpu"),
         accelerator=Accelerator(cpu=True),
         autocast=nullcontext,
@@ -451,8 +451,8 @@ TRAIN = {"gan": rivals.train_gan, "diffusion": rivals.train_diffusion}
 @pytest.mark.parametrize("stage", TRAIN)
 def test_the_result_of_training_is_the_running_mean_of_the_weights(stage, tmp_path):
     short = session(steps=4)
-    model, seconds = TRAIN[stage](short, tmp_path)
-    assert seconds == 1.0 and not model.training
+    model, evaluation = TRAIN[stage](short, tmp_path)
+    assert evaluation == {"seconds": 1.0} and not model.training
     given = model.state_dict()
     for key in (key for key, value in given.items() if value.is_floating_point()):
         mean, *rest = (state[key] for state in short.states)

@@ -18,6 +18,7 @@ from minimaskgit.training.checkpoint import checkpoints
 # All kinds of state: dropout, dead codes, EMA, an adversary that joins late, batches in parts.
 SETTINGS = [
     *("--images.count", "40", "--images.flip", "--report-every", "3", "--save-every", "2", "--picture-every", "5"),
+    *("--fd-samples", "4"),
     *("--classifier.steps", "8", "--classifier.width", "8", "--classifier.batch-size", "8", "--precision", "fp32"),
     *("--tokenizer.width", "8", "--tokenizer.num-codes", "16", "--tokenizer.code-dim", "4"),
     *("--tokenizer.ema", "--tokenizer.revive-after", "3", "--accumulate", "2"),

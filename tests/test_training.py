@@ -307,6 +307,13 @@ def test_pictures_are_drawn_at_intervals_and_left_to_the_caller_at_the_end(tmp_p
     assert drawn == [2, 4]
 
 
+def test_what_a_picture_measures_is_reported_with_its_step_or_with_the_next_report(tmp_path):
+    lesson = Lesson(tmp_path)
+    lesson.train(8, lambda step: {"loss": float(step)}, picture_every=2, picture=lambda done: {"fd": 10.0 * done})
+    assert [line.get("fd") for line in lesson.lines()] == [20.0, 50.0, None]  # of steps 2; 4 and 6; none
+    assert [line["step"] for line in lesson.lines()] == [3, 6, 8]
+
+
 # --- The package's training steps ---
 
 

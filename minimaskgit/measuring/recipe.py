@@ -41,7 +41,7 @@ from minimaskgit.measuring.pictures import Pictures, sample, through_tokenizer
 from minimaskgit.measuring.samplers import autoregressive_sampler, maskgit_sampler
 from minimaskgit.measuring.scores import Scores, accuracy, feature_scores, tokenizer_scores
 from minimaskgit.runs.choices import choose_labels
-from minimaskgit.runs.config import Config, Positive, Samples, Seed, Share
+from minimaskgit.runs.config import Config, Positive, Samples, Seed, Share, saved_as
 from minimaskgit.runs.origin import run_data
 from minimaskgit.runs.presets import PresetName
 from minimaskgit.runs.run import Run, open_run
@@ -115,8 +115,8 @@ def ablate_recipe(options: Options, report: Callable[[dict], None]) -> dict:
 def opened(options: Options) -> dict:
     """The results in --out so far; UserError if they are of another recipe."""
     results = {"costs": {}, "models": {}} | read_kept(options.out / "recipe.json", "measure again")
-    settings = json.loads(json.dumps(asdict(replace(options.config, seed=0))))
-    if results.setdefault("base", settings) != settings:
+    base = replace(options.config, seed=0)
+    if not saved_as(results.setdefault("base", json.loads(json.dumps(asdict(base)))), base):
         raise UserError(
             f"{options.out} holds an ablation of another recipe (see its recipe.json); choose another --out"
         )

@@ -56,6 +56,8 @@ def check(config: Config) -> None:
         )
     if config.images.crop >= image:
         raise UserError(f"--images.crop {config.images.crop}: expected less than --images.size {image}")
+    if config.fd_samples == 1:
+        raise UserError("--fd-samples 1: expected 2 or more, whose covariance can be computed, or 0 for no FD")
     if not config.tokenizer_training.steps and not config.init_from:
         raise UserError("--tokenizer-training.steps 0: expected 1 or more; only --init-from brings a trained tokenizer")
     gan = config.tokenizer_training

@@ -8,6 +8,7 @@ Each field's comment is its help text on the command line. presets.py has the pr
 """
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -248,6 +249,7 @@ class Config(Settings):
     precision: AnyPrecision = "auto"  # precision of matrix products in training; auto: the faster one on this machine
     report_every: Positive = 50  # steps between two lines of metrics
     picture_every: Positive = 500  # steps between two sample pictures
+    fd_samples: Count = 0  # samples drawn with each sample picture, to report a rough FD; 0: none
     save_every: Positive = 500  # steps between two checkpoints
     keep_checkpoints: Positive = 2  # number of newest checkpoints kept while a stage trains
     compile: bool = False  # compile the transformers: slow first step, then faster ones
@@ -284,6 +286,14 @@ def load_config(path: Path) -> Config:
     except (ValueError, OSError) as error:
         reason = problem(error)[1] if isinstance(error, ValidationError) else error
         raise UserError(f"{path} cannot be read as the settings of a run: {reason}") from None
+
+
+def saved_as(saved: dict, config: Config) -> bool:
+    """Whether JSON values are these settings; one that they lack, because it is newer, has its default."""
+    try:
+        return TypeAdapter(Config).validate_json(json.dumps(saved)) == config
+    except ValidationError:
+        return False
 
 
 def first_difference(a: Any, b: Any, prefix: str = "") -> str | None:

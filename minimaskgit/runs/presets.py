@@ -98,7 +98,7 @@ def photos() -> Config:
             config.transformer_training, steps=4000, ema_decay=0.999, class_dropout=0.1, weight_decay=0.05
         ),
         decoding=tiny_imagenet().decoding,
-        report_every=50, picture_every=1000, save_every=250,
+        report_every=50, picture_every=1000, fd_samples=240, save_every=250,
     )  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def full() -> Config:
             label_smoothing=0.1, class_dropout=0.1, cooldown=0.4, ema_decay=0.999,
         ),
         decoding=DecodingConfig(steps=12),
-        report_every=100, picture_every=2000, save_every=2000,
+        report_every=100, picture_every=2000, fd_samples=2000, save_every=2000,
     )  # fmt: skip
 
 
@@ -207,6 +207,7 @@ def like(name: str) -> Config:
         accumulate=1,
         report_every=Config.report_every,
         picture_every=Config.picture_every,
+        fd_samples=Config.fd_samples,
         save_every=Config.save_every,
         images=ImagesConfig(there.images.size, crop=there.images.crop, flip=there.images.flip),
         tokenizer_training=replace(there.tokenizer_training, steps=0),

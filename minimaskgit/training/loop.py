@@ -16,7 +16,6 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -44,7 +43,7 @@ def fit(
     report_every: int = 50,
     save_every: int = 500,
     picture_every: int = 500,
-    picture: Callable[[int], Any] | None = None,
+    picture: Callable[[int], Metrics | None] | None = None,
     batch: Callable[[int], Tensor] | None = None,
     speed: Callable[[float], Mapping[str, float]] | None = None,
     keep: int = 2,
@@ -57,7 +56,7 @@ def fit(
 
     folder: the stage's folder, named after the stage; training resumes from the newest checkpoint of `parts` in it.
     train_step: returns metrics as scalars; their means are written to folder/metrics.jsonl and TensorBoard.
-    picture: draws samples after a number of steps; every process calls it.
+    picture: draws samples after a number of steps, and may return their metrics; every process calls it.
     batch: the indices of a step's samples. If a metric is not finite, they are written to folder/nan.json and UserError
     is raised.
     keep: number of newest checkpoints to keep.
@@ -100,6 +99,8 @@ def fit(
             stopping = _any_process(bool(stop), accelerator) and done < steps
             reporting = done % report_every == 0 or done == steps
             saving = (done % save_every == 0 and done < steps) or stopping or done == last < steps
+            if picture and done % picture_every == 0 and done < steps:
+                means.add(step, picture(done) or {})
             if reporting or saving:
                 means.share()
                 _check_finite(means, folder, batch, main)  # before saving, so that no good checkpoint is replaced
@@ -112,8 +113,6 @@ def fit(
                         log.write_speed(done, speed((now - last_report_time) / (done - last_report_step)))
                     last_report_time, last_report_step = now, done
                     bar.set_postfix_str(" ".join(f"{name} {value:.3g}" for name, value in values.items()))
-            if picture and done % picture_every == 0 and done < steps:
-                picture(done)
             if saving:
                 seconds = seconds_before + time.perf_counter() - start_time
                 save_checkpoint(folder, done, seconds, parts, keep, write=main)

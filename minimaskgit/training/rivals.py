@@ -24,7 +24,7 @@ from minimaskgit.runs.config import DiffusionTraining, GanTraining
 from minimaskgit.training.checkpoint import Stateful
 from minimaskgit.training.optimizers import clip_gradient, set_learning_rate, trapezoid
 from minimaskgit.training.session import Session
-from minimaskgit.training.sheet import sample_sheet
+from minimaskgit.training.sheet import Draw, show
 
 
 def fit_and_show(
@@ -33,24 +33,25 @@ def fit_and_show(
     settings: GanTraining | DiffusionTraining,
     train_step: Callable[[int], Mapping[str, Tensor]],
     parts: Mapping[str, Stateful],
-    draw: Callable[[Tensor, torch.Generator], Tensor],
-) -> float:
-    """`Session.fit`, with sample pictures; returns the elapsed seconds.
+    draw: Draw,
+) -> dict[str, float]:
+    """`Session.fit`, with sample pictures; returns the elapsed seconds, and the last samples' FD if it is asked for.
 
     draw: makes images from labels (B,) and a random generator.
     """
 
-    def picture(done: int) -> Path:
-        return sample_sheet(session, draw, f"{folder.name}, step {done}", folder / "pictures" / f"step_{done:06d}.png")
+    def picture(done: int) -> dict[str, float]:
+        return show(session, draw, f"{folder.name}, step {done}", folder / "pictures" / f"step_{done:06d}.png")
 
     batch = partial(session.indices, len(session.train), settings.batch_size)
     seconds = session.fit(folder, settings.steps, train_step, parts, picture, batch=batch)
-    print(f"samples: {sample_sheet(session, draw, folder.name, folder / 'samples.png')}")
-    return seconds
+    found = show(session, draw, folder.name, folder / "samples.png")
+    print(f"samples: {folder / 'samples.png'}")
+    return {"seconds": seconds} | found
 
 
-def train_diffusion(session: Session, folder: Path) -> tuple[UNet, float]:
-    """Train with checkpoints in `folder`; returns the moving average of the model and the elapsed seconds."""
+def train_diffusion(session: Session, folder: Path) -> tuple[UNet, dict[str, float]]:
+    """Train with checkpoints in `folder`; returns the moving average of the model, and what to record."""
     shape, settings, seed = session.config.diffusion, session.config.diffusion_training, session.config.seed
     torch.manual_seed(seed)
     size, classes = session.config.images.size, session.train.num_classes
@@ -82,8 +83,8 @@ def train_diffusion(session: Session, folder: Path) -> tuple[UNet, float]:
 PENALTY_EVERY = 4  # steps; differentiating a gradient is expensive, and 4 times the weight every 4 steps works as well
 
 
-def train_gan(session: Session, folder: Path) -> tuple[Generator, float]:
-    """Train with checkpoints in `folder`; returns the moving average of the generator and the elapsed seconds."""
+def train_gan(session: Session, folder: Path) -> tuple[Generator, dict[str, float]]:
+    """Train with checkpoints in `folder`; returns the moving average of the generator, and what to record."""
     shape, settings, seed = session.config.gan, session.config.gan_training, session.config.seed
     torch.manual_seed(seed)
     size, classes = session.config.images.size, session.train.num_classes

@@ -177,6 +177,11 @@ def start_session(
         )
         for split, count in (("train", images.count), ("valid", 2000))
     )
+    if config.fd_samples and len(valid_data) < 2:
+        raise UserError(
+            f"--fd-samples {config.fd_samples}: the FD compares with validation images, and {config.data} has"
+            f" {len(valid_data)}; expected 2 or more, or leave it out"
+        )
     if home is None:  # otherwise the run has said it
         accelerator.print(summary(place.source, train_data, valid_data))
     origin = origin_of(config.data, place, folder, train_data, valid_data)
@@ -211,7 +216,8 @@ def check_shares(config: Config, stages: Sequence[str], accelerator: Accelerator
     for stage in stages:
         if stage in ONE_PROCESS and processes > 1:
             raise UserError(f"--stage {stage}: processes are {processes}; expected 1")
-        for name in () if stage in ONE_PROCESS else shared.get(stage, ("transformer_training",)):
+        watched = ("classifier",) if config.fd_samples else ()
+        for name in () if stage in ONE_PROCESS else (*watched, *shared.get(stage, ("transformer_training",))):
             if (batch_size := getattr(config, name).batch_size) % (processes * parts):
                 raise UserError(
                     f"--{name.replace('_', '-')}.batch-size {batch_size} is over all processes: expected a multiple of"

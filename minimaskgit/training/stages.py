@@ -18,6 +18,7 @@ from minimaskgit.runs.config import Config, first_difference, load_config, save_
 from minimaskgit.runs.models import is_finished, training_command
 from minimaskgit.runs.run import check_outside_of_package
 from minimaskgit.training.checkpoint import checkpoints
+from minimaskgit.training.classifier import train_classifier
 from minimaskgit.training.critic import train_critic
 from minimaskgit.training.estimate import estimates, table
 from minimaskgit.training.initial import checked_source, lacks_source, take
@@ -38,6 +39,7 @@ from minimaskgit.training.transformer import train_transformer
 Stage = Literal["tokenizer", "transformer", "autoregressive", "critic", "gan", "diffusion"]
 STAGES: tuple[Stage, ...] = ("tokenizer", "transformer", "autoregressive")  # --stage all
 NEEDS = {"transformer": ("tokenizer",), "autoregressive": ("tokenizer",), "critic": ("tokenizer", "transformer")}
+DRAWN = ("transformer", "autoregressive", "gan", "diffusion")  # stages that draw samples as they go
 RIVALS = {"gan": train_gan, "diffusion": train_diffusion}
 SETTINGS = {  # name of each stage's training settings in Config
     "classifier": "classifier",
@@ -114,7 +116,9 @@ def train_stages(
 
 
 def train_stage(session: Session, stage: Stage) -> None:
-    """Train one stage unless its model is finished already."""
+    """Train one stage unless its model is finished already; first the network of its samples' FD, if it is missing."""
+    if session.config.fd_samples and stage in DRAWN and not is_finished(session.folder / "classifier"):
+        train_classifier(session)
     if stage == "tokenizer":
         train_tokenizer(session)
     elif stage in RIVALS:
@@ -239,8 +243,8 @@ def train_rival(session: Session, stage: Stage) -> None:
     """Train a GAN or a diffusion model directly on the pixels."""
     folder = session.folder / stage
     if not finished(session, folder):
-        model, seconds = RIVALS[stage](session, folder)
-        finish(session, model, folder, lambda: {"seconds": seconds})
+        model, evaluation = RIVALS[stage](session, folder)
+        finish(session, model, folder, lambda: evaluation)
 
 
 def limit_steps(config: Config, steps: int) -> Config:

@@ -24,9 +24,10 @@ from minimaskgit.training.estimate import transformer_flops
 from minimaskgit.training.initial import begin
 from minimaskgit.training.log import mean_metrics
 from minimaskgit.training.optimizers import clip_gradient, make_optimizers, set_learning_rate, trapezoid
+from minimaskgit.training.processes import main_decides
 from minimaskgit.training.session import Session, finish, finished
 from minimaskgit.training.sharding import split, whole_model
-from minimaskgit.training.sheet import sample_sheet
+from minimaskgit.training.sheet import show
 from minimaskgit.training.tokens import all_tokens, check_source
 from minimaskgit.transformer import Transformer
 
@@ -107,21 +108,22 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
         main = session.accelerator.is_main_process
         return whole_model(final, make, main) if session.splits else final
 
-    def sheet(model: Transformer, heading: str, path: Path) -> Path:
-        return sample_sheet(session, partial(drawn, model, tokenizer, session.config.decoding), heading, path)
+    def shown(model: Transformer, heading: str, path: Path) -> dict[str, float]:
+        return show(session, partial(drawn, model, tokenizer, session.config.decoding), heading, path)
 
-    def picture(done: int) -> None:
-        shown = current()  # all processes put split weights together
-        if session.accelerator.is_main_process:
-            sheet(shown, f"{folder.name}, step {done}", folder / "pictures" / f"step_{done:06d}.png")
+    def picture(done: int) -> dict[str, float]:
+        model = current()  # all processes put split weights together, and the main one draws
+        path = folder / "pictures" / f"step_{done:06d}.png"
+        return main_decides(session.accelerator, lambda: shown(model, f"{folder.name}, step {done}", path))
 
     speed = session.speed(settings.batch_size, transformer_flops(model, settings.batch_size))
     seconds = session.fit(folder, settings.steps, step, parts, picture, batch=batch, speed=speed)
     result = current()
 
     def evaluate() -> dict:
-        print(f"samples: {sheet(result, folder.name, folder / 'samples.png')}")
-        return {"seconds": seconds}
+        found = shown(result, folder.name, folder / "samples.png")
+        print(f"samples: {folder / 'samples.png'}")
+        return {"seconds": seconds} | found
 
     return finish(session, result, folder, evaluate)
 
