@@ -78,7 +78,7 @@ def test_photographs_come_in_small_files_of_the_preset_but_for_the_numbers_of_st
     saved, preset = load_config(PHOTOS / "config.json"), PRESETS["tiny-imagenet"]()
     steps = replace(saved.transformer_training, steps=preset.transformer_training.steps)
     decoding = replace(saved.decoding, steps=preset.decoding.steps)  # the search found a better policy for more steps
-    often = {name: getattr(preset, name) for name in ("precision", "picture_every", "save_every")}
+    often = {name: getattr(preset, name) for name in ("precision", "picture_every", "fd_samples", "save_every")}
     assert first_difference(replace(saved, transformer_training=steps, decoding=decoding, **often), preset) is None
     assert "license: other" in (PHOTOS / "README.md").read_text("utf-8")  # the data set's terms, not ours
 
