@@ -89,9 +89,8 @@ def test_more_processes_more_parts_and_recomputation_need_less_memory():
 
 def test_the_table_shows_the_time_at_the_speed_it_names():
     found = [estimate.Estimate("transformer", 2_000_000, 1000, 8, 3e12, 2**29, 2**29)]
-    text = estimate.table(found, 1e12, processes=2)
-    assert estimate.seconds(found[0], 1e12, 2) == pytest.approx(1000 * 3 / (2 * estimate.UTILISATION))
-    assert "83 min" in text and "2 processes" in text and "3,000" in text
+    text = estimate.table(found, 1e12, 0.3, processes=2)  # 1000 x 3 / (2 x 0.3) seconds
+    assert "83 min" in text and "30% of the 2 processes" in text and "3,000" in text
 
 
 @pytest.mark.parametrize("seconds, text", [(45, "45 s"), (720, "12 min"), (12_240, "3.4 h"), (1_036_800, "12 days")])

@@ -24,7 +24,9 @@ from minimaskgit.runs.config import Config
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
 
-UTILISATION = 0.3  # fraction of a plain matrix product's speed that training usually reaches; printed with estimates
+# The fraction of a plain matrix product's speed that training reaches, roughly: less where products are very fast,
+# because all other operations are not. Estimates print it, and `bench` measures it (MFU).
+UTILISATION = {"fp32": 0.6, "bf16": 0.3}
 
 
 def training_flops(depth: int, width: int, mlp_width: int, num_codes: int, sequence: int, batch_size: int) -> float:
@@ -189,20 +191,15 @@ def cuts_to_fit(found: Sequence[Estimate], free: float, shares: int = 1) -> int:
 # --- Times and the printed table ---
 
 
-def seconds(estimate: Estimate, peak: float, processes: int = 1) -> float:
-    """Seconds for a whole stage if a plain matrix product runs at `peak` operations per second."""
-    return estimate.steps * estimate.flops / (processes * peak * UTILISATION)
-
-
-def table(found: Sequence[Estimate], peak: float, processes: int = 1) -> str:
-    """The estimates as text, one line per stage."""
-    rows = []
-    for e in found:
+def table(found: Sequence[Estimate], peak: float, utilisation: float, processes: int = 1) -> str:
+    """The estimates as text, one line per stage, if training reaches this fraction of `peak` operations per second."""
+    rows, times = [], [e.steps * e.flops / (processes * peak * utilisation) for e in found]
+    for e, seconds in zip(found, times):
         size = [f"{e.parameters / 1e6:.2f} M", f"{e.steps:,}", f"{e.flops / 1e9:,.1f}", f"{e.memory / 2**30:.1f} GB"]
-        rows.append([e.stage, *size, duration(seconds(e, peak, processes))])
+        rows.append([e.stage, *size, duration(seconds)])
     place = f"{processes} processes of " if processes > 1 else ""
     return (
         text_table(["estimate", "parameters", "steps", "GFLOP per step", "memory", "time"], rows)
-        + f"\n  total {duration(sum(seconds(e, peak, processes) for e in found))}, if training reaches"
-        f" {UTILISATION:.0%} of the {place}{peak / 1e9:,.0f} GFLOP/s of a plain matrix product here"
+        + f"\n  total {duration(sum(times))}, if training reaches {utilisation:.0%} of the {place}{peak / 1e9:,.0f}"
+        " GFLOP/s of a plain matrix product here; a run of --max-steps 5 measures it"
     )

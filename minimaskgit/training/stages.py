@@ -20,7 +20,7 @@ from minimaskgit.runs.run import check_outside_of_package
 from minimaskgit.training.checkpoint import checkpoints
 from minimaskgit.training.classifier import train_classifier
 from minimaskgit.training.critic import train_critic
-from minimaskgit.training.estimate import estimates, table
+from minimaskgit.training.estimate import UTILISATION, estimates, table
 from minimaskgit.training.initial import checked_source, lacks_source, take
 from minimaskgit.training.lock import locked
 from minimaskgit.training.loop import StoppedEarly
@@ -100,7 +100,7 @@ def train_stages(
     processes = session.accelerator.num_processes
     if estimate and (found := estimates(config, session.train.num_classes, stages, processes)):
         if session.accelerator.is_main_process:
-            print(table(found, session.peak, processes))
+            print(table(found, session.peak, UTILISATION[session.config.precision], processes))
         if not resume:  # a resumed run keeps its parts: other parts would round differently
             session = fit_into_memory(session, found)
     stopped = []
