@@ -2,6 +2,7 @@
 
 import ast
 import json
+import pydoc
 import re
 import shutil
 import sys
@@ -266,6 +267,21 @@ def test_every_document_is_looked_at_and_reached_from_the_readme():
 def test_every_command_of_a_document_exists(document):
     for name in re.findall(r"-m minimaskgit\.(\w+)", text_of(document)):
         assert (PACKAGE / f"{name}.py").exists(), name
+
+
+def test_each_known_bug_names_functions_and_tests_that_exist():
+    table = text_of("CONTRIBUTING.md").partition("## The fourteen known bugs")[2]
+    rows = re.findall(r"^\| (\d+) \| [^|]+ \| ([^|]+) \| ([^|]+) \|$", table, re.MULTILINE)
+    assert [int(number) for number, *_ in rows] == list(range(1, 15))
+    for number, changes, failed in rows:
+        for change in changes.split("; "):
+            function = re.match(r"`([\w.]+)`: ", change)
+            assert function and callable(pydoc.locate(f"minimaskgit.{function[1]}")), f"bug {number}: {change}"
+        for tests in failed.split("; "):
+            file, *names = re.findall(r"`([^`]+)`", tests)
+            text = (ROOT / "tests" / f"{file}.py").read_text("utf-8")
+            missing = [name for name in names if f"\ndef test_{name}(" not in text]
+            assert names and not missing, f"bug {number}: {file} lacks {missing}"
 
 
 def keep_results() -> None:
