@@ -189,8 +189,9 @@ def test_the_model_s_input_is_exactly_the_previous_step_s_result(tokens, steps, 
 
 @pytest.mark.parametrize("steps", [1, 8, 12])
 @pytest.mark.parametrize("temperature", [TEMPERATURE, 1.0])
-def test_the_choice_temperature_falls_linearly_to_zero(steps, temperature):
-    calls = handed_to("confidence", lambda: decode(MODEL, torch.tensor([0]), steps=steps, temperature=temperature))
+@pytest.mark.parametrize("loop, name", [(decode, "steps"), (reference_decode, "T")])
+def test_the_choice_temperature_falls_linearly_to_zero(steps, temperature, loop, name):
+    calls = handed_to("confidence", lambda: loop(MODEL, torch.tensor([0]), temperature=temperature, **{name: steps}))
     taus = [tau for _, _, _, tau, _ in calls]
     assert taus == pytest.approx([temperature * (1 - (t + 1) / steps) for t in range(steps)])
     assert TEMPERATURE == 4.5

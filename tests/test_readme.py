@@ -269,6 +269,12 @@ def test_every_command_of_a_document_exists(document):
         assert (PACKAGE / f"{name}.py").exists(), name
 
 
+def test_the_table_of_tests_has_every_test_file():
+    table = text_of("CONTRIBUTING.md").partition("## Tests")[2].partition("## The fourteen known bugs")[0]
+    named = set(re.findall(r"`(test_\w+\.py)`", table))
+    assert named == {path.name for path in (ROOT / "tests").glob("test_*.py")}
+
+
 def test_each_known_bug_names_functions_and_tests_that_exist():
     table = text_of("CONTRIBUTING.md").partition("## The fourteen known bugs")[2]
     rows = re.findall(r"^\| (\d+) \| [^|]+ \| ([^|]+) \| ([^|]+) \|$", table, re.MULTILINE)

@@ -17,7 +17,7 @@ from tiny import generator, tiny_transformer
 
 from minimaskgit import masking
 from minimaskgit.common.errors import UserError
-from minimaskgit.masking import draw_masks, mvtm_loss
+from minimaskgit.masking import draw_masks, mvtm_loss, random_mask
 from minimaskgit.runs.config import Config, ImagesConfig, TokenizerConfig, TokenizerTraining, TransformerConfig
 from minimaskgit.runs.config import TransformerTraining as Training
 from minimaskgit.runs.models import save_model
@@ -348,7 +348,8 @@ def tiny_run(folder: Path, **settings) -> Session:
 
 
 @pytest.mark.usefixtures("own_accelerator")
-def test_a_training_step_masks_every_sample_by_its_own_ratio_and_scores_only_hidden_tokens(tmp_path):
+@pytest.mark.parametrize("mean", ["tokens", "images"])
+def test_a_training_step_masks_every_sample_by_its_own_ratio_and_scores_only_hidden_tokens(tmp_path, mean):
     ratios, losses, read = [], [], []
 
     def mask_counts(r, *rest):
@@ -357,7 +358,7 @@ def test_a_training_step_masks_every_sample_by_its_own_ratio_and_scores_only_hid
 
     def masked_cross_entropy(logits, targets, mask, *rest):
         logits.retain_grad()
-        losses.append((logits, targets, mask))
+        losses.append((logits, targets, mask > 0))  # a mean of images gives weights
         return masking_cross_entropy(logits, targets, mask, *rest)
 
     def forward(model, tokens, labels, *rest):
@@ -366,10 +367,11 @@ def test_a_training_step_masks_every_sample_by_its_own_ratio_and_scores_only_hid
 
     masking_mask_counts, masking_cross_entropy = masking.mask_counts, masking.masked_cross_entropy
     transformer_forward = Transformer.forward
-    session = tiny_run(tmp_path)
+    session = tiny_run(tmp_path, transformer_training=Training(steps=2, batch_size=32, loss_mean=mean))
     with (
         patch.object(masking, "mask_counts", mask_counts),
         patch.object(masking, "masked_cross_entropy", masked_cross_entropy),
+        patch.object(transformer, "masked_cross_entropy", masked_cross_entropy),
         patch.object(Transformer, "forward", forward),
     ):
         transformer.train_transformer(session, causal=False)
@@ -380,6 +382,17 @@ def test_a_training_step_masks_every_sample_by_its_own_ratio_and_scores_only_hid
         assert mask.sum(1).tolist() == torch.ceil(torch.cos(math.pi / 2 * r.double()) * 16).long().tolist()
         assert tokens.equal(targets.masked_fill(mask, mask_id)) and (targets < 16).all()
         assert (logits.grad.abs().sum(-1) > 0).equal(mask)
+
+
+@given(counts=st.lists(st.integers(1, 9), min_size=1, max_size=5), smoothing=st.sampled_from([0.0, 0.1]), seed=seeds)
+def test_a_mean_of_images_weighs_each_image_the_same_however_much_is_hidden(counts, smoothing, seed):
+    model, tokens = tiny_transformer(), torch.randint(11, (len(counts), 9), generator=generator(seed))
+    mask, labels = random_mask(torch.tensor(counts), 9, generator(seed)), torch.zeros(len(counts), dtype=torch.long)
+    whole = transformer.mean_of_images(model, model.mask_id, tokens, labels, mask, smoothing)
+    alone = [
+        mvtm_loss(model, *(part[i : i + 1] for part in (tokens, labels, mask)), smoothing) for i in range(len(counts))
+    ]
+    assert whole.item() == pytest.approx(torch.stack(alone).mean().item(), rel=1e-4)
 
 
 @pytest.mark.usefixtures("own_accelerator")
