@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import platform
 import shutil
 import signal
@@ -17,6 +18,7 @@ from command_line import TINY_RUN, error_line
 from PIL import Image
 from safetensors.torch import load_file
 
+import minimaskgit
 from minimaskgit import bench, compare, demo, export, generate, train
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
@@ -506,6 +508,29 @@ def command(name: str, *arguments: str, **options) -> subprocess.CompletedProces
         timeout=120,
         **options,
     )
+
+
+def test_ctrl_c_amid_the_imports_of_a_command_ends_it_in_one_line_even_if_a_library_catches_everything(tmp_path):
+    (tmp_path / "torch.py").write_text(
+        "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\nexcept BaseException:\n    print('lost')\n",
+        "utf-8",
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2]), "PYTHONSAFEPATH": ""}
+    stopped = command("generate", cwd=tmp_path, env=environment)
+    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (130, "", "\nstopped\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "within"),
+    [(minimaskgit.stop_at_once, signal.default_int_handler), (signal.SIG_IGN, signal.SIG_IGN)],
+)
+def test_a_command_that_has_begun_can_save_before_it_stops_and_one_in_the_background_ignores_ctrl_c(before, within):
+    kept, seen = signal.signal(signal.SIGINT, before), []
+    try:
+        cli.run(lambda: seen.append(signal.getsignal(signal.SIGINT)))
+    finally:
+        signal.signal(signal.SIGINT, kept)
+    assert seen == [within]
 
 
 @pytest.mark.slow

@@ -53,6 +53,8 @@ def parse(
 
 def run(main: Callable[[], None]) -> None:
     """Run a command: a UserError is printed as one line and exits with code 2, Ctrl-C exits with 130."""
+    if callable(signal.getsignal(signal.SIGINT)):  # it is heeded; while the command was imported, it was fatal
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     keep_freed_memory()
     prepare_streams()
     code = 0
