@@ -4,6 +4,7 @@ import io
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -24,9 +25,10 @@ from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.precision import choose
 from minimaskgit.runs import config, run
+from minimaskgit.runs.config import save_config
 from minimaskgit.runs.presets import starting_point
 from minimaskgit.runs.run import open_run
-from minimaskgit.training import rehearsal, session
+from minimaskgit.training import rehearsal, session, stages
 from minimaskgit.training.checkpoint import checkpoints
 
 # --- train ---
@@ -210,6 +212,20 @@ def test_an_interrupted_and_resumed_run_ends_as_an_uninterrupted_one(run_folder,
         assert all(torch.equal(once[key], twice[key]) for key in once), name
         steps = [json.loads(line)["step"] for line in (folder / name / "metrics.jsonl").read_text("utf-8").splitlines()]
         assert steps == sorted(set(steps))
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_ctrl_c_between_two_steps_says_how_to_resume_what_there_is(tmp_path, capsys, monkeypatch, begun):
+    def stopped(config, folder, *rest):
+        if begun:
+            save_config(config, folder / "config.json")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "train_stages", stopped)
+    with pytest.raises(SystemExit, match="130"):
+        cli.run(lambda: train.main(["--out", str(tmp_path / "run")]))
+    found = capsys.readouterr().err.strip()
+    assert re.fullmatch("stopped: what .*run holds is kept; to resume, run it again .*" if begun else "stopped", found)
 
 
 @pytest.mark.parametrize("rival", ["gan", "diffusion"])

@@ -74,7 +74,8 @@ def fit(
     if last <= start < steps:
         raise StoppedEarly(f"{folder.name}: stopped early at step {start} of {steps}")
     log = Log(folder, start) if main else None
-    start_time = last_report_time = time.perf_counter()
+    seconds, start_time = seconds_before, time.perf_counter()
+    last_report_time = start_time
     bar = tqdm(
         total=steps,
         initial=start,
@@ -97,9 +98,9 @@ def fit(
             means.add(step, train_step(step))
             done = step + 1
             bar.update()
-            stopping = _any_process(bool(stop), accelerator) and done < steps
+            stopping = _any_process(bool(stop), accelerator)
             reporting = done % report_every == 0 or done == steps
-            saving = (done % save_every == 0 and done < steps) or stopping or done == last < steps
+            saving = done % save_every == 0 or stopping or done == last  # what follows the last step may be killed, too
             if reporting or saving:
                 means.share()
                 _check_finite(means, folder, batch, main)  # before saving, so that no good checkpoint is replaced
@@ -127,7 +128,7 @@ def fit(
                 if not alone:
                     accelerator.wait_for_everyone()  # one of them may still be writing
                 raise StoppedEarly(f"{folder.name}: stopped early at step {done} of {steps}")
-    return seconds_before + time.perf_counter() - start_time
+    return seconds
 
 
 def seed_everything(seed: int, stage: str, step: int) -> None:
