@@ -1,5 +1,6 @@
 """Every command end to end on a tiny configuration, and its errors for invalid input."""
 
+import contextlib
 import io
 import json
 import os
@@ -360,6 +361,18 @@ def test_generate_writes_a_grid_and_an_animation_of_the_requested_class(run_fold
     assert str(out) in capsys.readouterr().out
     assert Image.open(out).size > (200, 200)
     assert 2 <= Image.open(gif).n_frames <= 5  # a blank canvas and four steps; equal frames are merged
+
+
+def test_generate_has_written_its_pictures_before_it_prints_to_a_reader_who_may_have_left(run_folder, tmp_path):
+    out, gif = tmp_path / "grid.png", tmp_path / "decode.gif"
+
+    class Left(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    with contextlib.redirect_stdout(Left()), pytest.raises(BrokenPipeError):
+        generate.main(["--run", str(run_folder), "--count", "1", "--steps", "1", "--out", str(out), "--gif", str(gif)])
+    assert out.exists() and gif.exists()
 
 
 def test_generate_repeats_images_for_the_same_seed_only(run_folder, tmp_path):
