@@ -32,7 +32,7 @@ def stop_at_once(number: int, frame: FrameType | None) -> None:
 
 
 # A command imports torch and others for seconds. Ctrl-C would meanwhile print a traceback, or be lost in a library's
-# own handling of errors. Nothing has been written yet, so it ends the process; common/cli.py then handles it.
+# own handling of errors. Nothing has been written yet, so it ends the process, until common/cli.py handles it.
 if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, stop_at_once)
 

@@ -458,6 +458,17 @@ def test_a_rehearsal_times_every_stage_and_leaves_nothing_behind(tmp_path, monke
     assert not list(tmp_path.glob("tmp*")) and capsys.readouterr().out == ""
 
 
+def test_ctrl_c_amid_a_rehearsal_does_not_promise_that_anything_can_be_resumed(tmp_path, monkeypatch):
+    def stopped(config, folder, *rest, **options):
+        raise KeyboardInterrupt(f"{folder} is kept")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(rehearsal, "train", stopped)
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        rehearsal.seconds_per_step(config.Config())
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_forecast_is_steps_times_seconds_per_step():
     settings = config.Config()  # 250 and twice as many, 1200, 5600 and 5600 steps
     text = rehearsal.forecast(
@@ -553,13 +564,14 @@ def test_ctrl_c_amid_the_imports_of_a_command_ends_it_in_one_line_even_if_a_libr
     ("before", "within"),
     [(minimaskgit.stop_at_once, signal.default_int_handler), (signal.SIG_IGN, signal.SIG_IGN)],
 )
-def test_a_command_that_has_begun_can_save_before_it_stops_and_one_in_the_background_ignores_ctrl_c(before, within):
+def test_ctrl_c_can_be_handled_only_while_a_command_works_and_one_in_the_background_ignores_it(before, within):
     kept, seen = signal.signal(signal.SIGINT, before), []
     try:
         cli.run(lambda: seen.append(signal.getsignal(signal.SIGINT)))
+        seen.append(signal.getsignal(signal.SIGINT))
     finally:
         signal.signal(signal.SIGINT, kept)
-    assert seen == [within]
+    assert seen == [within, before]
 
 
 @pytest.mark.slow
