@@ -74,8 +74,7 @@ def fit(
     if last <= start < steps:
         raise StoppedEarly(f"{folder.name}: stopped early at step {start} of {steps}")
     log = Log(folder, start) if main else None
-    seconds, start_time = seconds_before, time.perf_counter()
-    last_report_time = start_time
+    start_time = last_report_time = time.perf_counter()
     bar = tqdm(
         total=steps,
         initial=start,
@@ -98,9 +97,9 @@ def fit(
             means.add(step, train_step(step))
             done = step + 1
             bar.update()
-            stopping = _any_process(bool(stop), accelerator)
+            stopping = _any_process(bool(stop), accelerator) and done < steps
             reporting = done % report_every == 0 or done == steps
-            saving = done % save_every == 0 or stopping or done == last  # what follows the last step may be killed, too
+            saving = (done % save_every == 0 and done < steps) or stopping or done == last < steps
             if reporting or saving:
                 means.share()
                 _check_finite(means, folder, batch, main)  # before saving, so that no good checkpoint is replaced
@@ -128,7 +127,7 @@ def fit(
                 if not alone:
                     accelerator.wait_for_everyone()  # one of them may still be writing
                 raise StoppedEarly(f"{folder.name}: stopped early at step {done} of {steps}")
-    return seconds
+    return seconds_before + time.perf_counter() - start_time
 
 
 def seed_everything(seed: int, stage: str, step: int) -> None:
