@@ -29,9 +29,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = open_run(options.run, options.device, options.precision)
     options = resolve(run, options)
     result = ablate(run, options)
-    print(table(result))
     write_json(options.out / "ablation.json", result)
     figures.save_png(ablation.draw(result), options.out / "ablation.png")
+    print(table(result))
     print("look at:")
     for name in ("ablation.png", "ablation.json"):
         print(f"  {options.out / name}")

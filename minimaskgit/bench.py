@@ -96,8 +96,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name, config in TOKENIZERS.items()
         for precision in options.precisions
     }
-    print(report(result))
     write_json(out, result)
+    print(report(result))
     print(out)
 
 

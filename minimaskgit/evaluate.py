@@ -26,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     taken = {f"the run's {file.relative_to(run.folder)}": file for file in kept}
     check_outputs({"--json": path}, taken | {"the sheet of samples beside training images": sheet})
     result = evaluate(run, options, settings, sheet)
+    write_json(path, result)  # before printing: whoever reads the output may have left
     print(table(result))
-    write_json(path, result)
     print(path)
     if result["memory"]:
         print(f"{sheet}: samples beside training images, which may not be yours to publish")

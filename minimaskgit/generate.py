@@ -12,6 +12,7 @@ from minimaskgit import figures
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.precision import DecodingPrecision
+from minimaskgit.data.splits import counted
 from minimaskgit.decoders.counts import Rounding
 from minimaskgit.decoding import Step
 from minimaskgit.measuring.pictures import BATCH, at_once, to_bytes
@@ -85,11 +86,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     seconds = time.perf_counter() - start
     names = figures.class_titles(run.label_names)
     titles = [names[label] for label in labels.tolist()]
-    print(f"{options.count} images in {settings.steps} steps, {seconds:.2f} s")
-    print(figures.save_picture(figures.grid(torch.cat(images), titles=titles), options.out))
+    written = [figures.save_picture(figures.grid(torch.cat(images), titles=titles), options.out)]
     if options.gif:
         steps = [Step(*map(torch.cat, zip(*parts))) for parts in zip(*batches)]
-        print(figures.animation(decoding_frames(run, tokenizer, steps), options.gif, seconds_per_frame=0.4))
+        written.append(figures.animation(decoding_frames(run, tokenizer, steps), options.gif, seconds_per_frame=0.4))
+    what = f"{counted(options.count, 'image')} in {counted(settings.steps, 'step')}"
+    print(f"{what}, {seconds:.2f} s", *written, sep="\n")  # last: whoever reads the output may have left
 
 
 @torch.no_grad()

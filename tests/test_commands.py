@@ -1,8 +1,11 @@
 """Every command end to end on a tiny configuration, and its errors for invalid input."""
 
+import contextlib
 import io
 import json
+import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -17,14 +20,16 @@ from command_line import TINY_RUN, error_line
 from PIL import Image
 from safetensors.torch import load_file
 
+import minimaskgit
 from minimaskgit import bench, compare, demo, export, generate, train
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.precision import choose
 from minimaskgit.runs import config, run
+from minimaskgit.runs.config import save_config
 from minimaskgit.runs.presets import starting_point
 from minimaskgit.runs.run import open_run
-from minimaskgit.training import rehearsal, session
+from minimaskgit.training import rehearsal, session, stages
 from minimaskgit.training.checkpoint import checkpoints
 
 # --- train ---
@@ -210,6 +215,20 @@ def test_an_interrupted_and_resumed_run_ends_as_an_uninterrupted_one(run_folder,
         assert steps == sorted(set(steps))
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_ctrl_c_between_two_steps_says_how_to_resume_what_there_is(tmp_path, capsys, monkeypatch, begun):
+    def stopped(config, folder, *rest):
+        if begun:
+            save_config(config, folder / "config.json")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "train_stages", stopped)
+    with pytest.raises(SystemExit, match="130"):
+        cli.run(lambda: train.main(["--out", str(tmp_path / "run")]))
+    found = capsys.readouterr().err.strip()
+    assert re.fullmatch("stopped: what .*run holds is kept; to resume, run it again .*" if begun else "stopped", found)
+
+
 @pytest.mark.parametrize("rival", ["gan", "diffusion"])
 def test_an_interrupted_and_resumed_rival_ends_as_an_uninterrupted_one(run_folder, tmp_path, monkeypatch, rival):
     original = session.batch_indices
@@ -344,6 +363,18 @@ def test_generate_writes_a_grid_and_an_animation_of_the_requested_class(run_fold
     assert 2 <= Image.open(gif).n_frames <= 5  # a blank canvas and four steps; equal frames are merged
 
 
+def test_generate_has_written_its_pictures_before_it_prints_to_a_reader_who_may_have_left(run_folder, tmp_path):
+    out, gif = tmp_path / "grid.png", tmp_path / "decode.gif"
+
+    class Left(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    with contextlib.redirect_stdout(Left()), pytest.raises(BrokenPipeError):
+        generate.main(["--run", str(run_folder), "--count", "1", "--steps", "1", "--out", str(out), "--gif", str(gif)])
+    assert out.exists() and gif.exists()
+
+
 def test_generate_repeats_images_for_the_same_seed_only(run_folder, tmp_path):
     def picture(seed: int, name: str) -> bytes:
         path = tmp_path / name
@@ -427,6 +458,17 @@ def test_a_rehearsal_times_every_stage_and_leaves_nothing_behind(tmp_path, monke
     assert not list(tmp_path.glob("tmp*")) and capsys.readouterr().out == ""
 
 
+def test_ctrl_c_amid_a_rehearsal_does_not_promise_that_anything_can_be_resumed(tmp_path, monkeypatch):
+    def stopped(config, folder, *rest, **options):
+        raise KeyboardInterrupt(f"{folder} is kept")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(rehearsal, "train", stopped)
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        rehearsal.seconds_per_step(config.Config())
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_forecast_is_steps_times_seconds_per_step():
     settings = config.Config()  # 250 and twice as many, 1200, 5600 and 5600 steps
     text = rehearsal.forecast(
@@ -506,6 +548,30 @@ def command(name: str, *arguments: str, **options) -> subprocess.CompletedProces
         timeout=120,
         **options,
     )
+
+
+def test_ctrl_c_amid_the_imports_of_a_command_ends_it_in_one_line_even_if_a_library_catches_everything(tmp_path):
+    (tmp_path / "torch.py").write_text(
+        "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\nexcept BaseException:\n    print('lost')\n",
+        "utf-8",
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2]), "PYTHONSAFEPATH": ""}
+    stopped = command("generate", cwd=tmp_path, env=environment)
+    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (130, "", "\nstopped\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "within"),
+    [(minimaskgit.stop_at_once, signal.default_int_handler), (signal.SIG_IGN, signal.SIG_IGN)],
+)
+def test_ctrl_c_can_be_handled_only_while_a_command_works_and_one_in_the_background_ignores_it(before, within):
+    kept, seen = signal.signal(signal.SIGINT, before), []
+    try:
+        cli.run(lambda: seen.append(signal.getsignal(signal.SIGINT)))
+        seen.append(signal.getsignal(signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGINT, kept)
+    assert seen == [within, before]
 
 
 @pytest.mark.slow

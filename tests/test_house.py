@@ -4,9 +4,12 @@ commands, notebooks ──> measuring ──> training ──> figures, web ─�
 """
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from graphlib import CycleError, TopologicalSorter
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -96,6 +99,19 @@ def test_nothing_imports_in_a_circle():
         TopologicalSorter({module: imports(path) for module, path in MODULES.items()}).prepare()
     except CycleError as error:
         pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
+
+
+def test_whatever_the_package_imports_is_installed_with_it():
+    named = lambda texts: {re.match(r"[\w.-]+", text)[0].lower().replace("_", "-") for text in texts}
+    given = named(tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"])
+    given |= named(text for name in given for text in metadata.requires(name) or () if "extra ==" not in text)
+    nodes = [node for path in MODULES.values() for node in ast.walk(ast.parse(path.read_text("utf-8")))]
+    found = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0}
+    found |= {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    found = {name.partition(".")[0] for name in found} - sys.stdlib_module_names - {"minimaskgit"}
+    found -= {"confinement", "lawbook", "protocol", "pytest"}  # of the sandbox, which works in a clone only
+    sources = metadata.packages_distributions()
+    assert {name for name in found if not named(sources[name]) & given} == set() and "torch" in found
 
 
 def test_no_command_waits_for_an_import_that_only_some_calls_need():

@@ -59,7 +59,8 @@ def run(main: Callable[[], None]) -> None:
     try:
         if sys.stdout is None:
             raise UserError("stdout is closed; send it to a file or to /dev/null")
-        main()
+        with ctrl_c_raises():
+            main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
@@ -79,6 +80,23 @@ def run(main: Callable[[], None]) -> None:
         os._exit(code)
     if code:
         sys.exit(code)
+
+
+@contextmanager
+def ctrl_c_raises() -> Iterator[None]:
+    """Within this context, Ctrl-C raises KeyboardInterrupt, unless it is ignored; before and after, it ends a command.
+
+    So a second Ctrl-C, while the first is being reported or Python is shutting down, prints no traceback.
+    """
+    before = signal.getsignal(signal.SIGINT)  # in a command it is minimaskgit.stop_at_once
+    if not callable(before):
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def typed(command: str, *given: object) -> str:

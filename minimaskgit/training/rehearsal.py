@@ -29,7 +29,10 @@ def seconds_per_step(
     silent = contextlib.redirect_stdout(io.StringIO())
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary, silent:
         folder = Path(temporary)
-        train(replace(limit_steps(config, STEPS), report_every=1), folder, stages, device=device)
+        try:
+            train(replace(limit_steps(config, STEPS), report_every=1), folder, stages, device=device)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None  # without its message: nothing of a rehearsal is kept
         if judge:
             load_judge(open_run(folder, device))
         names = [name for name in ("classifier", *STAGES, "judge/classifier") if (folder / name).exists()]

@@ -79,7 +79,13 @@ def train(
         main_decides(accelerator, lambda: check_shapes(config, folder))
         main_decides(accelerator, lambda: check_needs(folder, stages))
         main_decides(accelerator, lambda: check_start(config, folder, stages))
-        return train_stages(config, folder, stages, resume, device, estimate, stop_at)
+        try:
+            return train_stages(config, folder, stages, resume, device, estimate, stop_at)
+        except KeyboardInterrupt as stop:
+            if str(stop) or not (folder / "config.json").exists():  # which is written once the data are read
+                raise
+            kept = f"what {folder} holds is kept; to resume, run it again (train: with --resume)"
+            raise KeyboardInterrupt(kept) from None
 
 
 def train_stages(
