@@ -96,9 +96,9 @@ class Page:
 
     def decoded(self) -> None:
         """Until what the controls say is decoded and played to the end."""
-        self.until(
-            "film.steps.length && film.shown === film.total && film.steps.length === film.total && !film.playing"
-        )
+        played = "film.steps.length && film.shown === film.total && film.steps.length === film.total && !film.playing"
+        chosen = "JSON.stringify(film.settings) === JSON.stringify(used_settings())"
+        self.until(f"{played} && {chosen}")
 
     def changed(self, name: str, value: object) -> None:
         """Set a control and wait for the new picture."""
