@@ -467,6 +467,7 @@ def test_training_resumed_from_a_checkpoint_gives_the_same_weights(stage, tmp_pa
     whole = session(steps=4)
     whole.fit = lambda *args, batch: loop.fit(*args[:-1], save_every=2, picture=args[-1], batch=batch)
     once, _ = TRAIN[stage](whole, tmp_path)
+    checkpoints(tmp_path)[-1].unlink()
     assert checkpoints(tmp_path)  # of step 2, where the second training starts
     again, _ = TRAIN[stage](whole, tmp_path)
     values = again.state_dict()

@@ -200,6 +200,26 @@ def test_an_interrupted_run_finishes_its_step_saves_and_resumes_exactly(tmp_path
     assert all(a.equal(b) for a, b in zip(weights(whole), weights(resumed)))
 
 
+def test_a_stop_in_the_last_step_is_heeded_and_no_step_is_done_again(tmp_path):
+    def stop(step):
+        if step == 11:
+            signal.raise_signal(signal.SIGINT)
+        return stopped.step(step)
+
+    stopped, resumed = Lesson(tmp_path), Lesson(tmp_path)
+    with pytest.raises(KeyboardInterrupt, match="saved at step 12 of 12; to resume"):
+        stopped.train(train_step=stop)
+    resumed.train()
+    assert not resumed.done and all(a.equal(b) for a, b in zip(weights(stopped), weights(resumed)))
+
+
+def test_a_kill_after_the_last_step_as_while_the_model_is_evaluated_costs_no_step(tmp_path):
+    killed, resumed = Lesson(tmp_path), Lesson(tmp_path)
+    seconds = killed.train()
+    assert resumed.train() == seconds and not resumed.done
+    assert all(a.equal(b) for a, b in zip(weights(killed), weights(resumed)))
+
+
 def test_a_second_signal_stops_at_once(tmp_path):
     def stop(step):
         signal.raise_signal(signal.SIGINT)

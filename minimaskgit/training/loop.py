@@ -73,7 +73,8 @@ def fit(
     if last <= start < steps:
         raise StoppedEarly(f"{folder.name}: stopped early at step {start} of {steps}")
     log = Log(folder, start) if main else None
-    start_time = last_report_time = time.perf_counter()
+    seconds, start_time = seconds_before, time.perf_counter()
+    last_report_time = start_time
     bar = tqdm(
         total=steps,
         initial=start,
@@ -96,9 +97,9 @@ def fit(
             means.add(step, train_step(step))
             done = step + 1
             bar.update()
-            stopping = _any_process(bool(stop), accelerator) and done < steps
+            stopping = _any_process(bool(stop), accelerator)
             reporting = done % report_every == 0 or done == steps
-            saving = (done % save_every == 0 and done < steps) or stopping or done == last < steps
+            saving = done % save_every == 0 or stopping or done == last  # what follows the last step may be killed, too
             if picture and done % picture_every == 0 and done < steps:
                 means.add(step, picture(done) or {})
             if reporting or saving:
@@ -126,7 +127,7 @@ def fit(
                 if not alone:
                     accelerator.wait_for_everyone()  # one of them may still be writing
                 raise StoppedEarly(f"{folder.name}: stopped early at step {done} of {steps}")
-    return seconds_before + time.perf_counter() - start_time
+    return seconds
 
 
 def seed_everything(seed: int, stage: str, step: int) -> None:
