@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--out {options.out}: expected a name that ends in .html, which browsers open")
     check_outputs({"--out": options.out})
     pretrained = "glyphs" if (options.run, options.pretrained) == (None, None) else options.pretrained
-    page = build(chosen_run(options.run, pretrained, "cpu", "fp32"), LIMIT)
+    page = build(chosen_run(options.run, pretrained, "cpu"), LIMIT)
     for note in page.notes:
         print(note)
     write_text(options.out, page.html)
