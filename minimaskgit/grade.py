@@ -99,19 +99,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         for one in found
         if one.student in graded
     ]
-    print("\n".join(report.table(results, weights)))
+    lines = [*report.table(results, weights)]
     if len(results) > 1:
-        print("\n".join(["", *report.summary(results, weights)]))
+        lines += ["", *report.summary(results, weights)]
     ignored |= {report.visible(one.student): LEFT_OUT for one in found if one.student not in graded}
-    for name, why in ignored.items():
-        print(f"ignored: {name}: {why}")
+    lines += [f"ignored: {name}: {why}" for name, why in ignored.items()]
     for platform, path in {"Moodle": options.moodle, "Canvas": options.canvas}.items():
         others = [report.visible(result.student) for result in results if result.owner.platform != platform]
         if path and others:
-            print(f"not in {path}, for want of a number of {platform}: {', '.join(others)}")
-    store(results, weights, options, roster, ignored)
-    if options.similarity:
-        similarity.write_pairs(options.similarity, found, variants.handed_out(options.lesson, options.variants))
+            lines.append(f"not in {path}, for want of a number of {platform}: {', '.join(others)}")
+    try:
+        store(results, weights, options, roster, ignored)
+        if options.similarity:
+            similarity.write_pairs(options.similarity, found, variants.handed_out(options.lesson, options.variants))
+    finally:  # the grades are shown even if a file cannot be written, and written even if nobody reads on
+        print("\n".join(lines))
     if any(result.failure for result in results):
         sys.exit(3)
     if len(results) == 1 and not options.submissions.is_dir() and results[0].total(weights) < sum(weights.values()):

@@ -1,4 +1,6 @@
-"""Helpers that call the commands: options for a run of seconds, and the error line of a refused command."""
+"""Helpers that call the commands: options for a run of seconds, a reader who left, a refused command's error line."""
+
+import io
 
 import pytest
 
@@ -18,6 +20,13 @@ TINY_RUN = [
     *("--gan.width", "8", "--gan.latent", "4", "--gan-training.steps", "5", "--gan-training.batch-size", "4"),
     *("--diffusion.width", "8", "--diffusion-training.steps", "5", "--diffusion-training.batch-size", "4"),
 ]
+
+
+class Left(io.StringIO):
+    """Standard output after its reader has left, as in a pipe into `head`."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
 
 
 def error_line(capsys, command, *arguments: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import TINY_RUN, error_line
+from command_line import TINY_RUN, Left, error_line
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -363,16 +363,15 @@ def test_generate_writes_a_grid_and_an_animation_of_the_requested_class(run_fold
     assert 2 <= Image.open(gif).n_frames <= 5  # a blank canvas and four steps; equal frames are merged
 
 
-def test_generate_has_written_its_pictures_before_it_prints_to_a_reader_who_may_have_left(run_folder, tmp_path):
+def test_generate_and_compare_have_written_their_files_when_they_print(run_folder, tmp_path):
     out, gif = tmp_path / "grid.png", tmp_path / "decode.gif"
-
-    class Left(io.StringIO):
-        def write(self, text):
-            raise BrokenPipeError
-
     with contextlib.redirect_stdout(Left()), pytest.raises(BrokenPipeError):
         generate.main(["--run", str(run_folder), "--count", "1", "--steps", "1", "--out", str(out), "--gif", str(gif)])
     assert out.exists() and gif.exists()
+    quick = ["--steps", "1", "--repeats", "1", "--batches", "1", "--shown", "1"]
+    with contextlib.redirect_stdout(Left()), pytest.raises(BrokenPipeError):
+        compare.main(["--run", str(run_folder), *quick, "--out", str(tmp_path)])
+    assert (tmp_path / "compare.json").exists() and (tmp_path / "race.gif").exists()
 
 
 def test_generate_repeats_images_for_the_same_seed_only(run_folder, tmp_path):

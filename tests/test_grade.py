@@ -1,5 +1,6 @@
 """Grading a class, from files to the table: `python -m minimaskgit.grade`."""
 
+import contextlib
 import csv
 import json
 import os
@@ -13,10 +14,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from command_line import error_line
+from command_line import Left, error_line
 from wcwidth import wcswidth
 
 from minimaskgit import grade
+from minimaskgit.common.errors import UserError
 from minimaskgit.grading import report
 from minimaskgit.grading.report import Result
 
@@ -132,6 +134,22 @@ def test_an_interrupted_run_resumes_with_the_remaining_students(judge, tmp_path)
     judge.asked.clear()
     run(folder)
     assert sorted(judge.asked) == ["Ada", "Ben", "Go"]
+
+
+def test_grades_are_written_though_their_reader_has_left(judge, tmp_path):
+    with contextlib.redirect_stdout(Left()), pytest.raises(BrokenPipeError):
+        run(students(tmp_path / "class", "Ada.py"), "--csv", str(tmp_path / "grades.csv"))
+    assert [row["student"] for row in read(tmp_path / "grades.csv")] == ["Ada"]
+
+
+def test_grades_are_shown_though_they_cannot_be_written(judge, monkeypatch, tmp_path, capsys):
+    def store(*_) -> None:
+        raise UserError("grades.csv cannot be written")
+
+    monkeypatch.setattr(grade, "store", store)
+    with pytest.raises(UserError):
+        run(students(tmp_path / "class", "Ada.py"))
+    assert "Ada" in capsys.readouterr().out
 
 
 def test_a_student_whose_file_name_is_not_utf_8_is_graded_and_written_everywhere(linux, judge, tmp_path, capsys):

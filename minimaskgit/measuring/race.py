@@ -104,17 +104,15 @@ def compare(run: Run, options: Options) -> dict:
         "machine": machine(run.device),
         "rows": rows,
     }
-    print(table(rows))
-    paths = draw(run, tokenizer, masked, causal, loop, rows, options, folder)
+    tables, paths = [table(rows)], draw(run, tokenizer, masked, causal, loop, rows, options, folder)
     if options.showdown:
         result["showdown"], more = showdown.showdown(
             run, showdown.Settings(options.samples, seed=options.seed), settings, folder
         )
-        print(showdown.table(result["showdown"]))
+        tables.append(showdown.table(result["showdown"]))
         paths += more
     write_json(folder / "compare.json", result)
-    for path in (folder / "compare.json", *paths):
-        print(path)
+    print(*tables, folder / "compare.json", *paths, sep="\n")  # last: whoever reads the output may have left
     return result
 
 
