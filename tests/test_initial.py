@@ -144,9 +144,11 @@ def test_pretrained_weights_are_taken_by_name(here, capsys):
 
 def test_how_often_a_run_reports_draws_and_saves_does_not_come_from_the_source(here):
     config = replace(load_config(Path("source/config.json")), report_every=7, picture_every=10**5, save_every=10**5)
+    config = replace(config, fd_samples=6)
     save_config(config, Path("source/config.json"))
     found = like("source")
     assert (found.report_every, found.picture_every, found.save_every) == (50, 500, 500)
+    assert found.fd_samples == 0
 
 
 def test_the_tokenizer_is_trained_on_if_it_has_steps(here, capsys):

@@ -74,6 +74,8 @@ def test_a_classifier_trained_alone_must_be_shared_evenly_too():
     check_shares(config, ["transformer"], place(2))
     with pytest.raises(UserError, match=r"--classifier.batch-size 3 .* expected a multiple of 2"):
         check_shares(config, ["classifier"], place(2))
+    with pytest.raises(UserError, match=r"--classifier.batch-size 3 .* expected a multiple of 2"):
+        check_shares(replace(config, fd_samples=6), ["transformer"], place(2))
 
 
 @pytest.mark.usefixtures("own_accelerator")

@@ -7,18 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import TINY_RUN, error_line
-from test_training import own_accelerator, tiny_session  # noqa: F401
+from test_training import tiny_session
 
 from minimaskgit import train
+from minimaskgit.common.errors import UserError
 from minimaskgit.data.images import to_float
 from minimaskgit.runs.config import load_config, save_config, saved_as
 from minimaskgit.runs.presets import PRESETS
+from minimaskgit.training import session as training_session
 from minimaskgit.training.classifier import train_classifier
 from minimaskgit.training.sheet import distance, show
 
 
 @pytest.fixture
-def session(tmp_path, own_accelerator):  # noqa: F811
+def session(tmp_path, own_accelerator):
     """A session of glyphs with a classifier, whose FD takes as many samples as there are validation images."""
     session = tiny_session(tmp_path)
     train_classifier(session)
@@ -88,6 +90,15 @@ def test_an_fd_that_cannot_be_computed_is_refused_before_training(tmp_path, caps
     out = str(tmp_path / "run")
     assert "--fd-samples 1: expected 2 or more" in error_line(capsys, train, "--fd-samples", "1", "--out", out)
     assert not Path(out).exists()
+
+
+def test_an_fd_needs_two_validation_images(tmp_path, own_accelerator, monkeypatch):
+    load = training_session.load_data
+    one = lambda source, split, **how: load(source, split, **how | {"num_images": 1 if split == "valid" else 64})
+    monkeypatch.setattr(training_session, "load_data", one)
+    with pytest.raises(UserError, match=r"--fd-samples 6: .* glyphs has 1; expected 2 or more"):
+        tiny_session(tmp_path, fd_samples=6)
+    tiny_session(tmp_path, fd_samples=0)
 
 
 def test_presets_for_hours_watch_the_fd_and_the_demo_does_not():

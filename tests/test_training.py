@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, PartialState
+from accelerate.state import PartialState
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import seeds
@@ -337,14 +337,6 @@ def test_what_a_picture_measures_is_reported_with_its_step_or_with_the_next_repo
 # --- The package's training steps ---
 
 
-@pytest.fixture
-def own_accelerator():
-    """Reset accelerate's device and precision, which it sets once per process, before and after the test."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
 def tiny_session(folder: Path, **settings) -> Session:
     config = Config(
         images=ImagesConfig(size=16, count=64),
@@ -378,7 +370,7 @@ def test_a_training_step_masks_every_sample_by_its_own_ratio_and_scores_only_hid
 
     def masked_cross_entropy(logits, targets, mask, *rest):
         logits.retain_grad()
-        losses.append((logits, targets, mask > 0))  # a mean of images gives weights
+        losses.append((logits, targets, mask > 0))  # a mean of images passes weights
         return masking_cross_entropy(logits, targets, mask, *rest)
 
     def forward(model, tokens, labels, *rest):

@@ -98,7 +98,7 @@ def settings_of(config: Config, name: str, steps: int) -> Config:
     """The run's settings with another schedule and number of training steps."""
     return replace(
         config,
-        fd_samples=0,  # `measure` is exact
+        fd_samples=0,  # the finished models are measured
         transformer_training=replace(config.transformer_training, schedule=name, steps=steps),
         decoding=replace(config.decoding, schedule=decoding_schedule(name)),
     )

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.data.images import to_float
-from minimaskgit.measuring.samplers import Draw
+from minimaskgit.runs.choices import Draw
 from minimaskgit.runs.origin import run_data
 from minimaskgit.runs.run import Run
 

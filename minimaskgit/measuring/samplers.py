@@ -6,7 +6,6 @@
 two. After a transformer the tokenizer's decoder runs once, which is not counted.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +16,7 @@ from minimaskgit import autoregressive
 from minimaskgit.common.errors import UserError
 from minimaskgit.decoding import Step
 from minimaskgit.rivals import diffusion, gan
-from minimaskgit.runs.choices import Loop, check_steps, count_passes, decoding_loop, described
+from minimaskgit.runs.choices import Draw, Loop, check_steps, count_passes, decoding_loop, described
 from minimaskgit.runs.config import DecodingConfig
 from minimaskgit.runs.models import training_seconds
 from minimaskgit.runs.run import Run
@@ -53,8 +52,6 @@ NEEDS = {
 }
 DIFFUSION_STEPS = 250  # as in ADM
 DDPM_FROM = 100  # steps; below that DDIM is used, which needs fewer steps
-
-Draw = Callable[[Tensor, torch.Generator], Tensor]  # labels (B,) to floats (B, 3, H, W) in [0, 1]
 
 
 @dataclass(frozen=True)

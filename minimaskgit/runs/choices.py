@@ -24,6 +24,7 @@ from minimaskgit.runs.searched import NAME, read_searched
 from minimaskgit.schedules import SCHEDULES
 
 Loop = Callable[..., Iterator[Step]]  # as `decode_steps`: model, labels and perhaps a canvas to its decoding steps
+Draw = Callable[[Tensor, torch.Generator], Tensor]  # of any model: labels (B,) to floats (B, 3, H, W) in [0, 1]
 
 # What --decoder takes where whole images are made: "searched" is the policy that minimaskgit.search found.
 AnyDecoderName = Literal[DecoderName, "searched"]

@@ -20,11 +20,12 @@ from minimaskgit.rivals.gan import (
     gan_g_loss,
     gradient_penalty,
 )
+from minimaskgit.runs.choices import Draw
 from minimaskgit.runs.config import DiffusionTraining, GanTraining
 from minimaskgit.training.checkpoint import Stateful
 from minimaskgit.training.optimizers import clip_gradient, set_learning_rate, trapezoid
 from minimaskgit.training.session import Session
-from minimaskgit.training.sheet import Draw, show
+from minimaskgit.training.sheet import show
 
 
 def fit_and_show(

@@ -5,32 +5,33 @@
                                                    validation images ──> features ──> FD
 
 The FD shows whether training still helps. It needs few samples and no judge: its features are those of the perceptual
-network, against which the tokenizer was trained. So compare models by `evaluate` or `compare` instead.
+network, against which the tokenizer was trained. So compare models by `evaluate`, whose judge is independent.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from minimaskgit import figures
 from minimaskgit.classifier import Classifier
 from minimaskgit.data.images import to_float
 from minimaskgit.metrics import feature_statistics, frechet_distance
+from minimaskgit.runs.choices import Draw
 from minimaskgit.runs.models import load_model
 from minimaskgit.training.session import Session
 
-Draw = Callable[[Tensor, torch.Generator], Tensor]  # labels (B,) and a random generator to images (B, 3, H, W)
 BATCH = 100  # images drawn at once
 
 
 def show(session: Session, draw: Draw, heading: str, path: Path) -> dict[str, float]:
     """Save the sample sheet as PNG; returns the samples' FD if --fd-samples asks for it, which needs RUN/classifier."""
-    found = {"fd": distance(session, draw)} if session.config.fd_samples else {}
-    sample_sheet(session, draw, ", ".join([heading, *(f"FD {value:.4g}" for value in found.values())]), path)
-    return found
+    if not session.config.fd_samples:
+        sample_sheet(session, draw, heading, path)
+        return {}
+    fd = distance(session, draw)
+    sample_sheet(session, draw, f"{heading}, FD {fd:.4g}", path)
+    return {"fd": fd}
 
 
 @torch.no_grad()
