@@ -42,8 +42,8 @@ notebook uses the one in its cell. `check` names the law that your function brea
 it; `make check-{lesson}` does the same for the file. Hand in the file or the notebook. In a notebook, only the cells
 tagged `answer` count.
 
-Open one hint, try again, then open the next. The third contains the package's answer. Open that one when your own
-version passes, or when you have been stuck for a quarter of an hour."""
+Open one hint, try again, then open the next. Inside the third is the package's answer, in a box of its own. Open that
+box when your own version passes, or when you have been stuck for a quarter of an hour."""
 HIDDEN = {"tags": ["fetch"], "jupyter": {"source_hidden": True}, "cellView": "form"}  # folded in JupyterLab and Colab
 
 

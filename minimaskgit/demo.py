@@ -98,7 +98,8 @@ def make_report(run: Run) -> dict:
     }
     write_json(run.folder / "report.json", report)
     names = run.label_names[:10]
-    shown = figures.grid(samples[: 6 * len(run.label_names)], columns=len(names))
+    of_these = samples[(labels < len(names)).cpu()]
+    shown = figures.grid(of_these[: 6 * len(names)], columns=len(names))
     figures.save_png(shown, run.folder / "samples.png")
     return report
 
@@ -107,7 +108,8 @@ def scores(run: Run, judge: Classifier, images: Tensor, labels: Tensor) -> dict[
     """Fraction of images of the requested class; for glyphs also the fractions of one palette and without strays."""
     found = dict.fromkeys(("palette_accuracy", "without_strays"))
     if run.config.data == "glyphs":
-        passed = {"palette_accuracy": palette_of(images) >= 0, "without_strays": ~with_strays(images, labels)}
+        strays = with_strays(images, labels, run.label_names)
+        passed = {"palette_accuracy": palette_of(images) >= 0, "without_strays": ~strays}
         found = {name: double(ok).mean().item() for name, ok in passed.items()}
     return {"class_accuracy": class_accuracy(judge, images, labels), **found}
 

@@ -10,7 +10,7 @@ mask are in pixels of the given picture.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,6 @@ from minimaskgit.common.precision import DecodingPrecision
 from minimaskgit.data.classes import find_classes
 from minimaskgit.data.images import square, to_float
 from minimaskgit.data.pixels import peak, to_rgb, white_notes, white_of
-from minimaskgit.decoders.counts import Rounding
 from minimaskgit.decoders.named import DecoderName
 from minimaskgit.editing import DILATE, START_STEP, STEPS, Box, Edit, autoregressive_edit, box_to_mask, composite, edit
 from minimaskgit.figures.edits import Job, View, before_after, frames
@@ -35,14 +34,17 @@ from minimaskgit.measuring.samplers import generate
 from minimaskgit.outpainting import outpaint_steps, windows
 from minimaskgit.runs.checks import check_outputs, checked
 from minimaskgit.runs.choices import (
+    DecodingOptions,
+    Unprefixed,
     check_steps,
     decoding_loop,
     decoding_settings,
     editing_options,
+    given,
     note_decoder,
     watched,
 )
-from minimaskgit.runs.config import Count, Fraction, Positive, Rate, ScheduleName, Seed, Share, Strength, between
+from minimaskgit.runs.config import Count, Positive, ScheduleName, Seed, between
 from minimaskgit.runs.origin import run_data
 from minimaskgit.runs.presets import official
 from minimaskgit.runs.run import Run, chosen_run
@@ -51,8 +53,7 @@ from minimaskgit.tokenizer import Tokenizer
 MARGIN_LIMIT = 4096  # pixels that outpainting may add on each side
 CANVAS_LIMIT = 2**24  # pixels of all outpainted canvases together: they are drawn enlarged, in some GB of memory
 FRAME_LIMIT = 500  # of an animation
-# What --released sets: the settings of the authors' demo.
-RELEASED = vars(replace(official().decoding, steps=STEPS)) | {"start_step": START_STEP, "dilate": DILATE}
+RELEASED = replace(official().decoding, steps=STEPS)  # how the authors' demo decodes
 
 Stage = tuple[Tensor, Tensor]  # a canvas, and the tokens that are still masked
 
@@ -77,14 +78,8 @@ class Options:
     dilate: between(0, 256) = DILATE  # tokens by which the region grows on each side
     stride: Positive | None = None  # tokens from one window to the next when outpainting (default: half a window)
     schedule: ScheduleName | None = None  # mask schedule (default: the run's)
-    # temperature of the choice noise at the first step; 0: always keep the most confident tokens (default: the run's)
-    temperature: Strength | None = None
-    guidance: Strength | None = None  # guidance weight; 0: none (needs class dropout in training; default: the run's)
     decoder: DecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
-    sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
-    top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
-    guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
-    rounding: Rounding | None = None  # count masked tokens exactly, or as the released code (default: the run's)
+    decoding: Unprefixed = field(default_factory=DecodingOptions)
     released: bool = False  # edit as the authors' demo does, with its settings instead of the run's
     rival: bool = False  # also show the autoregressive twin's edits of the same region
     seed: Seed = 0  # seed of all random numbers; the same seed makes the same edits
@@ -99,9 +94,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = checked(cli.parse(Options, "edit", argv=argv))
     check(options)
     if options.released:
-        options = as_released(options)
+        check_released(options)
     run = chosen_run(options.run, options.pretrained, options.device, options.precision)
-    settings = decoding_settings(run, options)
+    settings = decoding_settings(run, vars(RELEASED) if options.released else given(options))
     job = prepare(run, options)
     tokenizer, model = run.tokenizer(), run.transformer()
     check_steps(options.steps, model.num_tokens)
@@ -179,19 +174,18 @@ def rival_edits(
     return region.cumsum(1) > 0, composite(tokenizer, images, tokens, region)
 
 
-def as_released(options: Options) -> Options:
-    """The options with the settings of the authors' demo, which are printed; UserError if any contradicts them."""
+def check_released(options: Options) -> None:
+    """Print the settings of the authors' demo; UserError if an option contradicts them."""
     if options.box is None or options.inpaint:
         other = "--inpaint" if options.inpaint else "--outpaint" if options.outpaint else "--mask"
         raise UserError(f"--released repaints a --box as a class, as the authors' demo does; leave out {other}")
-    for name, value in RELEASED.items():
-        if getattr(options, name) not in (None, value):
+    sets = vars(RELEASED) | {"start_step": START_STEP, "dilate": DILATE}
+    named = given(options) | {"start_step": options.start_step, "dilate": options.dilate}
+    for name, value in named.items():
+        if value != sets[name]:
             option = f"--{name.replace('_', '-')}"
-            raise UserError(
-                f"{option} {getattr(options, name)}: --released sets {value}; leave out {option} or --released"
-            )
-    print(f"released: {', '.join(f'{name} {value}' for name, value in RELEASED.items())}")
-    return replace(options, **RELEASED)
+            raise UserError(f"{option} {value}: --released sets {sets[name]}; leave out {option} or --released")
+    print(f"released: {', '.join(f'{name} {value}' for name, value in sets.items())}")
 
 
 def check(options: Options) -> None:

@@ -88,11 +88,13 @@ def export_run(run: Run, options: Options, asked: dict) -> None:
         save_model(model.to(torch.bfloat16), options.out / name)
         if (evaluation := run.folder / name / "evaluation.json").exists():  # not of imported weights
             shutil.copy(evaluation, options.out / name)
-    for name in ("config.json", "labels.json"):
-        shutil.copy(run.folder / name, options.out)
+    for name in ("config.json", "labels.json", "data.json"):
+        if (run.folder / name).exists():
+            shutil.copy(run.folder / name, options.out)
     write_searched(options.out, dict(searched.policies))
     exported = open_run(options.out, options.device)
     results = [evaluate(exported, how, chosen_settings(exported, how)) for how in measured]
+    (options.out / "data.json").unlink(missing_ok=True)  # where the data are here, which is of no use elsewhere
     shutil.rmtree(options.out / "evaluation", ignore_errors=True)  # the cached reference, which not all metrics need
     write_json(options.out / "evaluation.json", results)
     write_text(options.out / "README.md", card(options, run, list(models), results, list(searched.policies)))
@@ -129,13 +131,10 @@ def card(options: Options, run: Run, models: Sequence[str], results: Sequence[di
     """The model card: contents, training command, usage and quality."""
     config, policies = run.config, ""
     preset = next((name for name, make in PRESETS.items() if first_difference(make(), config) is None), None)
-    how, began, place = f"--preset {preset}" if preset else "(the settings of config.json)", "", shown(config.init_from)
-    if place:
-        how, began = (
-            f"--init-from {place} {how}",
-            f"Trained from the weights of {place}, whose terms hold for these too.\n\n",
-        )
-    commands = [f"train {how} --out {options.run}"]
+    place, how = shown(config.init_from), f" --preset {preset}" if preset else ""
+    how = f" --init-from {place}{how}" if place else how
+    began = f"Trained from the weights of {place}, whose terms hold for these too.\n\n" if place else ""
+    commands = [f"train{how} --out {options.run}{'' if preset else '   # with the settings of config.json'}"]
     if run.imported:
         commands = [f"import_weights --tokenizer FILE --transformer FILE --out {options.run}"]
     if "critic" in models:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,13 +13,14 @@ from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.precision import DecodingPrecision
 from minimaskgit.data.splits import counted
-from minimaskgit.decoders.counts import Rounding
 from minimaskgit.decoding import Step
 from minimaskgit.measuring.pictures import BATCH, at_once, to_bytes
 from minimaskgit.measuring.samplers import generate
 from minimaskgit.runs.checks import check_outputs, checked
 from minimaskgit.runs.choices import (
     AnyDecoderName,
+    DecodingOptions,
+    Unprefixed,
     check_steps,
     choose_labels,
     decoding_loop,
@@ -27,7 +28,7 @@ from minimaskgit.runs.choices import (
     note_decoder,
     watched,
 )
-from minimaskgit.runs.config import Fraction, Rate, ScheduleName, Seed, Share, Strength, between
+from minimaskgit.runs.config import ScheduleName, Seed, between
 from minimaskgit.runs.run import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
 
@@ -44,14 +45,8 @@ class Options:
     count: between(1, LARGEST) = 16  # number of images
     steps: int | None = None  # decoding steps T, 1 to the number of tokens (default: the run's)
     schedule: ScheduleName | None = None  # mask schedule (default: the run's)
-    # temperature of the choice noise at the first step; 0: always keep the most confident tokens (default: the run's)
-    temperature: Strength | None = None
-    guidance: Strength | None = None  # guidance weight; 0: none (needs class dropout in training; default: the run's)
     decoder: AnyDecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
-    sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
-    top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
-    guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
-    rounding: Rounding | None = None  # count masked tokens exactly, or as the released code (default: the run's)
+    decoding: Unprefixed = field(default_factory=DecodingOptions)
     seed: Seed = 0  # seed of all random numbers; the same seed makes the same images
     out: Path = Path("generated.png")  # picture to write
     gif: Path | None = None  # animation of the decoding to write (default: none)

@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for platform, path in {"Moodle": options.moodle, "Canvas": options.canvas}.items():
         others = [report.visible(result.student) for result in results if result.owner.platform != platform]
         if path and others:
-            lines.append(f"not in {path}, for want of a number of {platform}: {', '.join(others)}")
+            lines.append(f"not in {path}, without a {platform} number: {', '.join(others)}")
     try:
         store(results, weights, options, roster, ignored)
         if options.similarity:

@@ -28,8 +28,8 @@ def random_mask(counts: Tensor, num_tokens: int, generator: torch.Generator | No
 def masked_cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Mean negative log-likelihood over the masked positions only (paper equation 1).
 
-    logits (B, N, K), targets (B, N) in 0..K-1, mask bool (B, N) with at least one True; a scalar, in nats a token.
-    The paper smooths labels by 0.1 (section 4.1).
+    logits (B, N, K), targets (B, N) in 0..K-1, mask (B, N), bool with at least one True or weights. Returns a scalar in
+    nats a token. The paper smooths labels by 0.1 (section 4.1).
     """
     losses = F.cross_entropy(
         logits.flatten(0, 1).float(), targets.flatten(), reduction="none", label_smoothing=label_smoothing

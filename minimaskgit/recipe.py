@@ -1,4 +1,4 @@
-"""The ablation of the recipe: `python -m minimaskgit.recipe`, one change of the demo's training at a time.
+"""The ablation of the recipe: `python -m minimaskgit.recipe`, one change of a preset's training at a time.
 
 options ──> measuring/recipe.py, which trains and measures ──> table, recipe.json, recipe.png
 """
@@ -10,6 +10,7 @@ from minimaskgit import figures
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.figures import differences
+from minimaskgit.measuring.changes import changed, differing
 from minimaskgit.measuring.evaluation import check_neighbours
 from minimaskgit.measuring.recipe import Options, ablate_recipe, table
 from minimaskgit.measuring.recipe import differences as rows_of
@@ -23,6 +24,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = replace(config, fd_samples=0)  # the finished models are measured
     options = checked(cli.parse(Options, "recipe", Options(preset, config=config), argv))
     check(options.config)
+    for variants in differing(options.config, options.variants).values():
+        for changes in variants.values():
+            check(changed(options.config, changes))
     if options.config.seed != config.seed:
         raise UserError(f"--seed {options.config.seed}: each model has a seed of its own; give --seeds")
     check_neighbours(min(options.samples, options.reference))

@@ -153,7 +153,8 @@ class VectorQuantizer(nn.Module):
         if self.ema:
             self.ema_count.lerp_(counts.float(), 1 - self.ema_decay)
             self.ema_sum.lerp_(torch.zeros_like(self.ema_sum).index_add_(0, codes, z), 1 - self.ema_decay)
-            self.codebook.copy_(self.ema_sum / self.ema_count.clamp(min=1e-5)[:, None])
+            in_use = self.ema_count[:, None] > 1e-5  # an entry that has not been used for long stays where it is
+            self.codebook.copy_(torch.where(in_use, self.ema_sum / self.ema_count[:, None], self.codebook))
         self.idle.add_(1).masked_fill_(counts > 0, 0)
         if self.revive_after and self.map is None:
             dead = (self.idle >= self.revive_after)[:, None]  # (K, 1)

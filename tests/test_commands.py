@@ -307,6 +307,10 @@ def test_the_full_preset_starts_on_a_cpu_and_estimates_the_full_time(tmp_path, c
         (["--tokenizer-training.steps", "0"], "expected 1 or more"),
         (["--transformer-training.batch-size", "0"], "expected 1 or more"),
         (["--transformer-training.learning-rate", "-1"], "expected"),
+        (["--transformer-training.betas", "0.9", "1"], "--transformer-training.betas 1.0: expected less than 1"),
+        (["--transformer-training.ema-decay", "1"], "expected less than 1"),
+        (["--tokenizer.num-codes", "1"], "expected 2 or more"),
+        (["--stage", "gan", "--gan.width", "1"], "expected 2 or more"),
         (["--stage", "gan", "--gan.patch", "3"], "not a multiple"),
         (["--stage", "diffusion", "--diffusion.width", "12"], "multiple of 8"),
     ],
@@ -455,6 +459,13 @@ def test_a_rehearsal_times_every_stage_and_leaves_nothing_behind(tmp_path, monke
     stages = ["classifier", "tokenizer", "transformer", "autoregressive", "judge/classifier"]
     assert list(taken) == stages and all(seconds > 0 for seconds in taken.values())
     assert not list(tmp_path.glob("tmp*")) and capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("gan_start", "joined"), [(0.8, 1), (0.6, 2), (0.4, 3), (0.0, 5), (1.0, 0)])
+def test_the_discriminator_joins_in_its_share_of_the_steps_that_a_rehearsal_counts(gan_start, joined):
+    asked = config.Config(tokenizer_training=config.TokenizerTraining(gan_start=gan_start))
+    settings = rehearsal.shortened(asked).tokenizer_training
+    assert sum(step >= settings.gan_start * settings.steps for step in range(1, rehearsal.STEPS)) == joined
 
 
 def test_ctrl_c_amid_a_rehearsal_does_not_promise_that_anything_can_be_resumed(tmp_path, monkeypatch):

@@ -300,7 +300,7 @@ def test_what_a_platform_imports_has_its_numbers_and_the_roster_s_columns(judge,
     folder = students(tmp_path / "class", MOODLE.format(111), "leekim_33_4444_lesson_1.py", "Ada.py")
     roster, worksheet, gradebook = (tmp_path / name for name in ("roster.csv", "worksheet.csv", "gradebook.csv"))
     run(folder, "--moodle", str(worksheet), "--canvas", str(gradebook))
-    assert "worksheet.csv, for want of a number of Moodle: Ada, leekim" in capsys.readouterr().out
+    assert "worksheet.csv, without a Moodle number: Ada, leekim" in capsys.readouterr().out
     (row,) = read(worksheet)
     assert (row["Identifier"], row["Grade"], row["Maximum Grade"]) == ("Participant 111", "4", "4")
     possible, row = read(gradebook)

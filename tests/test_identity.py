@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_training import tiny_run
 
-from minimaskgit import ablate, compare, demo, edit, evaluate, generate, train
+from minimaskgit import ablate, compare, demo, edit, evaluate, export, generate, train
 from minimaskgit.common.errors import UserError
 from minimaskgit.runs.origin import ClassImages, Origin, first_change, locate, read_origin
 from minimaskgit.runs.run import open_run
@@ -90,6 +90,14 @@ def test_other_data_are_refused_in_one_line_and_nothing_in_the_run_changes(moved
     assert complaint in error_line(capsys, train, "--data", "pics", "--out", str(RUN), "--stage", "gan", *TINY_RUN)
     assert complaint in error_line(capsys, demo, "--data", "pics", "--out", str(RUN), *TINY_RUN)
     assert contents(RUN) == before
+
+
+def test_an_export_is_measured_on_the_run_s_data_from_any_folder_and_does_not_keep_where_they_are(
+    moved, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    export.main(["--run", str(moved / RUN), "--out", "exported", "--samples", "6", "--metrics", "class"])
+    assert Path("exported/evaluation.json").exists() and not Path("exported/data.json").exists()
 
 
 def test_other_images_of_the_same_number_are_refused(moved, capsys):

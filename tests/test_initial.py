@@ -234,7 +234,7 @@ def test_the_card_of_an_export_names_the_source(tuned, home, monkeypatch):
     monkeypatch.chdir(home)
     export.main(["--run", "tuned", "--out", "exported", "--samples", "6"])
     card = Path("exported/README.md").read_text("utf-8")
-    assert "train --init-from source (the settings of config.json)" in card
+    assert "train --init-from source --out" in card and "# with the settings of config.json" in card
     assert "Trained from the weights of source, whose terms hold for these too." in card
     train.main(["--out", "exported", "--resume"])  # with nothing left to start, it needs no source
 

@@ -65,8 +65,14 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(processes, accumulate, 
 
 def test_the_rivals_are_trained_by_one_process():
     check_shares(replace(Config(), accumulate=2), ["gan", "diffusion"], place(1))
-    with pytest.raises(UserError, match="--stage gan: processes are 2"):
+    with pytest.raises(UserError, match="--stage gan: 2 processes were started"):
         check_shares(Config(), ["gan"], place(2))
+
+
+def test_batches_of_models_that_are_not_trained_need_not_be_shared_evenly():
+    config = replace(Config(), classifier=ClassifierConfig(batch_size=3))
+    for settings in (TokenizerTraining(perceptual_weight=0), TokenizerTraining(steps=0, batch_size=3)):
+        check_shares(replace(config, tokenizer_training=settings), ["tokenizer"], place(2))
 
 
 def test_a_classifier_trained_alone_must_be_shared_evenly_too():

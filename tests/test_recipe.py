@@ -21,7 +21,7 @@ from minimaskgit.measuring import recipe as measuring
 from minimaskgit.measuring.changes import BASE, VARIANTS, changed, differing
 from minimaskgit.runs.checks import check
 from minimaskgit.runs.config import load_config
-from minimaskgit.runs.presets import demo
+from minimaskgit.runs.presets import demo, photos
 from minimaskgit.runs.run import open_run
 from minimaskgit.training import judge
 
@@ -200,12 +200,19 @@ def test_a_slower_step_means_fewer_steps_whatever_else_the_machine_does_meanwhil
     assert free.transformer_training.steps == round(whole / 2)
 
 
+@pytest.mark.parametrize("preset", [demo, photos])
 @pytest.mark.parametrize("stage", VARIANTS)
-def test_every_change_makes_valid_settings_and_the_base_s_own_is_left_out(stage):
+def test_every_change_makes_valid_settings_and_the_base_s_own_is_left_out(stage, preset):
     for name, changes in VARIANTS[stage].items():
-        check(changed(demo(), changes))
-        changed_base = changed(demo(), changes)
+        changed_base = changed(preset(), changes)
+        check(changed_base)
         assert name not in differing(changed_base, ())[stage]
+
+
+def test_a_change_that_cannot_work_is_refused_before_anything_is_trained(tmp_path, capsys):
+    given = ("--variants", "codes-512", "patch-8", "--images.size", "20", "--out", str(tmp_path / "out"))
+    assert "--images.size 20 is not a multiple of the downsampling 8" in error_line(capsys, recipe, *given)
+    assert not (tmp_path / "out").exists()
 
 
 @given(gaps=st.lists(st.floats(-3, 3), min_size=2, max_size=6))

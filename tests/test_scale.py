@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import seeds
 from test_training import tiny_run, tiny_session
-from tiny import generator, tiny_tokenizer, tiny_transformer
+from tiny import generator, tiny_transformer
 from torch import nn
 
 from minimaskgit.common import timing
@@ -58,16 +58,26 @@ def test_tokens_per_second_times_seconds_are_all_tokens(batch, tokens, steps, se
 def test_the_formula_agrees_with_torch_s_count_for_a_forward_pass():
     with torch.device("meta"):
         model = Transformer(11, 3, 9, width=16, depth=2, heads=2, mlp_width=32)
-    flops = cost(Config(precision="fp32"), model, (2, 9), (2,)).flops
+    flops = cost(Config(precision="fp32"), model, (9,), ()).flops
     # The formula passes all ten rows through the head; the model drops the class token's row first.
-    head = 2 * 2 * (16 * 16 + 16 * 11)
-    assert 3 * (flops + head) == pytest.approx(transformer_flops(model, 2))
+    head = 2 * (16 * 16 + 16 * 11)
+    assert 3 * (flops + head) == pytest.approx(transformer_flops(model, 1))
 
 
-def test_the_cost_and_memory_of_a_convolution_are_counted():
+@pytest.mark.parametrize(("precision", "size"), [("fp32", 4), ("bf16", 2)])
+def test_the_cost_and_memory_of_a_convolution_are_counted_for_a_sample_without_its_weights(precision, size):
     with torch.device("meta"):
         layer = nn.Conv2d(3, 5, 3, padding=1, bias=False)
-    assert cost(Config(precision="fp32"), layer, (2, 3, 8, 8)) == Cost(2 * 2 * 64 * 5 * 27, 4 * 2 * 3 * 64)
+    assert cost(Config(precision=precision), layer, (3, 8, 8)) == Cost(2 * 64 * 5 * 27, size * 3 * 64)
+
+
+def test_training_is_estimated_in_its_own_precision_and_without_what_is_done(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(stages, "estimates", lambda config, classes, names, *_: asked.append((config, names)) or [])
+    auto = replace(tiny_run(tmp_path).config, precision="auto")
+    stages.train(auto, tmp_path, ["tokenizer", "transformer"], resume=True, estimate=True)
+    ((config, names),) = asked
+    assert config.precision in ("fp32", "bf16") and names == ["transformer"]
 
 
 def test_the_published_model_is_counted_without_computing_anything():
@@ -266,13 +276,6 @@ def test_a_compiled_transformer_learns_the_same(tmp_path, monkeypatch):
         lines = (folder / "transformer/metrics.jsonl").read_text("utf-8").splitlines()
         losses.append([json.loads(line)["loss"] for line in lines])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[0][0] != losses[0][1]
-
-
-def test_a_tokenizer_s_cost_grows_with_its_pictures():
-    with torch.device("meta"):
-        models = [tiny_tokenizer().eval() for _ in range(2)]
-    one, two = (cost(Config(), model, (count, 3, 8, 8)) for count, model in enumerate(models, 1))
-    assert two.flops == 2 * one.flops > 0
 
 
 @pytest.mark.usefixtures("own_accelerator")

@@ -1,6 +1,7 @@
 """The showdown end to end, and its verdicts."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 from test_training import tiny_session
 
 from minimaskgit import compare, train
+from minimaskgit.common.errors import UserError
 from minimaskgit.measuring import claims, showdown
 from minimaskgit.measuring.pictures import sample
 from minimaskgit.runs.config import DiffusionConfig, DiffusionTraining, GanConfig, GanTraining
@@ -153,6 +155,13 @@ def test_rivals_ignore_the_parts_into_which_a_run_cuts_its_batches(tmp_path, mon
     for rival in stages.RIVALS:
         whole, cut = (load_file(tmp_path / number / rival / "model.safetensors") for number in "12")
         assert all(torch.equal(whole[key], cut[key]) for key in whole), rival
+
+
+def test_too_few_real_images_are_refused_before_anything_is_timed(tmp_path, monkeypatch):
+    few = SimpleNamespace(labels=torch.zeros(3))
+    monkeypatch.setattr(showdown, "held_out", lambda *_: (few, few))
+    with pytest.raises(UserError, match="3 neighbours of 3 images"):
+        showdown.showdown(None, showdown.Settings(), None, tmp_path)
 
 
 def test_too_few_samples_are_refused_before_anything_is_trained(tmp_path, capsys):

@@ -16,6 +16,7 @@ from torch import Tensor
 from minimaskgit import demo
 from minimaskgit.data.glyphs import GLYPH_NAMES, PALETTES, coverage, glyph_parameters, glyphs
 from minimaskgit.data.images import to_float
+from minimaskgit.data.sources import load_data
 from minimaskgit.data.strays import misfit, nearest_drawing, with_strays
 from minimaskgit.measuring import claims, showdown
 
@@ -143,6 +144,13 @@ def test_a_glyph_out_of_place_is_seen(seed):
     assert with_strays(images.roll(8, 3), labels).all()
     upside_down = images.flip(2) + (images[..., :1] - images[..., :1].flip(2))  # on the same background
     assert with_strays(upside_down.clamp(0, 1), labels).float().mean() >= 0.75  # not the sun
+
+
+def test_labels_are_indices_of_the_run_s_own_classes():
+    names = ("heart", "star")  # in another order than among all
+    data = load_data("glyphs", "valid", 32, 40, names)
+    assert with_strays(to_float(data.images), data.labels, data.label_names).sum() <= 1
+    assert with_strays(to_float(data.images), data.labels).float().mean() > 0.9  # a star is no heart
 
 
 def test_flat_canvases_and_noise_are_seen():

@@ -123,6 +123,13 @@ def with_a_dead_entry(**options) -> VectorQuantizer:
     return vq
 
 
+def test_with_ema_an_entry_that_is_never_used_stays_where_it_is():
+    vq = with_a_dead_entry(ema=True, ema_decay=0.5, revive_after=0)
+    for seed in range(200):  # its running count and sum fall to zero
+        vq(latents(20, seed))
+    assert torch.allclose(vq.codebook[0], torch.tensor(1000.0))
+
+
 @pytest.mark.parametrize("ema", [False, True])
 def test_an_entry_unused_for_long_restarts_at_an_encoder_output_and_used_entries_stay(ema):
     vq = with_a_dead_entry(revive_after=3, ema=ema, ema_decay=1.0)  # a decay of 1 keeps the running means constant

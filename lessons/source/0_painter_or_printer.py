@@ -70,7 +70,7 @@ print("\n".join(" ".join(f"{token:3}" for token in row) for row in tokens.view(t
 show(figures.grid(torch.cat([pictures[:1], back]), columns=2, titles=["picture", "back from its tokens"]))
 
 # %% [markdown]
-# Two transformers of the same size learned to choose tokens. They trained on the same pictures for the same time.
+# Two transformers of the same size learned to choose tokens. They trained on the same pictures, for equally many steps.
 #
 # - The **printer** (*autoregressive*, as in GPT) asks: what is the *next* token, given all tokens before it? Each
 #   network pass produces one token.

@@ -78,8 +78,9 @@ notebook.knob(hidden, share=[0.05, 0.15, 0.3, 0.5, 0.64, 0.8, 0.9, 0.97, 1.0])
 # | square root | 1 − √r | convex |
 # | logarithmic | −log<sub>N</sub> r, at most 1 | convex |
 #
-# *Concave* curves lie above the straight line: most r give almost blank canvases. At r = 0 the logarithm is infinite,
-# and γ is 1 there. N may be a number, or a tensor of r's shape when pictures differ in size.
+# *Concave* curves lie above the straight line: for two thirds of all r or more, they hide over half of the tokens. The
+# exponential begins at 1 − 1/N, so it always shows one token. At r = 0 the logarithm is infinite, and γ is 1 there. N
+# may be a number, or a tensor of r's shape when pictures differ in size.
 #
 # **Exercise 1 of 4: the schedules `cosine`, `linear`, `square`, `cubic`, `exponential`, `square_root` and
 # `logarithmic`.** *Easy, about 15 minutes.* Each is one line. Write them in the next cell, or in
@@ -174,7 +175,7 @@ outcome("3 share", min(0.5, 0.64, 0.75, key=lambda share: abs(share - average)))
 # exactly n = ⌈γ(r) · N⌉ of its tokens are hidden. Rounding *up* leaves at least one token to ask for, unless γ(r) is 0.
 # Hide one even then.
 #
-# Compute γ(r) · N in double precision. A number that should be exactly 12 may be 12.0000005 in single precision.
+# Compute γ(r) · N in double precision. A number that should be exactly 12 may be 12.000001 in single precision.
 # Rounded up, that is 13.
 #
 # **Exercise 2 of 4: `mask_counts`.** *Easy, about 10 minutes.*

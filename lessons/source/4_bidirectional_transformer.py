@@ -38,7 +38,8 @@ notebook.road_map(4)
 # ## The idea
 #
 # A hidden token knows its place and the class, and nothing else. To guess what it was, it must ask the others. Each
-# position has a vector x. In *attention* it makes three vectors from x, by three matrices:
+# position has a vector x. At first, that is the sum of two learned vectors: one for its token (its *embedding*) and one
+# for its place. In *attention* it makes three vectors from x, by three matrices:
 #
 # - a **query** q: what do I want to know?
 # - a **key** k: what can I tell about?
@@ -46,7 +47,8 @@ notebook.road_map(4)
 #
 # Where the query of one position fits the key of another, the other's value flows to the first. All of it happens at
 # once, for all positions, in two matrix products and a softmax. What each position has gathered is added to its x, and
-# a small network (an *MLP*) works on the result. That is one *block*.
+# a small network (an *MLP*) works on the result. That is one *block*. After the last one, the product of x with each
+# code's embedding is that code's logit.
 #
 # Two trained models are ready: the painter, whose positions see all others, and its twin, the printer of lesson 6,
 # whose positions see only what comes before them. Both have the same blocks and the same size.
@@ -143,8 +145,9 @@ print("merging undoes splitting:", my_merge_heads(my_split_heads(x, 4)).equal(x)
 # ## The block
 #
 # Attention moves information between positions. Then an MLP of two layers works at each position by itself. Both *add*
-# to x, so a block can leave alone what it has nothing to say about, and a LayerNorm keeps the sums in bounds. There are
-# two common places for the norm:
+# to x, so a block can leave alone what it has nothing to say about. A *LayerNorm* keeps the sums in bounds: it shifts
+# and scales the numbers of each vector to mean 0 and variance 1, and then by learned numbers. There are two common
+# places for it:
 #
 # > BERT's order, and the paper's: x ← norm<sub>1</sub>(x + attend(x)), then x ← norm<sub>2</sub>(x + mlp(x))<br>
 # > pre-norm, easier to train: x ← x + attend(norm<sub>1</sub>(x)), then x ← x + mlp(norm<sub>2</sub>(x))
@@ -230,7 +233,7 @@ print(f"package  {sum(p.numel() for p in paper.parameters()):,}")
 # an answer changes. What does the painter's square look like, and what does the printer's?
 
 # %%
-predict("4 painter", "Which share of all pairs (i, j) see each other in the painter, from 0 to 1?")
+predict("4 painter", "For what share of all pairs (i, j) does answer i change with token j in the painter, 0 to 1?")
 
 # %%
 predict("4 printer", "And in the printer, from 0 to 1?")
@@ -250,7 +253,7 @@ both = {"painter": my_painter, "printer": my_printer}
 squares = {name: influence(model, tokens[0], labels[:1]) for name, model in both.items()}
 for name, square in squares.items():
     share = (square > 0).double().mean().item()
-    print(f"{name}: {share:.0%} of all pairs (i, j) see each other")
+    print(f"{name}: answer i changes with token j in {share:.0%} of all pairs (i, j)")
     outcome(f"4 {name}", share)
 shades = torch.stack([square.sqrt().expand(3, N, N) for square in squares.values()])
 show(figures.grid(shades, columns=2, scale=5, titles=list(squares)))
@@ -267,7 +270,7 @@ show(figures.grid(shades, columns=2, scale=5, titles=list(squares)))
 # 8 × 8 map in each.
 #
 # **Predict before you run.** Does the position look at its neighbours? At hidden positions, where there is nothing to
-# see? And where does the printer look at the same place, given the whole picture?
+# see? And where does the printer look from the same place, given the whole picture?
 
 
 # %%

@@ -80,8 +80,8 @@ show(figures.grid(tokenizer.decode(sampled), columns=6))
 #
 # Which few? Those of which the model was surest. Measure this by log p of the token that was *sampled*. If nothing else
 # counted, the same dull positions would win every time. So add noise: the *choice temperature* τ times a standard
-# Gumbel variable. τ is high at first and falls to 0 (section 3.2, step 3). A token that is known already must never be
-# given up, so its confidence is +∞. Unlike lesson 3's `mask`, `known` is true where a token is *not* hidden.
+# Gumbel variable. τ is high at first and falls to 0 (see the paper's appendix). A token that is known already must
+# never be given up, so its confidence is +∞. Unlike lesson 3's `mask`, `known` is true where a token is *not* hidden.
 #
 # **Exercise 1 of 4: `confidence`.** *Easy, about 10 minutes.* Write it in the next cell, or in
 # `lessons/exercises/lesson_5.py`, and check it with the cell below. Hints are at the end, under *Exercises*.
@@ -125,8 +125,8 @@ show(figures.labelled_rows({"guess": tokenizer.decode(sampled), "how sure\nwhite
 #
 # - The last step leaves no token masked.
 # - Any other step leaves at least one masked, so that the next step has something to do.
-# - But every step fixes at least one: it leaves at most one fewer than were unknown before it. This limit wins over the
-#   one before, and the count never falls below 0.
+# - But every step fixes at least one: the number left masked is smaller than the number unknown before the step. This
+#   limit wins over the one before, and the count never falls below 0.
 #
 # Each sample of a batch has its own U, and so its own count. (Bug 6 in the [list of known bugs](bugs.md) of public
 # MaskGIT code: the count of sample 0 is used for all.)
@@ -157,9 +157,9 @@ for step in range(8):
     now = left
 
 # %% [markdown]
-# The authors' released code counts in the same way, but in float32. There cos(π/3) is a hair below 1/2, so half of four
-# tokens, rounded down, is one. This package counts in double precision; with `--rounding released` it counts as they
-# do.
+# The authors' released code differs in two points. It counts in float32, where cos(π/3) is a hair below 1/2, so half of
+# four tokens, rounded down, is one. And of the last two limits, the other one wins: a single unknown token stays masked
+# until the last step. With `--rounding released`, this package counts as they do.
 
 # %%
 print(f"cos(π/3) in float32: {torch.cos(torch.tensor(torch.pi / 3)):.8f}")
@@ -223,7 +223,7 @@ paintings = my_decode(model, ten, temperature=2.0, generator=generator(0))
 show(figures.grid(tokenizer.decode(paintings), columns=10, titles=names))
 
 # %% [markdown]
-# The package also has the algorithm word for word as in the paper, `reference_decode`. Two correct loops need not
+# The package also has the algorithm as plainly as the paper states it, `reference_decode`. Two correct loops need not
 # return the same tokens, because each may draw its random numbers in a different order. But no measure should tell them
 # apart. Here are three measures, each of 200 pictures:
 #
@@ -258,7 +258,9 @@ for name, paint in {"the loop of this notebook": my_decode, "reference_decode": 
 # %% [markdown]
 # When your loop passes its laws, read `reference_decode` and `refine` in `decoding.py`. `refine`, the loop inside the
 # package's `decode`, does the same faster: it computes logits only where a token is unknown, and on a blank canvas it
-# runs the first pass once for all samples of a class. It also supports classifier-free guidance.
+# runs the first pass once for all samples of a class. It also supports *classifier-free guidance* with a weight w: a
+# step runs the model twice, with the class and without it, and uses (1 + w) times the first logits minus w times the
+# second. Pictures show their class more clearly, but become less varied.
 #
 # ## Experiment: how many steps?
 #
@@ -435,8 +437,8 @@ show(figures.labelled_rows(rows), width=900, photo=True)
 #
 # 1. *The least sure are kept.* One sign is wrong.
 # 2. *The noise is on the wrong thing* (bug 4): the falling Gumbel noise is also added to the token logits.
-# 3. *The last [MASK]* (bug 12): the last step masks one token again, as every other step does. What does the
-#    tokenizer's decoder do with an id that is no code?
+# 3. *The last [MASK]* (bug 12): "leave at least one masked" is applied to the last step too. What does the tokenizer's
+#    decoder do with an id that is no code?
 #
 # The numbers are those of the [list of known bugs](bugs.md). For each break we replace one part of `reference_decode`.
 

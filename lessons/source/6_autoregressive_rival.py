@@ -158,8 +158,9 @@ picture = (1 - surprise / surprise.max()).expand(1, 3, -1, -1)
 show(figures.grid(picture, columns=1, scale=24, titles=["mean surprise: black is most"]))
 
 # %% [markdown]
-# At the first token the model must guess the palette. From then on the background is known and cheap. The glyph stays
-# costly: the model has to find out its place, size and angle as it goes.
+# At the first token the model must guess the palette, so the first row costs most. From then on it knows the
+# background, which is cheap where it is expected, as in the last row. The glyph stays costly: the model has to find out
+# its place, size and angle as it goes.
 #
 # ## Drawing
 #

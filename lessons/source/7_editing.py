@@ -222,8 +222,8 @@ show(figures.labelled_rows(rows), width=760)
 
 # %% [markdown]
 # When half an anchor is left and you ask for a sun, the model paints a compromise: the known tokens count as well as
-# the class. "Without a class" is for a model that sometimes got no class in training (`class_dropout`, for guidance). A
-# model that always got one has never seen that id, and what you see is a guess.
+# the class. "Without a class", [MASK] stands in the class's place. The models that come with the project sometimes got
+# it there in training (`class_dropout`, for guidance). For a model that always got a class, this row is a guess.
 #
 # ## Experiment: the rival on the same boxes
 #

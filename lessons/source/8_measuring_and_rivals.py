@@ -132,7 +132,7 @@ predict(
 
 # %%
 floor, painters = fd(real, target), fd(fake, target)
-print(f"real, {COUNT} others:     {floor:.3f}   <- the floor: nobody can expect less")
+print(f"real, {COUNT} others:     {floor:.3f}   <- the floor: less would be suspicious")
 print(f"MaskGIT, {COUNT} samples: {painters:.3f}")
 size = "FD 0" if floor < 1e-6 else f"{'less' if floor < 0.1 * painters else 'more'} than a tenth of MaskGIT's FD"
 outcome("8 floor", size)
@@ -146,10 +146,12 @@ outcome("8 floor", size)
 #
 # > IS = exp( mean over x of KL( p(y|x) ‖ p(y) ) ), from 1 to C
 #
-# A probability may be exactly 0, and log 0 is −∞. In that case, 0 · log 0 counts as 0.
+# The *Kullback-Leibler divergence* measures how much p differs from q: KL(p ‖ q) is the sum of p · log(p / q) over all
+# classes. It is 0 only if both are equal. A probability may be exactly 0, and log 0 is −∞. In that case, 0 · log 0
+# counts as 0.
 #
 # Papers cut their pictures into ten parts, in order, and report the mean and the standard deviation of the parts'
-# scores.
+# scores. Divide the squared deviations by the number of parts, so that a single part has the deviation 0.
 #
 # **Exercise 2 of 3: `inception_score`.** *Medium, about 20 minutes.* Each part has a p(y) of its own.
 

@@ -117,7 +117,8 @@ with FlopCounterMode(display=False) as counter:
 print(f"counted  {counter.get_total_flops():,} by PyTorch, while it ran one step")
 
 # %% [markdown]
-# (PyTorch's counter may not know the attention kernel of your processor. Then it counts slightly less.)
+# The formula also counts the output layer at the class token, which the model skips. And PyTorch's counter may not know
+# the attention kernel of your processor. So it may count slightly less.
 #
 # ## How fast is this machine?
 #
@@ -222,8 +223,10 @@ for name, rate in machines.items():
 print(f"{'weights and AdamW, MB':<30}" + "".join(f"{16 * count / 1e6:>14,.0f}" for *_, count in shapes.values()))
 
 # %% [markdown]
-# (16 bytes per parameter: the weight, its gradient and AdamW's two averages, 4 bytes each. Activations need additional
-# memory, which grows with the batch.) The cost of the paper's run shows why you should estimate first.
+# (16 bytes per parameter: the weight, its gradient and AdamW's two averages, 4 bytes each. All these presets but the
+# paper's train their matrices with *Muon*, which keeps one average and so needs a quarter less. It makes the step of a
+# matrix equally large in all directions. Activations need additional memory, which grows with the batch.) The cost of
+# the paper's run shows why you should estimate first.
 #
 # ## A real run in miniature
 #
@@ -346,7 +349,7 @@ show(figures.curves(lines, "step, of 500", "learning rate, of its peak"), width=
 # ## Kill it, and go on
 #
 # A run of several days *will* be interrupted. So every `save_every` steps, the package writes the whole state to a
-# temporary file, forces it to disk and renames it. The whole state consists of the weights, both of AdamW's averages,
+# temporary file, forces it to disk and renames it. The whole state consists of the weights, the optimizers' averages,
 # the number of steps done, and the sums for the next report. The random state is not saved but *computed*: everything
 # random in step t is drawn after seeding with (run, stage, t).
 #
@@ -498,12 +501,13 @@ show(figures.curves(curves, "step", "masked loss, nats"), width=600)
 #
 #     python -m minimaskgit.train --full --data FOLDER --out runs/full
 #     tensorboard --logdir runs/full
-#     python -m minimaskgit.train --resume --out runs/full            after an interruption
-#     python -m minimaskgit.evaluate --run runs/full                  lesson 8's numbers
+#     python -m minimaskgit.train --resume --out runs/full            # after an interruption
+#     python -m minimaskgit.evaluate --run runs/full                  # lesson 8's numbers
 #
 # - *Precision.* `auto` (the default) chooses bf16 wherever it is faster, as on recent GPUs. There it also halves the
 #   memory of activations. Weights stay in float32.
-# - *Too little memory?* `--accumulate 2` processes each batch in two parts; the result is that of the whole batch.
+# - *Too little memory?* `--accumulate 2` processes each batch in two parts. But for dropout, the transformer's step
+#   stays the same.
 # - *Several GPUs.* `torchrun --nproc-per-node 8 -m minimaskgit.train` and the rest as above. Each GPU has a copy of the
 #   model (or, with `--shard`, a part of it), and the batch is split among them. `batch_size` always refers to the whole
 #   step, so nothing else changes.

@@ -106,7 +106,7 @@ COMMANDS = {
         ),
     ),
     "recipe": Command(
-        "Compare changes of the demo's training: each alone, in the same training time, with several seeds.",
+        "Compare changes of a preset's training: each alone, in the same training time, with several seeds.",
         (
             "recipe --variants rope mask-beta --seeds 0 1 2",
             "recipe --share 0.25 --out runs/recipe-quick",

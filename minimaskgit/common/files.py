@@ -59,7 +59,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def removed_on_failure(folder: Path) -> Iterator[None]:
-    """Remove a folder that was not there before if its content could not be written."""
+    """Remove a folder, which the caller knows to be new, if its content could not be written."""
     try:
         yield
     except BaseException:

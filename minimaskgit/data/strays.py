@@ -6,6 +6,7 @@ Blobs beside or inside a glyph, holes, and lost or crooked parts are what decodi
 judge overlooks them, as it only has to tell a star from a heart.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minimaskgit.data.glyphs import coverage, ink_share, palette_of, placed
+from minimaskgit.data.glyphs import GLYPH_NAMES, coverage, ink_share, palette_of, placed
 
 # How much ink too much or too little, averaged over a window, a viewer sees: the pictures are in data/results/strays.
 SPOT = 0.16  # in a window of 3 x 3 pixels (of 32 x 32), away from edges
@@ -23,12 +24,13 @@ STARTS = (4, 4, 4, 5)  # poses from which the search starts: along x, y, size an
 SEARCH = 8  # steps from the best start to the nearest drawing
 
 
-def with_strays(images: Tensor, labels: Tensor) -> Tensor:
-    """Whether each picture is something else than one glyph of its class: floats (B, 3, S, S) in [0, 1] to bool (B,).
+def with_strays(images: Tensor, labels: Tensor, names: Sequence[str] = GLYPH_NAMES) -> Tensor:
+    """Whether each picture is something other than one glyph of its class: floats (B, 3, S, S) in [0, 1] to bool (B,).
 
-    labels (B,): the classes that were asked for. Pictures without a palette count too, a flat canvas for example.
+    labels (B,): the classes that were asked for, as indices of `names`, which a run may have fewer of. Pictures without
+    a palette count too, a flat canvas for example.
     """
-    return misfit(images, labels) > 1
+    return misfit(images, torch.tensor([GLYPH_NAMES.index(name) for name in names])[labels.cpu()]) > 1
 
 
 def misfit(images: Tensor, labels: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from minimaskgit.measuring.networks import feature_names, judge_network, look
 from minimaskgit.measuring.pictures import BATCH, sample
 from minimaskgit.measuring.scores import fd
 from minimaskgit.measuring.yardstick import COMMON_STEPS, PAPER, Options, Yardstick, make_yardstick
-from minimaskgit.runs.choices import beyond_the_paper, choose_labels, decoding_loop, decoding_settings
+from minimaskgit.runs.choices import beyond_the_paper, choose_labels, decoding_loop, decoding_settings, given
 from minimaskgit.runs.config import Config, DecodingConfig
 from minimaskgit.runs.models import digest, load_model
 from minimaskgit.runs.run import Run
@@ -80,7 +80,7 @@ def decoding_schedule(name: str) -> str:
 
 def decoding_of(run: Run, options: Options) -> DecodingConfig:
     """How images are decoded, but for steps and schedule; UserError for a decoder that follows no mask schedule."""
-    settings = decoding_settings(run, replace(options, steps=None))
+    settings = decoding_settings(run, given(replace(options, steps=None)))
     if "schedule" in UNUSED.get(settings.decoder, ()):
         raise UserError(
             f"--decoder {settings.decoder} follows no mask schedule, and mask schedules are compared; choose another"

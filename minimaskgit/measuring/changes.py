@@ -1,4 +1,4 @@
-"""The recipe's variants: single changes of the demo's training settings, by stage and name."""
+"""The recipe's variants: single changes of a preset's training settings, by stage and name."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -11,6 +11,9 @@ from minimaskgit.runs.config import Config
 BASE = "base"
 # Settings that change what a step computes, but not how long that takes.
 FREE = {
+    "decoding.guidance",
+    "images.crop",
+    "images.flip",
     "transformer_training.schedule",
     "transformer_training.loss_mean",
     "transformer_training.label_smoothing",
@@ -22,6 +25,7 @@ def _in(part: str, **settings: Any) -> dict[str, Any]:
     return {f"{part}.{name}": value for name, value in settings.items()}
 
 
+_images = partial(_in, "images")
 _transformer, _training = partial(_in, "transformer"), partial(_in, "transformer_training")
 _codebook, _tokenizer_training = partial(_in, "tokenizer"), partial(_in, "tokenizer_training")
 
@@ -30,6 +34,7 @@ _BOTH = {  # of the masked transformer and its twin
     "depth-3": _transformer(depth=3),
     "depth-5": _transformer(depth=5),
     "class-dropout": _training(class_dropout=0.1),
+    "no-class-dropout": {**_training(class_dropout=0.0), "decoding.guidance": 0.0},  # guidance needs it
     "label-smoothing": _training(label_smoothing=0.1),
     "no-ema": _training(ema_decay=0.0),
     "ema-99": _training(ema_decay=0.99),
@@ -42,6 +47,7 @@ _BOTH = {  # of the masked transformer and its twin
 
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "tokenizer": {
+        "patch-8": _codebook(patch=8),
         "codes-256": _codebook(num_codes=256),
         "codes-512": _codebook(num_codes=512),
         "codes-1024": _codebook(num_codes=1024),
@@ -58,6 +64,8 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "adversary-half": _tokenizer_training(gan_start=0.5),
         "batch-16": _tokenizer_training(batch_size=16),
         "batch-64": _tokenizer_training(batch_size=64),
+        "no-crop": _images(crop=0),
+        "no-flip": _images(flip=False),
     },
     "transformer": {
         **{f"mask-{name}": _training(schedule=name) for name in ("cosine", "arccos", "beta", "exponential", "square")},

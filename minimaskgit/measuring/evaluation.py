@@ -10,7 +10,7 @@ of published FIDs. Everything is measured twice, on generated images and on the 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,6 @@ from minimaskgit.common.machine import machine
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
 from minimaskgit.data.imagenet import imagenet_names
-from minimaskgit.decoders.counts import Rounding
 from minimaskgit.measuring.memory import measure_memory, memory_note
 from minimaskgit.measuring.networks import cached_reference, feature_names, inception_network, judge_network, look
 from minimaskgit.measuring.pictures import held_out, sample, training_pictures
@@ -43,8 +42,17 @@ from minimaskgit.measuring.scores import (
     picture_scores,
     tokenizer_scores,
 )
-from minimaskgit.runs.choices import PAPERS, AnyDecoderName, choose_labels, decoder_name, image_settings
-from minimaskgit.runs.config import DecodingConfig, Fraction, Rate, Samples, ScheduleName, Seed, Share, Strength
+from minimaskgit.runs.choices import (
+    PAPERS,
+    AnyDecoderName,
+    DecodingOptions,
+    Unprefixed,
+    choose_labels,
+    decoder_name,
+    given,
+    image_settings,
+)
+from minimaskgit.runs.config import DecodingConfig, Samples, ScheduleName, Seed
 from minimaskgit.runs.presets import official
 from minimaskgit.runs.run import Run
 from minimaskgit.training.judge import load_judge
@@ -93,13 +101,8 @@ class Options:
     # nearest neighbours (default: 3 for precision and recall, 5 for density and coverage, as published)
     k: int | None = None
     steps: int | None = None  # decoding steps T of MaskGIT, or steps of diffusion (default: the run's; diffusion: 250)
-    schedule: ScheduleName | None = None  # MaskGIT's mask schedule (default: the run's)
-    temperature: Strength | None = None  # temperature of MaskGIT's choice noise at the first step (default: the run's)
-    guidance: Strength | None = None  # guidance weight (needs class dropout in training; default: the run's)
-    sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
-    top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
-    guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
-    rounding: Rounding | None = None  # count masked tokens exactly, or as the released code (default: the run's)
+    schedule: ScheduleName | None = None  # mask schedule (default: the run's)
+    decoding: Unprefixed = field(default_factory=DecodingOptions)
     seed: Seed = 0  # seed of the generated images, and of the classifier that CAS trains
     json: Path | None = None  # JSON file to write (default: RUN/evaluation/DECODER.json)
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps
@@ -229,10 +232,9 @@ def make_sampler(run: Run, options: Options, settings: DecodingConfig | None) ->
     if settings:
         return maskgit_sampler(run, settings)
     allowed = {"decoder", "steps"} if options.decoder == "diffusion" else {"decoder"}
-    for name in (field.name for field in fields(DecodingConfig) if field.name not in allowed):
-        if getattr(options, name) is not None:
-            option = f"--{name.replace('_', '-')}"
-            raise UserError(f"{option} is a MaskGIT setting; leave it out with --decoder {options.decoder}")
+    for name in (name for name in given(options) if name not in allowed):
+        option = f"--{name.replace('_', '-')}"
+        raise UserError(f"{option} is a MaskGIT setting; leave it out with --decoder {options.decoder}")
     if options.decoder == "autoregressive":
         return autoregressive_sampler(run)
     if options.decoder == "gan":

@@ -161,7 +161,7 @@ def scores(seen: Seen, targets: Mapping[str, Seen]) -> dict[str, float]:
 
 def of_glyphs(run: Run, pictures: Pictures) -> dict[str, float]:
     """The fraction of glyphs without strays; nothing for other data."""
-    return {"without_strays": without_strays(pictures)} if run.config.data == "glyphs" else {}
+    return {"without_strays": without_strays(run, pictures)} if run.config.data == "glyphs" else {}
 
 
 def facts_of(run: Run, options: Options, policies: Mapping[int, Policy]) -> dict:

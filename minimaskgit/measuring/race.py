@@ -8,7 +8,7 @@ timed: decoding them to pixels costs both sides the same. With --showdown the ri
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -21,12 +21,13 @@ from minimaskgit.common.machine import machine
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
 from minimaskgit.common.timing import interleaved
-from minimaskgit.decoders.counts import Rounding
 from minimaskgit.measuring import showdown
 from minimaskgit.measuring.samplers import generate
 from minimaskgit.runs.choices import (
     AnyDecoderName,
+    DecodingOptions,
     Loop,
+    Unprefixed,
     check_steps,
     choose_labels,
     count_passes,
@@ -35,18 +36,7 @@ from minimaskgit.runs.choices import (
     image_settings,
     note_decoder,
 )
-from minimaskgit.runs.config import (
-    Batch,
-    Fraction,
-    Positive,
-    Rate,
-    Samples,
-    ScheduleName,
-    Seed,
-    Share,
-    Strength,
-    between,
-)
+from minimaskgit.runs.config import Batch, Positive, Samples, ScheduleName, Seed, between
 from minimaskgit.runs.run import Run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.estimate import parameters
@@ -60,14 +50,9 @@ class Options:
     run: Path | None = None  # run folder; without a causal transformer the twin is left out; or give --pretrained
     pretrained: str | None = None  # instead of --run: packaged weights; results go to runs/pretrained/NAME
     steps: int | None = None  # decoding steps T of MaskGIT (default: the run's)
-    schedule: ScheduleName | None = None  # MaskGIT's mask schedule (default: the run's)
-    temperature: Strength | None = None  # temperature of MaskGIT's choice noise at the first step (default: the run's)
-    guidance: Strength | None = None  # guidance weight (needs class dropout in training; default: the run's)
+    schedule: ScheduleName | None = None  # mask schedule (default: the run's)
     decoder: AnyDecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
-    sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
-    top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
-    guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
-    rounding: Rounding | None = None  # count masked tokens exactly, or as the released code (default: the run's)
+    decoding: Unprefixed = field(default_factory=DecodingOptions)
     batches: tuple[Batch, ...] = (1, 16)  # numbers of images generated at once
     repeats: Positive = 3  # timings of each, interleaved; the median counts
     shown: between(1, 64) = 8  # images in the picture and in the animation

@@ -72,21 +72,22 @@ def picture_scores(run: Run, metrics: Sequence[str], judge: Classifier | None, p
         palettes = torch.cat([palette_of(to_float(part)) for part in pictures.images.split(BATCH)])
         scores["palette_accuracy"] = (palettes >= 0).double().mean().item()
     if "strays" in metrics:
-        scores["without_strays"] = without_strays(pictures)
+        scores["without_strays"] = without_strays(run, pictures)
     return scores
 
 
-def without_strays(pictures: Pictures) -> float:
+def without_strays(run: Run, pictures: Pictures) -> float:
     """Fraction of glyphs without strays."""
     parts = zip(pictures.images.split(BATCH), pictures.labels.split(BATCH))
-    strays = torch.cat([with_strays(to_float(images), labels) for images, labels in parts])
+    strays = torch.cat([with_strays(to_float(images), labels, run.label_names) for images, labels in parts])
     return (~strays).double().mean().item()
 
 
 def classification_accuracy_score(run: Run, pictures: Pictures, test: Pictures, seed: int) -> float:
     """Accuracy on real test images of a new classifier trained on `pictures` alone (Ravuri and Vinyals 2019).
 
-    It is trained like the run's perceptual network, with the same number of steps for any number of pictures.
+    It is trained like the run's perceptual network, but without random crops, and with the same number of steps for any
+    number of pictures.
     """
     settings, flipped = run.config.classifier, run.config.images.flip
     torch.manual_seed(seed)
@@ -127,10 +128,10 @@ def tokenizer_scores(run: Run, network: Network, reference: Seen, pictures: Pict
         scores.append(len(image) / len(decoded) * likeness.double())  # the last part may be smaller
     use = code_use(codes, run.tokenizer().num_codes)
     psnr_, ssim = sum(scores).tolist()
-    glyphs = run.config.data == "glyphs"
+    shown, glyphs = Pictures(decoded, pictures.labels), run.config.data == "glyphs"
     return {
         "reconstruction_fd": fd(look(run, network, decoded), reference),
-        **({"reconstruction_without_strays": without_strays(Pictures(decoded, pictures.labels))} if glyphs else {}),
+        **({"reconstruction_without_strays": without_strays(run, shown)} if glyphs else {}),
         "psnr": psnr_,
         "ssim": ssim,
         "code_usage": use["usage"].item(),

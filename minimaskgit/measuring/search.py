@@ -212,7 +212,7 @@ def measure(lab: Laboratory, steps: int, policy: Policy | None, seed: int) -> Sc
 
     pictures = sample(lab.run, draw, lab.labels, seed, quiet=True)
     seen = look(lab.run, lab.network, pictures.images)
-    strays = 1 - without_strays(pictures) if lab.run.config.data == "glyphs" else 0.0
+    strays = 1 - without_strays(lab.run, pictures) if lab.run.config.data == "glyphs" else 0.0
     # All of the reference, although there are fewer images: precision is then as strict as with many images.
     precision, recall = precision_recall(lab.reference.features, seen.features, NEIGHBOURS["precision-recall"])
     return Score(fd(seen, lab.reference), precision.item(), recall.item(), strays)

@@ -20,7 +20,7 @@ from minimaskgit.common.tables import text_table
 from minimaskgit.common.timing import interleaved
 from minimaskgit.data.glyphs import GLYPH_NAMES
 from minimaskgit.measuring.class_edits import measure_class_edits
-from minimaskgit.measuring.evaluation import check_samples
+from minimaskgit.measuring.evaluation import check_neighbours, check_samples
 from minimaskgit.measuring.networks import cached_reference, feature_names, judge_network, look
 from minimaskgit.measuring.pictures import Pictures, held_out, sample, through_tokenizer, training_pictures
 from minimaskgit.measuring.samplers import (
@@ -77,10 +77,11 @@ def train_missing(folder: Path, device: str = "auto") -> None:
 
 def showdown(run: Run, settings: Settings, decoding: DecodingConfig, folder: Path) -> tuple[dict, list[Path]]:
     """Measure all models; return the showdown's part of compare.json, and the paths of the pictures drawn."""
+    reference, second = held_out(run, settings.reference, settings.samples)
+    check_neighbours(min(settings.samples, len(reference.labels), len(second.labels)), METRICS)
     samplers = contestants(run, decoding)
     speed = time_all(run, samplers, settings)
     network = judge_network(judge := load_judge(run))
-    reference, second = held_out(run, settings.reference, settings.samples)
     target = cached_reference(run, network, "classifier", reference)
     metrics = [name for name in METRICS if name not in GLYPH_METRICS or run.config.data == "glyphs"]
 
@@ -107,6 +108,7 @@ def showdown(run: Run, settings: Settings, decoding: DecodingConfig, folder: Pat
     learned_from = training_pictures(run, settings.samples)
     real = scores(second, learned_from)
     through = [Pictures(through_tokenizer(run, pictures)[1], pictures.labels) for pictures in (second, learned_from)]
+    can_edit = run.config.data == "glyphs" and len(run.label_names) > 1  # to another class
     result = {
         **asdict(settings),
         "real_images": len(second.labels),
@@ -114,7 +116,7 @@ def showdown(run: Run, settings: Settings, decoding: DecodingConfig, folder: Pat
         "rows": rows,
         "real": real,
         "through_tokenizer": scores(*through),
-        "edits": edits(run, judge, decoding, seeds) if run.config.data == "glyphs" else None,
+        "edits": edits(run, judge, decoding, seeds) if can_edit else None,
         "machine": machine(run.device),
     }
     return result, draw(result, shown, same_classes(second, labels[: settings.shown]), folder)

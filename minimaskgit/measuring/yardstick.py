@@ -1,6 +1,6 @@
 """What every mask schedule is measured with: the same tokenizer, judge and images (lesson 3; paper table 3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,12 +8,12 @@ from torch import Tensor
 
 from minimaskgit.classifier import Classifier
 from minimaskgit.common.precision import AnyPrecision
-from minimaskgit.decoders.counts import Rounding
 from minimaskgit.decoders.named import DecoderName
 from minimaskgit.measuring.networks import Seen, cached_reference, judge_network, look
 from minimaskgit.measuring.pictures import held_out, through_tokenizer
 from minimaskgit.measuring.scores import fd
-from minimaskgit.runs.config import Count, Fraction, Rate, Samples, Seed, Share, Strength
+from minimaskgit.runs.choices import DecodingOptions, Unprefixed
+from minimaskgit.runs.config import Count, Samples, Seed
 from minimaskgit.runs.run import Run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.judge import load_judge
@@ -46,13 +46,8 @@ class Options:
     # training steps of each transformer; 0: decode the run's own instead (default: the run's; --quick: at most 600)
     train_steps: Count | None = None
     steps: tuple[int, ...] = ()  # decoding steps T (default: 1 2 4 6 8 12 16 24 32 64; --quick: without 6 12 24)
-    temperature: Strength | None = None  # temperature of the choice noise at the first step (default: the run's)
-    guidance: Strength | None = None  # classifier-free guidance weight (default: the run's)
     decoder: DecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
-    sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
-    top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
-    guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
-    rounding: Rounding | None = None  # count masked tokens exactly, or as the released code (default: the run's)
+    decoding: Unprefixed = field(default_factory=DecodingOptions)
     samples: Samples | None = None  # images generated for each schedule and T (default: 2000; --quick: 500)
     reference: Samples = 10_000  # held-out real images to compare with, at most half of all held-out images
     seed: Seed = 0  # seed of the generated images and of the masks on held-out tokens

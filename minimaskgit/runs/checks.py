@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from minimaskgit.common import files
 from minimaskgit.common.errors import UserError
+from minimaskgit.runs.choices import DecodingOptions
 from minimaskgit.runs.config import Config, problem
 from minimaskgit.runs.run import check_outside_of_package
 
@@ -19,9 +20,14 @@ Options = TypeVar("Options")
 
 def checked(options: Options) -> Options:
     """A command's options, with ~ in paths expanded; UserError for one outside of the limits beside it."""
-    given = {name: home(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+
+    def one(value: object) -> object:
+        if isinstance(value, DecodingOptions):
+            return checked(value)
+        return home(value) if isinstance(value, Path) else value
+
     try:
-        return TypeAdapter(type(options)).validate_python(given)
+        return TypeAdapter(type(options)).validate_python({name: one(value) for name, value in vars(options).items()})
     except ValidationError as error:
         raise _refused(error) from None
 

@@ -1,24 +1,26 @@
 """What a user chooses when decoding: the number of steps, the classes, and settings that replace the run's own."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+import tyro
 from torch import Tensor
 
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.data.classes import find_classes
 from minimaskgit.decoders import loop
+from minimaskgit.decoders.counts import Rounding
 from minimaskgit.decoders.loop import Decoder
 from minimaskgit.decoders.named import UNUSED, DecoderName
 from minimaskgit.decoders.named import decoder as named
 from minimaskgit.decoders.policy import Policy, decoder_of
 from minimaskgit.decoders.sampling import late_guidance
 from minimaskgit.decoding import Step, decode_steps
-from minimaskgit.runs.config import DecodingConfig, decoding_arguments
+from minimaskgit.runs.config import DecodingConfig, Fraction, Rate, Share, Strength, decoding_arguments
 from minimaskgit.runs.run import Run, packaged
 from minimaskgit.runs.searched import NAME, read_searched
 from minimaskgit.schedules import SCHEDULES
@@ -33,19 +35,38 @@ AnyDecoderName = Literal[DecoderName, "searched"]
 PAPERS = {"decoder": "maskgit", "sampling_temperature": 1.0, "top_p": 1.0, "guidance_start": 0.0, "rounding": "exact"}
 
 
-def decoding_settings(run: Run, options: object) -> DecodingConfig:
-    """The run's decoding settings, with those of a command's `options` that it has and that are not None.
+@dataclass(frozen=True)
+class DecodingOptions:
+    """Options of every command that decodes, beside --steps, --schedule and --decoder."""
+
+    # temperature of the choice noise at the first step; 0: always keep the most confident tokens (default: the run's)
+    temperature: Strength | None = None
+    guidance: Strength | None = None  # guidance weight; 0: none (needs class dropout in training; default: the run's)
+    sampling_temperature: Rate | None = None  # temperature of the distributions of tokens (default: the run's)
+    top_p: Share | None = None  # draw only from the likeliest codes with this total probability (default: the run's)
+    guidance_start: Fraction | None = None  # progress, 0 to 1, after which guidance begins (default: the run's)
+    rounding: Rounding | None = None  # count masked tokens exactly, or as the released code (default: the run's)
+
+
+Unprefixed = Annotated[DecodingOptions, tyro.conf.arg(name="")]  # --top-p instead of --decoding.top-p
+
+
+def given(options: object) -> dict[str, Any]:
+    """The decoding settings that a command's options replace: those of its options that are not None."""
+    shared = {name: getattr(options, name, None) for name in ("steps", "schedule", "decoder")}
+    return {name: value for name, value in (shared | vars(options.decoding)).items() if value is not None}
+
+
+def decoding_settings(run: Run, chosen: Mapping[str, Any]) -> DecodingConfig:
+    """The run's decoding settings, with those replaced that are `chosen`, such as the result of `given`.
 
     UserError for an option that the decoder has no use for, and for guidance of a model that cannot do without a class.
     """
-    default = run.config.decoding
-    given = {field.name: getattr(options, field.name, None) for field in fields(default)}
-    given = {name: value for name, value in given.items() if value is not None}
-    settings = replace(default, **given)
+    settings = replace(run.config.decoding, **chosen)
     for name in UNUSED.get(settings.decoder, ()):
-        if name in given:
+        if name in chosen:
             raise UserError(f"--{name.replace('_', '-')} does nothing with --decoder {settings.decoder}; leave it out")
-    if given.get("guidance_start") and not settings.guidance:
+    if chosen.get("guidance_start") and not settings.guidance:
         raise UserError(
             f"--guidance-start {settings.guidance_start} does nothing without guidance; give --guidance too"
         )
@@ -84,13 +105,12 @@ def image_settings(run: Run, options: object) -> DecodingConfig:
 
     UserError if --decoder searched finds none, or comes with settings that each step has for itself.
     """
-    names = [field.name for field in fields(DecodingConfig) if field.name not in ("steps", "decoder")]
-    given = [name for name in names if getattr(options, name) is not None]
-    if options.decoder != "searched" and (given or options.decoder):
-        return decoding_settings(run, options)
-    if given:
-        name = given[0].replace("_", "-")
-        raise UserError(f"--{name} cannot be used with --decoder searched, which sets it for each step")
+    chosen = given(options)
+    if options.decoder != "searched" and chosen.keys() - {"steps"}:
+        return decoding_settings(run, chosen)
+    for name in (name for name in chosen if name not in ("steps", "decoder")):
+        option = f"--{name.replace('_', '-')}"
+        raise UserError(f"{option} cannot be used with --decoder searched, which sets it for each step")
     steps = run.config.decoding.steps if options.steps is None else options.steps
     policies = {T: found.policy for T, found in read_searched(run.folder).policies.items()}
     if options.decoder and steps not in policies:

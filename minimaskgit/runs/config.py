@@ -30,10 +30,12 @@ RatioName = Literal[ScheduleName, "arccos", "beta"]  # the last two only in trai
 
 # Numbers with their limits, which `check` and `load_config` enforce and --help prints.
 Positive = Annotated[int, Field(ge=1), tyro.conf.arg(metavar="INT>=1")]
+Several = Annotated[int, Field(ge=2), tyro.conf.arg(metavar="INT>=2")]
 Count = Annotated[int, Field(ge=0), tyro.conf.arg(metavar="INT>=0")]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False), tyro.conf.arg(metavar="FLOAT>0")]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False), tyro.conf.arg(metavar="FLOAT>=0")]
 Fraction = Annotated[float, Field(ge=0, le=1), tyro.conf.arg(metavar="0.0..1.0")]
+Decay = Annotated[float, Field(ge=0, lt=1), tyro.conf.arg(metavar="0.0..1.0")]  # a fraction, but not 1
 Share = Annotated[float, Field(gt=0, le=1), tyro.conf.arg(metavar="0.0..1.0")]  # a fraction, but not 0
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1), tyro.conf.arg(metavar="0..2^63-1")]  # what torch and numpy both take
 # More than that can overflow the logits.
@@ -64,7 +66,7 @@ class ImagesConfig(Settings):
     classes: tuple[str, ...] = ()  # only these classes, by name, id or number (default: all)
     image_column: str = "image"  # column with the images in the data set
     label_column: str = "label"  # column with the class labels in the data set
-    crop: Count = 0  # largest random shift in pixels while training the tokenizer; images are mirrored at their edges
+    crop: Count = 0  # largest random shift in pixels while training tokenizer and classifiers; edges are mirrored
     flip: bool = False  # mirror images at random while training; use it for photographs, not for glyphs
 
 
@@ -87,12 +89,12 @@ class TokenizerConfig(Settings):
     multipliers: tuple[Positive, ...] = (1,)
     blocks: Positive = 1  # residual blocks per level
     patch: Positive = 4  # side in pixels of the patches that the stem folds into channels
-    num_codes: Positive = 256  # codebook entries K
+    num_codes: Several = 256  # codebook entries K
     code_dim: Positive = 16  # length of a codebook entry
     beta: Weight = 0.25  # weight of the commitment loss
     l2_norm: bool = False  # compare codes by cosine similarity
     ema: bool = False  # update codebook entries by running means instead of gradients
-    ema_decay: Fraction = 0.99  # decay of the running means per batch
+    ema_decay: Decay = 0.99  # decay of the running means per batch
     revive_after: Count = 100  # training batches after which an unused entry is reset; 0: never
     rotate: bool = False  # give the encoder its gradient by the rotation trick
     linear: bool = False  # make the codebook a learned linear map of frozen random vectors (SimVQ)
@@ -147,7 +149,7 @@ class TransformerTraining(Settings):
     optimizer: Literal["muon", "adamw"] = "muon"  # optimizer of the blocks' matrices; the rest uses AdamW
     learning_rate: Rate = 3e-3  # peak learning rate of AdamW
     muon_learning_rate: Rate = 3e-3  # peak learning rate of Muon
-    betas: tuple[Fraction, Fraction] = (0.9, 0.96)  # betas of AdamW; 0.9 0.96 in the paper
+    betas: tuple[Decay, Decay] = (0.9, 0.96)  # betas of AdamW; 0.9 0.96 in the paper
     weight_decay: Weight = 0.01  # weight decay of the matrices
     warmup: Count = 30  # steps over which the learning rate rises
     cooldown: Fraction = 0.6  # last fraction of the steps, over which the learning rate falls linearly to zero
@@ -156,7 +158,7 @@ class TransformerTraining(Settings):
     label_smoothing: Fraction = 0.0  # label smoothing; 0.1 in the paper
     class_dropout: Fraction = 0.0  # fraction of samples trained without their class, for guidance
     clip: Rate = 1.0  # clip the gradient to this norm
-    ema_decay: Fraction = 0.0  # decay of the weights' moving average, which becomes the finished model; 0: none
+    ema_decay: Decay = 0.0  # decay of the weights' moving average, which becomes the finished model; 0: none
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ class GanConfig(Settings):
     """The shape of the rival GAN; see minimaskgit.rivals.gan."""
 
     latent: Positive = 64  # length of the noise vector z
-    width: Positive = 32  # channels of the largest level
+    width: Several = 32  # channels of the largest level
     multipliers: tuple[Positive, ...] = (1, 2, 4)  # channels of each level as multiples of width, largest level first
     patch: Positive = 2  # side in pixels of a position of the largest level
 
@@ -188,7 +190,7 @@ class GanTraining(Settings):
     learning_rate: Rate = 2e-3  # peak learning rate of the generator, with Adam
     d_learning_rate: Rate = 1e-3  # peak learning rate of the discriminator, with Adam
     penalty: Weight = 2.0  # weight gamma of R1, on the discriminator's squared gradient at real pictures
-    ema_decay: Fraction = 0.995  # decay of the moving average of the generator's weights
+    ema_decay: Decay = 0.995  # decay of the moving average of the generator's weights
     warmup: Count = 50  # steps over which the learning rates rise
     cooldown: Fraction = 0.4  # last fraction of the steps, over which the learning rates fall linearly to zero
 
@@ -210,7 +212,7 @@ class DiffusionTraining(Settings):
     steps: Positive = 4200  # training steps
     batch_size: Positive = 32  # images per step
     learning_rate: Rate = 2e-3  # peak learning rate of AdamW
-    ema_decay: Fraction = 0.995  # decay of the moving average of the weights
+    ema_decay: Decay = 0.995  # decay of the moving average of the weights
     warmup: Count = 100  # steps over which the learning rate rises
     cooldown: Fraction = 0.6  # last fraction of the steps, over which the learning rate falls linearly to zero
     class_dropout: Fraction = 0.1  # fraction of samples trained without their class, for guidance
@@ -315,6 +317,7 @@ def first_difference(a: Any, b: Any, prefix: str = "") -> str | None:
 EXPECTED = {
     "greater_than": "more than {gt}",
     "greater_than_equal": "{ge} or more",
+    "less_than": "less than {lt}",
     "less_than_equal": "at most {le}",
     "finite_number": "a finite number",
     "int_type": "a whole number",

@@ -276,7 +276,7 @@ COMPUTES = {"norm_eps": 1e-12, "gelu": "tanh"}  # the same weights serve another
 
 
 def check_released(folder: Path) -> list[str]:
-    """Lines on what the released code computes otherwise than a run; UserError for models that it does not have."""
+    """Lines on what the released code computes differently from a run; UserError for models that it does not have."""
     own = {
         "tokenizer": arguments(Tokenizer, folder / "tokenizer"),
         "transformer": arguments(Transformer, folder / "transformer"),

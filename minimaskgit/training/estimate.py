@@ -84,23 +84,27 @@ class Cost(NamedTuple):
 def cost(config: Config, model: nn.Module, *shapes: Sequence[int]) -> Cost:
     """Count a forward pass in the run's precision; the model's tensors, on the meta device, become fake ones.
 
-    shapes: of the model's inputs; those with four dimensions are images (float), all others are integers.
+    shapes: of the model's inputs for one sample; those with three dimensions are images (float), others are integers.
     """
-    kept: dict[int, Tensor] = {}  # by storage, which views share
 
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor
-        return tensor
+    def count(batch_size: int) -> Cost:
+        kept: dict[int, Tensor] = {}  # by storage, which views share
+
+        def keep(tensor: Tensor) -> Tensor:
+            kept[tensor.untyped_storage()._cdata] = tensor
+            return tensor
+
+        kinds = [torch.float if len(shape) == 3 else torch.long for shape in shapes]
+        inputs = [torch.zeros(batch_size, *shape, dtype=kind) for shape, kind in zip(shapes, kinds)]
+        with saved_tensors_hooks(keep, lambda tensor: tensor), FlopCounterMode(display=False) as counter:
+            model(*inputs)
+        return Cost(counter.get_total_flops(), sum(tensor.untyped_storage().nbytes() for tensor in kept.values()))
 
     mixed = torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16")
-    with FakeTensorMode(allow_non_fake_inputs=True), mixed, FlopCounterMode(display=False) as counter:
+    with FakeTensorMode(allow_non_fake_inputs=True), mixed:
         model.to_empty(device="cpu")
-        inputs = [torch.zeros(shape, dtype=torch.float if len(shape) == 4 else torch.long) for shape in shapes]
-        with saved_tensors_hooks(keep, lambda tensor: tensor):
-            model(*inputs)
-    for parameter in model.parameters():
-        kept.pop(parameter.untyped_storage()._cdata, None)
-    return Cost(counter.get_total_flops(), sum(tensor.untyped_storage().nbytes() for tensor in kept.values()))
+        one, two = count(1), count(2)
+    return Cost(one.flops, two.kept - one.kept)  # without what all samples share: weights, and their copies in bfloat16
 
 
 def estimates(config: Config, num_classes: int, stages: Sequence[str], processes: int = 1) -> list[Estimate]:
@@ -122,15 +126,15 @@ def tokenizer_estimates(config: Config, num_classes: int, processes: int) -> lis
         classifier = Classifier(num_classes, classifying.width)
         discriminator = PatchDiscriminator(settings.gan_width, settings.gan_layers)
     networks = (generator, classifier, discriminator)
-    generating, looking, judging = (cost(config, network, (1, 3, size, size)) for network in networks)
+    generating, looking, judging = (cost(config, network, (3, size, size)) for network in networks)
     found = []
     if settings.perceptual_weight:
         flops = 3 * classifying.batch_size * looking.flops
         kept = activations(config, looking.kept, classifying.batch_size, processes)
         shape = (parameters(classifier), classifying.steps, classifying.batch_size)
         found.append(Estimate("classifier", *shape, flops, state(classifier), kept))
-    # Forward plus backward costs 3 forward passes. Classifier and discriminator run forward on real and reconstructed
-    # images, backward on the reconstructed one; training the discriminator is a forward and backward pass on both.
+    # Forward plus backward costs 3 forward passes, or 2 if the weights need no gradient. The classifier runs forward on
+    # real images, forward and backward on reconstructed ones; the discriminator does the latter and is trained on both.
     flops, kept, trained = 3 * generating.flops, generating.kept, [generator]
     if settings.perceptual_weight:
         flops, kept = flops + 3 * looking.flops, kept + 2 * looking.kept
@@ -150,7 +154,7 @@ def transformer_estimate(config: Config, num_classes: int, stage: str, processes
         num_tokens = Tokenizer(config.images.size, **asdict(config.tokenizer)).num_tokens
         shape = asdict(config.transformer)
         model = Transformer(config.tokenizer.num_codes, num_classes, num_tokens, causal=False, **shape)
-    kept = cost(config, model, (1, num_tokens), (1,)).kept
+    kept = cost(config, model, (num_tokens,), ()).kept
     if config.recompute:  # only the input of each block, and one block at a time in full
         kept = kept / len(model.blocks) + 4 * len(model.blocks) * (num_tokens + 1) * model.width
     kept = activations(config, kept, settings.batch_size, processes)

@@ -101,7 +101,9 @@ def fit(
             reporting = done % report_every == 0 or done == steps
             saving = done % save_every == 0 or stopping or done == last  # what follows the last step may be killed, too
             if picture and done % picture_every == 0 and done < steps:
+                before = time.perf_counter()
                 means.add(step, picture(done) or {})
+                last_report_time += time.perf_counter() - before  # which is not training's
             if reporting or saving:
                 means.share()
                 _check_finite(means, folder, batch, main)  # before saving, so that no good checkpoint is replaced

@@ -1,6 +1,6 @@
 """How long training will take on this machine, measured on a few real steps of every stage in a temporary folder.
 
-settings ──5 steps per stage──> seconds per step ──times the steps──> seconds per stage, before training starts
+settings ──6 steps per stage──> seconds per step ──times the steps──> seconds per stage, before training starts
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from minimaskgit.runs.run import open_run
 from minimaskgit.training.judge import judge_settings, load_judge
 from minimaskgit.training.stages import SETTINGS, STAGES, Stage, limit_steps, train
 
-STEPS = 5  # per stage; with the demo's gan_start of 0.8 the discriminator joins in one of five, its share in training
+STEPS = 6  # per stage; the first is a warm-up and does not count
 
 
 def seconds_per_step(
@@ -30,13 +30,25 @@ def seconds_per_step(
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary, silent:
         folder = Path(temporary)
         try:
-            train(replace(limit_steps(config, STEPS), report_every=1), folder, stages, device=device)
+            train(
+                replace(shortened(config), report_every=1, fd_samples=min(config.fd_samples, 2)),
+                folder,
+                stages,
+                device=device,
+            )
         except KeyboardInterrupt:
             raise KeyboardInterrupt from None  # without its message: nothing of a rehearsal is kept
         if judge:
             load_judge(open_run(folder, device))
         names = [name for name in ("classifier", *STAGES, "judge/classifier") if (folder / name).exists()]
         return {name: mean_seconds(folder / name, config, name) for name in names}
+
+
+def shortened(config: Config) -> Config:
+    """The settings with STEPS steps per stage; the discriminator joins in its share of those that count."""
+    joins = 1 + round(config.tokenizer_training.gan_start * (STEPS - 1))
+    tokenizer = replace(config.tokenizer_training, gan_start=joins / STEPS)
+    return limit_steps(replace(config, tokenizer_training=tokenizer), STEPS)
 
 
 def mean_seconds(folder: Path, config: Config, name: str) -> float:

@@ -212,10 +212,12 @@ def settled_precision(config: Config, folder: Path, accelerator: Accelerator) ->
 def check_shares(config: Config, stages: Sequence[str], accelerator: Accelerator) -> None:
     """UserError if a batch cannot be shared evenly between the processes and their parts."""
     processes, parts = accelerator.num_processes, config.accumulate
-    shared = {"classifier": ("classifier",), "tokenizer": ("classifier", "tokenizer_training")}
+    perceptual = ("classifier",) if config.tokenizer_training.perceptual_weight else ()
+    tokenizer = (*perceptual, "tokenizer_training") if config.tokenizer_training.steps else ()
+    shared = {"classifier": ("classifier",), "tokenizer": tokenizer}
     for stage in stages:
         if stage in ONE_PROCESS and processes > 1:
-            raise UserError(f"--stage {stage}: processes are {processes}; expected 1")
+            raise UserError(f"--stage {stage}: {processes} processes were started; expected 1")
         watched = ("classifier",) if config.fd_samples else ()
         for name in () if stage in ONE_PROCESS else (*watched, *shared.get(stage, ("transformer_training",))):
             if (batch_size := getattr(config, name).batch_size) % (processes * parts):

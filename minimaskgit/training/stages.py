@@ -104,7 +104,7 @@ def train_stages(
     if resume and session.accelerator.is_main_process:
         extend(config, folder)
     processes = session.accelerator.num_processes
-    if estimate and (found := estimates(config, session.train.num_classes, stages, processes)):
+    if estimate and (found := estimates(session.config, session.train.num_classes, untrained, processes)):
         if session.accelerator.is_main_process:
             print(table(found, session.peak, UTILISATION[session.config.precision], processes))
         if not resume:  # a resumed run keeps its parts: other parts would round differently

@@ -22,7 +22,7 @@ from minimaskgit import decoding
 from minimaskgit.decoding import mask_plan
 from minimaskgit.schedules import SCHEDULES, cosine, linear
 
-SURE = "lesson 5, 'How sure': log p(token) + temperature x Gumbel noise; +inf where known (paper section 3.2, step 3)"
+SURE = "lesson 5, 'How sure': log p(token) + temperature x Gumbel noise; +inf where known (paper section 3.2, step 2)"
 HOW_MANY = "lesson 5, 'How many stay masked': floor(U gamma((t+1)/T)) in all, none after the last (section 3.2, step 3)"
 WHICH = "lesson 5, 'Which ones': the n least confident of each sample get [MASK] again (paper section 3.2, step 4)"
 LOOP = "lesson 5, 'The loop': predict, sample, how sure and how many, re-mask; T times (paper section 3.2)"
