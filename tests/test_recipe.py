@@ -18,7 +18,7 @@ from minimaskgit import recipe
 from minimaskgit.data.images import ImageData
 from minimaskgit.figures import differences
 from minimaskgit.measuring import recipe as measuring
-from minimaskgit.measuring.changes import BASE, VARIANTS, changed, differing
+from minimaskgit.measuring.changes import BASE, VARIANTS, changed, differing, is_free
 from minimaskgit.runs.checks import check
 from minimaskgit.runs.config import load_config
 from minimaskgit.runs.presets import demo, photos
@@ -198,6 +198,13 @@ def test_a_slower_step_means_fewer_steps_whatever_else_the_machine_does_meanwhil
     whole = demo().transformer_training.steps
     assert slow == again and slow.transformer_training.steps == round(whole / 4)
     assert free.transformer_training.steps == round(whole / 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "free"), [("perceptual-0.1", True), ("perceptual-0", False), ("adversary-off", False), ("no-crop", True)]
+)
+def test_another_weight_of_a_loss_takes_no_time_but_leaving_the_loss_out_saves_some(name, free):
+    assert is_free(demo(), VARIANTS["tokenizer"][name]) is free
 
 
 @pytest.mark.parametrize("preset", [demo, photos])

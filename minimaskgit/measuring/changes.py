@@ -20,6 +20,9 @@ FREE = {
     "transformer_training.class_dropout",
 }
 
+# Weights of losses: a step takes as long with another one, unless either is 0 and the loss is left out.
+WEIGHTS = {"tokenizer_training.perceptual_weight", "tokenizer_training.gan_weight"}
+
 
 def _in(part: str, **settings: Any) -> dict[str, Any]:
     return {f"{part}.{name}": value for name, value in settings.items()}
@@ -75,6 +78,16 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "autoregressive": _BOTH,
 }
+
+
+def is_free(config: Config, changes: Mapping[str, Any]) -> bool:
+    """Whether a training step with the changes surely takes as long as without them."""
+
+    def weighs(name: str) -> bool:
+        part, _, field = name.partition(".")
+        return name in WEIGHTS and bool(changes[name] and getattr(getattr(config, part), field))
+
+    return all(name in FREE or weighs(name) for name in changes)
 
 
 def changed(config: Config, changes: Mapping[str, Any]) -> Config:

@@ -34,7 +34,7 @@ from minimaskgit.common.files import read_kept, write_json
 from minimaskgit.common.machine import machine, pick_device
 from minimaskgit.common.precision import choose
 from minimaskgit.common.tables import text_table
-from minimaskgit.measuring.changes import BASE, FREE, VARIANTS, changed, differing
+from minimaskgit.measuring.changes import BASE, VARIANTS, changed, differing, is_free
 from minimaskgit.measuring.intervals import half_width, side
 from minimaskgit.measuring.networks import judge_network, look
 from minimaskgit.measuring.pictures import Pictures, sample, through_tokenizer
@@ -140,7 +140,7 @@ def settings_of(stage: str, changes: Mapping[str, Any], options: Options, result
 
 def cost_of(stage: str, changes: Mapping[str, Any], options: Options, results: dict) -> float:
     """How many times as long as the base's a training step takes; measured in turn with the base's, and kept."""
-    if all(name in FREE for name in changes):
+    if is_free(options.config, changes):
         return 1.0
     key, costs = json.dumps([stage, changes]), results["costs"]
     if key not in costs:
