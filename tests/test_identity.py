@@ -93,10 +93,16 @@ def test_other_data_are_refused_in_one_line_and_nothing_in_the_run_changes(moved
 
 
 def test_an_export_is_measured_on_the_run_s_data_from_any_folder_and_does_not_keep_where_they_are(
-    moved, tmp_path, monkeypatch
+    tmp_path, monkeypatch
 ):
-    monkeypatch.chdir(tmp_path)
-    export.main(["--run", str(moved / RUN), "--out", "exported", "--samples", "6", "--metrics", "class"])
+    there, here = tmp_path / "there", tmp_path / "here"
+    for number in range(100):
+        picture(there / "pics" / ("cat", "dog")[number % 2] / f"{number}.png", number)
+    monkeypatch.chdir(there)
+    train.main(["--data", "pics", "--out", str(RUN), *TINY_RUN])
+    here.mkdir()
+    monkeypatch.chdir(here)
+    export.main(["--run", str(there / RUN), "--out", "exported", "--samples", "6", "--metrics", "class"])
     assert Path("exported/evaluation.json").exists() and not Path("exported/data.json").exists()
 
 

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from minimaskgit import demo, metrics
 from minimaskgit.classifier import Classifier
+from minimaskgit.data.glyphs import GLYPH_NAMES
 from minimaskgit.decoders.critic import Critic
 from minimaskgit.decoders.loop import run
 from minimaskgit.decoders.named import DecoderName, decoder
@@ -145,6 +146,6 @@ def test_metrics_of_features_there_are_those_on_the_cpu(mac):
 def test_a_judge_scores_images_there(mac):
     torch.manual_seed(0)
     judge, images = moved(Classifier(width=4)).eval(), torch.rand(8, 3, 32, 32).to(MPS)
-    glyphs = SimpleNamespace(config=SimpleNamespace(data="glyphs"))
+    glyphs = SimpleNamespace(config=SimpleNamespace(data="glyphs"), label_names=GLYPH_NAMES)
     found = demo.scores(glyphs, judge, images, torch.arange(8, device=MPS))
     assert all(0 <= score <= 1 for score in found.values())
