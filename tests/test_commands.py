@@ -289,6 +289,7 @@ def test_the_full_preset_starts_on_a_cpu_and_estimates_the_full_time(tmp_path, c
         speeds = [json.loads(line) for line in (folder / stage / "speed.jsonl").read_text("utf-8").splitlines()]
         assert speeds and all(line["images_per_second"] > 0 and line["peak_memory_gb"] > 0 for line in speeds)
     assert speeds[-1]["mfu"] > 0  # of the transformer
+    assert open_run(folder).config.fd_samples == 2  # of 2000, which would take minutes here
     assert open_run(folder).tokenizer().num_tokens == 256
 
 

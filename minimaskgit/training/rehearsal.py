@@ -30,12 +30,7 @@ def seconds_per_step(
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary, silent:
         folder = Path(temporary)
         try:
-            train(
-                replace(shortened(config), report_every=1, fd_samples=min(config.fd_samples, 2)),
-                folder,
-                stages,
-                device=device,
-            )
+            train(replace(shortened(config), report_every=1), folder, stages, device=device)
         except KeyboardInterrupt:
             raise KeyboardInterrupt from None  # without its message: nothing of a rehearsal is kept
         if judge:

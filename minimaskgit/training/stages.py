@@ -254,11 +254,15 @@ def train_rival(session: Session, stage: Stage) -> None:
 
 
 def limit_steps(config: Config, steps: int) -> Config:
-    """The same settings with at most `steps` training steps per stage, and only as many images as these need."""
+    """The same settings with at most `steps` training steps per stage, and only as many images as these need.
+
+    The FD of the samples gets no more samples than steps, but two: drawing them must not take longer than training.
+    """
     if steps < 1:
         raise UserError(f"--max-steps {steps}: expected 1 or more")
     parts = {name: getattr(config, name) for name in SETTINGS.values()}
     parts = {name: replace(settings, steps=min(steps, settings.steps)) for name, settings in parts.items()}
     needed = max(settings.steps * settings.batch_size for settings in parts.values())
     count = needed if config.images.count is None else min(needed, config.images.count)
-    return replace(config, **parts, images=replace(config.images, count=count))
+    samples = min(config.fd_samples, max(2, steps))
+    return replace(config, **parts, images=replace(config.images, count=count), fd_samples=samples)
