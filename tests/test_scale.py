@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import seeds
 from test_training import tiny_run, tiny_session
-from tiny import generator, tiny_transformer
+from tiny import generator, tiny_tokenizer, tiny_transformer
 from torch import nn
 
 from minimaskgit.common import timing
@@ -276,6 +276,13 @@ def test_a_compiled_transformer_learns_the_same(tmp_path, monkeypatch):
         lines = (folder / "transformer/metrics.jsonl").read_text("utf-8").splitlines()
         losses.append([json.loads(line)["loss"] for line in lines])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[0][0] != losses[0][1]
+
+
+def test_a_tokenizer_s_cost_grows_with_its_pictures():
+    with torch.device("meta"):
+        models = {size: tiny_tokenizer(image_size=size).eval() for size in (8, 16)}
+    small, large = (cost(Config(), model, (3, size, size)) for size, model in models.items())
+    assert large.flops == 4 * small.flops > 0 and large.kept > 3 * small.kept > 0
 
 
 @pytest.mark.usefixtures("own_accelerator")

@@ -157,6 +157,12 @@ def test_rivals_ignore_the_parts_into_which_a_run_cuts_its_batches(tmp_path, mon
         assert all(torch.equal(whole[key], cut[key]) for key in whole), rival
 
 
+@pytest.mark.parametrize(("data", "names"), [("pictures", ["cat", "dog"]), ("glyphs", ["star"])])
+def test_nothing_is_edited_that_has_no_palette_or_no_other_class(data, names):
+    run = SimpleNamespace(config=SimpleNamespace(data=data), label_names=names)
+    assert showdown.edits(run, None, None, [0]) is None
+
+
 def test_too_few_real_images_are_refused_before_anything_is_timed(tmp_path, monkeypatch):
     few = SimpleNamespace(labels=torch.zeros(3))
     monkeypatch.setattr(showdown, "held_out", lambda *_: (few, few))

@@ -334,6 +334,19 @@ def test_what_a_picture_measures_is_reported_with_its_step_or_with_the_next_repo
     assert [line["step"] for line in lesson.lines()] == [3, 6, 8]
 
 
+def test_the_speed_of_training_leaves_out_the_time_of_pictures(tmp_path, monkeypatch):
+    lesson, speeds, clock = Lesson(tmp_path), [], [0.0]
+
+    def takes(seconds: float) -> dict:
+        clock[0] += seconds
+        return {}
+
+    monkeypatch.setattr("minimaskgit.training.loop.time.perf_counter", lambda: clock[0])
+    how = {"picture_every": 2, "picture": lambda done: takes(100), "speed": lambda each: speeds.append(each) or {}}
+    seconds = lesson.train(6, lambda step: takes(2) | {"loss": 0.0}, **how)
+    assert speeds == [2, 2] and seconds == 6 * 2 + 2 * 100
+
+
 # --- The package's training steps ---
 
 

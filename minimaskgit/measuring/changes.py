@@ -19,9 +19,7 @@ FREE = {
     "transformer_training.label_smoothing",
     "transformer_training.class_dropout",
 }
-
-# Weights of losses: a step takes as long with another one, unless either is 0 and the loss is left out.
-WEIGHTS = {"tokenizer_training.perceptual_weight", "tokenizer_training.gan_weight"}
+WEIGHT = "tokenizer_training.perceptual_weight"  # free too, unless it is 0, which leaves the loss out
 
 
 def _in(part: str, **settings: Any) -> dict[str, Any]:
@@ -82,12 +80,8 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 
 def is_free(config: Config, changes: Mapping[str, Any]) -> bool:
     """Whether a training step with the changes surely takes as long as without them."""
-
-    def weighs(name: str) -> bool:
-        part, _, field = name.partition(".")
-        return name in WEIGHTS and bool(changes[name] and getattr(getattr(config, part), field))
-
-    return all(name in FREE or weighs(name) for name in changes)
+    weighed = config.tokenizer_training.perceptual_weight and changes.get(WEIGHT)
+    return all(name in FREE or (name == WEIGHT and weighed) for name in changes)
 
 
 def changed(config: Config, changes: Mapping[str, Any]) -> Config:

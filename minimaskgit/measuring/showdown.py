@@ -78,7 +78,7 @@ def train_missing(folder: Path, device: str = "auto") -> None:
 def showdown(run: Run, settings: Settings, decoding: DecodingConfig, folder: Path) -> tuple[dict, list[Path]]:
     """Measure all models; return the showdown's part of compare.json, and the paths of the pictures drawn."""
     reference, second = held_out(run, settings.reference, settings.samples)
-    check_neighbours(min(settings.samples, len(reference.labels), len(second.labels)), METRICS)
+    check_neighbours(min(settings.samples, len(reference.labels), len(second.labels)))
     samplers = contestants(run, decoding)
     speed = time_all(run, samplers, settings)
     network = judge_network(judge := load_judge(run))
@@ -108,7 +108,6 @@ def showdown(run: Run, settings: Settings, decoding: DecodingConfig, folder: Pat
     learned_from = training_pictures(run, settings.samples)
     real = scores(second, learned_from)
     through = [Pictures(through_tokenizer(run, pictures)[1], pictures.labels) for pictures in (second, learned_from)]
-    can_edit = run.config.data == "glyphs" and len(run.label_names) > 1  # to another class
     result = {
         **asdict(settings),
         "real_images": len(second.labels),
@@ -116,7 +115,7 @@ def showdown(run: Run, settings: Settings, decoding: DecodingConfig, folder: Pat
         "rows": rows,
         "real": real,
         "through_tokenizer": scores(*through),
-        "edits": edits(run, judge, decoding, seeds) if can_edit else None,
+        "edits": edits(run, judge, decoding, seeds),
         "machine": machine(run.device),
     }
     return result, draw(result, shown, same_classes(second, labels[: settings.shown]), folder)
@@ -157,11 +156,13 @@ def mean(scores: Sequence[Scores]) -> Scores:
     return {key: statistics.fmean(each[key] for each in scores) for key in scores[0]}
 
 
-def edits(run: Run, judge: Classifier, decoding: DecodingConfig, seeds: Sequence[int]) -> dict:
+def edits(run: Run, judge: Classifier, decoding: DecodingConfig, seeds: Sequence[int]) -> dict | None:
     """Class edits by MaskGIT and its twin in two regions: one leaves the rim, the other the lowest row of tokens.
 
-    By region: the mean scores of each, and those of every seed.
+    By region: the mean scores of each, and those of every seed. None for photographs, and for glyphs of one class.
     """
+    if run.config.data != "glyphs" or len(run.label_names) == 1:
+        return None
     size, f = run.config.images.size, run.tokenizer().downsampling
     boxes = {"all but the rim": (f, f, size - f, size - f), "all but the lowest tokens": (0, 0, size, size - f)}
     found = {}

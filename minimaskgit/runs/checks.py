@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from minimaskgit.common import files
 from minimaskgit.common.errors import UserError
 from minimaskgit.runs.choices import DecodingOptions
-from minimaskgit.runs.config import Config, problem
+from minimaskgit.runs.config import Config, adapter, problem
 from minimaskgit.runs.run import check_outside_of_package
 
 Options = TypeVar("Options")
@@ -100,7 +100,7 @@ def check(config: Config) -> None:
 def _check_limits(config: Config) -> None:
     """Every setting by itself, against the type and limits beside it in config.py."""
     try:
-        TypeAdapter(Config).validate_json(json.dumps(asdict(config)))
+        adapter().validate_json(json.dumps(asdict(config)))
     except ValidationError as error:
         raise _refused(error) from None
 

@@ -8,6 +8,7 @@ Each field's comment is its help text on the command line. presets.py has the pr
 """
 
 import dataclasses
+import functools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -251,7 +252,7 @@ class Config(Settings):
     precision: AnyPrecision = "auto"  # precision of matrix products in training; auto: the faster one on this machine
     report_every: Positive = 50  # steps between two lines of metrics
     picture_every: Positive = 500  # steps between two sample pictures
-    fd_samples: Count = 0  # samples drawn with each sample picture, to report a rough FD; 0: none
+    fd_samples: Count = 0  # samples drawn with each sample picture, to report a rough FD, at most --max-steps; 0: none
     save_every: Positive = 500  # steps between two checkpoints
     keep_checkpoints: Positive = 2  # number of newest checkpoints kept while a stage trains
     compile: bool = False  # compile the transformers: slow first step, then faster ones
@@ -272,6 +273,12 @@ class Config(Settings):
     diffusion_training: DiffusionTraining = field(default_factory=DiffusionTraining)
 
 
+@functools.cache
+def adapter() -> TypeAdapter:
+    """What checks settings and reads them from JSON; it takes a while to build."""
+    return TypeAdapter(Config)
+
+
 def save_config(config: Any, path: Path) -> None:
     """Write a dataclass of settings as JSON."""
     write_json(path, dataclasses.asdict(config))
@@ -280,7 +287,7 @@ def save_config(config: Any, path: Path) -> None:
 def load_config(path: Path) -> Config:
     """Read what `save_config` wrote; UserError if it is absent, broken or from another version."""
     try:
-        return TypeAdapter(Config).validate_json(path.read_text("utf-8"))
+        return adapter().validate_json(path.read_text("utf-8"))
     except FileNotFoundError:
         raise UserError(
             f"{path.parent} is not a run folder: it has no {path.name}; train one with python -m minimaskgit.train"
@@ -293,7 +300,7 @@ def load_config(path: Path) -> Config:
 def saved_as(saved: dict, config: Config) -> bool:
     """Whether JSON values are these settings; one that they lack, because it is newer, has its default."""
     try:
-        return TypeAdapter(Config).validate_json(json.dumps(saved)) == config
+        return adapter().validate_json(json.dumps(saved)) == config
     except ValidationError:
         return False
 
