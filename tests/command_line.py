@@ -1,8 +1,13 @@
-"""Helpers that call the commands: options for a run of seconds, a reader who left, a refused command's error line."""
+"""Helpers that call the commands and look at what they left.
+
+Options for a run of seconds, a reader who left, a refused command's error line, a folder's files, other weights.
+"""
 
 import io
+from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from minimaskgit.common import cli
 
@@ -37,3 +42,13 @@ def error_line(capsys, command, *arguments: str) -> str:
     *progress, printed = capsys.readouterr().err.strip().splitlines()
     assert printed.startswith("error: ") and not any("Traceback" in line for line in progress)
     return printed
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Every file of a folder, by its path in it."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def spoil(path: Path) -> None:
+    """Replace a model's weights by others."""
+    save_file({name: value.clone().neg_() for name, value in load_file(path).items()}, path)

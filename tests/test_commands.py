@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import TINY_RUN, Left, error_line
+from command_line import TINY_RUN, Left, contents, error_line
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -79,10 +79,6 @@ def test_resuming_a_finished_run_keeps_its_models(run_folder, capsys):
     train.main(["--out", str(run_folder), "--resume"])
     assert "trained already, kept" in capsys.readouterr().out
     assert (run_folder / "transformer/model.safetensors").read_bytes() == before
-
-
-def contents(folder: Path) -> dict[Path, bytes]:
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def same_weights(stage: str, *folders: Path) -> bool:

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 import torch
 from canvas import MODEL, C, K, N, known_regions, some_labels
-from command_line import error_line
+from command_line import contents, error_line, spoil
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from scipy import stats
 from strategies import codes, masks, normal, seeds
-from test_decoders import view
-from test_identity import contents, spoil
 from tiny import FixedLogits, generator
 from torch import nn
+from views import view
 
 from minimaskgit import ablate, compare, edit, evaluate, export, generate, train
 from minimaskgit.decoders import correction, counts, orders, sampling

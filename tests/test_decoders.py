@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from strategies import seeds
 from tiny import FixedLogits, generator, tiny_transformer
+from views import view
 
 from minimaskgit import compare, edit, evaluate, generate
 from minimaskgit.common.errors import UserError
@@ -49,14 +50,6 @@ DECODERS = {
     "ReMDM loop": Decoder(orders.confidence(), counts.scheduled(PAUSED), correction=correction.loop(PAUSED)),
 }
 OWN_COUNTS = {"Halton", "entropy bound", "entropy", "ReMDM loop"}
-
-
-def view(logits: torch.Tensor, known: torch.Tensor, step: int = 0, steps: int = 4, seed: int = 0, **others) -> View:
-    """A step of decoding whose tokens are all drawn as code 0."""
-    tokens = torch.zeros(known.shape, dtype=torch.long).masked_fill(~known, K + C)
-    fields = {"given": torch.zeros_like(known), "sure": torch.ones(known.shape), "offset": torch.zeros(len(known))}
-    fields |= {"sampled": torch.zeros_like(tokens), "mask_id": K + C, "generator": generator(seed)} | others
-    return View(step, steps, tokens, known, logits=logits, **fields)
 
 
 # --- Laws of all decoders ---

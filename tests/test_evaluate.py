@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import error_line
+from command_line import contents, error_line
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import generator
@@ -283,10 +283,6 @@ def test_unavailable_inception_features_are_reported_in_one_line(run_folder, cap
 
 
 # --- Pretrained weights ---
-
-
-def contents(folder: Path) -> dict[Path, bytes]:
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture

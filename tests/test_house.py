@@ -129,6 +129,17 @@ def test_grading_waits_for_matplotlib_only_to_plot():
     assert shown.stdout.split() == ["False"]
 
 
+def test_no_test_file_imports_from_another():
+    found = {path.name: imported_tests(path.read_text("utf-8")) for path in Path(__file__).parent.glob("*.py")}
+    assert {name: names for name, names in found.items() if names} == {}
+    assert imported_tests("from test_data import png\nimport test_house") == ["test_data", "test_house"]
+
+
+def imported_tests(text: str) -> list[str]:
+    """The test files from which a file imports: their helpers belong into a file of their own."""
+    return re.findall(r"^ *(?:from|import) (test_\w+)", text, re.MULTILINE)
+
+
 def test_the_law_sees_what_it_forbids(tmp_path):
     text = (
         "import minimaskgit.train\nfrom minimaskgit.training import loop\ndef f():\n    from minimaskgit import demo\n"

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import TINY_RUN, error_line
+from command_line import TINY_RUN, contents, error_line, spoil
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from test_training import tiny_run
+from sessions import tiny_run
 
 from minimaskgit import ablate, compare, demo, edit, evaluate, export, generate, train
 from minimaskgit.common.errors import UserError
@@ -34,10 +34,6 @@ EDIT = ("--box", "8,8,20,20", "--label", "cat", "--count", "1")
 def picture(path: Path, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (9, 9, 3), np.uint8)).save(path)
-
-
-def contents(folder: Path) -> dict[Path, bytes]:
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -242,11 +238,6 @@ def test_tokens_are_kept_for_the_same_tokenizer_and_images_only(tmp_path):
     path = tmp_path / "run/tokenizer/model.safetensors"
     save_file({name: value + 1 for name, value in load_file(path).items()}, path)
     assert len({key, key_of(session), *changed}) == 7
-
-
-def spoil(path: Path) -> None:
-    """Replace a model's weights by others."""
-    save_file({name: value.clone().neg_() for name, value in load_file(path).items()}, path)
 
 
 def test_a_transformer_is_not_used_in_silence_with_another_tokenizer_than_its_own(moved, capsys):

@@ -16,7 +16,7 @@ import pytest
 from command_line import error_line
 from hypothesis import given
 from hypothesis import strategies as st
-from test_data import numbered, numbers, one_line, png, write_folder, write_parquet
+from image_files import numbered, numbers, one_line, png, write_folder, write_parquet
 
 from minimaskgit import generate, train
 from minimaskgit.common.errors import UserError

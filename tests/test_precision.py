@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from command_line import error_line
-from test_training import tiny_session
+from sessions import tiny_session
 
 from minimaskgit import compare, edit, evaluate, generate, train
 from minimaskgit.common import precision

@@ -18,8 +18,8 @@ from accelerate.state import AcceleratorState
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from sessions import tiny_run, tiny_session
 from strategies import seeds
-from test_training import tiny_run, tiny_session
 
 from minimaskgit import train
 from minimaskgit.common.errors import UserError

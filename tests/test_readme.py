@@ -12,13 +12,19 @@ import own_pictures
 import pytest
 
 from minimaskgit import bench, demo
+from minimaskgit.common.machine import described
+from minimaskgit.common.tables import text_table
+from minimaskgit.common.timing import duration
 from minimaskgit.measuring import claims, findings, passes, race, recipe, showdown
+from minimaskgit.measuring.evaluation import NAMES
+from minimaskgit.training.stages import STAGES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minimaskgit"
 README = (ROOT / "README.md").read_text("utf-8")
 RESULTS = ROOT / "data" / "results"
 RUNS = ROOT / "runs"
+TRAINED = ("classifier", *STAGES)
 
 DOCUMENTS = (
     "README.md",
@@ -105,6 +111,23 @@ def photos() -> str:
     ])  # fmt: skip
 
 
+def two_cores() -> str:
+    """How long `make photos` took, and what `evaluate` measured of both decoders."""
+    seconds = [results(f"two-cores/{stage}/evaluation.json")["seconds"] for stage in TRAINED]
+    masked, twin = (results(f"two-cores/{name}.json") for name in ("maskgit", "autoregressive"))
+    shown = lambda score: "" if score is None else f"{score:.4g}"
+    rows = [
+        [NAMES[key][0], shown(score["value"]), shown(twin["metrics"][key]["value"]), shown(score["real"])]
+        for key, score in masked["metrics"].items()
+    ]
+    trained = ", ".join(f"{stage} {duration(took)}" for stage, took in zip(TRAINED, seconds))
+    table = text_table(["", f"MaskGIT, T = {masked['decoding']['steps']}", "autoregressive", "real"], rows)
+    return code(
+        f"{table}\n\n{masked['samples']} pictures each, beside {masked['real']['reference']} held-out ones"
+        f"\ntraining: {duration(sum(seconds))} ({trained})\non {described(masked['machine'])}"
+    )
+
+
 def strays() -> str:
     rows = results("strays/strays.json")["without_strays"].items()
     return "\n".join(
@@ -168,6 +191,7 @@ BLOCKS = {
     "photo-ablation": lambda: code(findings.table(results("photos/ablation.json"))),
     "photo-passes": lambda: code(passes.table(results("photos/passes.json"))),
     "variants": lambda: code(recipe.table(results("photos/recipe.json"))),
+    "two-cores": two_cores,
     "strays": strays,
     "viewer": viewer,
     "lessons": lesson_times,
@@ -189,6 +213,7 @@ DOCUMENT = {  # of each block; the README if not named
     "photo-ablation": "data/results/README.md",
     "photo-passes": "data/results/README.md",
     "variants": "data/results/README.md",
+    "two-cores": "data/results/README.md",
     "strays": "data/results/README.md",
     "viewer": "data/results/README.md",
     "lessons": "lessons/README.md",
@@ -302,6 +327,8 @@ def keep_results() -> None:
         "pretrained/glyphs/passes/*": "pretrained",
         "lessons/times.json": "lessons",
         "own-pictures/*.json": "own-pictures",
+        "photos/evaluation/*.json photos/transformer/samples.png": "two-cores",
+        **{f"photos/{stage}/evaluation.json": f"two-cores/{stage}" for stage in TRAINED},
     }
     for patterns, kept in results.items():
         for path in (path for pattern in patterns.split() for path in RUNS.glob(pattern)):

@@ -9,8 +9,8 @@ import torch
 from accelerate.state import GradientState
 from hypothesis import given
 from hypothesis import strategies as st
+from sessions import tiny_run, tiny_session
 from strategies import seeds
-from test_training import tiny_run, tiny_session
 from tiny import generator, tiny_tokenizer, tiny_transformer
 from torch import nn
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import TINY_RUN, error_line
-from test_training import tiny_session
+from sessions import tiny_session
 
 from minimaskgit import train
 from minimaskgit.common.errors import UserError

@@ -8,7 +8,7 @@ import torch
 from command_line import TINY_RUN, error_line
 from PIL import Image
 from safetensors.torch import load_file
-from test_training import tiny_session
+from sessions import tiny_session
 
 from minimaskgit import compare, train
 from minimaskgit.common.errors import UserError

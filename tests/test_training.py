@@ -3,7 +3,6 @@
 import json
 import math
 import signal
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -12,23 +11,21 @@ import torch
 from accelerate.state import PartialState
 from hypothesis import given
 from hypothesis import strategies as st
+from sessions import tiny_run, tiny_session
 from strategies import seeds
 from tiny import generator, tiny_transformer
 
 from minimaskgit import masking
 from minimaskgit.common.errors import UserError
 from minimaskgit.masking import draw_masks, mvtm_loss, random_mask
-from minimaskgit.runs.config import Config, ImagesConfig, TokenizerConfig, TokenizerTraining, TransformerConfig
 from minimaskgit.runs.config import TransformerTraining as Training
-from minimaskgit.runs.models import save_model
 from minimaskgit.schedules import cosine
-from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training import tokenizer, transformer
 from minimaskgit.training.batches import batch_indices
 from minimaskgit.training.checkpoint import save_checkpoint
 from minimaskgit.training.loop import fit, seed_everything
 from minimaskgit.training.optimizers import clip_gradient, cosine_decay, set_learning_rate
-from minimaskgit.training.session import Session, start_session
+from minimaskgit.training.session import start_session
 from minimaskgit.transformer import Transformer
 
 # --- The order of the data ---
@@ -348,28 +345,6 @@ def test_the_speed_of_training_leaves_out_the_time_of_pictures(tmp_path, monkeyp
 
 
 # --- The package's training steps ---
-
-
-def tiny_session(folder: Path, **settings) -> Session:
-    config = Config(
-        images=ImagesConfig(size=16, count=64),
-        tokenizer=TokenizerConfig(width=8, blocks=1, patch=4, num_codes=16, code_dim=4),
-        tokenizer_training=TokenizerTraining(
-            steps=2, batch_size=4, perceptual_weight=0, gan_weight=1, gan_start=0, gan_width=8
-        ),
-        transformer=TransformerConfig(width=16, depth=1, heads=2, mlp_width=16),
-        transformer_training=Training(steps=2, batch_size=32),
-        precision="fp32",
-    )
-    return start_session(replace(config, **settings), folder, "cpu")
-
-
-def tiny_run(folder: Path, **settings) -> Session:
-    """A session whose tokenizer counts as trained."""
-    session = tiny_session(folder, **settings)
-    (folder / "tokenizer").mkdir()
-    save_model(Tokenizer(16, 8, (1,), 1, 4, 16, 4), folder / "tokenizer")
-    return session
 
 
 @pytest.mark.usefixtures("own_accelerator")
