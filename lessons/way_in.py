@@ -55,10 +55,10 @@ def repository() -> str:
 
 def open_up(notebook: NotebookNode, stem: str, address: str) -> None:
     """Add the links, the words, what all exercises share and the cell that fetches the project to a notebook."""
-    words, exercises = glossary(), EXERCISES.format(lesson=stem.partition("_")[0])
+    words, used, exercises = glossary(), set(), EXERCISES.format(lesson=stem.partition("_")[0])
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = linked(re.sub(r"^## Exercises$", exercises, cell.source, flags=re.MULTILINE), words)
+            cell.source = linked(re.sub(r"^## Exercises$", exercises, cell.source, flags=re.MULTILINE), words, used)
     title, _, rest = notebook.cells[0].source.partition("\n")
     notebook.cells[0].source = f"{title}\n\n{top_line(stem, address)}"
     notebook.cells[1:1] = [
@@ -93,19 +93,21 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 
-def linked(text: str, words: dict[str, str]) -> str:
-    """Link every "bug N", and the first use of each word; what is used is taken out of `words`."""
+def linked(text: str, words: dict[str, str], used: set[str]) -> str:
+    """Link every "bug N", and each entry of the glossary where it is used first.
+
+    words: the entries by their names. used: entries that are linked already, to which new ones are added. A longer name
+    goes first even then, or the "mask" in a second "mask schedule" would be linked.
+    """
 
     def link(found: re.Match) -> str:
         if found["closed"] or found["bug"]:
             return found["closed"] or f"[{found['bug']}](bugs.md#bug-{found['number']})"
-        used = " ".join(found["word"].lower().split())
-        name = next((word for word in words if word.lower() in (used, used[:-1])), "")
-        if not name:
+        word = " ".join(found["word"].lower().split())
+        place = next(place for name, place in words.items() if name.lower() in (word, word[:-1]))
+        if place in used:
             return found["word"]
-        place = words[name]
-        for other in [word for word, target in words.items() if target == place]:
-            del words[other]
+        used.add(place)
         return f"[{found['word']}](glossary.md#{place})"
 
     names = "|".join(re.escape(word).replace(r"\ ", r"\s+") for word in sorted(words, key=len, reverse=True)) or r"(?!)"

@@ -14,7 +14,7 @@ from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
 from minimaskgit.figures import ablation
-from minimaskgit.measuring.ablation import ablate, decoding_of
+from minimaskgit.measuring.ablation import ablate, critics, decoding_of
 from minimaskgit.measuring.findings import table
 from minimaskgit.measuring.yardstick import PAPER, QUICK_SAMPLES, QUICK_STEPS, QUICK_TRAINING, SAMPLES, STEPS, Options
 from minimaskgit.runs.checks import check_output_folder, checked
@@ -39,7 +39,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def resolve(run: Run, options: Options) -> Options:
     """Fill in the defaults that depend on the run, and sort T and schedules; UserError for invalid options."""
-    chosen_decoder(run.config.decoding)  # it must not need a critic: the transformers to be trained have none
     tokens, trained = run.tokenizer().num_tokens, run.config.transformer_training.steps
     quick = options.quick
     folder = "ablation-decoding" if options.train_steps == 0 else "ablation-quick" if quick else "ablation"
@@ -52,7 +51,9 @@ def resolve(run: Run, options: Options) -> Options:
     check_options(options, tokens, len(run.label_names))
     if not options.train_steps:
         run.transformer()  # fails now rather than after the yardstick
-    note_decoder(decoding_of(run, options))
+    decoding = decoding_of(run, options)
+    chosen_decoder(decoding, critics(run, options))  # fails now if it needs a critic that there is not
+    note_decoder(decoding)
     steps = options.steps or [min(T, tokens) for T in (QUICK_STEPS if quick else STEPS)]
     able = [name for name in PAPER if options.train_steps or name != "bert"]
     schedules = tuple(name for name in able if name in (options.schedules or able))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.measuring import showdown
-from minimaskgit.measuring.race import Options, compare, folder_of
+from minimaskgit.measuring.race import Options, check_decoding, compare, folder_of
 from minimaskgit.runs.checks import check_output_folder, checked
 from minimaskgit.runs.run import chosen_work_folder, open_run
 
@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_output_folder("--out", folder_of(folder, options))
     if options.showdown:
         showdown.check(options.samples, folder)
+        if (folder / "transformer/model.safetensors").exists():
+            check_decoding(open_run(folder, options.device, options.precision), options)
         showdown.train_missing(folder, options.device)
     compare(open_run(folder, options.device, options.precision), options)
 

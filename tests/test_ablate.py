@@ -383,6 +383,27 @@ def test_invalid_options_are_refused_in_one_line(bare, tmp_path, capsys, argumen
     assert not (tmp_path / "out").exists()
 
 
+def test_a_critic_is_refused_before_transformers_are_trained_that_it_does_not_know(bare, capsys, monkeypatch):
+    monkeypatch.setattr(ablate, "ablate", None)  # not called
+    printed = error_line(capsys, "--run", str(bare), *FEW, "--decoder", "critic")
+    assert "a transformer in training has no critic" in printed
+
+
+def test_the_run_s_own_transformer_is_decoded_with_its_critic(run_folder, tmp_path):
+    arguments = ("--train-steps", "0", "--decoder", "critic", "--schedules", "cosine", "--out", str(tmp_path))
+    ablate.main(["--run", str(run_folder), *FEW, *arguments])
+    assert json.loads((tmp_path / "ablation.json").read_text("utf-8"))["decoding"]["decoder"] == "critic"
+
+
+def test_bert_is_compared_at_the_same_t_even_without_the_common_one():
+    points = lambda *fds: [{"steps": T, "fd": fd, "class_accuracy": 0.5} for T, fd in zip((4, 16), fds)]
+    nll = {"nll_by_masked": [(fraction, 1.0) for fraction in ablation.FRACTIONS]}
+    bert, good = ({"common": None, "by_steps": each} | nll for each in (points(9.0, 10.0), points(3.0, 1.0)))
+    for row in (bert, good):
+        row["best"] = ablation.best(row["by_steps"])
+    assert "T = 4: FD 9.000 and 3.000" in findings.bert_line(bert, good)
+
+
 def test_without_a_run_or_a_tokenizer_the_error_says_how_to_train_one(bare, tmp_path, capsys):
     assert "minimaskgit.train" in error_line(capsys, "--run", str(tmp_path / "none"))
     folder = tmp_path / "run"

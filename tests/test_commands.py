@@ -25,6 +25,7 @@ from minimaskgit import bench, compare, demo, export, generate, train
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.precision import choose
+from minimaskgit.measuring import race
 from minimaskgit.runs import config, run
 from minimaskgit.runs.config import save_config
 from minimaskgit.runs.presets import starting_point
@@ -437,6 +438,18 @@ def test_compare_times_both_decoders_and_draws_the_race(run_folder, tmp_path, ca
     for name in ("compare.png", "decoding.png", "race.gif"):
         assert Image.open(tmp_path / name).size > (100, 100)
     assert "images/s" in capsys.readouterr().out
+
+
+def test_a_speed_is_the_median_in_images_per_second_and_compared_with_the_first_decoder(run_folder, monkeypatch):
+    taken = {("MaskGIT", 4): [9.0, 2.0, 1.0], ("twin", 4): [4.0, 1.0, 90.0]}
+    monkeypatch.setattr(race, "interleaved", lambda works, *_: {work: taken[work] for work in works})
+    decoders = {"MaskGIT": (8, print), "twin": (64, print)}  # which are not called
+    rows = race.measure(open_run(run_folder, "cpu"), decoders, [4], 3)
+    assert [row["batch"]["4"] for row in rows] == [
+        {"seconds": 2.0, "images_per_second": 2.0},
+        {"seconds": 4.0, "images_per_second": 1.0},
+    ]
+    assert [line.split()[-1] for line in race.table(rows).splitlines()[1:]] == ["x1.00", "x0.50"]
 
 
 @pytest.mark.parametrize("arguments", [["--batches", "0"], ["--repeats", "0"], ["--steps", "0"], ["--shown", "0"]])

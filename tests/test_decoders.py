@@ -390,9 +390,11 @@ def test_on_a_blank_or_complete_canvas_no_rule_divides_by_nothing():
     for known in (torch.zeros(2, N, dtype=torch.bool), torch.ones(2, N, dtype=torch.bool)):
         for given_tokens in (torch.zeros_like(known), known):
             shown = view(torch.zeros(2, N, K), known, step=2, given=given_tokens)
-            for rule in (correction.cap(1.0), correction.rescale(1.0), correction.unsure(), correction.loop(PAUSED)):
-                taken = rule(shown) & shown.known & ~shown.given
-                assert not taken.any() or (known.all() and not given_tokens.any())
+            most = correction.sigma_max(shown, cosine)
+            assert ((most >= 0) & (most <= 1)).all()  # also no NaN
+            if not (known & ~given_tokens).any():
+                rules = (correction.cap(1.0), correction.rescale(1.0), correction.unsure(), correction.loop(PAUSED))
+                assert not most.any() and not any(rule(shown).any() for rule in rules)
 
 
 def test_a_token_taken_back_is_made_up_for_by_as_many_more_kept():

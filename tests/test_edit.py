@@ -13,10 +13,11 @@ from PIL import Image
 from minimaskgit import edit, figures, generate
 from minimaskgit.classifier import Classifier
 from minimaskgit.common.errors import UserError
-from minimaskgit.data.images import square
+from minimaskgit.data.images import square, to_float
+from minimaskgit.data.sources import load_data
 from minimaskgit.measuring import class_edits
 from minimaskgit.runs.models import load_model
-from minimaskgit.runs.run import open_run
+from minimaskgit.runs.run import PRETRAINED, open_run
 
 
 @pytest.fixture
@@ -255,6 +256,30 @@ def test_class_edits_are_measured_for_both_decoders(run_folder):
             assert scores.keys() == {"asked_class", "kept_palette"}
             assert all(0 <= score <= 1 for score in scores.values())
     assert found == class_edits.measure_class_edits(run, judge, count=12, seed=1, box=box)
+
+
+def test_an_edit_counts_if_it_shows_the_other_class_and_keeps_the_palette(monkeypatch):
+    run = open_run(PRETRAINED / "glyphs", "cpu")
+    judge = load_model(Classifier, PRETRAINED / "glyphs/judge/classifier")
+    tokenizer, asked = run.tokenizer(), []
+
+    def untouched(model, tokens, region, labels, **_):
+        asked.append(labels)
+        return tokens
+
+    def of_another_glyph(model, tokens, region, labels, generator):
+        """Of the asked class, in any palette."""
+        data = load_data("glyphs", "valid", 32, 400, seed=run.config.seed)
+        chosen = [(data.labels == label).nonzero()[-1, 0] for label in labels]
+        return tokenizer.encode(to_float(data.images[torch.stack(chosen)]))
+
+    monkeypatch.setattr(class_edits, "edit_tokens", untouched)
+    monkeypatch.setattr(class_edits, "autoregressive_edit", of_another_glyph)
+    found = class_edits.measure_class_edits(run, judge, count=60, seed=1, box=(0, 0, 32, 32))
+    shown = load_data("glyphs", "valid", 32, 60, seed=run.config.seed).labels
+    assert (asked[0] != shown).all()
+    assert found["MaskGIT"]["asked_class"] < 0.05 and found["MaskGIT"]["kept_palette"] > 0.95
+    assert found["autoregressive"]["asked_class"] > 0.95 and found["autoregressive"]["kept_palette"] < 0.5
 
 
 def test_a_picture_of_the_run_s_size_is_used_unchanged(tmp_path):

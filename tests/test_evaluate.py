@@ -213,6 +213,23 @@ def test_precision_and_recall_compare_equal_numbers_of_real_and_generated_images
     assert feature_scores(names, seen, reference) == few
 
 
+def test_a_tight_cloud_within_the_real_images_is_precise_and_recalls_little():
+    wide = Seen(torch.randn(200, 5, generator=generator(0)), torch.zeros(200, 3))
+    tight = Seen(0.1 * torch.randn(200, 5, generator=generator(1)), torch.zeros(200, 3))
+    names = ("precision-recall", "density-coverage")
+    fakes_are_tight, fakes_are_wide = feature_scores(names, tight, wide), feature_scores(names, wide, tight)
+    assert fakes_are_tight["precision"] > 0.9 and fakes_are_tight["recall"] < 0.1
+    assert fakes_are_wide["precision"] < 0.1 and fakes_are_wide["recall"] > 0.9
+    assert fakes_are_tight["density"] > 0.9 and fakes_are_tight["coverage"] < 0.5
+
+
+def test_real_images_are_scored_with_the_classes_of_the_generated_ones(run_folder):
+    labels = torch.arange(60) % 10
+    reference, second = pictures.compared(open_run(run_folder), 30, labels)
+    assert second.labels.sort().values.equal(labels.sort().values) and not second.labels.equal(labels.sort().values)
+    assert len(reference.labels) == 30
+
+
 @pytest.mark.slow
 def test_cas_is_high_for_glyphs_with_right_labels_and_low_with_wrong_ones(run_folder):
     run = open_run(run_folder)
@@ -234,7 +251,7 @@ def test_cas_is_high_for_glyphs_with_right_labels_and_low_with_wrong_ones(run_fo
         (["--reference", "1"], "expected 2 or more"),
         (["--k", "0"], "expected 1 to 23"),
         (["--k", "24"], "expected 1 to 23"),
-        (["--reference", "5"], "--metrics density-coverage: 5 neighbours of 5 images"),
+        (["--reference", "5"], "density-coverage: 5 neighbours of 5 images; expected 1 to 4: more images"),
         (["--steps", "0"], "expected 1 to 64"),
         (["--temperature", "-1"], "expected 0 or more"),
         (["--decoder", "autoregressive", "--steps", "4"], "--steps is a MaskGIT setting"),

@@ -459,6 +459,40 @@ def test_a_drawing_becomes_tokens_and_can_be_repainted(shown):
     shown.until("document.getElementById('edit-status').textContent.includes('repainted as')")
 
 
+def test_a_drawing_goes_to_the_easel_only_with_tokens_of_its_own(shown):
+    shown.until("!document.getElementById('draw-edit').disabled")
+    assert shown.js("(ink(0), document.getElementById('draw-edit').disabled)")
+
+
+def test_a_film_that_is_still_decoding_is_neither_saved_nor_edited(shown):
+    shown.js("(film.total += 1, document.getElementById('save-gif').click(), from_play())")
+    for status in ("saved", "edit-status"):
+        shown.until(f"document.getElementById('{status}').textContent.startsWith('Still decoding.')")
+
+
+def test_a_seed_that_is_no_number_is_marked_and_the_film_does_not_hide_the_complaint(shown):
+    shown.click("play-button")
+    shown.set("seed", "")
+    shown.until("document.getElementById('status').classList.contains('wrong')")
+    assert shown.element("seed").get_attribute("aria-invalid") == "true" and not shown.js("film.playing")
+    assert shown.text("status").startswith("seed: expected a whole number")
+
+
+def test_the_bars_under_the_curve_are_the_decoder_s_own_plan(shown):
+    shown.changed("decoder", "remdm-loop")
+    bars = shown.js("[...document.querySelectorAll('#plan rect')].map((bar) => bar.getAttribute('height') / HEIGHT)")
+    masked = shown.js("film.steps.map((step) => 1 - kept_in(step.tokens) / num_tokens)")
+    assert len(bars) == len(masked) and bars[0] == pytest.approx(masked[0])
+
+
+def test_a_section_shown_alone_opens_the_one_that_a_click_leads_to(browser, page):
+    shown = open_page(browser, page, "#show=play&steps=3")
+    shown.decoded()
+    assert not shown.element("inside").is_displayed()
+    shown.drag("kept", (0.5, 0.5))
+    assert shown.element("inside").is_displayed()
+
+
 def test_a_picture_from_a_file_is_encoded_and_another_file_is_refused(shown, tmp_path):
     Image.new("RGB", (70, 40), "navy").save(tmp_path / "wide.png")
     Image.new("RGBA", (9, 9), (0, 0, 0, 0)).save(tmp_path / "clear.png")
@@ -491,9 +525,7 @@ def test_a_token_that_is_chosen_shows_its_codes_its_attention_and_its_history(sh
     shown.js("arguments[0].value = 0, arguments[0].onchange()", shown.element("head"))
     assert shown.js(picture) != before
     shown.element("inside-canvas").send_keys(Keys.ARROW_DOWN)
-    shown.until(
-        "document.getElementById('inside-status').textContent.startsWith('Row 2, column 2, step ') || lens.position"
-    )
+    shown.until("document.getElementById('inside-status').textContent.startsWith('Row 2, column 2, step ')")
     assert shown.js(
         "lens.look.attention.flat().every((weights) => Math.abs(weights.reduce((a, b) => a + b) - 1) < 1e-3)"
     )

@@ -99,7 +99,10 @@ def page(glyphs, tmp_path_factory) -> Path:
 
 KINDS = {  # options of the tokenizer and of the transformer
     "the demo's": ({}, {"pre_norm": True}),
-    "the released code's": ({"blocks": 2, "released_shortcut": True}, {"pre_norm": False}),
+    "the released code's": (
+        {"blocks": 2, "released_shortcut": True},
+        {"pre_norm": False, "norm_eps": 0.01, "gelu": "tanh"},
+    ),
     "after the paper": ({"l2_norm": True, "linear": True}, {"qk_norm": True, "rope": True, "count_masks": True}),
     "other sides": (
         {"image_size": 24, "multipliers": (2, 1, 1), "patch": 1, "rotate": True, "ema": True},
@@ -270,6 +273,15 @@ def test_the_twin_draws_the_tokens_of_the_same_seed_in_python_with_and_without_a
     for answer, wanted in zip(answers, (drawn, drawn, edited), strict=True):
         assert [step["token"] for step in answer[:-1]] == wanted[0].tolist()
         assert [step["passes"] for step in answer[:-1]] == list(range(1, tokens.shape[1] + 1))
+
+
+def test_the_twin_shows_sixteen_pictures_and_the_last_one_is_complete(js, page, glyphs):
+    (answer,) = js(page, 'await answers([{ type: "rival", label: 2, seed: 3, pictures: true }])')
+    shown = [step for step in answer if step.get("picture")]
+    assert len(shown) == 16 and shown[-1]["position"] == 63
+    tokens = torch.tensor([[step["token"] for step in answer[:-1]]])
+    with torch.no_grad():
+        assert_same_picture(shown[-1]["picture"], glyphs.tokenizer().decode(tokens))
 
 
 @torch.no_grad()
@@ -534,7 +546,8 @@ def test_a_request_is_cancelled_between_its_steps_and_another_runs_beside_it(js,
 
 
 def test_a_code_s_patch_is_the_middle_of_a_canvas_of_that_code(js, page, glyphs):
-    ((answer,),) = js(page, 'await answers([{ type: "patches", codes: [7, 7] }])')
+    ((step, answer),) = js(page, 'await answers([{ type: "patches", codes: [7, 7] }])')
+    assert step["type"] == "step"  # between two codes other requests may come in
     with torch.no_grad():
         whole = glyphs.tokenizer().decode(torch.full((1, 64), 7))
     assert answer["patches"][0] == answer["patches"][1]

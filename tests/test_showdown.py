@@ -165,9 +165,25 @@ def test_nothing_is_edited_that_has_no_palette_or_no_other_class(data, names):
 
 def test_too_few_real_images_are_refused_before_anything_is_timed(tmp_path, monkeypatch):
     few = SimpleNamespace(labels=torch.zeros(3))
-    monkeypatch.setattr(showdown, "held_out", lambda *_: (few, few))
+    monkeypatch.setattr(showdown, "compared", lambda *_: (few, few))
+    monkeypatch.setattr(showdown, "choose_labels", lambda *_: few.labels)
     with pytest.raises(UserError, match="3 neighbours of 3 images"):
         showdown.showdown(None, showdown.Settings(), None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--steps", "65"), "--steps 65: expected 1 to 64"),
+        (("--decoder", "moment", "--top-p", "0.9"), "top-p"),
+        (("--decoder", "searched"), "searched"),
+    ],
+)
+def test_options_of_decoding_are_refused_before_the_rivals_are_trained(
+    run_folder, capsys, monkeypatch, arguments, complaint
+):
+    monkeypatch.setattr(showdown, "train_missing", None)  # not called
+    assert complaint in error_line(capsys, compare, "--run", str(run_folder), "--showdown", *arguments)
 
 
 def test_too_few_samples_are_refused_before_anything_is_trained(tmp_path, capsys):

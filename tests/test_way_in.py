@@ -68,14 +68,14 @@ def test_each_word_has_two_sentences_a_lesson_and_a_file_of_the_package():
 
 
 def test_a_word_is_linked_once_and_never_inside_code_links_tags_or_headings():
-    words = {"mask schedule": "mask-schedule", "schedule": "mask-schedule", "token": "token"}
+    words, used = {"mask": "mask", "mask schedule": "schedule", "schedule": "schedule", "token": "token"}, set()
     text = (
         "# A token\n\n`token` <b title='token'>[a token](x.md) [MASK] tokens and\nschedules, a token, a mask schedule"
     )
     expected = text.replace(" tokens and", " [tokens](glossary.md#token) and")
-    expected = expected.replace("\nschedules", "\n[schedules](glossary.md#mask-schedule)")
-    assert way_in.linked(text, words) == expected and words == {}
-    assert way_in.linked("Bug 4, [bug 4](x)", {}) == "[Bug 4](bugs.md#bug-4), [bug 4](x)"
+    expected = expected.replace("\nschedules", "\n[schedules](glossary.md#schedule)")
+    assert way_in.linked(text, words, used) == expected and used == {"schedule", "token"}
+    assert way_in.linked("Bug 4, [bug 4](x)", {}, set()) == "[Bug 4](bugs.md#bug-4), [bug 4](x)"
 
 
 def opened(address: str) -> nbformat.NotebookNode:

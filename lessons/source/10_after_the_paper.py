@@ -475,8 +475,9 @@ rows = {f"{name}\n{whole(answer):.0%} in one piece": tokenizer.decode(answer[:10
 show(figures.labelled_rows(rows), width=900)
 
 # %% [markdown]
-# What matters is not *whether* tokens are taken back but *which*. Compare the row that takes four tokens back at random
-# with the two rows that choose them, and with MaskGIT's 16 passes. Whether this needs a *trained* critic is another
+# Does it matter *whether* tokens are taken back, or *which*? Compare the row that takes four tokens back at random with
+# the two rows that choose them, and with MaskGIT's 16 passes. (The last three rows start from the same pictures, so
+# smaller differences than ten points count.) Whether this needs a *trained* critic is another
 # question: compare the last two rows. The package's critic (`decoders/critic.py`) needs no extra pass: it uses the
 # features of the pass that decoding makes anyway.
 #

@@ -7,8 +7,8 @@
 # painted in tokens.
 #
 # Here you build its heart, the *vector quantizer*: four functions of a few lines each. Then you train small tokenizers
-# with them in seconds, and break them in two ways. Until you have written a function, the package's own takes its
-# place.
+# with them in half a minute each, and break them in two ways. Until you have written a function, the package's own
+# takes its place.
 #
 # *Paper: section 3, first stage; van den Oord et al. 2017 (VQ-VAE), section 3. Package: `tokenizer.py`. Time: about an
 # hour, and an hour for the exercises.*

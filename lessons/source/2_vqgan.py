@@ -229,7 +229,7 @@ print(f"loss {loss.item():.3f}, gradient at the fakes: {fake.grad}")
 # Here ∇ is the gradient at that layer, and |∇| its length, if all its numbers are read as one vector.
 #
 # With this weight both pull equally, however strongly the critic pulls, and one fixed factor says which of them leads
-# (GAN below; 0.1 in the demo). If the critic does not pull at all, λ would be huge, so it is limited to 10,000. And no
+# (`GAN` below; 0.1 in the demo). If the critic does not pull at all, λ would be huge, so it is limited to 10,000. And no
 # gradient may flow through λ: it is detached.
 #
 # **Exercise 5 of 5: `adaptive_weight`.** *Easy, about 15 minutes.*
@@ -356,8 +356,8 @@ show(figures.labelled_rows(rows))
 
 # %% [markdown]
 # Look at the pictures first, and then compare their numbers. Does the lowest L1 look best? The perceptual loss turns
-# clouds into shapes and restores edges. In so few steps the discriminator adds less: some sharpness, and some
-# invention. Where the tokens do not say what was there, both make up something plausible that is not always true. (The
+# clouds into shapes and restores edges. In so few steps the discriminator changes little: compare the last two rows.
+# Where the tokens do not say what was there, both critics make up something plausible that is not always true. (The
 # tokenizer in lesson 1's first picture had the same losses and more time.)
 #
 # Now look at the game itself, step by step.

@@ -6,9 +6,9 @@
 # them.
 #
 # Here you build all of that: how much to hide (the schedule γ), which tokens to hide, and what to ask. Then you train
-# small models with your functions. You will see that a model cannot paint if it is trained as BERT was, a language
-# model that learned with 15 % of its words hidden, never more. Until you write a function, the notebook uses the
-# package's own.
+# small models with your functions. You will see that a model paints worse, although its training loss is lower, if it
+# is trained as BERT was, a language model that learned with 15 % of its words hidden, never more. Until you write a
+# function, the notebook uses the package's own.
 #
 # *Paper: sections 3.1 and 3.3. Package: `schedules.py` and `masking.py`, two pages. Time: about an hour, and an hour
 # for the exercises.*
@@ -233,8 +233,9 @@ show(figures.grid(canvases, columns=8, titles=[f"{n} of 64" for n in counts.toli
 #
 # > L = − mean over hidden i of log p(y<sub>i</sub> | Y<sub>M</sub>)
 #
-# where y<sub>i</sub> is the token that was there and Y<sub>M</sub> the canvas with its masks. Asking for visible tokens
-# too would reward copying what is in plain sight.
+# where y<sub>i</sub> is the token that was there and Y<sub>M</sub> the canvas with its masks. (With the natural
+# logarithm, the unit of the loss is the *nat*.) Asking for visible tokens too would reward copying what is in plain
+# sight.
 #
 # The paper smooths the labels by s = 0.1: the target is 1 − s on the right code, plus s / K on every code.
 #

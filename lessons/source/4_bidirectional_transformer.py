@@ -47,8 +47,9 @@ notebook.road_map(4)
 #
 # Where the query of one position fits the key of another, the other's value flows to the first. All of it happens at
 # once, for all positions, in two matrix products and a softmax. What each position has gathered is added to its x, and
-# a small network (an *MLP*) works on the result. That is one *block*. After the last one, the product of x with each
-# code's embedding is that code's logit.
+# a small network (an *MLP*) works on the result. That is one *block*. After the last one come one more dense layer, a
+# GELU and a LayerNorm. The product of the result with each code's embedding, plus a bias, is that code's logit.
+# (Another LayerNorm stands before the first block, or with pre-norm after the last.)
 #
 # Two trained models are ready: the painter, whose positions see all others, and its twin, the printer of lesson 6,
 # whose positions see only what comes before them. Both have the same blocks and the same size.
@@ -367,7 +368,8 @@ show(figures.grid(maps, columns=6, titles=[f"place {i}" for i in chosen]))
 # write the given tokens where there are any.)
 #
 # **Predict before you run.** In which of the four cases will the halves not fit together? We count the pictures that
-# keep to one palette.
+# keep to one palette, the two colours of a background and a glyph, whichever they are. (The given tokens stay, but the
+# decoder looks at their neighbours too, as in lesson 1. So the given half may change its colour.)
 
 # %%
 CASES = [f"{name}, {half} half hidden" for half in ("upper", "lower") for name in ("painter", "printer")]
@@ -550,7 +552,7 @@ summary()  # your predictions, of all lessons
 # ## What to read next
 #
 # - Vaswani et al. 2017, *Attention Is All You Need*, section 3.2; footnote 4 there is this lesson's first break.
-# - Devlin et al. 2019, *BERT*, figure 3: one-eyed and two-eyed models side by side.
+# - Devlin et al. 2019, *BERT*, figure 3: models that look one way and models that look both ways, side by side.
 # - Xiong et al. 2020, *On Layer Normalization in the Transformer Architecture*: why the place of the norm matters.
 #
 # Next is lesson 5: this model paints.

@@ -382,10 +382,10 @@ print(f"\nfrom 0 to 2: {change(0.0, 2.0)}\nfrom 2 to 100: {change(2.0, 100.0)}")
 outcome("5 noise", diversity[100.0] / diversity[0.0])
 
 # %% [markdown]
-# The judge hardly notices this knob. The last two lines say what the noise does here. A little of it makes pictures
-# more diverse. A lot of it costs quality, because the choice ignores how sure the model is. Even at 0 the pictures of a
-# class differ, because tokens are *sampled* at every temperature. The authors' released code uses 4.5 for ImageNet;
-# this package's demo uses 2.
+# The judge hardly notices this knob. The two lines that begin with *from* say what the noise does here. A little of it
+# makes pictures more diverse. A lot of it costs quality, because the choice ignores how sure the model is. Even at 0
+# the pictures of a class differ, because tokens are *sampled* at every temperature. The authors' released code uses 4.5
+# for ImageNet; this package's demo uses 2.
 #
 # In JupyterLab you can turn both knobs for ten pictures at once:
 
@@ -534,6 +534,8 @@ except IndexError as error:
 #   sample the unknown, keep the known
 #   how sure, with temperature * (1 - (t + 1) / T)
 #   re-mask as many as the schedule says</pre>
+# The box below has `reference_decode`, the loop for a blank canvas. To make it yours, rename `T` and `gamma`, and begin
+# with `tokens` if they are given.
 # <!-- answer reference_decode --></details></details></details>
 #
 # Further, without a check:

@@ -301,8 +301,8 @@ outcome("6 places", min(ways, key=lambda name: ways[name][1](N)).partition(", T"
 # %% [markdown]
 # It is the cached rival! MaskGIT does about T times as much arithmetic. It is still called the faster one, because it
 # does the work in T large portions instead of N small ones. A processor is quick with large portions but slow to start:
-# with one row of 128 numbers it mostly waits for weights to arrive from memory. A batch makes the rival's portions
-# larger, too.
+# with one row of 128 numbers it mostly starts one small operation after another. (A large model also waits for its
+# weights to arrive from memory.) A batch makes the rival's portions larger, too.
 #
 # ## The race
 #
@@ -517,4 +517,4 @@ summary()  # your predictions, of all lessons
 #   several tokens in a pass after all.
 # - Tian et al. 2024, *Visual Autoregressive Modeling*: autoregressive again, but from coarse to fine.
 #
-# Next is lesson 7: what the rival cannot do at all, filling a hole in the middle of a picture.
+# Next is lesson 7: filling a hole in the middle of a picture, which the rival can do only half blind.

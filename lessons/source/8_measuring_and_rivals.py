@@ -416,11 +416,11 @@ show(figures.comparison(rows, columns=10), width=900)
 # %% [markdown]
 # To compare all models in one table, with times and every metric of this lesson:
 #
-#     python -m minimaskgit.compare --run runs/demo --showdown
+#     python -m minimaskgit.compare --pretrained glyphs --showdown
 #
 # This trains the models that are missing, and measures all of them with equal counts, the same judge and the same
-# classes. For one model alone, use `python -m minimaskgit.evaluate --run runs/demo`. It adds CAS, the *classification
-# accuracy score*: a classifier learns from generated pictures only and is tested on real ones.
+# classes. For one model alone, use `python -m minimaskgit.evaluate --pretrained glyphs`. It adds CAS, the
+# *classification accuracy score*: a classifier learns from generated pictures only and is tested on real ones.
 #
 # ## Two rulers, two winners
 #

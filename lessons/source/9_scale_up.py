@@ -308,7 +308,8 @@ show(figures.curves(curves, "step", "masked loss, nats"), width=600)
 # - *The first value.* log K, or a little below. Far above: the initial weights are too large, or labels are wrong.
 # - *The early fall.* The model learns which codes are frequent. That alone paints nothing.
 # - *The slope.* Each doubling of the steps lowers the loss about as much as the last one did. It looks flat but is not.
-# - *The end.* When the learning rate falls, the loss falls quickly once more.
+# - *The end.* In long runs with a short cooldown, the loss falls quickly once more when the learning rate falls. Here
+#   the rate falls over most of the run, and no such bend shows.
 # - *Jumps, spikes, NaN.* The cause is nearly always the learning rate. (`grad_norm` in the same file shows it first.)
 # - *For the tokenizer*, the share of codes in use. A falling loss is no progress if codes die (lesson 1).
 #

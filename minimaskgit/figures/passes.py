@@ -63,7 +63,7 @@ def fill(panel: Axes, curves: Mapping[str, Sequence[Mapping]], score: str, floor
             color=colour, linestyle=line, marker=marker, label=name, capsize=2,
             linewidth=2.6 if bold else 1.3, markersize=8 if bold else 5, zorder=3 if bold else 2,
         )  # fmt: skip
-    floor_line(panel, floor, "as many real images")
+    floor_line(panel, floor, "real images")
     ticks = sorted({point["passes"] for points in curves.values() for point in points})
     means = [floor, *(point[score]["mean"] for points in curves.values() for point in points)]
     limits = (min(means) / 1.6, max(means) * 1.6)  # the bars of few seeds may be longer than the axis

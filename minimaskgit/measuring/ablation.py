@@ -88,6 +88,11 @@ def decoding_of(run: Run, options: Options) -> DecodingConfig:
     return settings
 
 
+def critics(run: Run, options: Options) -> Run | None:
+    """The run whose critic may take part: none has seen a transformer that is trained here."""
+    return None if options.train_steps else run
+
+
 def same_for_all(settings: DecodingConfig) -> dict[str, str | float]:
     """The settings of decoding that all points share, as recorded with them."""
     shared = {"temperature": settings.temperature, "guidance": settings.guidance}
@@ -188,7 +193,8 @@ def measure(run: Run, name: str, options: Options, yardstick: Yardstick, bar: tq
 
 def quality(run: Run, model: Transformer, name: str, steps: int, options: Options, yardstick: Yardstick) -> dict:
     """FD, FD from the untouched real images, and class accuracy of images decoded in T = `steps` steps."""
-    loop = decoding_loop(replace(decoding_of(run, options), steps=steps, schedule=decoding_schedule(name)))
+    settings = replace(decoding_of(run, options), steps=steps, schedule=decoding_schedule(name))
+    loop = decoding_loop(settings, critics(run, options))
 
     def sampler(labels: Tensor, generator: torch.Generator) -> Tensor:
         *_, last = loop(model, labels, generator=generator)

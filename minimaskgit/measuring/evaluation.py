@@ -22,7 +22,7 @@ from minimaskgit.common.tables import text_table
 from minimaskgit.data.imagenet import imagenet_names
 from minimaskgit.measuring.memory import measure_memory, memory_note
 from minimaskgit.measuring.networks import cached_reference, feature_names, inception_network, judge_network, look
-from minimaskgit.measuring.pictures import held_out, sample, training_pictures
+from minimaskgit.measuring.pictures import compared, sample, training_pictures
 from minimaskgit.measuring.samplers import (
     DIFFUSION_STEPS,
     NEEDS,
@@ -119,8 +119,9 @@ def evaluate(run: Run, options: Options, settings: DecodingConfig | None, sheet:
     sampler = make_sampler(run, options, settings) if generates else None
     if "tokenizer" in metrics:
         run.tokenizer()  # damaged weights are found before the work
-    reference, second = held_out(run, options.reference, options.samples)
-    check_neighbours(min(options.samples, len(reference.labels), len(second.labels)), metrics, options.k, options=True)
+    labels = choose_labels(run, options.samples)
+    reference, second = compared(run, options.reference, labels)
+    check_neighbours(min(options.samples, len(reference.labels), len(second.labels)), metrics, options.k)
     own = options.features == "classifier"
     judge = load_judge(run) if "class" in metrics or (compares and own) else None
     network = (judge_network(judge) if own else inception_network(run.device)) if compares else None
@@ -130,7 +131,7 @@ def evaluate(run: Run, options: Options, settings: DecodingConfig | None, sheet:
         target, real = cached_reference(run, network, options.features, reference), look(run, network, second.images)
         expected |= feature_scores(metrics, real, target, options.k)
     if generates:
-        generated = sample(run, sampler.draw, choose_labels(run, options.samples), options.seed)
+        generated = sample(run, sampler.draw, labels, options.seed)
         if set(FEATURE_METRICS) & set(metrics):
             found |= feature_scores(metrics, look(run, network, generated.images), target, options.k)
         for scores, pictures in ((found, generated), (expected, second)):
@@ -201,19 +202,14 @@ def check_samples(samples: int, classes: int) -> None:
         raise UserError(f"--samples {samples}: expected {2 * classes} or more, two for each of {classes} classes")
 
 
-def check_neighbours(
-    count: int, metrics: Sequence[str] = ("precision-recall",), k: int | None = None, options: bool = False
-) -> None:
-    """Raise UserError unless each of `count` images has as many neighbours as the metrics need.
-
-    options: whether the command has --metrics and --k.
-    """
+def check_neighbours(count: int, metrics: Sequence[str] = ("precision-recall",), k: int | None = None) -> None:
+    """Raise UserError unless each of `count` images has as many neighbours as the metrics need."""
     for name, published in NEIGHBOURS.items():
         wanted = published if k is None else k
         if name in metrics and not 1 <= wanted < count:
             raise UserError(
-                f"{'--metrics ' if options else ''}{name}: {wanted} neighbours of {count} images; expected 1 to"
-                f" {count - 1}: {'a smaller --k, or ' if options else ''}more --samples and --reference"
+                f"{name}: {wanted} neighbours of {count} images; expected 1 to {count - 1}:"
+                f" {'another --k' if k is not None else 'more images, generated and held out'}"
             )
 
 

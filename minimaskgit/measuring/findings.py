@@ -109,7 +109,8 @@ def verdict(result: dict) -> list[str]:
 
 def bert_line(bert: dict, good: dict) -> str:
     """BERT's constant compared with the cosine, and the NLL that explains its failure."""
-    point, other = (row["common"] or row["best"] for row in (bert, good))
+    point = bert["common"] or bert["best"]
+    other = next(each for each in good["by_steps"] if each["steps"] == point["steps"])
     return (
         f"bert beside the cosine, T = {point['steps']}: FD {point['fd']:.3f} and {other['fd']:.3f}, class right"
         f" {point['class_accuracy']:.0%} and {other['class_accuracy']:.0%}; NLL with 15 percent masked"

@@ -80,8 +80,9 @@ def look(run: Run, network: Network, images: Tensor) -> Seen:
 def cached_reference(run: Run, network: Network, features: str, reference: Pictures) -> Seen:
     """Features and logits of the reference, cached in the run folder under a hash of everything they depend on."""
     weights = digest(run.folder / "judge" / "classifier") if features == "classifier" else "inception"
-    name = hashlib.sha256(weights.encode() + reference.images.numpy().tobytes()).hexdigest()[:16]
-    path = run.folder / "evaluation" / f"reference-{name}.safetensors"
+    name = hashlib.sha256(weights.encode())
+    name.update(reference.images.contiguous().numpy())  # without a copy: these may be gigabytes
+    path = run.folder / "evaluation" / f"reference-{name.hexdigest()[:16]}.safetensors"
     if (cached := load_cache(path)) is not None:
         return Seen(**cached)
     seen = look(run, network, reference.images)

@@ -29,7 +29,7 @@ from minimaskgit.decoders.policy import Policy
 from minimaskgit.measuring.evaluation import check_neighbours
 from minimaskgit.measuring.intervals import half_width
 from minimaskgit.measuring.networks import Seen, cached_reference, feature_names, judge_network, look
-from minimaskgit.measuring.pictures import Pictures, held_out, like, sample, through_tokenizer
+from minimaskgit.measuring.pictures import Pictures, compared, sample, through_tokenizer
 from minimaskgit.measuring.samplers import Sampler, autoregressive_sampler, diffusion_sampler, maskgit_sampler
 from minimaskgit.measuring.scores import fd, feature_scores, without_strays
 from minimaskgit.runs.choices import (
@@ -50,8 +50,8 @@ from minimaskgit.training.judge import load_judge
 STEPS = (1, 2, 4, 8, 16, 32, 64)
 TITLES = {  # of the tables, by score
     "fd_tokens": "FD from real images through the tokenizer (diffusion: from real images)",
-    "precision": "precision",
-    "recall": "recall",
+    "precision": "precision, compared with real images through the tokenizer",
+    "recall": "recall, compared with real images through the tokenizer",
     "without_strays": "fraction without strays",
 }
 MODELS = ("tokenizer", "transformer", "critic", "autoregressive", "diffusion")
@@ -80,9 +80,7 @@ def measure_passes(run: Run, options: Options, folder: Path) -> dict:
     policies = {T: found.policy for T, found in read_searched(run.folder).policies.items()}
     everyone = contestants(run, options, policies)
     labels = choose_labels(run, options.samples)
-    # Generated images have equally many of each class. A random sample does not, which alone makes its FD far higher.
-    reference, others = held_out(run, options.reference, options.reference + options.samples)
-    second = like(others, labels)
+    reference, second = compared(run, options.reference, labels)
     check_neighbours(min(options.samples, len(reference.labels), len(second.labels)))
     network = judge_network(load_judge(run))
     targets = {
@@ -107,7 +105,13 @@ def measure_passes(run: Run, options: Options, folder: Path) -> dict:
     result = kept | {
         "run": str(run.folder),
         "samples": options.samples,
-        "real": {"data": run.config.data, "reference": len(reference.labels), "second": real, "through": through},
+        "real": {
+            "data": run.config.data,
+            "reference": len(reference.labels),
+            "count": len(second.labels),
+            "second": real,
+            "through": through,
+        },
         "features": feature_names(run, "classifier"),
         "left_out": left_out(run),
         "machine": machine(run.device),
@@ -130,6 +134,8 @@ def contestants(
         raise UserError(
             f"--decoders searched: {run.folder} has no policy for such steps; run python -m minimaskgit.search first"
         )
+    if "critic" in options.decoders:
+        run.critic()  # fails now rather than after the other decoders
     able = [name for name in get_args(DecoderName) if name != "critic" or run.has("critic")]
     every = options.steps or [T for T in STEPS if tokens >= T]
     found: dict[str, tuple[int, Callable[[], Sampler]]] = {}
@@ -217,9 +223,11 @@ def table(result: Mapping) -> str:
     fewest = min(Counter(key.rpartition("/")[0] for key in result["points"]).values())  # other calls had other seeds
     some = f"; some points have only {fewest} of them" if fewest < len(seeds) else ""
     real, through = (result["real"][key] for key in ("second", "through"))
+    number = result["real"].get("count", result["samples"])
+    number = f"only {number}" if number < result["samples"] else "as many"
     notes = [
         f"{result['samples']} images each, mean of seeds {', '.join(seeds)} ± half the 95 % interval{some}",
-        f"as many real images: FD {through['fd_tokens']:.3g} through the tokenizer, {real['fd']:.3g} untouched;"
+        f"{number} real images: FD {through['fd_tokens']:.3g} through the tokenizer, {real['fd']:.3g} untouched;"
         f" the tokenizer alone costs {through['fd']:.3g}",
         result["features"]["comparable"],
         *(f"no {stage} model in this run: left out" for stage in result["left_out"]),

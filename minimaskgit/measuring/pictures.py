@@ -46,7 +46,17 @@ def like(pictures: Pictures, labels: Tensor) -> Pictures:
     """The first of these pictures, with as many of each class as `labels` (B,) has, or all there are if too few."""
     wanted = zip(*labels.cpu().unique(return_counts=True), strict=True)
     chosen = torch.cat([(pictures.labels == label).nonzero()[:count, 0] for label, count in wanted])
-    return Pictures(*(part[chosen] for part in pictures))
+    return Pictures(*(part[chosen.sort().values] for part in pictures))  # in their order
+
+
+def compared(run: Run, reference: int, labels: Tensor) -> tuple[Pictures, Pictures]:
+    """The reference, and other held-out images that have as many of each class as generated ones of `labels` (B,).
+
+    Glyphs are drawn with random classes. If the generated images have equally many of each class, and the real ones
+    do not, that alone makes the FD of the real ones far higher.
+    """
+    reference, others = held_out(run, reference, 2 * len(labels) + 100)  # enough of each class
+    return reference, like(others, labels)
 
 
 def training_pictures(run: Run, count: int) -> Pictures:

@@ -36,7 +36,7 @@ from minimaskgit.runs.choices import (
     image_settings,
     note_decoder,
 )
-from minimaskgit.runs.config import Batch, Positive, Samples, ScheduleName, Seed, between
+from minimaskgit.runs.config import Batch, DecodingConfig, Positive, Samples, ScheduleName, Seed, between
 from minimaskgit.runs.run import Run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.estimate import parameters
@@ -69,12 +69,18 @@ def folder_of(run_folder: Path, options: Options) -> Path:
     return options.out or run_folder / ("showdown" if options.showdown else "compare")
 
 
+def check_decoding(run: Run, options: Options) -> DecodingConfig:
+    """How MaskGIT decodes; UserError for options that cannot be used."""
+    settings = image_settings(run, options)
+    check_steps(settings.steps, run.transformer().num_tokens)
+    return settings
+
+
 def compare(run: Run, options: Options) -> dict:
     """Run the whole comparison and write its files; return the contents of compare.json."""
     tokenizer, masked = run.tokenizer(), run.transformer()
     causal = run.autoregressive() if run.has("autoregressive") else None
-    settings = image_settings(run, options)
-    check_steps(settings.steps, masked.num_tokens)
+    settings = check_decoding(run, options)
     note_decoder(settings)
     if causal is None:
         print(f"left out: the autoregressive twin, which {run.folder} does not have")
@@ -92,7 +98,7 @@ def compare(run: Run, options: Options) -> dict:
     tables, paths = [table(rows)], draw(run, tokenizer, masked, causal, loop, rows, options, folder)
     if options.showdown:
         result["showdown"], more = showdown.showdown(
-            run, showdown.Settings(options.samples, seed=options.seed), settings, folder
+            run, showdown.Settings(options.samples, repeats=options.repeats, seed=options.seed), settings, folder
         )
         tables.append(showdown.table(result["showdown"]))
         paths += more

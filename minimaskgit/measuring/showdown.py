@@ -22,7 +22,7 @@ from minimaskgit.data.glyphs import GLYPH_NAMES
 from minimaskgit.measuring.class_edits import measure_class_edits
 from minimaskgit.measuring.evaluation import check_neighbours, check_samples
 from minimaskgit.measuring.networks import cached_reference, feature_names, judge_network, look
-from minimaskgit.measuring.pictures import Pictures, held_out, sample, through_tokenizer, training_pictures
+from minimaskgit.measuring.pictures import Pictures, compared, sample, through_tokenizer, training_pictures
 from minimaskgit.measuring.samplers import (
     Sampler,
     autoregressive_sampler,
@@ -77,7 +77,8 @@ def train_missing(folder: Path, device: str = "auto") -> None:
 
 def showdown(run: Run, settings: Settings, decoding: DecodingConfig, folder: Path) -> tuple[dict, list[Path]]:
     """Measure all models; return the showdown's part of compare.json, and the paths of the pictures drawn."""
-    reference, second = held_out(run, settings.reference, settings.samples)
+    labels = choose_labels(run, settings.samples)
+    reference, second = compared(run, settings.reference, labels)
     check_neighbours(min(settings.samples, len(reference.labels), len(second.labels)))
     samplers = contestants(run, decoding)
     speed = time_all(run, samplers, settings)
@@ -90,7 +91,6 @@ def showdown(run: Run, settings: Settings, decoding: DecodingConfig, folder: Pat
         found |= picture_scores(run, metrics, judge, pictures)
         return found | {"cas": classification_accuracy_score(run, cas_from, second, seed)}
 
-    labels = choose_labels(run, settings.samples)
     seeds = range(settings.seed, settings.seed + settings.seeds)
     rows, shown = [], {}
     for name, sampler in samplers.items():

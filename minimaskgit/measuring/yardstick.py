@@ -10,9 +10,9 @@ from minimaskgit.classifier import Classifier
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.decoders.named import DecoderName
 from minimaskgit.measuring.networks import Seen, cached_reference, judge_network, look
-from minimaskgit.measuring.pictures import held_out, through_tokenizer
+from minimaskgit.measuring.pictures import compared, through_tokenizer
 from minimaskgit.measuring.scores import fd
-from minimaskgit.runs.choices import DecodingOptions, Unprefixed
+from minimaskgit.runs.choices import DecodingOptions, Unprefixed, choose_labels
 from minimaskgit.runs.config import Count, Samples, Seed
 from minimaskgit.runs.run import Run
 from minimaskgit.tokenizer import Tokenizer
@@ -75,7 +75,7 @@ def make_yardstick(run: Run, options: Options) -> tuple[Yardstick, dict]:
     at this scale so much that it would hide their differences: a spotty picture may match the sharpness of real ones
     better than a clean one. The FD from the untouched real images is measured too.
     """
-    reference, second = held_out(run, options.reference, options.samples)
+    reference, second = compared(run, options.reference, choose_labels(run, options.samples))
     tokenizer, judge = run.tokenizer(), load_judge(run)
     network = judge_network(judge)
     seen = look(run, network, through_tokenizer(run, reference)[1])

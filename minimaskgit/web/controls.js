@@ -74,9 +74,12 @@ function set_value(field, value) {
   field.value = value;
 }
 
+/* At most five decimals: dragging a slider of step "any" yields sixteen. */
+const shown_number = (text) => String(Number(Number(text).toFixed(5)));
+
 /* After any change: numbers beside sliders, the curve, and what this decoder has no use for. */
 function show_controls() {
-  for (const name of NUMBERS) document.querySelector(`output[for="${name}"]`).textContent = $(name).value;
+  for (const name of NUMBERS) document.querySelector(`output[for="${name}"]`).textContent = shown_number($(name).value);
   $("decoder-hint").textContent = DECODERS[$("decoder").value] ?? "";
   for (const name of ["schedule", ...NUMBERS]) if (name !== "steps") disable($(name), reason_off(name));
   show_curve();

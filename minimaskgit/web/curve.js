@@ -13,7 +13,8 @@ function show_curve() {
   $("line").setAttribute("points", points.join(" "));
   const bar = (share, t) =>
     `<rect x="${(100 * t + 8) / T}" width="${84 / T}" y="${y(share)}" height="${HEIGHT * share}"/>`;
-  const plan = mask_plan(num_tokens, T, gamma, 0, ROUNDINGS[settings.decoding.rounding]);
+  const used = $("decoder").value === "remdm-loop" ? paused(gamma) : gamma;
+  const plan = mask_plan(num_tokens, T, used, 0, ROUNDINGS[settings.decoding.rounding]);
   $("plan").innerHTML = plan.map((count, t) => bar(count / num_tokens, t)).join("");
   if (!$("handles").children.length) make_handles();
   for (const handle of $("handles").children) {

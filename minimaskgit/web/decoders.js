@@ -306,8 +306,8 @@ class Critic {
     for (let i = 0; i < N; i++)
       outputs.forEach((x, layer) => // without the class token
         features.set(x.subarray((i + 1) * D, (i + 2) * D), (i * this.depth + layer) * D));
-    const hidden = gelu(linear(layer_norm(features, ...this.norm), ...this.dense, this.depth * D));
-    return linear(hidden, ...this.last, D);
+    const normed = layer_norm(features, ...this.norm, 1e-5);
+    return linear(gelu(linear(normed, ...this.dense, this.depth * D)), ...this.last, D);
   }
 }
 

@@ -32,6 +32,7 @@ function ink(cell) {
 }
 
 function encode_soon() {
+  $("draw-edit").disabled = true; // until there are tokens of this drawing
   clearTimeout(sheet.waiting);
   sheet.waiting = setTimeout(() => attempt("draw-status", encode), 120);
 }
@@ -40,8 +41,9 @@ function encode_soon() {
 async function encode() {
   const drawing = sheet_picture(), asked = (sheet.asked = {});
   const { tokens, picture } = await engine.ask("encode", { picture: drawing });
-  const codes = [...new Set(tokens)], { patches } = await engine.ask("patches", { codes });
   if (sheet.asked !== asked) return; // drawn on meanwhile
+  const codes = [...new Set(tokens)], { patches } = await engine.ask("patches", { codes });
+  if (sheet.asked !== asked) return;
   sheet.tokens = tokens;
   paint($("draw-decoded"), picture);
   const canvas = $("draw-codes"), cell = Math.round(640 / grid), context = canvas.getContext("2d");
@@ -51,8 +53,8 @@ async function encode() {
     const [x, y] = [(i % grid) * cell, Math.floor(i / grid) * cell];
     context.drawImage(bitmap(patches[codes.indexOf(code)]), x + 1, y + 1, cell - 2, cell - 2);
   });
-  const caption = `Its ${num_tokens} codes, ${codes.length} of them different, each shown alone`;
-  $("draw-codes-caption").textContent = caption;
+  const different = `${codes.length} different ${codes.length === 1 ? "code" : "codes"}`;
+  $("draw-codes-caption").textContent = `Its ${num_tokens} tokens, with ${different}, each shown alone`;
   const apart = drawing.data.reduce((sum, value, i) => sum + Math.abs(value - picture.data[i]), 0);
   const error = apart / (0.75 * drawing.data.length); // every fourth number is the opacity
   say("draw-status", `Encoded. The reconstruction is off by ${error.toFixed(1)} of 255 levels on average.`);

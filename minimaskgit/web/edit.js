@@ -77,7 +77,7 @@ async function repaint() {
   const passes = await paint_easel("repaint", { tokens, region });
   easel.erased = region.map(() => false);
   const took = seconds(performance.now() - start), name = $("edit-label").selectedOptions[0].textContent;
-  say("edit-status", `${count_true(region)} tokens repainted as ${name}, in ${passes_text(passes)} and ${took}.`);
+  say("edit-status", `${tokens_text(count_true(region))} repainted as ${name}, in ${passes_text(passes)} and ${took}.`);
 }
 
 /* Continue the picture beyond an edge; what is erased stays so. */
@@ -96,6 +96,7 @@ function undo() {
 }
 
 const from_play = () => {
+  if (!finished()) return say("edit-status", STILL_DECODING, true);
   const { picture, sampled } = film.steps.at(-1);
   put_on_easel({ picture, tokens: sampled });
   say("edit-status", "This is the decoded picture. Erase a part of it.");

@@ -11,6 +11,7 @@ function step_of(position) {
 
 function look_at(position, scroll = false) {
   lens.position = position;
+  lens_grid.go(position);
   look_soon();
   if (scroll) go_to($("inside"));
 }
@@ -31,14 +32,17 @@ function guidance_in(n) {
 async function look() {
   const { position } = lens, n = step_of(position), { steps } = film, asked = (lens.asked = {});
   const { label } = film.settings, tokens = canvas_before(n);
+  const passed = () => lens.asked !== asked || film.steps !== steps; // another token, or another picture
   const found = await engine.ask("look", { tokens, label, position, guidance: guidance_in(n) });
+  if (passed()) return;
   const history = steps.map((step) => step.sampled[position]), codes = [...new Set([...found.codes, ...history])];
   const { patches } = await engine.ask("patches", { codes });
+  if (passed()) return;
   Object.assign(lens, { look: found, step: n, tokens, picture: steps[n - 1].picture });
   const patch_of = (code) => patch_canvas(patches[codes.indexOf(code)]);
-  const places = await in_place(found.codes, steps[n - 1].sampled, position);
-  if (lens.asked !== asked || film.steps !== steps) return; // another token, or another picture
   show_attention();
+  const places = await in_place(found.codes, steps[n - 1].sampled, position, passed);
+  if (passed()) return;
   show_likeliest(found, history[n - 1], patch_of, places);
   show_history(history, patch_of);
   say_look(history[n - 1], found);
@@ -52,11 +56,12 @@ function say_look(drawn, { codes }) {
 }
 
 /* The guess of a step with each code at one position, three tokens around it: a patch depends on its neighbours. */
-async function in_place(codes, sampled, position) {
+async function in_place(codes, sampled, position, passed) {
   const f = settings.models.tokenizer.settings.image_size / grid, side = Math.min(3, grid), places = [];
   const corner = (at) => clamp(at - 1, 0, grid - side), row = corner(Math.floor(position / grid));
   const column = corner(position % grid);
   for (const code of codes) {
+    if (passed()) break;
     const { picture } = await engine.ask("picture", { tokens: scatter(sampled, [position], [code]) });
     const canvas = Object.assign(document.createElement("canvas"), { width: side * f, height: side * f });
     canvas.getContext("2d").drawImage(bitmap(picture), -column * f, -row * f);
@@ -116,5 +121,12 @@ function start_inside() {
   $("layer").value = depth - 1;
   $("head").append(option("mean", "all, mean"), ...Array.from({ length: heads }, (_, i) => option(i, i + 1)));
   $("layer").onchange = $("head").onchange = show_attention;
-  lens_grid = as_grid($("inside-canvas"), () => [grid, grid], (cell, begins) => begins && look_at(cell), look_at);
+  const moved = (cell) => {
+    look_at(cell);
+    show_attention(); // the cursor
+    say("inside-status", lens_grid.place(cell)); // at once, before the model has answered
+  };
+  lens_grid = as_grid($("inside-canvas"), () => [grid, grid], (cell, begins) => begins && look_at(cell), moved);
+  lens_grid.go(lens.position);
+  $("inside-canvas").onfocus = $("inside-canvas").onblur = show_attention;
 }

@@ -5,6 +5,9 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 const percent = (p) => `${p > 0 && p < 0.01 ? "< 1" : Math.round(100 * p)} %`;
 const seconds = (milliseconds) => `${(milliseconds / 1000).toFixed(2)} s`;
 const passes_text = (count) => (count === 1 ? "1 pass" : `${count} passes`);
+const tokens_text = (count) => (count === 1 ? "1 token" : `${count} tokens`);
+
+const STILL_DECODING = "Still decoding. Try again in a moment.";
 
 /* The text of a section's status line, in red if something went wrong. */
 function say(id, text, wrong = false) {
@@ -22,7 +25,12 @@ async function attempt(status, action) {
 }
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
-const go_to = (element) => element.scrollIntoView({ behavior: still.matches ? "auto" : "smooth" });
+
+/* Scroll to a section, which appears if the page shows another one alone. */
+function go_to(section) {
+  section.classList.add("only");
+  section.scrollIntoView({ behavior: still.matches ? "auto" : "smooth" });
+}
 
 const bitmaps = new WeakMap();
 
@@ -100,7 +108,8 @@ const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowR
 
    size(): [rows, columns]. use(cell, begins): a cell is touched, `begins` at the start of a stroke or by a key; a quick
    stroke touches all cells on its way.
-   moved(cell): the arrow keys went to a cell. The canvas says where its cursor is while it has the focus.
+   moved(cell): the arrow keys went to a cell. The canvas says where its cursor is while it has the focus; go(cell)
+   moves it there.
 */
 function as_grid(canvas, size, use, moved = () => {}) {
   let cursor = 0, drawing = false;
@@ -135,5 +144,6 @@ function as_grid(canvas, size, use, moved = () => {}) {
     cursor = row * columns + clamp((cursor % columns) + move[1], 0, columns - 1);
     moved(cursor);
   });
-  return { place, cursor: () => (document.activeElement === canvas && canvas.matches(":focus-visible") ? cursor : -1) };
+  const shown = () => document.activeElement === canvas && canvas.matches(":focus-visible");
+  return { place, go: (cell) => (cursor = cell), cursor: () => (shown() ? cursor : -1) };
 }

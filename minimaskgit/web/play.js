@@ -5,6 +5,7 @@ const film = { settings: null, steps: [], total: 0, shown: 0, playing: false, wo
 /* The canvas that step n = 1..T reads. */
 const canvas_before = (n) => (n > 1 ? film.steps[n - 2].tokens : new Int32Array(num_tokens).fill(mask_id));
 const canvas_after = (n) => canvas_before(n + 1);
+const finished = () => film.steps.length > 0 && film.steps.length === film.total;
 const kept_in = (tokens) => num_tokens - count_true(Array.from(tokens, (token) => token === mask_id));
 
 /* Decode with the settings on the page; the picture before stays in sight until the first step arrives. */
@@ -22,8 +23,9 @@ async function decode() {
     if (film.work === work && !easel.picture) open_sections();
   } catch (error) {
     if (film.work !== work) return;
-    const [name] = error.message.split(" ");
+    const [name] = error.message.split(/[ :]/);
     if (FIELDS.includes(name)) $(name).setAttribute("aria-invalid", "true");
+    if (film.steps.length) scrub_to(film.shown); // stop the film, whose next step would replace the message
     say("status", error.message, true);
   }
 }
@@ -45,6 +47,7 @@ function add_step(step, chosen, play) {
   $("film").append(frame_of(film.steps.length));
   if (!play && film.steps.length === film.total) show_step(film.total);
   if (play && step.step === 1) tick();
+  if (play && finished() && !film.playing) look_soon(); // its history has the later steps too
 }
 
 const taken_in = (n) => (film.steps[n - 1].taken ? count_true(film.steps[n - 1].taken) : 0);
@@ -60,7 +63,7 @@ function frame_of(n) {
   button.prepend(canvas);
   button.append(taken ? `+${fixed} \u2212${taken}` : `+${fixed}`);
   Object.assign(button, { type: "button", tabIndex: -1, onclick: () => scrub_to(n) }); // by keyboard: the slider
-  button.setAttribute("aria-label", `Step ${n}: ${fixed} tokens fixed, ${after} of ${num_tokens} kept`);
+  button.setAttribute("aria-label", `Step ${n}: ${tokens_text(fixed)} fixed, ${after} of ${num_tokens} kept`);
   item.append(button);
   return item;
 }

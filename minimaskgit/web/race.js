@@ -8,9 +8,8 @@ async function race() {
   $("race-button").textContent = "Stop";
   say("race-status", "Loading the models again, for the twin's thread\u2026");
   try {
-        contest.engine ??= start_engine(); // a promise, so that a second click waits for the same one
+    contest.engine ??= start_engine(); // a promise, so that a second click waits for the same one
     const rival = await contest.engine;
-
     if (contest.heat !== heat) return; // stopped meanwhile
     say("race-status", "Both are running\u2026");
     heat.works = [
@@ -39,7 +38,7 @@ function lane(name, most, engine, type, fields) {
     if (contest.heat !== heat) return;
     last = step;
     if (type === "rival") tokens[step.position] = step.token;
-    paint_kept($(`lane-${name}`), step.picture, step.tokens ?? tokens);
+    if (step.picture) paint_kept($(`lane-${name}`), step.picture, step.tokens ?? tokens);
     $(`clock-${name}`).textContent = `${passes_text(step.passes)}, ${seconds(step.milliseconds)}`;
     $(`bar-${name}`).value = (step.step ?? step.position + 1) / most;
   });

@@ -22,6 +22,7 @@ async function save_png({ picture, rows = grid, columns = grid }, status, what) 
 
 /* The film, from the blank canvas to the picture. */
 async function save_gif() {
+  if (!finished()) throw new Error(STILL_DECODING);
   say("saved", "Saving\u2026");
   await new Promise((shown) => setTimeout(shown, 50)); // many steps take seconds
   const shots = Array.from({ length: film.steps.length + 1 }, (_, n) => {

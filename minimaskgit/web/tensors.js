@@ -56,14 +56,14 @@ function add(x, y) {
   return x.map((value, i) => value + y[i]);
 }
 
-/* Each row of x (rows, width) with mean 0 and variance 1, times scale plus shift. */
-function layer_norm(x, scale, shift) {
+/* Each row of x (rows, width) with mean 0 and variance 1, times scale plus shift. eps: added to the variance. */
+function layer_norm(x, scale, shift, eps) {
   const width = scale.length, y = new Float32Array(x.length);
   for (let start = 0; start < x.length; start += width) {
     let mean = 0, variance = 0;
     for (let i = 0; i < width; i++) mean += x[start + i] / width;
     for (let i = 0; i < width; i++) variance += (x[start + i] - mean) ** 2 / width;
-    const over = 1 / Math.sqrt(variance + 1e-6);
+    const over = 1 / Math.sqrt(variance + eps);
     for (let i = 0; i < width; i++) y[start + i] = (x[start + i] - mean) * over * scale[i] + shift[i];
   }
   return y;
@@ -79,6 +79,13 @@ function gelu(x) {
     return value * (value > 0 ? 1 - tail : tail);
   });
 }
+
+/* GELU's approximation by tanh, as in the released code. */
+function gelu_tanh(x) {
+  return x.map((value) => 0.5 * value * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (value + 0.044715 * value ** 3))));
+}
+
+const GELUS = { erf: gelu, tanh: gelu_tanh };
 
 function silu(x) {
   return x.map((value) => value / (1 + Math.exp(-value)));

@@ -58,8 +58,8 @@ class KVCache {
 /* Attention and MLP, each with a residual connection and a LayerNorm: before it, or after the sum. */
 class Block {
   constructor(settings, weights, name) {
-    const { width, heads, causal, pre_norm, num_tokens } = settings;
-    Object.assign(this, { width, heads, causal, pre_norm });
+    const { width, heads, causal, pre_norm, num_tokens, norm_eps, activate } = settings;
+    Object.assign(this, { width, heads, causal, pre_norm, norm_eps, activate });
     const layer = (part) => [weights[`${name}.${part}.weight`], weights[`${name}.${part}.bias`]];
     const [weight, bias] = layer("qkv");
     this.qkv = [0, 1, 2].map((i) => [
@@ -74,11 +74,11 @@ class Block {
   /* (S, D) to (S, D); with a cache, the S positions follow the cached ones. */
   forward(x, cache, layer, watch) {
     if (this.pre_norm) {
-      x = add(x, this._attend(layer_norm(x, ...this.norm1), cache, layer, watch));
-      return add(x, this._mlp(layer_norm(x, ...this.norm2)));
+      x = add(x, this._attend(layer_norm(x, ...this.norm1, this.norm_eps), cache, layer, watch));
+      return add(x, this._mlp(layer_norm(x, ...this.norm2, this.norm_eps)));
     }
-    x = layer_norm(add(x, this._attend(x, cache, layer, watch)), ...this.norm1);
-    return layer_norm(add(x, this._mlp(x)), ...this.norm2);
+    x = layer_norm(add(x, this._attend(x, cache, layer, watch)), ...this.norm1, this.norm_eps);
+    return layer_norm(add(x, this._mlp(x)), ...this.norm2, this.norm_eps);
   }
 
   _attend(x, cache, layer, watch) {
@@ -92,7 +92,7 @@ class Block {
 
   _mlp(x) {
     const [weight, bias] = this.down;
-    return linear(gelu(linear(x, ...this.up, this.width)), weight, bias, this.up[1].length);
+    return linear(this.activate(linear(x, ...this.up, this.width)), weight, bias, this.up[1].length);
   }
 
   /* Queries or keys (S, D) of the positions from `start` on: normalised, then turned, if the model does either. */
@@ -105,6 +105,7 @@ class Block {
 class Transformer {
   /* settings: the arguments of Python's class of this name; weights: its tensors by name, as Float32Array. */
   constructor(settings, weights) {
+    settings = { norm_eps: 1e-6, ...settings, activate: GELUS[settings.gelu ?? "erf"] }; // older runs name neither
     Object.assign(this, settings);
     this.mask_id = this.num_codes + this.num_classes;
     this.passes = 0; // so far
@@ -144,18 +145,18 @@ class Transformer {
       const count = count_true(Array.from(ids).slice(1).map((id) => id === this.mask_id));
       x.set(add(this._row(x, 0), this._row(this.masks, count)), 0); // added to the class token
     }
-    if (!this.pre_norm) x = layer_norm(x, ...this.norm);
+    if (!this.pre_norm) x = layer_norm(x, ...this.norm, this.norm_eps);
     this.blocks.forEach((block, layer) => {
       x = block.forward(x, cache, layer, watch);
       if (watch) watch.outputs.push(x);
     });
     if (cache) cache.length += ids.length;
-    return this.pre_norm ? layer_norm(x, ...this.norm) : x;
+    return this.pre_norm ? layer_norm(x, ...this.norm, this.norm_eps) : x;
   }
 
   /* Trunk outputs (rows, D) to logits over the K codes, (rows, K). */
   logits(x) {
-    const head = layer_norm(gelu(linear(x, ...this.dense, this.width)), ...this.last_norm);
+    const head = layer_norm(this.activate(linear(x, ...this.dense, this.width)), ...this.last_norm, this.norm_eps);
     return linear(head, ...this.output, this.width);
   }
 

@@ -14,7 +14,7 @@
    look      tokens, label, position, guidance, top, model   -                                   codes, probabilities,
                                                                                                  attention, doubt
    picture   tokens                                          -                                   picture
-   patches   codes                                           -                                   patches
+   patches   codes                                           - (a new code's patch is there)     patches
    encode    picture                                         -                                   tokens, picture
    extend    picture, margins, label, and those of decode    tokens, rows, columns, passes,      rows, columns,
              but tokens and region                           milliseconds, picture               tokens, picture
@@ -30,7 +30,7 @@
    sampled (N,): the full guess. probability (N,): of each token when it was drawn. confidence (N,): what decides which
    are kept, noise included; Infinity where known. taken (N,): what a correction masks again; not every decoder has it.
    passes: of the transformer so far. milliseconds: of computing so far, without pictures and without waiting.
-   picture: {width, height, data: RGBA bytes}, as ImageData has them. pictures: true for one in every step.
+   picture: {width, height, data: RGBA bytes}, as ImageData has them. pictures: one in every step; 16 of the twin.
    attention: for each layer, for each head, weights (1 + N,) from `position` to the class token and all tokens.
    doubt: the critic's probability that the token at `position` is wrong; null without a critic or a token.
    patches: pictures of each code's own patch: what the decoder paints in the middle of a canvas of that code alone.
@@ -69,9 +69,11 @@ const REQUESTS = {
       ? autoregressive_edit(model, tokens, region, label, { generator })
       : raster_steps(model, label, { cache, generator });
     const canvas = Int32Array.from({ length: model.num_tokens }, (_, i) => (region ? tokens[i] : 0));
+    const often = Math.ceil(model.num_tokens / 16); // a picture can take longer than a token
     for (const each of work) {
       canvas[each.position] = each.token;
-      yield { ...each, picture: pictures && (() => to_picture(tokenizer.decode(canvas))) };
+      const due = (each.position + 1) % often === 0 || each.position === model.num_tokens - 1;
+      yield { ...each, picture: pictures && due && (() => to_picture(tokenizer.decode(canvas))) };
     }
   },
 
@@ -106,7 +108,9 @@ const REQUESTS = {
     for (const code of codes) {
       check_number("code", code, 0, tokenizer.num_codes - 1, true);
       const paint = () => crop(tokenizer.decode(new Int32Array(num_tokens).fill(code)), middle, middle, f, f);
-      engine.patches[code] ??= to_picture(paint());
+      if (engine.patches[code]) continue;
+      engine.patches[code] = to_picture(paint());
+      yield {}; // a canvas for each code takes long: let other requests in
     }
     return { patches: codes.map((code) => engine.patches[code]) };
   },
