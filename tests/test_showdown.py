@@ -83,6 +83,7 @@ def test_the_table_has_a_line_for_each_model_and_one_for_real_images(result):
         assert sum(line.split("  ")[0] == row["name"] for line in lines) == 1
     assert any(line.startswith("real images") for line in lines)
     assert any("not comparable with published FID" in line for line in lines)
+    assert "only" not in lines[-1] and "only 3 real images were left" in showdown.table(result | {"real_images": 3})
 
 
 def result_of(maskgit: list[float], others: list[float]) -> dict:

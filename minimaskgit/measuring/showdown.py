@@ -233,6 +233,8 @@ def table(result: dict) -> str:
         " seconds from classes to pixels; 'trained': seconds of all stages that it stands on",
         result["features"]["comparable"],
     ]
+    if result["real_images"] < result["samples"]:
+        lines.append(f"only {result['real_images']} real images were left, so their scores look worse than they should")
     for region, found in (result["edits"] or {}).items():
         parts = (
             f"{name} asked class {score['asked_class']:.1%}, palette kept {score['kept_palette']:.1%}"
