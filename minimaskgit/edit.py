@@ -49,6 +49,7 @@ from minimaskgit.runs.origin import run_data
 from minimaskgit.runs.presets import official
 from minimaskgit.runs.run import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.transformer import Transformer
 
 MARGIN_LIMIT = 4096  # pixels that outpainting may add on each side
 CANVAS_LIMIT = 2**24  # pixels of all outpainted canvases together: they are drawn enlarged, in some GB of memory
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = chosen_run(options.run, options.pretrained, options.device, options.precision)
     settings = decoding_settings(run, vars(RELEASED) if options.released else given(options))
     job = prepare(run, options)
-    tokenizer, model = run.tokenizer(), run.transformer()
+    tokenizer, model, twin = run.tokenizer(), run.transformer(), run.autoregressive() if options.rival else None
     check_steps(options.steps, model.num_tokens)
     if not options.released:  # which has said so already
         note_decoder(settings)
@@ -123,8 +124,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             last = [(result.images, result.steps[-1].masked)]
             stages = [(images, result.region), *(edit_stages(tokenizer, images, result) if options.gif else last)]
         rows = [("MaskGIT sees", view.veiled(*stages[0])[:1], view.veiled(*stages[-1]))]
-        if options.rival:
-            hidden, edited = rival_edits(run, tokenizer, images, result.region, labels, options.seed)
+        if twin:
+            hidden, edited = rival_edits(twin, tokenizer, images, result.region, labels, options.seed)
             rows.append(("its twin sees", view.veiled(images[:1], hidden[:1]), view.enlarged(edited)))
     if stages[0][1].all():
         hint = "; a smaller --dilate shrinks it" if options.dilate else ""
@@ -166,11 +167,11 @@ def edit_stages(tokenizer: Tokenizer, images: Tensor, result: Edit) -> Iterator[
 
 
 def rival_edits(
-    run: Run, tokenizer: Tokenizer, images: Tensor, region: Tensor, labels: Tensor, seed: int
+    twin: Transformer, tokenizer: Tokenizer, images: Tensor, region: Tensor, labels: Tensor, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Edit with the autoregressive twin: the tokens unseen at its first new token, bool (B, N), and its edits."""
-    generator = torch.Generator(run.device).manual_seed(seed)
-    tokens = autoregressive_edit(run.autoregressive(), tokenizer.encode(images), region, labels, generator)
+    generator = torch.Generator(images.device).manual_seed(seed)
+    tokens = autoregressive_edit(twin, tokenizer.encode(images), region, labels, generator)
     return region.cumsum(1) > 0, composite(tokenizer, images, tokens, region)
 
 
@@ -200,6 +201,11 @@ def check(options: Options) -> None:
         raise UserError("expected --label NAME, the class to paint, or --inpaint, to paint without one")
     if options.label is None and not options.inpaint and not options.outpaint:
         raise UserError("expected --label NAME, the class to paint, or --inpaint, to keep the picture's own class")
+    if options.sample and (options.image is not None or options.generated is not None):
+        other = "--image" if options.generated is None else "--generated"
+        raise UserError(f"--sample {options.sample} and {other} are both given; expected at most one of them")
+    if options.stride is not None and options.outpaint is None:
+        raise UserError(f"--stride {options.stride}: only --outpaint paints window by window; leave it out")
     if options.start_step >= options.steps:
         raise UserError(f"--steps {options.steps}: expected more than --start-step, which is {options.start_step}")
     if options.rival and options.outpaint:
@@ -214,6 +220,7 @@ def check(options: Options) -> None:
 def prepare(run: Run, options: Options) -> Job:
     """Read picture, region and class; print what was chosen or changed."""
     size, names = run.config.images.size, run.label_names
+    chosen = None if options.label is None else find_classes([options.label], names)[0]
     if options.image is not None:
         picture, own = read_picture(options.image), None
         if picture.size != (size, size):
@@ -224,9 +231,7 @@ def prepare(run: Run, options: Options) -> Job:
     else:
         picture, own = validation_picture(run, options.sample)
         print(f"picture: number {options.sample} of the validation set, class {names[own]}")
-    label = len(names) if own is None else own
-    if options.label is not None:
-        (label,) = find_classes([options.label], names)
+    label = next(each for each in (chosen, own, len(names)) if each is not None)
     if label == len(names) and run.config.transformer_training.class_dropout == 0:
         print("note: this run was always trained with a class; without one its results are poor")
     margins = parse_margins(options.outpaint) if options.outpaint else None
@@ -260,6 +265,8 @@ def read_picture(path: Path, paper: str = "white", note: bool = True) -> Image.I
             picture = to_rgb(image, white, paper)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; expected a picture") from None
+    except Image.DecompressionBombError:
+        raise UserError(f"{path} has too many pixels to be opened safely; make it smaller first") from None
     except ValueError as error:  # of values outside every range
         raise UserError(f"{path}: {first_line(error)}") from None
     except Exception as error:  # Pillow raises a dozen kinds on broken files

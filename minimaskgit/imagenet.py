@@ -46,13 +46,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     code = subprocess.run([sys.executable, "-m", f"minimaskgit.{command}", *given]).returncode
     if code:
         sys.exit(code)
-    print(f"{options.files} is no longer needed")
+    print(f"the files {' and '.join(file.name for file in FILES.values())} in {options.files} are no longer needed")
 
 
 def directions(options: Options) -> str:
     """Where the files are, how large, and what to type."""
     width = max(len(kind) for kind in FILES)
-    rows = [f"  {kind:{width}}  {file.size:>11,} bytes  {ADDRESS}/{file.name}" for kind, file in FILES.items()]
+    rows = [f"  {kind:{width}}  {file.size:>11,} bytes  {options.address}/{file.name}" for kind, file in FILES.items()]
     return "\n".join([
         f"MaskGIT's authors published its ImageNet weights, for 256 x 256 pixels, on {PAGE}:",
         *rows,
@@ -91,7 +91,9 @@ def ask(question: str) -> None:
         print()
         raise UserError("nobody answered; add --yes to fetch without being asked") from None
     if answer.strip().lower() not in ("y", "yes"):
-        raise UserError("nothing was fetched; answer y, or fetch the files yourself: see make imagenet")
+        raise UserError(
+            "nothing was fetched; answer y, or fetch the files yourself; without --download, the command says how"
+        )
 
 
 if __name__ == "__main__":

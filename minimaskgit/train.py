@@ -19,8 +19,9 @@ from minimaskgit.common.timing import duration
 from minimaskgit.data.splits import counted
 from minimaskgit.runs.checks import check_output_folder, checked
 from minimaskgit.runs.config import Config, Positive
-from minimaskgit.runs.models import is_finished, training_seconds
+from minimaskgit.runs.models import is_finished
 from minimaskgit.runs.presets import PresetName, starting_point
+from minimaskgit.training.rehearsal import mean_seconds
 from minimaskgit.training.stages import SETTINGS, STAGES, Stage, limit_steps, train
 
 
@@ -55,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = replace(options, config=replace(options.config, init_from=options.init_from or ""))
     check_output_folder("--out", out)
     stages = STAGES if options.stage == "all" else (options.stage,)
-    limited = options.config if options.max_steps is None else limit_steps(options.config, options.max_steps)
+    limited = options.config
+    if options.max_steps is not None:  # a report for each step, so that the first, a warm-up, need not count
+        limited = replace(limit_steps(limited, options.max_steps), report_every=1)
     if options.resume:
         done = train(options.config, out, stages, True, options.device, estimate=True, stop_at=options.max_steps)
     else:
@@ -75,10 +78,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def whole_time(whole: Config, limited: Config, folder: Path, stages: Sequence[Stage]) -> str:
     """Estimate, as text, how long the full settings would take here, from a run shortened by --max-steps."""
-    seconds = {}
-    for stage, taken in training_seconds(folder, ("classifier", *stages)).items():
-        steps = getattr(limited, SETTINGS[stage]).steps or 1  # of a tokenizer that is kept as it is
-        seconds[stage] = getattr(whole, SETTINGS[stage]).steps * taken / steps
+    trained = [stage for stage in ("classifier", *stages) if (folder / stage / "speed.jsonl").exists()]
+    seconds = {
+        stage: getattr(whole, SETTINGS[stage]).steps * mean_seconds(folder / stage, limited, stage) for stage in trained
+    }
     stage_times = ", ".join(f"{stage} {duration(value)}" for stage, value in seconds.items())
     return (
         f"estimated from {counted(limited.transformer_training.steps, 'step')} per stage, all steps would take"

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from io import BytesIO
 
 import datasets
@@ -377,6 +378,34 @@ def test_a_broken_image_is_named_if_it_is_decoded_late_or_if_all_are_broken(tmp_
     with pytest.raises(UserError) as error:
         load_data(str(tmp_path), classes=["dog"])
     assert "all 1 images are broken" in one_line(error) and "test_0.PNG" in one_line(error)
+
+
+def test_another_image_of_its_class_takes_the_place_of_one_that_is_broken_and_decoded_late(tmp_path, caplog):
+    images = numbered(40)
+    images[7] = images[12] = b"broken"
+    write_parquet(tmp_path / "train.parquet", images, [0, 1] * 20)
+    write_parquet(tmp_path / "valid.parquet", numbered(2), [0, 1])
+    lazy = load_data(str(tmp_path), image_size=16, memory_limit=0)
+    shown, labels = lazy.batch(torch.arange(40))
+    found = shown[:, 0, 0, 0].tolist()
+    assert sorted({*range(40)} - {*found}) == [7, 12] and all(grey % 2 == label for grey, label in zip(found, labels))
+    assert lazy.batch(torch.arange(40))[0].equal(shown) and torch.stack([image for image, _ in lazy]).equal(shown)
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 2 and all("another image of its class takes its place" in line for line in warnings)
+
+
+def test_classes_that_the_data_lack_are_named_with_the_way_to_choose_others(tmp_path):
+    with pytest.raises(UserError, match=r"no class 'n01443537'.*--images\.classes NAME"):
+        load_data(write_folder(tmp_path), classes=["n01443537"])
+
+
+def test_a_class_whose_images_are_all_held_out_is_named_and_one_image_is_too_few(tmp_path):
+    write_parquet(tmp_path / "data.parquet", numbered(20), [*range(20)])  # two classes of which nothing is left
+    notes = load_data(str(tmp_path / "data.parquet"), image_size=8).notes
+    assert len(notes) == 1 and re.fullmatch(r"no training images of \d+, \d+: all were held out .*", notes[0])
+    one = write_parquet(tmp_path / "one.parquet", numbered(1), [0])
+    with pytest.raises(UserError, match="1 image; expected 2 or more"):
+        load_data(one)
 
 
 @pytest.mark.parametrize("column", ["image_column", "label_column"])

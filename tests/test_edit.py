@@ -132,6 +132,11 @@ BOX = ["--box", "8,8,20,20"]
         (["--box", "8,8,20", "--label", "star"], "four whole numbers"),
         (["--box", "a,b,c,d", "--label", "star"], "four whole numbers"),
         ([*BOX, "--label", "spade"], "no class 'spade'"),
+        (
+            [*BOX, "--label", "star", "--generated", "star", "--sample", "7"],
+            "--sample 7 and --generated are both given",
+        ),
+        ([*BOX, "--label", "star", "--stride", "4"], "only --outpaint paints window by window"),
         ([*BOX, "--mask", "mask.png", "--label", "star"], "--box and --mask are both given; expected exactly one of"),
         (
             [*BOX, "--outpaint", "4,0,0,0", "--label", "star"],

@@ -94,6 +94,20 @@ def test_a_link_to_nothing_is_named(tmp_path, symlinks):
     assert f"{tmp_path / 'train-1.parquet'}: cannot be read" in refusal(tmp_path)
 
 
+def test_files_behind_a_linked_folder_are_found_and_circles_end(tmp_path, symlinks):
+    write(tmp_path / "elsewhere/train-0.parquet")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/default").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "data")
+    assert len(load_data(str(tmp_path / "data"))) == 18
+
+
+def test_a_negative_class_number_does_not_count_from_the_end(tmp_path):
+    write_parquet(tmp_path / "train.parquet", numbered(20), [0, 1] * 10, names=["a", "b"])
+    write_parquet(tmp_path / "valid.parquet", numbered(2), [0, -2], names=["a", "b"])
+    assert "holds -2 (int64); expected class numbers from 0 to 1" in refusal(tmp_path, "valid")
+
+
 def test_a_broken_file_of_an_unused_split_does_no_harm(tmp_path):
     for name in ("train", "valid"):
         write(tmp_path / f"{name}.parquet")

@@ -1,9 +1,12 @@
 """The training loop: the order of batches, learning rates, interrupting and resuming (lesson 9)."""
 
+import errno
 import json
 import math
 import signal
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -23,8 +26,9 @@ from minimaskgit.schedules import cosine
 from minimaskgit.training import tokenizer, transformer
 from minimaskgit.training.batches import batch_indices
 from minimaskgit.training.checkpoint import save_checkpoint
+from minimaskgit.training.log import Log
 from minimaskgit.training.loop import fit, seed_everything
-from minimaskgit.training.optimizers import clip_gradient, cosine_decay, set_learning_rate
+from minimaskgit.training.optimizers import averaged, clip_gradient, cosine_decay, set_learning_rate
 from minimaskgit.training.session import start_session
 from minimaskgit.transformer import Transformer
 
@@ -342,6 +346,32 @@ def test_the_speed_of_training_leaves_out_the_time_of_pictures(tmp_path, monkeyp
     how = {"picture_every": 2, "picture": lambda done: takes(100), "speed": lambda each: speeds.append(each) or {}}
     seconds = lesson.train(6, lambda step: takes(2) | {"loss": 0.0}, **how)
     assert speeds == [2, 2] and seconds == 6 * 2 + 2 * 100
+
+
+def test_closing_the_log_does_not_hide_the_error_of_a_full_disk(tmp_path):
+    log = Log(tmp_path, 0)
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    log.metrics.file.close()
+    log.metrics.file = SimpleNamespace(close=full)
+    with pytest.raises(UserError, match="cannot be written"), closing(log):
+        raise UserError("metrics.jsonl cannot be written")
+
+
+@given(steps=st.integers(20, 400), decay=st.sampled_from((0.0, 0.9, 0.99, 0.999)))
+def test_the_moving_average_of_a_steady_change_is_nine_tenths_of_the_way_or_closer(steps, decay):
+    model = torch.nn.Linear(1, 1, bias=False)
+    mean = averaged(model, decay)
+    for step in range(steps):
+        model.weight.data.fill_((step + 1) / steps)
+        mean.update_parameters(model)
+    way = mean.module.weight.item()
+    assert not mean.training and 0.89 <= way <= 1
+    assert decay or way == 1
+    if decay and steps > 20 / (1 - decay):  # by then it is constant, and the average 1 / (1 - decay) steps behind
+        assert way == pytest.approx(1 - decay / (1 - decay) / steps, abs=1e-3)
 
 
 # --- The package's training steps ---

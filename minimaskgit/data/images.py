@@ -5,9 +5,11 @@ ImageData: uint8 (M, 3, S, S) and labels (M,) ──batch──> (B, 3, S, S) �
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +18,10 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from minimaskgit.common.errors import UserError
 from minimaskgit.data.pixels import White, to_rgb
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -24,7 +29,8 @@ class ImageData(torch.utils.data.Dataset):
     """Square RGB images: `data[i]` is an image, uint8 (3, S, S), and its label, an int.
 
     `images` holds them decoded. If they do not fit in memory, `read` decodes one at a time instead, and raises a
-    UserError that names a broken one. `skipped` counts the broken images left out of `images`.
+    UserError that names a broken one; another image of its class then takes its place. `skipped` counts the broken
+    images left out of `images`.
 
     `origin` says where the split was found, `notes` what was decided or left out. `fingerprint` is a digest of file
     sizes, labels and class names: the same wherever the data set lies.
@@ -39,6 +45,7 @@ class ImageData(torch.utils.data.Dataset):
     origin: str = ""
     fingerprint: str = ""
     notes: list[str] = field(repr=False, default_factory=list)
+    broken: set[int] = field(repr=False, default_factory=set)  # images not left out, of which a warning was given
 
     @property
     def num_classes(self) -> int:
@@ -49,13 +56,28 @@ class ImageData(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         label = int(self.labels[index])  # first, because it raises the IndexError that ends a for loop
-        return (self.read(index) if self.images is None else self.images[index]), label
+        return (self.decode(index) if self.images is None else self.images[index]), label
+
+    def decode(self, index: int) -> Tensor:
+        """Image number `index`, decoded now; in place of a broken one the next of its class, with a warning."""
+        try:
+            return self.read(index)
+        except UserError as error:
+            alike = (self.labels == self.labels[index]).nonzero()[:, 0]
+            for other in torch.cat([alike[alike > index], alike[alike < index]]).tolist():
+                with suppress(UserError):
+                    image = self.read(other)
+                    if index not in self.broken:
+                        logger.warning("%s; another image of its class takes its place", error)
+                    self.broken.add(index)
+                    return image
+            raise
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The images uint8 (B, 3, S, S) and labels int64 (B,) at `indices`, int64 (B,)."""
         if self.images is None:
             with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow releases Python's lock
-                return torch.stack(list(pool.map(self.read, indices.tolist()))), self.labels[indices]
+                return torch.stack(list(pool.map(self.decode, indices.tolist()))), self.labels[indices]
         return self.images[indices], self.labels[indices]
 
 

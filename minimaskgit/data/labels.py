@@ -64,6 +64,8 @@ def _labels_of(table: datasets.Dataset, column: str, source: str) -> list[str | 
         try:
             label[value] = _label(value)
             if names and label[value] is not None:
+                if isinstance(label[value], int) and label[value] < 0:
+                    raise IndexError("Python would count from the end")
                 label[value] = names[label[value]]
         except (ValueError, IndexError, OverflowError) as error:
             expected = f"expected class numbers from 0 to {len(names) - 1}" if names else LABELS

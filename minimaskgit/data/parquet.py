@@ -32,9 +32,20 @@ NO_CACHE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, 
 
 def parquet_files(folder: Path) -> dict[str, str]:
     """The parquet files in a folder, as {path: path below the folder}; {} if all of them are hidden."""
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".parquet" and not path.is_dir())
+    found = sorted(path for path in _files(folder) if path.suffix.lower() == ".parquet")
     names = {str(path): str(path.relative_to(folder)) for path in found}
     return {} if all(map(is_hidden, names.values())) else names
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder; links to folders are followed, but not in circles."""
+    walked = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in walked:
+            folders.clear()
+            continue
+        walked.add(real)
+        yield from (Path(place, name) for name in names)
 
 
 def is_hidden(name: str) -> bool:

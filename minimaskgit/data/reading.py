@@ -77,8 +77,8 @@ def find_white(images: datasets.Dataset) -> tuple[White, list[str]]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         peaks = list(pool.map(look, chosen))
     white = white_of(peaks)
-    of = f"of {len(chosen)} pictures examined among {len(rows)}, " if len(chosen) < len(rows) else ""
-    return white, [of + note for note in white_notes(peaks, white)]
+    some = f" ({len(chosen)} of {len(rows)} were examined)" if len(chosen) < len(rows) else ""
+    return white, [note + some for note in white_notes(peaks, white)]
 
 
 def _maybe_deep(images: datasets.Dataset) -> np.ndarray:

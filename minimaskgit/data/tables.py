@@ -49,8 +49,12 @@ def load_tables(
         check_columns(each.features.arrow_schema, image_column, label_column, source)
     labels, ids = read_labels(table, found.tables.get("train", table), label_column, source)
     names = [found.names.get(id, id) for id in ids]
-    chosen = find_classes(classes, names, ids)
+    try:
+        chosen = find_classes(classes, names, ids)
+    except UserError as error:  # the classes may be a preset's
+        raise UserError(f"{source}: {error}; --images.classes NAME ... chooses others, without a name all") from None
     labels = renumbering(chosen, len(names))[labels]  # -1: not a chosen class
+    lost = sorted({*labels[labels >= 0].tolist()} - {*labels[rows].tolist()}) if split == "train" else []
     rows = balanced_shuffle(rows[labels[rows] >= 0], labels, seed)[:num_images]
     if len(rows) == 0:
         raise UserError(f"{source}: the {split} split has no images of {', '.join(classes) or 'any class'}")
@@ -61,6 +65,9 @@ def load_tables(
     read = partial(read_image, images, rows, image_size, source, white)
     data = ImageData([names[i] for i in chosen], image_size, torch.from_numpy(labels[rows]), read=read)
     data.origin, data.notes = origin, found.notes + notes
+    if lost:
+        few = ", ".join(data.label_names[label] for label in lost[:5]) + ", ..." * (len(lost) > 5)
+        data.notes = [*data.notes, f"no training images of {few}: all were held out for validation"]
     data.fingerprint = fingerprint(data.label_names, labels[rows], _file_sizes(images, rows))
     return data if len(data) * 3 * image_size**2 > memory_limit else decode_all(data)
 
@@ -103,6 +110,8 @@ def _rows_of(split: str, found: Found) -> tuple[datasets.Dataset, np.ndarray, st
     shuffled = np.random.default_rng(0).permutation(len(table))  # the same rows are held out for every seed
     held_out = max(1, len(table) // 10)
     if split == "train":
+        if len(table) == 1:
+            raise UserError(f"{place}: 1 image; expected 2 or more, one to train on and one to validate with")
         return table, shuffled[held_out:], f"{place}, without a tenth for validation"
     return table, shuffled[:held_out], f"a tenth of {place}: there is no validation split"
 

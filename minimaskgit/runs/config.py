@@ -118,7 +118,7 @@ class TokenizerTraining(Settings):
     perceptual_weight: Weight = 0.1  # weight of the perceptual loss; 0: train no classifier for it
     gan_weight: Weight = 0.1  # weight of the adversarial loss, times its adaptive weight; 0: no discriminator
     gan_start: Fraction = 0.8  # fraction of the steps after which the adversarial loss starts
-    gan_learning_rate: Rate = 1e-3  # learning rate of the discriminator
+    gan_learning_rate: Rate = 1e-3  # peak learning rate of the discriminator; it falls with the tokenizer's
     gan_width: Positive = 32  # channels of the discriminator's first layer
     gan_layers: Positive = 2  # further layers of the discriminator
     clip: Rate = 1.0  # clip the generator's gradient to this norm

@@ -213,6 +213,8 @@ def like(name: str) -> Config:
         save_every=Config.save_every,
         images=ImagesConfig(there.images.size, crop=there.images.crop, flip=there.images.flip),
         tokenizer_training=replace(there.tokenizer_training, steps=0),
+        # Trained weights need no long warm-up, which could take all of a few steps.
+        transformer_training=replace(there.transformer_training, warmup=min(there.transformer_training.warmup, 50)),
     )
 
 

@@ -6,6 +6,7 @@ metrics of every step ──mean over the steps between two reports──> one l
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -93,9 +94,9 @@ class Log:
             self.board.add_scalar(f"speed/{name}", value, step)
 
     def close(self) -> None:
-        self.metrics.file.close()
-        self.speed.file.close()
-        self.board.close()
+        for each in (self.metrics.file, self.speed.file, self.board):
+            with suppress(OSError):  # of a full disk, which `write` has reported
+                each.close()
 
 
 class _Lines:

@@ -1,4 +1,4 @@
-"""Optimizers of the transformers, learning rate schedules and gradient clipping (lesson 9; paper section 4.1).
+"""Optimizers, learning rate schedules, gradient clipping and moving averages (lesson 9; paper section 4.1).
 
 settings, model ──make_optimizers──> Muon + AdamW        step ──trapezoid or cosine_decay──> learning rate
 """
@@ -7,6 +7,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from minimaskgit.common.precision import DTYPES, Precision
 from minimaskgit.runs.config import TokenizerTraining, TransformerTraining
@@ -73,3 +74,16 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def clip_gradient(model: nn.Module, largest: float) -> Tensor:
     """Clip the gradient to the norm `largest`, and return the norm it had before."""
     return whole(nn.utils.clip_grad_norm_(model.parameters(), largest))
+
+
+def averaged(model: nn.Module, decay: float, buffers: bool = False) -> AveragedModel:
+    """The moving average of a model's weights, in eval mode; `decay` rises to its value over the first steps.
+
+    It is min(decay, (1 + n) / (10 + n)) after n updates. If it were 0.999 from the start, the first weights would make
+    up 61 % of the average after 500 steps. buffers: average them too.
+    """
+
+    def update(means: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        torch._foreach_lerp_(means, current, 1 - min(decay, (1 + count.item()) / (10 + count.item())))
+
+    return AveragedModel(model, multi_avg_fn=torch.no_grad()(update), use_buffers=buffers).eval()

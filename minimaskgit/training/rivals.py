@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from minimaskgit.rivals import diffusion, gan
 from minimaskgit.rivals.diffusion import UNet, diffusion_loss
@@ -23,7 +22,7 @@ from minimaskgit.rivals.gan import (
 from minimaskgit.runs.choices import Draw
 from minimaskgit.runs.config import DiffusionTraining, GanTraining
 from minimaskgit.training.checkpoint import Stateful
-from minimaskgit.training.optimizers import clip_gradient, set_learning_rate, trapezoid
+from minimaskgit.training.optimizers import averaged, clip_gradient, set_learning_rate, trapezoid
 from minimaskgit.training.session import Session
 from minimaskgit.training.sheet import show
 
@@ -57,7 +56,7 @@ def train_diffusion(session: Session, folder: Path) -> tuple[UNet, dict[str, flo
     torch.manual_seed(seed)
     size, classes = session.config.images.size, session.train.num_classes
     model = UNet(size, classes, shape.width, shape.multipliers, shape.patch, shape.attention_side).to(session.device)
-    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay)).eval()
+    ema = averaged(model, settings.ema_decay)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
 
     def step(step: int) -> dict[str, Tensor]:
@@ -91,7 +90,7 @@ def train_gan(session: Session, folder: Path) -> tuple[Generator, dict[str, floa
     size, classes = session.config.images.size, session.train.num_classes
     model = Generator(size, classes, shape.latent, shape.width, shape.multipliers, shape.patch).to(session.device)
     discriminator = Discriminator(size, classes, shape.width, shape.multipliers, shape.patch).to(session.device)
-    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True).eval()
+    ema = averaged(model, settings.ema_decay, buffers=True)
     optimizer, d_optimizer = (
         torch.optim.Adam(part.parameters(), rate, betas=(0.0, 0.99))  # no momentum, because the goal keeps moving
         for part, rate in ((model, settings.learning_rate), (discriminator, settings.d_learning_rate))

@@ -107,7 +107,8 @@ def train_stages(
     if estimate and (found := estimates(session.config, session.train.num_classes, untrained, processes)):
         if session.accelerator.is_main_process:
             print(table(found, session.peak, UTILISATION[session.config.precision], processes))
-        if not resume:  # a resumed run keeps its parts: other parts would round differently
+        begun = any(checkpoints(folder / stage) for stage in ("classifier", *untrained))
+        if not (resume and begun):  # a stage that has begun keeps its parts: others would round differently
             session = fit_into_memory(session, found)
     stopped = []
     for stage in stages:

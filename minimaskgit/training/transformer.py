@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from minimaskgit import autoregressive
@@ -23,7 +22,7 @@ from minimaskgit.training.batches import micro_batches
 from minimaskgit.training.estimate import transformer_flops
 from minimaskgit.training.initial import begin
 from minimaskgit.training.log import mean_metrics
-from minimaskgit.training.optimizers import clip_gradient, make_optimizers, set_learning_rate, trapezoid
+from minimaskgit.training.optimizers import averaged, clip_gradient, make_optimizers, set_learning_rate, trapezoid
 from minimaskgit.training.processes import main_decides
 from minimaskgit.training.session import Session, finish, finished
 from minimaskgit.training.sharding import split, whole_model
@@ -54,7 +53,7 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
     model.recompute = session.config.recompute
     ema = None
     if settings.ema_decay:
-        ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay)).eval()
+        ema = averaged(model, settings.ema_decay)
     final = ema.module if ema else model
     if session.splits:
         split(model)
