@@ -145,6 +145,8 @@ def read_comments(path: Path | None, found: list[Submission]) -> dict[str, str]:
         raise UserError(f"--comments {path} has the columns {', '.join(columns)}; expected student and comment")
     comments: dict[str, list[str]] = {}
     for row in rows:
+        if not (row["student"] or row["comment"]):  # an empty line
+            continue
         comments.setdefault(named(found, row["student"] or "").student, []).append(row["comment"] or "")
     return {student: "\n".join(lines) for student, lines in comments.items()}
 
@@ -390,6 +392,7 @@ def _settings(one: Submission, count: int, options: Options, scratch: Path) -> d
     (scratch / "empty").chmod(0o777)
     settings = {"submission": str(submission), "out": str(scratch / "out.json"), "folder": str(scratch / "empty")}
     settings |= {"lesson": options.lesson, "seconds": options.timeout / count, "call_seconds": options.call_timeout}
+    settings |= {"all_seconds": options.timeout}
     settings |= {"memory": options.memory, "seed": options.seed, "infinite": may_be_infinite()}
     settings |= {"hidden": [str(options.submissions.resolve())], "lend_everything": options.lend_everything}
     write_json(scratch / "settings.json", settings)

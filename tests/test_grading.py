@@ -31,11 +31,11 @@ from tiny import FixedLogits, tiny_transformer
 
 from minimaskgit import grade
 from minimaskgit.common.errors import UserError
-from minimaskgit.grading import confinement, lent, protocol
+from minimaskgit.grading import confinement, lent, protocol, similarity
 from minimaskgit.grading.confinement import Limits
 from minimaskgit.grading.protocol import ProtocolError
 from minimaskgit.grading.sandbox import FIRST_USER, Answers, JudgeError, Sandbox, StudentError
-from minimaskgit.grading.submissions import collect
+from minimaskgit.grading.submissions import collect, named
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = sorted((ROOT / "tests" / "hostile").glob("*.py"))
@@ -559,7 +559,8 @@ def test_ungradable_submissions_say_why_and_lead_nowhere(symlinks, tmp_path):
     found = {one.student: one for one in collect(folder, 5)[0]}
     assert not any(one.source for one in found.values()) and all(one.trouble for one in found.values())
     assert "symbolic link" in found["link"].trouble and "symbolic link" in found["inside"].trouble
-    assert "no lesson_5.py" in found["astray"].trouble and "2 files" in found["two"].trouble
+    assert "no lesson_5.py" in found["astray"].trouble
+    assert found["two"].trouble == "2 files could be lesson_5.py: a.py, b.py"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all", "secret.py"]
 
 
@@ -580,6 +581,10 @@ def test_a_damaged_or_empty_part_of_a_zip_affects_only_that_student(tmp_path):
     assert sorted(found) == ["Ada", "Ben", "Cem", "Dora", "Emil", "Fay"]
     assert found["Dora"].trouble == "cannot be read: it is not a notebook" and "empty" in found["Cem"].trouble
     (tmp_path / "one").mkdir()
+    with zipfile.ZipFile(tmp_path / "one" / "Ada.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("Ada/lesson_5.py", "a = 1\n" * 99)
+    data = bytearray((tmp_path / "one" / "Ada.zip").read_bytes())
+    data[45:48] = b"\xff\xff\xff"
     (tmp_path / "one" / "Ada.zip").write_bytes(data)
     assert "cannot be read" in collect(tmp_path / "one", 5)[0][0].trouble
 
@@ -592,6 +597,7 @@ def test_a_damaged_or_empty_part_of_a_zip_affects_only_that_student(tmp_path):
         (["Ada/lesson_5.py", "Ada/helpers.py"], ["Ada"]),
         (["Ada/src/lesson_5.py", "Ada/src/tests/helpers.py"], ["Ada"]),
         (["Ada/lesson_5.py", "Ben/lesson_5.py"], ["Ada", "Ben"]),
+        (["class/Ada/lesson_5 (1).py", "class/Ben/5_parallel_decoding.py", "class/Ben/helper.py"], ["Ada", "Ben"]),
     ],
 )
 def test_a_zip_may_have_all_students_in_one_folder(tmp_path, names, students):
@@ -606,6 +612,8 @@ NOTEBOOK = {
     "cells": [
         {"cell_type": "markdown", "source": "def no(): ...", "metadata": {"tags": ["answer"]}},
         {"cell_type": "code", "source": ["import math\n", "from nowhere import (\n", "  a)\n", "boom = 1 / 0\n"]},
+        {"cell_type": "code", "source": "from math import e, \\\n    tau  # (2 pi\nimport cmath  # (more\n"},
+        {"cell_type": "code", "source": 's = """\nfrom the left to the right\n"""\n%%bash\nimport x.png y\n'},
         {
             "cell_type": "code",
             "source": "from __future__ import annotations\n%%time\nx = 1",
@@ -630,6 +638,7 @@ def test_python_is_read_in_any_usual_encoding_and_from_the_answers_of_a_notebook
     found: dict = {}
     exec(compile(one.source, name, "exec"), found)
     assert found.get("s") == "é" or (found["x"], round(found["y"], 2), "boom" in found) == (1, 3.14, False)
+    assert found.get("s") == "é" or {"math", "e", "tau", "cmath"} <= set(found)
 
 
 @pytest.mark.parametrize(
@@ -649,6 +658,30 @@ def test_a_file_that_cannot_be_read_costs_the_teacher_neither_time_nor_memory(na
     (tmp_path / name).write_bytes(data)
     ((one,), _) = collect(tmp_path, 5)
     assert one.trouble.startswith("cannot be read: ") and one.student == "a"
+
+
+def test_the_lesson_s_own_notebook_counts_before_files_with_other_names(tmp_path):
+    for name in ("5_parallel_decoding.py", "helper.py", "lesson_4.py"):
+        (tmp_path / "Ada" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "Ada" / name).write_text(f"a = {name!r}", "utf-8")
+    ((one,), _) = collect(tmp_path, 5)
+    assert one.source == "a = '5_parallel_decoding.py'"
+
+
+def test_imports_that_a_notebook_s_other_cells_share_are_no_sign_of_copying():
+    own = "def mine(x):\n    return [x + number for number in range(9) if number % 2 and x - number > 3]\n"
+    imports = "try:\n    import math\nexcept ImportError:\n    pass\n"
+    imports += "try:\n    from package.module import (\n    one,\n    two)\nexcept ImportError:\n    pass\n"
+    assert similarity.shingles(imports) == set() and similarity.shingles(imports + own) == similarity.shingles(own)
+
+
+def test_a_student_without_a_number_is_not_called_by_an_empty_name(tmp_path):
+    (tmp_path / "Ada.py").write_text("a = 1", "utf-8")
+    (tmp_path / "comments.csv").write_text("student,comment\nAda,good\n,\n", "utf-8")
+    found, _ = collect(tmp_path, 5)
+    assert grade.read_comments(tmp_path / "comments.csv", found) == {"Ada": "good"}
+    with pytest.raises(UserError, match="'' is no student"):
+        named(found, "")
 
 
 def test_archives_of_any_kind_are_looked_into_and_only_the_answer_is_read(tmp_path):

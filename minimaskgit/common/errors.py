@@ -31,6 +31,6 @@ def first_line(error: BaseException) -> str:
 
 def with_line(error: BaseException, path: Path) -> str:
     """An error's kind and message, after the last line of the file at `path` that it came through."""
-    here = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path.resolve()]
+    here = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() == path.resolve()]
     line = error.lineno if isinstance(error, SyntaxError) else here[-1] if here else None
     return f"{'' if line is None else f'line {line}: '}{type(error).__name__}: {error}"

@@ -54,9 +54,12 @@ def load_tables(
     except UserError as error:  # the classes may be a preset's
         raise UserError(f"{source}: {error}; --images.classes NAME ... chooses others, without a name all") from None
     labels = renumbering(chosen, len(names))[labels]  # -1: not a chosen class
-    lost = sorted({*labels[labels >= 0].tolist()} - {*labels[rows].tolist()}) if split == "train" else []
+    trained = labels if "valid" in found.tables else labels[rows] if split == "train" else np.delete(labels, rows)
+    lost = sorted({*labels[labels >= 0].tolist()} - {*trained.tolist()})
     rows = balanced_shuffle(rows[labels[rows] >= 0], labels, seed)[:num_images]
     if len(rows) == 0:
+        if len(table) == 1 and "valid" not in found.tables:
+            raise UserError(f"{source}: 1 image; expected 2 or more, one to train on and one to validate with")
         raise UserError(f"{source}: the {split} split has no images of {', '.join(classes) or 'any class'}")
 
     images = encoded_images(table, image_column, source)
@@ -110,8 +113,6 @@ def _rows_of(split: str, found: Found) -> tuple[datasets.Dataset, np.ndarray, st
     shuffled = np.random.default_rng(0).permutation(len(table))  # the same rows are held out for every seed
     held_out = max(1, len(table) // 10)
     if split == "train":
-        if len(table) == 1:
-            raise UserError(f"{place}: 1 image; expected 2 or more, one to train on and one to validate with")
         return table, shuffled[held_out:], f"{place}, without a tenth for validation"
     return table, shuffled[:held_out], f"a tenth of {place}: there is no validation split"
 

@@ -159,8 +159,9 @@ def write_details(path: Path, results: list[Result], weights: dict[str, float], 
 
 def write_junit(path: Path, student: str, trouble: str) -> None:
     """A JUnit report of a student who has no file to judge: one error."""
-    suite = ElementTree.Element("testsuite", name=student, tests="1", errors="1", failures="0", skipped="0")
-    case = ElementTree.SubElement(suite, "testcase", classname=student, name="submission")
+    name = visible(student)
+    suite = ElementTree.Element("testsuite", name=name, tests="1", errors="1", failures="0", skipped="0")
+    case = ElementTree.SubElement(suite, "testcase", classname=name, name="submission")
     ElementTree.SubElement(case, "error", message=visible(trouble))
     whole = ElementTree.Element("testsuites")
     whole.append(suite)
@@ -193,7 +194,7 @@ def feedback(result: Result, weights: dict[str, float], lesson: int) -> str:
         explanation = result.exercises.get(name, {}).get("told", "")
         if explanation and result.state(name) == "broken" and not result.trouble:
             lines += ["", f"## `{name}`", "", *(f"    {visible(line)}" for line in explanation.splitlines())]
-    lines += ["", f"`make check-{lesson} FILE=lesson_{lesson}.py` prints the same on your machine.", ""]
+    lines += ["", f"`make check-{lesson} FILE=lesson_{lesson}.py` checks the same laws on your machine.", ""]
     return "\n".join(lines)
 
 

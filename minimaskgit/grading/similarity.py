@@ -19,9 +19,13 @@ LEAST = 0.3  # of the smaller file, to be listed
 TOKEN = re.compile(r"#[^\n]*|[^\W\d]\w*|\d[\w.]*|[^\w\s]")
 
 
+# What reading a notebook adds around the imports of its other cells, which the lesson gave to everybody.
+GIVEN = re.compile(r"^try:\n    (?:import|from) [^\n]*(?:\n[^\n]*)*?\nexcept ImportError:\n    pass$", re.MULTILINE)
+
+
 def shingles(source: str) -> set[bytes]:
     """All runs of tokens, hashed. Renaming, comments and layout make no difference."""
-    tokens = [token for token in TOKEN.findall(source[:LONGEST]) if not token.startswith("#")]
+    tokens = [token for token in TOKEN.findall(GIVEN.sub("", source[:LONGEST])) if not token.startswith("#")]
     tokens = ["name" if token.isidentifier() and not keyword.iskeyword(token) else token for token in tokens]
     runs = (" ".join(tokens[at : at + LENGTH]) for at in range(len(tokens) - LENGTH + 1))
     return {hashlib.sha1(run.encode("utf-8", "replace"), usedforsecurity=False).digest()[:8] for run in runs}

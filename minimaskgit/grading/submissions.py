@@ -7,6 +7,7 @@ Students are told apart by their platform's number, or else by path, never by na
 is read, and no student costs more than 64 MB of memory.
 """
 
+import ast
 import bz2
 import gzip
 import hashlib
@@ -42,6 +43,9 @@ SYSTEM = ("__macosx", "__pycache__", "thumbs.db", "desktop.ini")
 DECOMPRESS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 # Encodings of text that are decoded in one pass; others, such as punycode, can take hours for a megabyte.
 ENCODINGS = r"(utf|latin|iso|us.?ascii|ascii|cp|windows|gb|big5|s(hift)?_?jis|euc|koi|mac)"
+
+# A line that begins like an import, with what continues it after a backslash or in brackets.
+IMPORT = r"^(?:import [\w.]|from [\w.]+ import )(?:\\\n|\((?:#[^\n]*|[^()#])*\)|#[^\n]*|[^\\(#\n])*$"
 
 # How platforms call files and folders: "Ada Lovelace_1234_assignsubmission_file_", "lovelaceada_77_4321_lesson_3.py".
 MOODLE = re.compile(r"(?P<name>.+)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<rest>.*)", re.DOTALL)
@@ -151,7 +155,7 @@ def _all_files(path: Path, lesson: int) -> list[File]:
         return [alone]
     files = list(_in_archive(_decompressed(path.open("rb"), 16 * ARCHIVES)))
     inside = [one for one in files if not (one.refused or one.is_hidden)]
-    if _in_one_folder(inside, f"lesson_{lesson}.py"):
+    if _in_one_folder(inside, lesson):
         top = inside[0].path.parts[:1]
         files = [_below(one) if one.path.parts[:1] == top else one for one in files if one.path.parts != top]
     return files
@@ -209,15 +213,15 @@ def _unique_names(owners: Iterable[Owner]) -> dict[Owner, str]:
     }
 
 
-def _in_one_folder(files: list[File], wanted: str) -> bool:
+def _in_one_folder(files: list[File], lesson: int) -> bool:
     """Whether an archive's only folder contains all students, not just one student's files."""
     if len({file.path.parts[0] for file in files}) != 1:
         return False
     inside = [file for file in files if len(file.path.parts) == 2 and file.kind in (*LARGEST, *ZIP, *TAR)]
-    deeper = [file for file in files if len(file.path.parts) > 2 and file.path.name.lower() == wanted]
+    folders = {file.path.parts[1] for file in files if len(file.path.parts) > 2 and _answers_lesson(file, lesson)}
     from_platform = [file for file in files if len(file.path.parts) > 1 and owner(file.path.parts[1])]
-    many = len(inside + deeper) > 1 and all(file.path.name.lower() != wanted for file in inside)
-    return many or bool(from_platform)
+    of_one = any(file.path.name.lower() == f"lesson_{lesson}.py" for file in inside)
+    return (len(inside) + len(folders) > 1 and not of_one) or bool(from_platform)
 
 
 # --- Files in folders and archives ---
@@ -304,7 +308,11 @@ def _submission(student: str, whose: Owner, files: list[File], lesson: int) -> S
             others = [file for file in files if not file.is_folder and not file.is_hidden]
             found = "; ".join(f"{file.path.name}: {_why_not_read(file)}" for file in others[:3])
             return Submission(student, "", visible(f"no lesson_{lesson}.py" + (found and f"; {found}")), whose)
-        return Submission(student, text_of(_chosen(answers, lesson)), "", whose)
+        fits = _fitting(answers, lesson)
+        if len(fits) > 1:
+            names = ", ".join(str(file.path) for file in fits[:4]) + ", ..." * (len(fits) > 4)
+            return Submission(student, "", visible(f"{len(fits)} files could be lesson_{lesson}.py: {names}"), whose)
+        return Submission(student, text_of(fits[0]), "", whose)
     except UNREADABLE as error:
         said = next(iter(str(error).splitlines()), "")
         return Submission(student, "", f"cannot be read: {visible(said) or 'damaged'}", whose)
@@ -338,18 +346,24 @@ def _leads_outside(file: File) -> bool:
     return ".." in file.path.parts or file.path.is_absolute()
 
 
-def _chosen(answers: list[File], lesson: int) -> File:
-    """The file called lesson_N.py in any folder; or lesson_N.ipynb; or almost so, as browsers do; or the only one."""
-    exactly, almost = rf"lesson_{lesson}", rf"lesson[_ -]?0?{lesson}(\D.*)?"
-    for pattern in (exactly, almost, ".*"):
-        for kind in LARGEST:
-            stem = lambda file: file.path.name[: -len(file.kind)]
-            fits = [file for file in answers if file.kind == kind and re.fullmatch(pattern, stem(file), re.I | re.S)]
-            if len(fits) == 1:
-                return fits[0]
-            if fits:
-                raise ValueError(f"{len(fits)} files, and it is not clear which is lesson_{lesson}.py")
-    raise AssertionError
+def _names(lesson: int) -> tuple[str, ...]:
+    """Patterns of a file's name, the best first: lesson_3; almost so, as browsers do; the lesson's own notebook's."""
+    return rf"lesson_{lesson}", rf"lesson[_ -]?0?{lesson}(\D.*)?", rf"0?{lesson}_.*"
+
+
+def _is_called(file: File, pattern: str) -> bool:
+    return bool(re.fullmatch(pattern, file.path.name[: len(file.path.name) - len(file.kind)], re.I | re.S))
+
+
+def _answers_lesson(file: File, lesson: int) -> bool:
+    return file.kind in LARGEST and any(_is_called(file, pattern) for pattern in _names(lesson))
+
+
+def _fitting(answers: list[File], lesson: int) -> list[File]:
+    """Those whose name fits best: .py before .ipynb, in any folder; with any other name the only one."""
+    kinds = [(pattern, kind) for pattern in (*_names(lesson), ".*") for kind in LARGEST]
+    found = ([file for file in answers if file.kind == kind and _is_called(file, name)] for name, kind in kinds)
+    return next(filter(None, found))
 
 
 def text_of(file: File) -> str:
@@ -393,7 +407,7 @@ def _of_notebook(data: bytes) -> str:
         raise ValueError("no code cell of the notebook is tagged answer")
     answers = "\n\n".join(text for text, answer in zip(texts, tagged) if answer)
     others = "\n".join(text for text, answer in zip(texts, tagged) if not answer)
-    imports = re.findall(r"^(?:import|from) (?:[^(\n]*\([^()]*\)|[^(\n]*)$", others, re.MULTILINE)
+    imports = [text for text in re.findall(IMPORT, others, re.MULTILINE) if _is_import(text)]
     if future := re.findall(r"^from __future__ .*$", f"{others}\n{answers}", re.MULTILINE):
         answers = re.sub(r"^from __future__ .*$", "", answers, flags=re.MULTILINE)
     kept = [line for line in imports if line not in future]
@@ -401,17 +415,27 @@ def _of_notebook(data: bytes) -> str:
     return re.sub(r"^([%!])", r"# \1", "\n".join(parts), flags=re.MULTILINE) + "\n"
 
 
+def _is_import(text: str) -> bool:
+    """Whether a short text is an import and nothing else."""
+    try:
+        statements = ast.parse(text).body if len(text) < 2000 else []
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return len(statements) == 1 and isinstance(statements[0], ast.Import | ast.ImportFrom)
+
+
 # --- Names ---
 
 
 def named(found: list[Submission], name: str) -> Submission:
     """The student of that name, number or path; UserError unless there is exactly one."""
-    fits = [one for one in found if name in (one.student, one.owner.id, one.owner.entry, one.owner.name)]
+    names = lambda one: (one.student, one.owner.id, one.owner.entry, one.owner.name)
+    fits = [one for one in found if name and name in names(one)]
     exact = [one for one in fits if one.student == name] or fits
     if len(exact) != 1:
         known = ", ".join(visible(one.student) for one in found)
-        wrong = "several students" if fits else "no student"
-        raise UserError(f"{visible(name)!r} is {wrong}; expected one of {known}")
+        wrong = "matches several students" if fits else "is no student"
+        raise UserError(f"{visible(name)!r} {wrong}; expected one of {known}")
     return exact[0]
 
 

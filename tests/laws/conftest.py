@@ -321,6 +321,8 @@ class Report:
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.watch is None:
+            return  # a judge writes its verdict, and must not parse the student's file
         for line in self.lines():
             terminalreporter.write_line(line)
 
@@ -394,12 +396,12 @@ def reason(error: BaseException, path: Path) -> str:
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(frame, path)]
     said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     if not own:  # what it gave was of a kind that the law could not even look at
-        return f"it gives something else than the exercise asks for; {said}"
+        return f"it returns something other than what the exercise asks for; {said}"
     return f"{said}, in line {own[-1].lineno}: {own[-1].line}"
 
 
 def is_own(frame: traceback.FrameSummary, path: Path) -> bool:
-    return Path(frame.filename) == path.resolve()
+    return Path(frame.filename).resolve() == path.resolve()  # notebooks compile under a link on macOS
 
 
 def labelled(label: str, text: str) -> Iterator[str]:
