@@ -7,7 +7,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from minimaskgit.common.precision import DTYPES, Precision
 from minimaskgit.runs.config import TokenizerTraining, TransformerTraining
@@ -84,6 +84,6 @@ def averaged(model: nn.Module, decay: float, buffers: bool = False) -> AveragedM
     """
 
     def update(means: list[Tensor], current: list[Tensor], count: Tensor) -> None:
-        torch._foreach_lerp_(means, current, 1 - min(decay, (1 + count.item()) / (10 + count.item())))
+        get_ema_multi_avg_fn(min(decay, (1 + count.item()) / (10 + count.item())))(means, current, count)
 
-    return AveragedModel(model, multi_avg_fn=torch.no_grad()(update), use_buffers=buffers).eval()
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=buffers).eval()
