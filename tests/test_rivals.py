@@ -448,6 +448,20 @@ def session(steps: int) -> SimpleNamespace:
 TRAIN = {"gan": rivals.train_gan, "diffusion": rivals.train_diffusion}
 
 
+def test_some_samples_teach_the_diffusion_model_what_no_class_means(tmp_path, monkeypatch):
+    seen = []
+
+    def loss(model, images, labels):
+        seen.append(labels)
+        return sum(parameter.sum() for parameter in model.parameters())
+
+    monkeypatch.setattr(rivals, "diffusion_loss", loss)
+    monkeypatch.setattr(rivals, "show", lambda *_: {})
+    rivals.train_diffusion(session(60), tmp_path)
+    labels, known = torch.stack(seen), torch.arange(12) % 3
+    assert ((labels == known) | (labels == 3)).all() and 0.05 < (labels == 3).double().mean() < 0.16
+
+
 @pytest.mark.parametrize("stage", TRAIN)
 def test_the_result_of_training_is_the_running_mean_of_the_weights(stage, tmp_path):
     short = session(steps=4)

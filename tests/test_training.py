@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sessions import tiny_run, tiny_session
 from strategies import seeds
-from tiny import generator, tiny_transformer
+from tiny import generator, tiny_tokenizer, tiny_transformer
 
 from minimaskgit import masking
 from minimaskgit.common.errors import UserError
 from minimaskgit.masking import draw_masks, mvtm_loss, random_mask
+from minimaskgit.runs.config import TokenizerTraining
 from minimaskgit.runs.config import TransformerTraining as Training
 from minimaskgit.schedules import cosine
 from minimaskgit.training import tokenizer, transformer
@@ -28,7 +29,14 @@ from minimaskgit.training.batches import batch_indices
 from minimaskgit.training.checkpoint import save_checkpoint
 from minimaskgit.training.log import Log
 from minimaskgit.training.loop import fit, seed_everything
-from minimaskgit.training.optimizers import averaged, clip_gradient, cosine_decay, set_learning_rate
+from minimaskgit.training.optimizers import (
+    averaged,
+    clip_gradient,
+    cosine_decay,
+    make_optimizers,
+    set_learning_rate,
+    tokenizer_optimizers,
+)
 from minimaskgit.training.session import start_session
 from minimaskgit.transformer import Transformer
 
@@ -375,6 +383,59 @@ def test_the_moving_average_of_a_steady_change_is_nine_tenths_of_the_way_or_clos
 
 
 # --- The package's training steps ---
+
+
+@pytest.mark.usefixtures("own_accelerator")
+def test_the_discriminator_learns_and_from_its_own_loss_only(tmp_path, monkeypatch):
+    expected, same, weights = [], [], []
+    own_loss, adamw_step = tokenizer.discriminator_loss, torch.optim.AdamW.step
+
+    def loss(discriminator, *pictures):
+        found, learning = own_loss(discriminator, *pictures), list(discriminator.parameters())
+        expected.append(dict(zip(learning, torch.autograd.grad(found, learning, retain_graph=True))))
+        weights.append(torch.cat([each.detach().flatten() for each in learning]))
+        return found
+
+    def step(self, *rest, **options):
+        for each in (each for group in self.param_groups for each in group["params"] if each in expected[-1]):
+            same.append(torch.allclose(each.grad, expected[-1][each], atol=1e-7))
+        return adamw_step(self, *rest, **options)
+
+    monkeypatch.setattr(tokenizer, "discriminator_loss", loss)
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    tokenizer.train_tokenizer(tiny_session(tmp_path))
+    assert len(weights) == 2 and not weights[0].equal(weights[1])
+    assert len(same) == 2 * len(expected[0]) and all(same)
+
+
+RATES = {"learning_rate": 1e-3, "muon_learning_rate": 5e-3}
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_each_weight_has_its_optimizer_rate_betas_and_decay(optimizer):
+    def groups(optimizers):
+        return {
+            parameter: (name, peak, group["weight_decay"], group.get("betas"))
+            for name, (each, peak) in optimizers.items()
+            for group in each.param_groups
+            for parameter in group["params"]
+        }
+
+    model, settings = tiny_transformer(), Training(optimizer=optimizer, weight_decay=0.03, betas=(0.8, 0.96), **RATES)
+    found = groups(make_optimizers(settings, model, "fp32"))
+    matrices = {"adamw": ("adamw", 1e-3, 0.03, (0.8, 0.96)), "muon": ("muon", 5e-3, 0.03, None)}[optimizer]
+    for name, parameter in model.named_parameters():
+        matrix = name.startswith("blocks.") and parameter.ndim == 2
+        assert found.pop(parameter) == (matrices if matrix else ("adamw", 1e-3, 0.0, (0.8, 0.96))), name
+    assert not found
+
+    model, settings = tiny_tokenizer(), TokenizerTraining(optimizer=optimizer, **RATES)
+    found = groups(tokenizer_optimizers(settings, model, "fp32"))
+    rest = ("optimizer", 1e-3, 1e-4, (0.9, 0.99))
+    kernels = {"adamw": rest, "muon": ("muon", 5e-3, 1e-4, None)}[optimizer]
+    for name, parameter in model.named_parameters():
+        assert found.pop(parameter) == (kernels if parameter.ndim == 4 else rest), name
+    assert not found
 
 
 @pytest.mark.usefixtures("own_accelerator")
