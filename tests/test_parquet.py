@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command_line import error_line
+from command_line import TINY_RUN, error_line
 from hypothesis import given
 from hypothesis import strategies as st
 from image_files import numbered, numbers, one_line, png, write_folder, write_parquet
 
-from minimaskgit import generate, train
+from minimaskgit import edit, generate, train
 from minimaskgit.common.errors import UserError
 from minimaskgit.data import parquet
 from minimaskgit.data.classes import find_classes
@@ -100,6 +100,18 @@ def test_files_behind_a_linked_folder_are_found_and_circles_end(tmp_path, symlin
     (tmp_path / "data/default").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/back").symlink_to(tmp_path / "data")
     assert len(load_data(str(tmp_path / "data"))) == 18
+
+
+@pytest.mark.slow
+def test_a_run_on_columns_with_other_names_is_edited(tmp_path):
+    table = pa.table({"picture": pa.array(numbered(40)), "kind": pa.array(AB * 2)})
+    pq.write_table(table, tmp_path / "train.parquet")
+    columns = ("--images.image-column", "picture", "--images.label-column", "kind", "--images.size", "16")
+    source, out = ("--data", str(tmp_path / "train.parquet")), str(tmp_path / "run")
+    train.main([*source, *columns, "--out", out, "--stage", "tokenizer", *TINY_RUN])
+    train.main([*source, *columns, "--out", out, "--stage", "transformer", "--resume", *TINY_RUN])
+    edit.main(["--run", out, "--box", "4,4,12,12", "--label", "a", "--out", str(tmp_path / "edit.png")])
+    assert (tmp_path / "edit.png").exists()
 
 
 def test_a_negative_class_number_does_not_count_from_the_end(tmp_path):

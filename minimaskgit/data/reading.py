@@ -142,31 +142,38 @@ def decoded(chunks: Chunks) -> Iterator[tuple[Tensor, dict[int, str]]]:
     Starting processes is quick only where they can be forked; elsewhere, and for few images, threads do the work.
     """
     if len(chunks) >= MANY and sys.platform == "linux":
-        cores = len(os.sched_getaffinity(0))
-        yield from DataLoader(chunks, batch_size=None, num_workers=cores, multiprocessing_context="fork")
+        how = {"num_workers": len(os.sched_getaffinity(0)), "multiprocessing_context": "fork"}
+        for images, broken in DataLoader(chunks, batch_size=None, collate_fn=_as_array, **how):
+            yield torch.from_numpy(images), broken
     else:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             yield from pool.map(chunks.__getitem__, range(len(chunks)))
 
 
+def _as_array(chunk: tuple[Tensor, dict[int, str]]) -> tuple[np.ndarray, dict[int, str]]:
+    """An array leaves a process by a pipe; a tensor by shared memory, of which containers have little."""
+    images, broken = chunk
+    return images.numpy(), broken
+
+
 def decode_all(data: ImageData) -> ImageData:
     """Decode every image once and leave out broken ones."""
-    everything, broken = range(len(data)), {}
-    images, done = torch.empty(len(data), 3, data.image_size, data.image_size, dtype=torch.uint8), 0
+    seen, done, broken = 0, 0, {}
+    images = torch.empty(len(data), 3, data.image_size, data.image_size, dtype=torch.uint8)
     with tqdm(total=len(data), desc="decoding", delay=2) as bar:
         for part, reasons in decoded(Chunks(data)):
-            images[done : done + len(part)] = part
-            done += len(part)
-            broken |= reasons
+            good = [place for place in range(len(part)) if seen + place not in reasons]
+            images[done : done + len(good)] = part[good]
+            seen, done, broken = seen + len(part), done + len(good), broken | reasons
             bar.update(len(part))
     if broken:
         reasons = "; ".join(broken[index] for index in sorted(broken)[:3]) + "; ..." * (len(broken) > 3)
         if len(broken) == len(data):
             raise UserError(f"all {len(broken)} images are broken: {reasons}")
-        good = [index for index in everything if index not in broken]
+        good = [index for index in range(len(data)) if index not in broken]
         gone = sorted(set(data.labels.tolist()) - set(data.labels[good].tolist()))
         emptied = f"; no image is left of {', '.join(data.label_names[label] for label in gone)}" if gone else ""
         logger.warning("skipped %d broken images of %d%s: %s", len(broken), len(data), emptied, reasons)
-        images, data.labels = images[good], data.labels[good]
+        images, data.labels = images[:done], data.labels[good]
     data.images, data.read, data.skipped = images, None, len(broken)
     return data
