@@ -16,8 +16,7 @@ from minimaskgit.common.machine import described
 from minimaskgit.common.tables import text_table
 from minimaskgit.common.timing import duration
 from minimaskgit.measuring import claims, findings, passes, race, recipe, showdown
-from minimaskgit.measuring.evaluation import NAMES
-from minimaskgit.training.stages import STAGES
+from minimaskgit.training.stages import SETTINGS, STAGES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minimaskgit"
@@ -112,20 +111,21 @@ def photos() -> str:
 
 
 def two_cores() -> str:
-    """How long `make photos` took, and what `evaluate` measured of both decoders."""
-    seconds = [results(f"two-cores/{stage}/evaluation.json")["seconds"] for stage in TRAINED]
-    masked, twin = (results(f"two-cores/{name}.json") for name in ("maskgit", "autoregressive"))
-    shown = lambda score: "" if score is None else f"{score:.4g}"
-    rows = [
-        [NAMES[key][0], shown(score["value"]), shown(twin["metrics"][key]["value"]), shown(score["real"])]
-        for key, score in masked["metrics"].items()
-    ]
-    trained = ", ".join(f"{stage} {duration(took)}" for stage, took in zip(TRAINED, seconds))
-    table = text_table(["", f"MaskGIT, T = {masked['decoding']['steps']}", "autoregressive", "real"], rows)
-    return code(
-        f"{table}\n\n{masked['samples']} pictures each, beside {masked['real']['reference']} held-out ones"
-        f"\ntraining: {duration(sum(seconds))} ({trained})\non {described(masked['machine'])}"
-    )
+    """What `make photos` trained, how long that took and how it went, and how fast both decoders are."""
+    config, race_result = results("two-cores/config.json"), results("two-cores/compare.json")
+    said = {
+        "classifier": "right on {valid_accuracy:.1%} of validation images",
+        "tokenizer": "PSNR {psnr:.1f} dB, {usage:.0%} of the codes in use, perplexity {perplexity:.0f}",
+        "transformer": "FD {fd:.2f}",
+        "autoregressive": "FD {fd:.2f}",
+    }
+    rows, total = [], 0.0
+    for stage, text in said.items():
+        found = results(f"two-cores/{stage}/evaluation.json")
+        total += found["seconds"]
+        rows.append([stage, config[SETTINGS[stage]]["steps"], duration(found["seconds"]), text.format(**found)])
+    table = text_table(["", "steps", "time", ""], [*rows, ["in all", "", duration(total), ""]], left=(0, 3))
+    return code(f"{table}\n\n{race.table(race_result['rows'])}\non {described(race_result['machine'])}")
 
 
 def strays() -> str:
@@ -327,7 +327,7 @@ def keep_results() -> None:
         "pretrained/glyphs/passes/*": "pretrained",
         "lessons/times.json": "lessons",
         "own-pictures/*.json": "own-pictures",
-        "photos/evaluation/*.json photos/transformer/samples.png": "two-cores",
+        "photos/config.json photos/compare/compare.json photos/transformer/samples.png": "two-cores",
         **{f"photos/{stage}/evaluation.json": f"two-cores/{stage}" for stage in TRAINED},
     }
     for patterns, kept in results.items():
