@@ -229,8 +229,8 @@ print(f"loss {loss.item():.3f}, gradient at the fakes: {fake.grad}")
 # Here ∇ is the gradient at that layer, and |∇| its length, if all its numbers are read as one vector.
 #
 # With this weight both pull equally, however strongly the critic pulls, and one fixed factor says which of them leads
-# (`GAN` below; 0.1 in the demo). If the critic does not pull at all, λ would be huge, so it is limited to 10,000. And no
-# gradient may flow through λ: it is detached.
+# (`GAN` below; 0.1 in the demo). If the critic does not pull at all, λ would be huge, so it is limited to 10,000. And
+# no gradient may flow through λ: it is detached.
 #
 # **Exercise 5 of 5: `adaptive_weight`.** *Easy, about 15 minutes.*
 

@@ -444,8 +444,8 @@ show(figures.labelled_rows(rows, "asked for: " + ", ".join(names[t] for t in new
 # <!-- answer blend --> <!-- answer soften --></details></details></details>
 #
 # Further, without a check:
-# 1. `python -m minimaskgit.edit --pretrained glyphs --sample 3 --box 4,4,28,28 --dilate 0 --label heart --rival` does this
-#    lesson on the command line. Draw a mask of your own in any paint program and pass it with `--mask`.
+# 1. `python -m minimaskgit.edit --pretrained glyphs --sample 3 --box 4,4,28,28 --dilate 0 --label heart --rival` does
+#    this lesson on the command line. Draw a mask of your own in any paint program and pass it with `--mask`.
 # 2. Edit the edited picture again, ten times, back and forth between two classes. What gets lost?
 # 3. Sweep `start_step` from 0 to 11. When does an edit begin to look like lesson 5's picture painted in one step?
 
