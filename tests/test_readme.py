@@ -12,18 +12,13 @@ import own_pictures
 import pytest
 
 from minimaskgit import bench, demo
-from minimaskgit.common.machine import described
-from minimaskgit.common.tables import text_table
-from minimaskgit.common.timing import duration
 from minimaskgit.measuring import claims, findings, passes, race, recipe, showdown
-from minimaskgit.training.stages import SETTINGS, STAGES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minimaskgit"
 README = (ROOT / "README.md").read_text("utf-8")
 RESULTS = ROOT / "data" / "results"
 RUNS = ROOT / "runs"
-TRAINED = ("classifier", *STAGES)
 
 DOCUMENTS = (
     "README.md",
@@ -110,24 +105,6 @@ def photos() -> str:
     ])  # fmt: skip
 
 
-def two_cores() -> str:
-    """What `make photos` trained, how long that took and how it went, and how fast both decoders are."""
-    config, race_result = results("two-cores/config.json"), results("two-cores/compare.json")
-    said = {
-        "classifier": "right on {valid_accuracy:.1%} of validation images",
-        "tokenizer": "PSNR {psnr:.1f} dB, {usage:.0%} of the codes in use, perplexity {perplexity:.0f}",
-        "transformer": "FD {fd:.2f}",
-        "autoregressive": "FD {fd:.2f}",
-    }
-    rows, total = [], 0.0
-    for stage, text in said.items():
-        found = results(f"two-cores/{stage}/evaluation.json")
-        total += found["seconds"]
-        rows.append([stage, config[SETTINGS[stage]]["steps"], duration(found["seconds"]), text.format(**found)])
-    table = text_table(["", "steps", "time", ""], [*rows, ["in all", "", duration(total), ""]], left=(0, 3))
-    return code(f"{table}\n\n{race.table(race_result['rows'])}\non {described(race_result['machine'])}")
-
-
 def strays() -> str:
     rows = results("strays/strays.json")["without_strays"].items()
     return "\n".join(
@@ -191,7 +168,6 @@ BLOCKS = {
     "photo-ablation": lambda: code(findings.table(results("photos/ablation.json"))),
     "photo-passes": lambda: code(passes.table(results("photos/passes.json"))),
     "variants": lambda: code(recipe.table(results("photos/recipe.json"))),
-    "two-cores": two_cores,
     "strays": strays,
     "viewer": viewer,
     "lessons": lesson_times,
@@ -213,7 +189,6 @@ DOCUMENT = {  # of each block; the README if not named
     "photo-ablation": "data/results/README.md",
     "photo-passes": "data/results/README.md",
     "variants": "data/results/README.md",
-    "two-cores": "data/results/README.md",
     "strays": "data/results/README.md",
     "viewer": "data/results/README.md",
     "lessons": "lessons/README.md",
@@ -327,8 +302,6 @@ def keep_results() -> None:
         "pretrained/glyphs/passes/*": "pretrained",
         "lessons/times.json": "lessons",
         "own-pictures/*.json": "own-pictures",
-        "photos/config.json photos/compare/compare.json photos/transformer/samples.png": "two-cores",
-        **{f"photos/{stage}/evaluation.json": f"two-cores/{stage}" for stage in TRAINED},
     }
     for patterns, kept in results.items():
         for path in (path for pattern in patterns.split() for path in RUNS.glob(pattern)):

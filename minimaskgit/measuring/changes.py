@@ -48,7 +48,6 @@ _BOTH = {  # of the masked transformer and its twin
 
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "tokenizer": {
-        "patch-4": _codebook(patch=4),
         "patch-8": _codebook(patch=8),
         "codes-256": _codebook(num_codes=256),
         "codes-512": _codebook(num_codes=512),
