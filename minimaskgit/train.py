@@ -19,7 +19,7 @@ from minimaskgit.common.timing import duration
 from minimaskgit.data.splits import counted
 from minimaskgit.runs.checks import check_output_folder, checked
 from minimaskgit.runs.config import Config, Positive
-from minimaskgit.runs.models import is_finished
+from minimaskgit.runs.models import is_finished, training_seconds
 from minimaskgit.runs.presets import PresetName, starting_point
 from minimaskgit.training.rehearsal import mean_seconds
 from minimaskgit.training.stages import SETTINGS, STAGES, Stage, limit_steps, train
@@ -78,10 +78,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def whole_time(whole: Config, limited: Config, folder: Path, stages: Sequence[Stage]) -> str:
     """Estimate, as text, how long the full settings would take here, from a run shortened by --max-steps."""
-    trained = [stage for stage in ("classifier", *stages) if (folder / stage / "speed.jsonl").exists()]
-    seconds = {
-        stage: getattr(whole, SETTINGS[stage]).steps * mean_seconds(folder / stage, limited, stage) for stage in trained
-    }
+    seconds = {}
+    for stage, taken in training_seconds(folder, ("classifier", *stages)).items():
+        speed = folder / stage / "speed.jsonl"
+        if speed.exists() and speed.stat().st_size:
+            step = mean_seconds(folder / stage, limited, stage)
+        else:  # a rival, of which no speed is recorded, or a tokenizer that is kept as it is
+            step = taken / (getattr(limited, SETTINGS[stage]).steps or 1)
+        seconds[stage] = getattr(whole, SETTINGS[stage]).steps * step
     stage_times = ", ".join(f"{stage} {duration(value)}" for stage, value in seconds.items())
     return (
         f"estimated from {counted(limited.transformer_training.steps, 'step')} per stage, all steps would take"

@@ -147,9 +147,9 @@ def test_each_trains_and_decodes_with_its_own_schedule_but_bert_decodes_with_the
         trained.append(schedule)
         return real_masks(batch, num_tokens, schedule, device)
 
-    def watched(settings):
+    def watched(settings, critics):
         decoded.append(settings.schedule)
-        return real_loop(settings)
+        return real_loop(settings, critics)
 
     real_masks, real_loop = transformer.draw_masks, ablation.decoding_loop
     monkeypatch.setattr(transformer, "draw_masks", masks)

@@ -251,7 +251,7 @@ def test_cas_is_high_for_glyphs_with_right_labels_and_low_with_wrong_ones(run_fo
         (["--reference", "1"], "expected 2 or more"),
         (["--k", "0"], "expected 1 to 23"),
         (["--k", "24"], "expected 1 to 23"),
-        (["--reference", "5"], "density-coverage: 5 neighbours of 5 images; expected 1 to 4: more images"),
+        (["--reference", "5"], "density-coverage: 5 neighbours of 5 images; expected 1 to 4: more --samples"),
         (["--steps", "0"], "expected 1 to 64"),
         (["--temperature", "-1"], "expected 0 or more"),
         (["--decoder", "autoregressive", "--steps", "4"], "--steps is a MaskGIT setting"),

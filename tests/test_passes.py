@@ -110,7 +110,7 @@ def test_two_points_of_equally_many_passes_are_both_in_the_table(run):
         if key.startswith("halton"):
             found["points"][key] = point | {"passes": 3, "precision": 0.111 if "T = 1" in key else 0.222}
     row = next(
-        line for line in measuring.table(found).split("precision\n")[1].splitlines() if line.startswith("halton")
+        line for line in measuring.table(found).split("\nprecision")[1].splitlines() if line.startswith("halton")
     )
     assert "0.111 ±0, 0.222 ±0" in row
 

@@ -209,7 +209,7 @@ def check_neighbours(count: int, metrics: Sequence[str] = ("precision-recall",),
         if name in metrics and not 1 <= wanted < count:
             raise UserError(
                 f"{name}: {wanted} neighbours of {count} images; expected 1 to {count - 1}:"
-                f" {'another --k' if k is not None else 'more images, generated and held out'}"
+                f" {'another --k' if k is not None else 'more --samples, and more images to compare with'}"
             )
 
 
