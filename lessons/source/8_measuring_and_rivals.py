@@ -392,7 +392,7 @@ show(figures.grid(((noised + 1) / 2).clamp(0, 1), columns=9, titles=[f"t = {x:.2
 # Masking tokens and adding noise are closely related. The share of masked tokens is to MaskGIT what t is to diffusion.
 # Both learn to repair pictures that were destroyed to any degree, and both paint by going back in steps.
 #
-# Here are all models that this run has trained, side by side. Each row shows the first picture of each of ten classes,
+# Here are all models that this run has, side by side. Each row shows the first picture of each of ten classes,
 # not the best:
 
 # %%
@@ -401,9 +401,7 @@ for kind, make in {"GAN": gan_sampler, "diffusion": lambda run: diffusion_sample
     if (run.folder / kind.lower() / "model.safetensors").exists():
         samplers[kind] = make(run)
     else:
-        print(
-            f"no {kind} in this run; to train it: python -m minimaskgit.train --stage {kind.lower()} --resume --out RUN"
-        )
+        print(f"no {kind} in this run; compare --showdown, below, trains one")
 rows = {f"MaskGIT, passes: {run.config.decoding.steps}": made[:10]}
 rows[f"autoregressive, passes: {model.num_tokens}"] = tokenizer.decode(
     generate(run.autoregressive(), ten, generator=generator(0))
