@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.measuring import showdown
-from minimaskgit.measuring.race import Options, check_decoding, compare, folder_of
+from minimaskgit.measuring.race import Options, compare, decoding_of, folder_of
 from minimaskgit.runs.checks import check_output_folder, checked
 from minimaskgit.runs.run import chosen_work_folder, open_run
 
@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.showdown:
         showdown.check(options.samples, folder)
         if (folder / "transformer/model.safetensors").exists():
-            check_decoding(open_run(folder, options.device, options.precision), options)
+            run = open_run(folder, options.device, options.precision)
+            decoding_of(run, options, run.transformer().num_tokens)  # fails now rather than after the rivals' training
         showdown.train_missing(folder, options.device)
     compare(open_run(folder, options.device, options.precision), options)
 

@@ -99,7 +99,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = chosen_run(options.run, options.pretrained, options.device, options.precision)
     settings = decoding_settings(run, vars(RELEASED) if options.released else given(options))
     job = prepare(run, options)
-    tokenizer, model, twin = run.tokenizer(), run.transformer(), run.autoregressive() if options.rival else None
+    tokenizer, model = run.tokenizer(), run.transformer()
+    twin = run.autoregressive() if options.rival else None
     check_steps(options.steps, model.num_tokens)
     if not options.released:  # which has said so already
         note_decoder(settings)

@@ -136,7 +136,7 @@ def test_no_test_file_imports_from_another():
 
 
 def imported_tests(text: str) -> list[str]:
-    """The test files from which a file imports: their helpers belong into a file of their own."""
+    """The test files from which a file imports: their helpers belong in a file of their own."""
     return re.findall(r"^ *(?:from|import) (test_\w+)", text, re.MULTILINE)
 
 

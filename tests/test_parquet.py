@@ -99,6 +99,8 @@ def test_files_behind_a_linked_folder_are_found_and_circles_end(tmp_path, symlin
     (tmp_path / "data").mkdir()
     (tmp_path / "data/default").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/back").symlink_to(tmp_path / "data")
+    (tmp_path / "data/up").symlink_to(tmp_path)  # a folder that contains the data is not part of them
+    write(tmp_path / "beside/train-1.parquet")
     assert len(load_data(str(tmp_path / "data"))) == 18
 
 

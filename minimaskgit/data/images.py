@@ -69,7 +69,7 @@ class ImageData(torch.utils.data.Dataset):
                     image = self.read(other)
                     if index not in self.broken:
                         logger.warning("%s; another image of its class takes its place", error)
-                    self.broken.add(index)
+                        self.broken.add(index)
                     return image
             raise
 

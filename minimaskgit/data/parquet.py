@@ -38,8 +38,8 @@ def parquet_files(folder: Path) -> dict[str, str]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder; links to folders are followed, but not in circles."""
-    walked = set()
+    """All files below a folder; links are followed, but not in circles nor to a folder that contains this one."""
+    walked = {str(parent) for parent in folder.resolve().parents}
     for place, folders, names in os.walk(folder, followlinks=True):
         if (real := os.path.realpath(place)) in walked:
             folders.clear()

@@ -164,7 +164,8 @@ def decode_all(data: ImageData) -> ImageData:
         for part, reasons in decoded(Chunks(data)):
             good = [place for place in range(len(part)) if seen + place not in reasons]
             images[done : done + len(good)] = part[good]
-            seen, done, broken = seen + len(part), done + len(good), broken | reasons
+            seen, done = seen + len(part), done + len(good)
+            broken |= reasons
             bar.update(len(part))
     if broken:
         reasons = "; ".join(broken[index] for index in sorted(broken)[:3]) + "; ..." * (len(broken) > 3)

@@ -54,8 +54,7 @@ def load_tables(
     except UserError as error:  # the classes may be a preset's
         raise UserError(f"{source}: {error}; --images.classes NAME ... chooses others, without a name all") from None
     labels = renumbering(chosen, len(names))[labels]  # -1: not a chosen class
-    trained = labels if "valid" in found.tables else labels[rows] if split == "train" else np.delete(labels, rows)
-    lost = sorted({*labels[labels >= 0].tolist()} - {*trained.tolist()})
+    lost = [] if "valid" in found.tables else _all_held_out(split, labels, rows)
     rows = balanced_shuffle(rows[labels[rows] >= 0], labels, seed)[:num_images]
     if len(rows) == 0:
         if len(table) == 1 and "valid" not in found.tables:
@@ -115,6 +114,12 @@ def _rows_of(split: str, found: Found) -> tuple[datasets.Dataset, np.ndarray, st
     if split == "train":
         return table, shuffled[held_out:], f"{place}, without a tenth for validation"
     return table, shuffled[:held_out], f"a tenth of {place}: there is no validation split"
+
+
+def _all_held_out(split: str, labels: np.ndarray, rows: np.ndarray) -> list[int]:
+    """The classes without training images, if a split's `rows` are of a table that has no validation split."""
+    trained = labels[rows] if split == "train" else np.delete(labels, rows)
+    return np.setdiff1d(labels[labels >= 0], trained).tolist()
 
 
 def balanced_shuffle(rows: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:

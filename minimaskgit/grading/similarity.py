@@ -11,7 +11,7 @@ from pathlib import Path
 
 from minimaskgit.common.files import write_text
 from minimaskgit.grading.report import written_csv
-from minimaskgit.grading.submissions import Submission
+from minimaskgit.grading.submissions import HANDED_ON, Submission
 
 LENGTH = 12  # tokens in a row that must agree
 LONGEST = 100_000  # characters of a file that are looked at
@@ -19,13 +19,10 @@ LEAST = 0.3  # of the smaller file, to be listed
 TOKEN = re.compile(r"#[^\n]*|[^\W\d]\w*|\d[\w.]*|[^\w\s]")
 
 
-# What reading a notebook adds around the imports of its other cells, which the lesson gave to everybody.
-GIVEN = re.compile(r"^try:\n    (?:import|from) [^\n]*(?:\n[^\n]*)*?\nexcept ImportError:\n    pass$", re.MULTILINE)
-
-
 def shingles(source: str) -> set[bytes]:
-    """All runs of tokens, hashed. Renaming, comments and layout make no difference."""
-    tokens = [token for token in TOKEN.findall(GIVEN.sub("", source[:LONGEST])) if not token.startswith("#")]
+    """All runs of tokens, hashed. Renaming, comments, layout and a notebook's given imports make no difference."""
+    own = re.sub(HANDED_ON, "", source[:LONGEST])
+    tokens = [token for token in TOKEN.findall(own) if not token.startswith("#")]
     tokens = ["name" if token.isidentifier() and not keyword.iskeyword(token) else token for token in tokens]
     runs = (" ".join(tokens[at : at + LENGTH]) for at in range(len(tokens) - LENGTH + 1))
     return {hashlib.sha1(run.encode("utf-8", "replace"), usedforsecurity=False).digest()[:8] for run in runs}

@@ -44,8 +44,11 @@ DECOMPRESS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 # Encodings of text that are decoded in one pass; others, such as punycode, can take hours for a megabyte.
 ENCODINGS = r"(utf|latin|iso|us.?ascii|ascii|cp|windows|gb|big5|s(hift)?_?jis|euc|koi|mac)"
 
-# A line that begins like an import, with what continues it after a backslash or in brackets.
+# A line that begins like an import, with what continues it after a backslash or in brackets; how it is handed on from a
+# cell that is no answer; and what finds it again.
 IMPORT = r"^(?:import [\w.]|from [\w.]+ import )(?:\\\n|\((?:#[^\n]*|[^()#])*\)|#[^\n]*|[^\\(#\n])*$"
+OPTIONAL = "try:\n    {}\nexcept ImportError:\n    pass"
+HANDED_ON = r"(?m)^" + OPTIONAL.format(r"(?:import|from) [^\n]*(?:\n[^\n]*)*?") + "$"
 
 # How platforms call files and folders: "Ada Lovelace_1234_assignsubmission_file_", "lovelaceada_77_4321_lesson_3.py".
 MOODLE = re.compile(r"(?P<name>.+)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<rest>.*)", re.DOTALL)
@@ -360,7 +363,7 @@ def _answers_lesson(file: File, lesson: int) -> bool:
 
 
 def _fitting(answers: list[File], lesson: int) -> list[File]:
-    """Those whose name fits best: .py before .ipynb, in any folder; with any other name the only one."""
+    """Those whose name fits best, in any folder, .py before .ipynb; if no name fits, all of one kind."""
     kinds = [(pattern, kind) for pattern in (*_names(lesson), ".*") for kind in LARGEST]
     found = ([file for file in answers if file.kind == kind and _is_called(file, name)] for name, kind in kinds)
     return next(filter(None, found))
@@ -411,7 +414,7 @@ def _of_notebook(data: bytes) -> str:
     if future := re.findall(r"^from __future__ .*$", f"{others}\n{answers}", re.MULTILINE):
         answers = re.sub(r"^from __future__ .*$", "", answers, flags=re.MULTILINE)
     kept = [line for line in imports if line not in future]
-    parts = [*future, *(f"try:\n    {line}\nexcept ImportError:\n    pass" for line in kept), answers]
+    parts = [*future, *map(OPTIONAL.format, kept), answers]
     return re.sub(r"^([%!])", r"# \1", "\n".join(parts), flags=re.MULTILINE) + "\n"
 
 

@@ -69,10 +69,10 @@ def folder_of(run_folder: Path, options: Options) -> Path:
     return options.out or run_folder / ("showdown" if options.showdown else "compare")
 
 
-def check_decoding(run: Run, options: Options) -> DecodingConfig:
+def decoding_of(run: Run, options: Options, num_tokens: int) -> DecodingConfig:
     """How MaskGIT decodes; UserError for options that cannot be used."""
     settings = image_settings(run, options)
-    check_steps(settings.steps, run.transformer().num_tokens)
+    check_steps(settings.steps, num_tokens)
     return settings
 
 
@@ -80,7 +80,7 @@ def compare(run: Run, options: Options) -> dict:
     """Run the whole comparison and write its files; return the contents of compare.json."""
     tokenizer, masked = run.tokenizer(), run.transformer()
     causal = run.autoregressive() if run.has("autoregressive") else None
-    settings = check_decoding(run, options)
+    settings = decoding_of(run, options, masked.num_tokens)
     note_decoder(settings)
     if causal is None:
         print(f"left out: the autoregressive twin, which {run.folder} does not have")
