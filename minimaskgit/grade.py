@@ -132,6 +132,11 @@ def check(options: Options) -> None:
     for name in ("junit", "feedback", "work"):
         if (folder := getattr(options, name)) is not None:
             check_output_folder(f"--{name}", folder)
+            if folder.resolve().is_relative_to(options.submissions.resolve()):
+                raise UserError(
+                    f"--{name} {folder} lies in {options.submissions}, and would be graded as a student's next time;"
+                    " choose a folder elsewhere"
+                )
     if options.anonymous and (options.moodle or options.canvas or options.roster):
         raise UserError("--anonymous leaves no names for --moodle, --canvas or --roster; choose one or the other")
 

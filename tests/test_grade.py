@@ -208,14 +208,15 @@ def test_missing_protection_is_reported_before_any_student_s_code_runs(judge, mo
 def test_a_system_without_fork_is_reported_in_one_line_and_nobody_is_graded(monkeypatch, tmp_path, capsys):
     monkeypatch.delattr("os.fork", raising=False)  # as on Windows
     (tmp_path / "Ada.py").write_text("a = 1", "utf-8")
-    printed = error_line(capsys, grade, str(tmp_path), "--lesson", "1", "--work", str(tmp_path / "work"))
+    arguments = [str(tmp_path / "Ada.py"), "--lesson", "1", "--work", str(tmp_path / "work")]
+    printed = error_line(capsys, grade, *arguments)
     assert "nobody can be graded on this system" in printed and "WSL" in printed
     assert not (tmp_path / "work").exists()
 
 
 def test_if_even_a_right_answer_cannot_run_nobody_gets_a_zero(linux, tmp_path, capsys):
     (tmp_path / "Ada.py").write_text("a = 1", "utf-8")
-    arguments = [str(tmp_path), "--lesson", "1", "--work", str(tmp_path / "work"), "--memory", "1"]
+    arguments = [str(tmp_path / "Ada.py"), "--lesson", "1", "--work", str(tmp_path / "work"), "--memory", "1"]
     assert "nobody can be graded: the sandbox failed to run a test function: " in error_line(capsys, grade, *arguments)
     assert not (tmp_path / "work").exists()
 
@@ -233,6 +234,14 @@ def test_a_file_that_is_not_python_earns_nothing_and_is_told_why(linux, tmp_path
     )
     assert "no lesson\\_1.py" in (tmp_path / "pages" / "Kim.md").read_text("utf-8")
     assert "0/4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["feedback", "work"])
+def test_nothing_is_written_into_the_folder_of_the_class_where_it_would_become_a_student(option, tmp_path, capsys):
+    (tmp_path / "Ada.py").write_text("a = 1", "utf-8")
+    line = error_line(capsys, grade, str(tmp_path), "--lesson", "1", f"--{option}", str(tmp_path / "sub" / "x"))
+    assert f"--{option}" in line and "choose a folder elsewhere" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["Ada.py"]
 
 
 def test_if_the_grader_itself_fails_nobody_gets_a_zero(linux, monkeypatch, tmp_path, capsys):

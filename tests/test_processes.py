@@ -83,6 +83,8 @@ def test_a_classifier_trained_alone_must_be_shared_evenly_too():
         check_shares(config, ["classifier"], place(2))
     with pytest.raises(UserError, match=r"--classifier.batch-size 3 .* expected a multiple of 2"):
         check_shares(replace(config, fd_samples=6), ["transformer"], place(2))
+    with pytest.raises(UserError, match=r"--classifier.batch-size 3 .* expected a multiple of 2"):
+        check_shares(replace(config, fd_samples=6, accumulate=2), ["gan"], place(1))
 
 
 @pytest.mark.usefixtures("own_accelerator")

@@ -80,6 +80,15 @@ def test_training_is_estimated_in_its_own_precision_and_without_what_is_done(tmp
     assert config.precision in ("fp32", "bf16") and names == ["transformer"]
 
 
+def test_an_estimate_leaves_out_the_stages_and_the_steps_that_are_done(tmp_path):
+    found = [estimate.Estimate(stage, 1, 500, 8, 1.0, 1, 1) for stage in ("classifier", "tokenizer", "transformer")]
+    for name in ("classifier/model", "tokenizer/checkpoint-00000090", "tokenizer/checkpoint-00000120"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.safetensors").touch()
+    left = {e.stage: e.steps for e in stages.remaining(found, tmp_path)}
+    assert left == {"tokenizer": 380, "transformer": 500}
+
+
 def test_the_published_model_is_counted_without_computing_anything():
     found = {e.stage: e for e in estimates(paper(), 1000, ["tokenizer", "transformer"])}
     assert list(found) == ["classifier", "tokenizer", "transformer"]

@@ -49,6 +49,8 @@ ENCODINGS = r"(utf|latin|iso|us.?ascii|ascii|cp|windows|gb|big5|s(hift)?_?jis|eu
 IMPORT = r"^(?:import [\w.]|from [\w.]+ import )(?:\\\n|\((?:#[^\n]*|[^()#])*\)|#[^\n]*|[^\\(#\n])*$"
 OPTIONAL = "try:\n    {}\nexcept ImportError:\n    pass"
 HANDED_ON = r"(?m)^" + OPTIONAL.format(r"(?:import|from) [^\n]*(?:\n[^\n]*)*?") + "$"
+# The start of a line of a notebook that makes no sense outside it: %timeit, !ls, check("unmask").
+NOT_PYTHON = r"(?m)^(?=[%!]|check\([\"'\w]+\)[ ;]*(?:#.*)?$)"
 
 # How platforms call files and folders: "Ada Lovelace_1234_assignsubmission_file_", "lovelaceada_77_4321_lesson_3.py".
 MOODLE = re.compile(r"(?P<name>.+)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<rest>.*)", re.DOTALL)
@@ -221,7 +223,8 @@ def _in_one_folder(files: list[File], lesson: int) -> bool:
     if len({file.path.parts[0] for file in files}) != 1:
         return False
     inside = [file for file in files if len(file.path.parts) == 2 and file.kind in (*LARGEST, *ZIP, *TAR)]
-    folders = {file.path.parts[1] for file in files if len(file.path.parts) > 2 and _answers_lesson(file, lesson)}
+    deep = [file for file in files if len(file.path.parts) > 2]
+    folders = {file.path.parts[1] for file in deep if _answers_lesson(file, lesson) or _named_as_its_folder(file)}
     from_platform = [file for file in files if len(file.path.parts) > 1 and owner(file.path.parts[1])]
     of_one = any(file.path.name.lower() == f"lesson_{lesson}.py" for file in inside)
     return (len(inside) + len(folders) > 1 and not of_one) or bool(from_platform)
@@ -362,6 +365,10 @@ def _answers_lesson(file: File, lesson: int) -> bool:
     return file.kind in LARGEST and any(_is_called(file, pattern) for pattern in _names(lesson))
 
 
+def _named_as_its_folder(file: File) -> bool:
+    return file.kind in LARGEST and file.path.stem.casefold() == file.path.parts[-2].casefold()
+
+
 def _fitting(answers: list[File], lesson: int) -> list[File]:
     """Those whose name fits best, in any folder, .py before .ipynb; if no name fits, all of one kind."""
     kinds = [(pattern, kind) for pattern in (*_names(lesson), ".*") for kind in LARGEST]
@@ -398,7 +405,8 @@ def _decoded(data: bytes) -> str:
 def _of_notebook(data: bytes) -> str:
     """The code cells of a notebook that are tagged `answer`, in order, after the imports of the others.
 
-    Lines of IPython's own, such as %timeit, become comments. An import that fails in the sandbox is left out.
+    Lines of IPython's own, such as %timeit, and calls of the lessons' `check` become comments. An import that fails in
+    the sandbox is left out.
     """
     try:
         cells = [cell for cell in json.loads(data)["cells"] if cell["cell_type"] == "code"]
@@ -415,7 +423,7 @@ def _of_notebook(data: bytes) -> str:
         answers = re.sub(r"^from __future__ .*$", "", answers, flags=re.MULTILINE)
     kept = [line for line in imports if line not in future]
     parts = [*future, *map(OPTIONAL.format, kept), answers]
-    return re.sub(r"^([%!])", r"# \1", "\n".join(parts), flags=re.MULTILINE) + "\n"
+    return re.sub(NOT_PYTHON, "# ", "\n".join(parts)) + "\n"
 
 
 def _is_import(text: str) -> bool:

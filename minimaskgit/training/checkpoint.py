@@ -95,6 +95,11 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("checkpoint-*.safetensors"))
 
 
+def steps_done(folder: Path) -> int:
+    """The number of training steps that a stage's newest checkpoint holds; 0 if there is none."""
+    return max((int(path.stem.removeprefix("checkpoint-")) for path in checkpoints(folder)), default=0)
+
+
 def delete_checkpoints(folder: Path) -> None:
     """Delete the checkpoints of a finished stage."""
     for path in (*checkpoints(folder), *folder.glob("checkpoint-*.partial")):

@@ -214,12 +214,12 @@ def check_shares(config: Config, stages: Sequence[str], accelerator: Accelerator
     processes, parts = accelerator.num_processes, config.accumulate
     perceptual = ("classifier",) if config.tokenizer_training.perceptual_weight else ()
     tokenizer = (*perceptual, "tokenizer_training") if config.tokenizer_training.steps else ()
-    shared = {"classifier": ("classifier",), "tokenizer": tokenizer}
+    shared = {"classifier": ("classifier",), "tokenizer": tokenizer} | dict.fromkeys(ONE_PROCESS, ())
+    watched = ("classifier",) if config.fd_samples else ()
     for stage in stages:
         if stage in ONE_PROCESS and processes > 1:
             raise UserError(f"--stage {stage}: {processes} processes were started; expected 1")
-        watched = ("classifier",) if config.fd_samples else ()
-        for name in () if stage in ONE_PROCESS else (*watched, *shared.get(stage, ("transformer_training",))):
+        for name in (*watched, *shared.get(stage, ("transformer_training",))):
             if (batch_size := getattr(config, name).batch_size) % (processes * parts):
                 raise UserError(
                     f"--{name.replace('_', '-')}.batch-size {batch_size} is over all processes: expected a multiple of"

@@ -17,10 +17,10 @@ from minimaskgit.runs.checks import check, home
 from minimaskgit.runs.config import Config, first_difference, load_config, save_config
 from minimaskgit.runs.models import is_finished, training_command
 from minimaskgit.runs.run import check_outside_of_package
-from minimaskgit.training.checkpoint import checkpoints
+from minimaskgit.training.checkpoint import checkpoints, steps_done
 from minimaskgit.training.classifier import train_classifier
 from minimaskgit.training.critic import train_critic
-from minimaskgit.training.estimate import UTILISATION, estimates, table
+from minimaskgit.training.estimate import UTILISATION, Estimate, estimates, table
 from minimaskgit.training.initial import checked_source, lacks_source, take
 from minimaskgit.training.lock import locked
 from minimaskgit.training.loop import StoppedEarly
@@ -106,7 +106,7 @@ def train_stages(
     processes = session.accelerator.num_processes
     if estimate and (found := estimates(session.config, session.train.num_classes, untrained, processes)):
         if session.accelerator.is_main_process:
-            print(table(found, session.peak, UTILISATION[session.config.precision], processes))
+            print(table(remaining(found, folder), session.peak, UTILISATION[session.config.precision], processes))
         begun = any(checkpoints(folder / stage) for stage in ("classifier", *untrained))
         if not (resume and begun):  # a stage that has begun keeps its parts: others would round differently
             session = fit_into_memory(session, found)
@@ -120,6 +120,12 @@ def train_stages(
             if stage == "tokenizer":  # the transformers need a finished one
                 break
     return not stopped
+
+
+def remaining(found: Sequence[Estimate], folder: Path) -> list[Estimate]:
+    """The estimates of what is left to train in a run's folder: without finished stages, and without steps done."""
+    unfinished = [e for e in found if not is_finished(folder / e.stage)]
+    return [replace(e, steps=max(0, e.steps - steps_done(folder / e.stage))) for e in unfinished]
 
 
 def train_stage(session: Session, stage: Stage) -> None:
