@@ -598,7 +598,7 @@ def test_a_damaged_or_empty_part_of_a_zip_affects_only_that_student(tmp_path):
         (["Ada/src/lesson_5.py", "Ada/src/tests/helpers.py"], ["Ada"]),
         (["Ada/lesson_5.py", "Ben/lesson_5.py"], ["Ada", "Ben"]),
         (["class/Ada/Ada.py", "class/ben/Ben.py", "class/ben/notes.txt"], ["Ada", "ben"]),
-        (["Ada/src/main.py", "Ada/tests/helpers.py"], ["Ada"]),
+        (["Ada/src/lesson_5.py", "Ada/src/src.py"], ["Ada"]),
         (["class/Ada/lesson_5 (1).py", "class/Ben/5_parallel_decoding.py", "class/Ben/helper.py"], ["Ada", "Ben"]),
     ],
 )

@@ -20,7 +20,7 @@ pytest.importorskip("nbclient", reason="the lessons extra is not installed: make
 from lawbook import judged  # noqa: E402
 
 from minimaskgit import notebook  # noqa: E402
-from minimaskgit.grading.submissions import read_answer  # noqa: E402
+from minimaskgit.grading.texts import read_answer  # noqa: E402
 from minimaskgit.runs.run import open_run  # noqa: E402
 from minimaskgit.web import build  # noqa: E402
 

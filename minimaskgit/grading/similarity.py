@@ -11,7 +11,8 @@ from pathlib import Path
 
 from minimaskgit.common.files import write_text
 from minimaskgit.grading.report import written_csv
-from minimaskgit.grading.submissions import HANDED_ON, Submission
+from minimaskgit.grading.submissions import Submission
+from minimaskgit.grading.texts import HANDED_ON
 
 LENGTH = 12  # tokens in a row that must agree
 LONGEST = 100_000  # characters of a file that are looked at

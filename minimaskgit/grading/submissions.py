@@ -7,18 +7,15 @@ Students are told apart by their platform's number, or else by path, never by na
 is read, and no student costs more than 64 MB of memory.
 """
 
-import ast
 import bz2
 import gzip
 import hashlib
 import io
-import json
 import lzma
 import os
 import re
 import stat
 import tarfile
-import tokenize
 import unicodedata
 import zipfile
 import zlib
@@ -32,25 +29,14 @@ from typing import BinaryIO
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.grading.sandbox import visible
+from minimaskgit.grading.texts import LARGEST, MEBI, text_of
 
-MEBI = 2**20
-LARGEST = {".py": MEBI, ".ipynb": 16 * MEBI}  # bytes of a student's file; a notebook has pictures
 ARCHIVES = 64 * MEBI  # bytes of all archives of one student, decompressed
 MEMBERS = 10_000  # files in an archive of one student
 ZIP, TAR = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 FOREIGN = (".rar", ".7z", ".gz", ".bz2", ".xz", ".zst")
 SYSTEM = ("__macosx", "__pycache__", "thumbs.db", "desktop.ini")
 DECOMPRESS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-# Encodings of text that are decoded in one pass; others, such as punycode, can take hours for a megabyte.
-ENCODINGS = r"(utf|latin|iso|us.?ascii|ascii|cp|windows|gb|big5|s(hift)?_?jis|euc|koi|mac)"
-
-# A line that begins like an import, with what continues it after a backslash or in brackets; how it is handed on from a
-# cell that is no answer; and what finds it again.
-IMPORT = r"^(?:import [\w.]|from [\w.]+ import )(?:\\\n|\((?:#[^\n]*|[^()#])*\)|#[^\n]*|[^\\(#\n])*$"
-OPTIONAL = "try:\n    {}\nexcept ImportError:\n    pass"
-HANDED_ON = r"(?m)^" + OPTIONAL.format(r"(?:import|from) [^\n]*(?:\n[^\n]*)*?") + "$"
-# The start of a line of a notebook that makes no sense outside it: %timeit, !ls, check("unmask").
-NOT_PYTHON = r"(?m)^(?=[%!]|check\([\"'\w]+\)[ ;]*(?:#.*)?$)"
 
 # How platforms call files and folders: "Ada Lovelace_1234_assignsubmission_file_", "lovelaceada_77_4321_lesson_3.py".
 MOODLE = re.compile(r"(?P<name>.+)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<rest>.*)", re.DOTALL)
@@ -318,7 +304,7 @@ def _submission(student: str, whose: Owner, files: list[File], lesson: int) -> S
         if len(fits) > 1:
             names = ", ".join(str(file.path) for file in fits[:4]) + ", ..." * (len(fits) > 4)
             return Submission(student, "", visible(f"{len(fits)} files could be lesson_{lesson}.py: {names}"), whose)
-        return Submission(student, text_of(fits[0]), "", whose)
+        return Submission(student, text_of(fits[0].read(LARGEST[fits[0].kind]), fits[0].kind), "", whose)
     except UNREADABLE as error:
         said = next(iter(str(error).splitlines()), "")
         return Submission(student, "", f"cannot be read: {visible(said) or 'damaged'}", whose)
@@ -374,65 +360,6 @@ def _fitting(answers: list[File], lesson: int) -> list[File]:
     kinds = [(pattern, kind) for pattern in (*_names(lesson), ".*") for kind in LARGEST]
     found = ([file for file in answers if file.kind == kind and _is_called(file, name)] for name, kind in kinds)
     return next(filter(None, found))
-
-
-def text_of(file: File) -> str:
-    """The Python of a student's file or notebook; ValueError if there is none."""
-    data = file.read(LARGEST.get(file.kind, MEBI))
-    if not data.strip():
-        raise ValueError("the file is empty")
-    text = _of_notebook(data) if file.kind == ".ipynb" else _decoded(data)
-    if len(text) > MEBI:
-        raise ValueError("the answers of the notebook are larger than 1 MB")
-    return text
-
-
-def read_answer(path: Path) -> str:
-    """The Python of a file or notebook on this machine, as grading would read it."""
-    return text_of(File(PurePosixPath(path.name), path.stat().st_size, partial(_content, path)))
-
-
-def _decoded(data: bytes) -> str:
-    """Text in the encoding that its first bytes or lines name, as Python does; and UTF-16, as Windows may save it."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16")
-    encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-    if not re.match(ENCODINGS, encoding, re.IGNORECASE):
-        raise ValueError(f"the encoding {encoding[:40]} is not read here; save the file as UTF-8")
-    return data.decode(encoding)
-
-
-def _of_notebook(data: bytes) -> str:
-    """The code cells of a notebook that are tagged `answer`, in order, after the imports of the others.
-
-    Lines of IPython's own, such as %timeit, and calls of the lessons' `check` become comments. An import that fails in
-    the sandbox is left out.
-    """
-    try:
-        cells = [cell for cell in json.loads(data)["cells"] if cell["cell_type"] == "code"]
-        texts = ["".join(cell["source"]) for cell in cells]
-        tagged = ["answer" in cell.get("metadata", {}).get("tags", ()) for cell in cells]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ValueError("it is not a notebook") from None
-    if not any(tagged):
-        raise ValueError("no code cell of the notebook is tagged answer")
-    answers = "\n\n".join(text for text, answer in zip(texts, tagged) if answer)
-    others = "\n".join(text for text, answer in zip(texts, tagged) if not answer)
-    imports = [text for text in re.findall(IMPORT, others, re.MULTILINE) if _is_import(text)]
-    if future := re.findall(r"^from __future__ .*$", f"{others}\n{answers}", re.MULTILINE):
-        answers = re.sub(r"^from __future__ .*$", "", answers, flags=re.MULTILINE)
-    kept = [line for line in imports if line not in future]
-    parts = [*future, *map(OPTIONAL.format, kept), answers]
-    return re.sub(NOT_PYTHON, "# ", "\n".join(parts)) + "\n"
-
-
-def _is_import(text: str) -> bool:
-    """Whether a short text is an import and nothing else."""
-    try:
-        statements = ast.parse(text).body if len(text) < 2000 else []
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return False
-    return len(statements) == 1 and isinstance(statements[0], ast.Import | ast.ImportFrom)
 
 
 # --- Names ---

@@ -43,7 +43,7 @@ from torch import Tensor, nn
 
 from minimaskgit.common.errors import with_line
 from minimaskgit.grading import local, sandbox, variants
-from minimaskgit.grading.submissions import read_answer
+from minimaskgit.grading.texts import read_answer
 from minimaskgit.schedules import SCHEDULES
 
 TESTS = Path(__file__).parents[1]
