@@ -116,7 +116,7 @@ full: $(READY) ## train, compare and export on Tiny ImageNet with one GPU (DATA=
 ablate: $(READY) ## compare the mask schedules on runs/demo (table 3); ARGS=--quick for a short version
 	@$(PY) -m minimaskgit.ablate --run runs/demo $(ARGS)
 
-results: $(READY) ## keep what demo, compare, ablate --quick, bench and lessons measured here in data/results and the documents
+results: $(READY) ## copy what the commands measured here, all but photos and strays, to data/results and the documents
 	@$(PY) tests/test_readme.py --keep
 
 lint: $(READY) ## check style and layout with ruff

@@ -79,7 +79,7 @@ class Options:
     dilate: between(0, 256) = DILATE  # tokens by which the region grows on each side
     stride: Positive | None = None  # tokens from one window to the next when outpainting (default: half a window)
     schedule: ScheduleName | None = None  # mask schedule (default: the run's)
-    decoder: DecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
+    decoder: DecoderName | None = None  # how to decode; maskgit is the paper's way (default: the run's)
     decoding: Unprefixed = field(default_factory=DecodingOptions)
     released: bool = False  # edit as the authors' demo does, with its settings instead of the run's
     rival: bool = False  # also show the autoregressive twin's edits of the same region

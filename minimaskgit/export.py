@@ -18,6 +18,7 @@ from minimaskgit.classifier import Classifier
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import check_absent, check_output_folder, removed_on_failure, write_json, write_text
+from minimaskgit.common.machine import described
 from minimaskgit.measuring.evaluation import Options as EvaluateOptions
 from minimaskgit.measuring.evaluation import check_options, chosen_settings, evaluate, table
 from minimaskgit.runs.checks import checked
@@ -142,7 +143,8 @@ def card(options: Options, run: Run, models: Sequence[str], results: Sequence[di
     contents = ", ".join(CONTENTS[name] for name in CONTENTS if name in models)
     if searched:
         commands.append(f"search --run {options.run} --steps {' '.join(map(str, searched))}")
-        steps = ", ".join(map(str, searched))
+        *most, last = map(str, searched)
+        steps = f"{', '.join(most)} or {last}" if most else last
         policies = f"Decoding in {steps} steps uses decoding.json, a policy searched for these weights.\n\n"
     samples = f" --samples {options.samples}" if options.samples else ""
     metrics = f" --metrics {' '.join(options.metrics)}" if options.metrics else ""
@@ -180,7 +182,7 @@ tokenizer = Tokenizer.from_pretrained("{options.out}/tokenizer").eval()
 transformer = Transformer.from_pretrained("{options.out}/transformer").eval()
 ```
 
-{terms}{began}{policies}`python -m minimaskgit.evaluate` with these weights:
+{terms}{began}{policies}`python -m minimaskgit.evaluate` with these weights, on {described(results[0]["machine"])}:
 
 {measured}
 """

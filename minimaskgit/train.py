@@ -31,8 +31,8 @@ class Options:
 
     preset: PresetName = "demo"  # settings to start from; other options change single ones
     full: bool = False  # short for --preset full
-    # run or pretrained weights to start from, with its settings; for other pictures try a tenth of its
-    # --transformer-training.steps
+    # run or pretrained weights to start from, with its settings; on a CPU also set fewer --transformer-training.steps
+    # and a smaller --transformer-training.batch-size
     init_from: str | None = None
     # stage to train; all: the first three
     stage: Literal[Stage, "all"] = "all"

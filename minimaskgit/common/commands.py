@@ -32,7 +32,8 @@ COMMANDS = {
         (
             "train --preset demo --out runs/mine",
             "train --data path/to/pictures --images.size 64 --images.flip --out runs/pictures",
-            "train --init-from photos --data path/to/pictures --out runs/tuned",
+            "train --init-from photos --data path/to/pictures --transformer-training.steps 500"
+            " --transformer-training.batch-size 32 --out runs/tuned",
             "train --full --data zh-plus/tiny-imagenet --compile",
             "train --resume --out runs/mine",
         ),
@@ -53,7 +54,7 @@ COMMANDS = {
     "edit": Command(
         "Edit a picture with a trained run: inpaint, change the class in a region, or continue it beyond its edges.",
         (
-            "edit --pretrained glyphs --box 4,4,28,28 --label heart",
+            "edit --pretrained glyphs --box 4,4,28,28 --dilate 0 --label heart",
             "edit --pretrained photos --generated monarch --box 16,16,48,48 --label pizza",
             "edit --run runs/demo --image photo.png --box 8,8,24,24 --label sun --released",
             "edit --run runs/demo --image photo.png --mask mask.png --inpaint --gif edit.gif",

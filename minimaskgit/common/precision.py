@@ -1,10 +1,10 @@
 """Which precision is faster on a device, bfloat16 or float32, found by measuring (lesson 9).
 
-    a small matrix product and a small convolution ──timed in both, once per process, in 0.2 s──> "bf16" or "fp32"
+    a small matrix product and a small convolution ──timed in both, once per process──> "bf16" or "fp32"
 
 Matrix units for bfloat16 (tensor cores, AMX, AVX-512 BF16) multiply several times faster in it than in float32.
-Processors without them, as in most laptops, emulate bfloat16 and take up to a hundred times longer. The precision is
-that of products under autocast; weights are always float32. So weights trained in one precision work in the other.
+Processors without them, as in most laptops, emulate bfloat16 and are many times slower. The precision is that of
+products under autocast; weights are always float32. So weights trained in one precision work in the other.
 """
 
 import math
@@ -46,9 +46,8 @@ def double(x: Tensor) -> Tensor:
 def in_int8(model: nn.Module) -> nn.Module:
     """The model itself, whose dense layers now multiply 8-bit integers, with a scale for each matrix and each input.
 
-    A pass of the paper's transformer is then 1.6 times as fast on AVX2, and its logits are off by 4 % of their standard
-    deviation on average. The weights are a quarter as large, but rounding them needs more memory at its peak than
-    float32 does. UserError if PyTorch cannot do it.
+    A pass of a large transformer is then faster on many CPUs, and its logits differ a little. The weights are a quarter
+    as large, but rounding them needs more memory at its peak than float32 does. UserError if PyTorch cannot do it.
     """
     try:
         from torch.ao.quantization import quantize_dynamic

@@ -51,7 +51,9 @@ class Options:
     pretrained: str | None = None  # instead of --run: packaged weights; results go to runs/pretrained/NAME
     steps: int | None = None  # decoding steps T of MaskGIT (default: the run's)
     schedule: ScheduleName | None = None  # mask schedule (default: the run's)
-    decoder: AnyDecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
+    # how to decode; maskgit is the paper's way (default: searched if only --steps is set and the run has a policy for
+    # so many steps, else the run's)
+    decoder: AnyDecoderName | None = None
     decoding: Unprefixed = field(default_factory=DecodingOptions)
     batches: tuple[Batch, ...] = (1, 16)  # numbers of images generated at once
     repeats: Positive = 3  # timings of each, interleaved; the median counts
@@ -61,7 +63,7 @@ class Options:
     seed: Seed = 0  # seed of the samples shown
     out: Path | None = None  # folder for compare.json and the pictures (default: RUN/compare or RUN/showdown)
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps
-    precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
+    precision: AnyPrecision = "auto"  # precision of matrix products; auto: the faster of bf16 and fp32 here
 
 
 def folder_of(run_folder: Path, options: Options) -> Path:

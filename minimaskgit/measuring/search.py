@@ -83,7 +83,7 @@ class Options:
     reference: Samples = 4000  # training images to compare with, reconstructed by the tokenizer
     seed: Seed = 0  # seed of the search, from which its images get seeds of their own
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps
-    precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
+    precision: AnyPrecision = "auto"  # precision of matrix products; auto: the faster of bf16 and fp32 here
 
 
 def check_options(run: Run, options: Options) -> None:

@@ -46,7 +46,7 @@ class Options:
     # training steps of each transformer; 0: decode the run's own instead (default: the run's; --quick: at most 600)
     train_steps: Count | None = None
     steps: tuple[int, ...] = ()  # decoding steps T (default: 1 2 4 6 8 12 16 24 32 64; --quick: without 6 12 24)
-    decoder: DecoderName | None = None  # how to decode: the paper's way or one after it (default: the run's)
+    decoder: DecoderName | None = None  # how to decode; maskgit is the paper's way (default: the run's)
     decoding: Unprefixed = field(default_factory=DecodingOptions)
     samples: Samples | None = None  # images generated for each schedule and T (default: 2000; --quick: 500)
     reference: Samples = 10_000  # held-out real images to compare with, at most half of all held-out images
@@ -54,7 +54,7 @@ class Options:
     # folder for the results and the transformers (default: RUN/ablation or RUN/ablation-quick)
     out: Path | None = None
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps
-    precision: AnyPrecision = "auto"  # precision of matrix products; auto: the fastest on this device
+    precision: AnyPrecision = "auto"  # precision of matrix products; auto: the faster of bf16 and fp32 here
 
 
 class Yardstick(NamedTuple):

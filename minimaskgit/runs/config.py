@@ -36,8 +36,8 @@ Count = Annotated[int, Field(ge=0), tyro.conf.arg(metavar="INT>=0")]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False), tyro.conf.arg(metavar="FLOAT>0")]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False), tyro.conf.arg(metavar="FLOAT>=0")]
 Fraction = Annotated[float, Field(ge=0, le=1), tyro.conf.arg(metavar="0.0..1.0")]
-Decay = Annotated[float, Field(ge=0, lt=1), tyro.conf.arg(metavar="0.0..1.0")]  # a fraction, but not 1
-Share = Annotated[float, Field(gt=0, le=1), tyro.conf.arg(metavar="0.0..1.0")]  # a fraction, but not 0
+Decay = Annotated[float, Field(ge=0, lt=1), tyro.conf.arg(metavar="0<=FLOAT<1")]
+Share = Annotated[float, Field(gt=0, le=1), tyro.conf.arg(metavar="0<FLOAT<=1")]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1), tyro.conf.arg(metavar="0..2^63-1")]  # what torch and numpy both take
 # More than that can overflow the logits.
 Strength = Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False), tyro.conf.arg(metavar="0.0..10000.0")]
@@ -62,7 +62,7 @@ class Settings:
 class ImagesConfig(Settings):
     """Which images to read, and how."""
 
-    size: Positive = 32  # side in pixels; others are resized and centre-cropped
+    size: Positive = 32  # side of the images in pixels; images of other sizes are resized and centre-cropped
     count: Positive | None = None  # largest number of training images (default: all; glyphs: 20,000)
     classes: tuple[str, ...] = ()  # only these classes, by name, id or number (default: all)
     image_column: str = "image"  # column with the images in the data set
@@ -228,7 +228,7 @@ class DecodingConfig(Settings):
     schedule: ScheduleName = "cosine"  # mask schedule
     temperature: Strength = 4.5  # temperature of the choice noise, annealed to zero
     guidance: Strength = 0.0  # classifier-free guidance weight; 0 in the paper (needs class dropout in training)
-    decoder: DecoderName = "maskgit"  # the paper's, or one after it
+    decoder: DecoderName = "maskgit"  # how to decode; maskgit is the paper's way
     sampling_temperature: Rate = 1.0  # temperature of the distributions that tokens are drawn from
     top_p: Share = 1.0  # draw only from the likeliest codes whose probabilities add up to this
     guidance_start: Fraction = 0.0  # progress, 0 to 1, after which guidance begins
@@ -252,7 +252,8 @@ class Config(Settings):
     precision: AnyPrecision = "auto"  # precision of matrix products in training; auto: the faster one on this machine
     report_every: Positive = 50  # steps between two lines of metrics
     picture_every: Positive = 500  # steps between two sample pictures
-    fd_samples: Count = 0  # samples drawn with each sample picture, to report a rough FD, at most --max-steps; 0: none
+    # samples drawn with each sample picture to report a rough FD, but no more than --max-steps; 0: none
+    fd_samples: Count = 0
     save_every: Positive = 500  # steps between two checkpoints
     keep_checkpoints: Positive = 2  # number of newest checkpoints kept while a stage trains
     compile: bool = False  # compile the transformers: slow first step, then faster ones
