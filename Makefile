@@ -41,7 +41,7 @@ demo-real: $(READY) ## the same on real images (DATA=hub id or folder); results 
 photos: $(READY) ## train on twelve classes of photographs, hours in stages that resume; results in runs/photos
 	@$(PY) -m minimaskgit.train --preset photos --data "$(DATA)" --out runs/photos $(if $(wildcard \
 	runs/photos/config.json),--resume) $(ARGS)
-	@$(PY) -m minimaskgit.compare --run runs/photos
+	@test ! -e runs/photos/autoregressive/model.safetensors || $(PY) -m minimaskgit.compare --run runs/photos
 
 play: $(READY) ## decode, edit and look inside in your browser: one HTML file, in runs/playground.html
 	@$(PY) -m minimaskgit.playground --out runs/playground.html --open $(ARGS)
@@ -110,8 +110,10 @@ bench: $(READY) ## measure decoding and training speed; results in runs/bench/MA
 full: $(READY) ## train, compare and export on Tiny ImageNet with one GPU (DATA=hub id or folder)
 	@$(PY) -m minimaskgit.train --preset tiny-imagenet --data "$(DATA)" --out runs/tiny-imagenet $(if $(wildcard \
 	runs/tiny-imagenet/config.json),--resume) $(ARGS)
-	@$(PY) -m minimaskgit.compare --run runs/tiny-imagenet
-	@$(PY) -m minimaskgit.export --run runs/tiny-imagenet --out runs/tiny-imagenet/exported
+	@test ! -e runs/tiny-imagenet/autoregressive/model.safetensors || $(PY) -m minimaskgit.compare --run runs/tiny-imagenet
+	@if test -e runs/tiny-imagenet/exported; then echo "runs/tiny-imagenet/exported: kept; remove it to export anew"; \
+	elif test -e runs/tiny-imagenet/autoregressive/model.safetensors; then \
+	$(PY) -m minimaskgit.export --run runs/tiny-imagenet --out runs/tiny-imagenet/exported; fi
 
 ablate: $(READY) ## compare the mask schedules on runs/demo (table 3); ARGS=--quick for a short version
 	@$(PY) -m minimaskgit.ablate --run runs/demo $(ARGS)
@@ -130,7 +132,7 @@ format: $(READY) ## fix style and layout with ruff
 
 clean: ## remove caches and build files; keeps .venv and runs
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage htmlcov lessons/playground-*.html
-	@find . \( -name .venv -o -name .git -o -name runs -o -name shared \) -prune -o \
+	@find . \( -path ./.venv -o -path ./.git -o -path ./runs -o -path ./shared \) -prune -o \
 	    -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 distclean: clean ## also remove .venv; never deletes runs, your results
@@ -138,16 +140,24 @@ distclean: clean ## also remove .venv; never deletes runs, your results
 
 # The stamp file gets the time at which the set-up started, so an edit made during the set-up still counts as newer.
 # It is removed while the set-up runs, so a failed or interrupted set-up is repeated.
-BROKEN := $(shell test ! -e $(READY) || $(PY) -S -c "" 2>/dev/null || echo FORCE)
+# A copied or renamed clone has the packages of the old one, and PYTHON=... may ask for another Python.
+SAME := import os, minimaskgit as m; assert os.path.samefile(os.path.dirname(m.__file__), "minimaskgit")
+SUITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))
+VERSION := import sys; print(sys.version_info[:2])
+BROKEN := $(shell test ! -e $(READY) || $(PY) -I -c '$(SAME)' 2>/dev/null || echo FORCE)
+ifneq ($(filter command,$(firstword $(origin PYTHON))),)
+OTHER := $(shell test ! -e $(PY) || \
+    test "$$($(PY) -c '$(VERSION)' 2>/dev/null)" = "$$($(PYTHON) -c '$(VERSION)' 2>/dev/null)" || echo FORCE)
+endif
+KEEP := $(if $(OTHER),false,$(PY) -c 'import pip; $(SUITS)')
 
-$(READY): pyproject.toml constraints.txt $(BROKEN)
+$(READY): pyproject.toml constraints.txt $(BROKEN) $(OTHER)
 	@rm -f $(READY)
-	@$(PY) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
-	|| $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
-	|| { echo "minimaskgit needs Python 3.11 or newer, but '$(PYTHON)' is" \
+	@$(KEEP) 2>/dev/null || $(PYTHON) -c '$(SUITS)' 2>/dev/null \
+	|| { echo "minimaskgit needs Python 3.11 to 3.14, but '$(PYTHON)' is" \
 	          "$$($(PYTHON) --version 2>/dev/null || echo not Python). Choose one: make setup PYTHON=python3.12" >&2; exit 1; }
 	@echo "Setting up .venv: pip installs PyTorch and the rest (make setup PIP_FLAGS= shows its progress)."
-	@$(PY) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	@$(KEEP) 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	@touch .venv/.started
 	@$(PY) -m pip install --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
 	@mv .venv/.started $(READY)

@@ -107,7 +107,7 @@ def relinked(body: str, path: Path, names: dict[Path, str]) -> str:
     def moved(found: re.Match) -> str:
         attribute, target = found[1], html.unescape(found[2])
         name, _, place = target.partition("#")
-        if not name or re.match(r"[a-z]+:|playground-", name) or ("/" not in name and (OUT / name).exists()):
+        if not name or re.match(r"[a-z]+:|playground-", name) or name == path.name:  # a download
             return found[0]
         file = (path.parent / name).resolve()
         if file in names:

@@ -83,7 +83,7 @@ def vqgan_losses(
     gan_weight: float = 0.0,
     last_layer_gradient: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """The tokenizer's objective, as "loss", and its terms by name; all scalars (VQ-GAN equations 4 to 7).
+    """The tokenizer's objective, as "loss", and the terms to report; all scalars (VQ-GAN equations 4 to 7).
 
     images and reconstruction (B, 3, H, W) in [0, 1]. features: of the perceptual network; None leaves the perceptual
     loss out. discriminator: None leaves the adversarial loss out. last_layer_gradient: maps a loss to its gradient at

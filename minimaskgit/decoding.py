@@ -77,14 +77,18 @@ def reference_decode(
     temperature: float = TEMPERATURE,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """The algorithm of section 3.2 and nothing else: class labels (B,) to tokens (B, N).
+    """Section 3.2, as the released code does it, and nothing else: class labels (B,) to tokens (B, N).
+
+    The paper masks ceil(gamma(t/T) N) tokens with t from 0, so that its first step would keep none; the code takes the
+    floor and (t+1)/T. The paper's confidence is p, and 1 where known; log p and +inf order the tokens alike, and noise
+    can be added to them.
 
     `decode` does the same faster, with other random numbers, and can also start from a canvas that is partly known.
     """
     Y = torch.full((len(labels), model.num_tokens), model.mask_id, device=labels.device)  # (B, N) a blank canvas
-    U = (model.mask_id == Y).sum(1)  # (B,)
+    U = (Y == model.mask_id).sum(1)  # (B,)
     for t in range(T):
-        known = model.mask_id != Y
+        known = Y != model.mask_id
         # 1. Predict: the probabilities of all tokens at once, from those that are known.
         logits = model(Y, labels)  # (B, N, K)
         # 2. Sample every unknown token. Its probability, plus noise that fades out, is the model's confidence in it.
@@ -139,9 +143,9 @@ def decode_steps(
 ) -> Iterator[Step]:
     """Decode and yield every step: labels (B,) in 0..C (C: no class), tokens (B, N) with mask_id where unknown.
 
-    tokens: the canvas to start from; blank by default. temperature: of the choice noise at the first step. guidance w:
-    logits become (1 + w) * conditional - w * unconditional; 0, as in the paper, is no guidance. start_step: enter the
-    schedule there, as the released code does when it edits. count: how many tokens to mask after a step.
+    tokens: the canvas to start from; blank by default. temperature: of the choice noise, before it is annealed to 0.
+    guidance w: logits become (1 + w) * conditional - w * unconditional; 0, as in the paper, is no guidance. start_step:
+    enter the schedule there, as the released code does when it edits. count: how many tokens to mask after a step.
     """
     if not 0 <= start_step < steps:
         raise ValueError(f"start_step {start_step} of {steps} steps; expected 0 to {steps - 1}")
@@ -182,8 +186,8 @@ def refine(
         where = known.int().argsort(dim=1, stable=True)[:, :width]  # (B, M)
         if classes and step == start_step:  # a blank canvas has the same logits for all samples of a class
             distinct, of_class = classes
-            first = slice(len(distinct))
-            logits = guided_logits(model, tokens[first], distinct, where[first], guidance)[of_class]
+            C = len(distinct)  # any C rows of the canvas will do: all are blank
+            logits = guided_logits(model, tokens[:C], distinct, where[:C], guidance)[of_class]
         else:
             logits = guided_logits(model, tokens, labels, where, guidance)  # (B, M, K)
         # 2. Sample the unknown tokens, with a confidence for each.

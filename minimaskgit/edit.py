@@ -53,7 +53,8 @@ from minimaskgit.transformer import Transformer
 
 MARGIN_LIMIT = 4096  # pixels that outpainting may add on each side
 CANVAS_LIMIT = 2**24  # pixels of all outpainted canvases together: they are drawn enlarged, in some GB of memory
-FRAME_LIMIT = 500  # of an animation
+FRAME_LIMIT = 500  # frames of an animation
+FILM_LIMIT = 2**28  # pixels of all frames together, as drawn: they are all in memory at once, and so are their parts
 RELEASED = replace(official().decoding, steps=STEPS)  # how the authors' demo decodes
 
 Stage = tuple[Tensor, Tensor]  # a canvas, and the tokens that are still masked
@@ -112,13 +113,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     with run.autocast(), torch.no_grad():
         if job.margins:
             how["stride"] = options.stride
-            count = outpainting_steps(tokenizer, view.rounded, options)
+            count = outpainting_steps(tokenizer, view, options)
             canvases = outpaint_steps(tokenizer, model, images, view.rounded, labels, **how)
             canvases = tqdm(canvases, "outpainting", count, unit="step", dynamic_ncols=True, leave=False)
             stages = ((canvas.images, canvas.tokens == model.mask_id) for canvas in canvases)
             stages = list(stages) if options.gif else first_and_last(stages)
         else:
             count = options.steps - options.start_step
+            check_film(images.numel() // 3 * view.scale**2, count, options)
             with tqdm(desc="editing", total=count, unit="step", dynamic_ncols=True, leave=False) as bar:
                 how["loop"] = watched(how["loop"], bar.update)
                 result = edit(tokenizer, model, images, job.mask, labels, **how)
@@ -130,18 +132,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows.append(("its twin sees", view.veiled(images[:1], hidden[:1]), view.enlarged(edited)))
     if stages[0][1].all():
         hint = "; a smaller --dilate shrinks it" if options.dilate else ""
-        print(f"note: the region covers all {model.num_tokens} tokens, so nothing of the picture is kept{hint}")
+        print(f"note: the region covers all {stages[0][1][0].numel()} tokens, so nothing of the picture is kept{hint}")
     print(figures.save_picture(before_after(view.before(job), rows, job.heading), options.out))
     if options.gif:
         print(figures.animation(frames(view, job, stages), options.gif, seconds_per_frame=0.3))
 
 
-def outpainting_steps(tokenizer: Tokenizer, margins: Box, options: Options) -> int:
+def outpainting_steps(tokenizer: Tokenizer, view: View, options: Options) -> int:
     """How many steps outpainting by whole tokens takes at most; UserError if it would exhaust the memory."""
     f, grid = tokenizer.downsampling, tokenizer.grid
-    left, top, right, bottom = (margin // f for margin in margins)
+    left, top, right, bottom = (margin // f for margin in view.rounded)
     rows, columns = canvas = top + grid + bottom, left + grid + right
-    if options.count * rows * columns * f * f > CANVAS_LIMIT:
+    pixels = options.count * rows * columns * f * f
+    if pixels > CANVAS_LIMIT:
         size = f"{options.count} canvases of {columns * f}x{rows * f} pixels"
         raise UserError(f"--outpaint {options.outpaint}: {size}; expected {CANVAS_LIMIT} pixels or fewer in all")
     stride = options.stride or max(1, grid // 2)
@@ -150,7 +153,17 @@ def outpainting_steps(tokenizer: Tokenizer, margins: Box, options: Options) -> i
     steps = len(windows((top, left), canvas, grid, stride)) * (options.steps - options.start_step)
     if options.gif and steps > FRAME_LIMIT:
         raise UserError(f"--gif: {steps} steps of outpainting; expected {FRAME_LIMIT} or fewer: leave it out")
+    check_film(pixels * view.scale**2, steps, options)
     return 1 + steps
+
+
+def check_film(pixels: int, steps: int, options: Options) -> None:
+    """UserError if an animation with so many pixels in each frame would exhaust the memory."""
+    if options.gif and pixels * steps > FILM_LIMIT:
+        needed = f"{steps} frames of {options.count} pictures have {pixels * steps / 1e6:,.0f} million pixels"
+        raise UserError(
+            f"--gif: {needed}; expected {FILM_LIMIT / 1e6:.0f} or fewer: a smaller --count, or leave it out"
+        )
 
 
 def first_and_last(stages: Iterator[Stage]) -> list[Stage]:
@@ -243,7 +256,8 @@ def prepare(run: Run, options: Options) -> Job:
     titles = [*figures.class_titles(names), "no class"]
     before = "" if own is None else f"{titles[own]} "
     what = "outpainted as" if margins else "inpainted as" if label in (own, len(names)) or options.inpaint else "to"
-    heading = f"{before}{what} {titles[label]}".capitalize()
+    heading = f"{before}{what} {titles[label]}"
+    heading = heading[0].upper() + heading[1:]
     return Job(to_float(torch.from_numpy(square(picture, size))), mask, margins, label, heading)
 
 

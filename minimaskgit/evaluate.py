@@ -20,7 +20,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_outputs({"--json": options.json})
     run = open_run(chosen_work_folder(options.run, options.pretrained), options.device, options.precision)
     settings = chosen_settings(run, options)
-    own = run.folder / "evaluation" / f"{chosen_name(options, settings)}.json"
+    name = "tokenizer" if set(options.metrics) == {"tokenizer"} else chosen_name(options, settings)
+    own = run.folder / "evaluation" / f"{name}.json"
     path, sheet = options.json or own, own.with_name(f"{own.stem}-memory.png")
     kept = [*run.folder.rglob("config.json"), run.folder / "labels.json"]
     taken = {f"the run's {file.relative_to(run.folder)}": file for file in kept}

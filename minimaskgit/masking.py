@@ -26,7 +26,7 @@ def random_mask(counts: Tensor, num_tokens: int, generator: torch.Generator | No
 
 
 def masked_cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean negative log-likelihood over the masked positions only (paper equation 1).
+    """Mean negative log-likelihood over the masked positions only (paper equation 1, which has the sum).
 
     logits (B, N, K), targets (B, N) in 0..K-1, mask (B, N), bool with at least one True or weights. Returns a scalar in
     nats a token. The paper smooths labels by 0.1 (section 4.1).

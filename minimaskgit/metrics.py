@@ -6,8 +6,8 @@
                         └──> probs (M, C) ────────> inception_score    is each image clear, and are all classes there
 
 The caller chooses the network, and every number depends on it: distances in the features of different networks cannot
-be compared. With the Inception network the Frechet distance is the published FID. Every number also depends on the
-counts N and M: compare only numbers measured with the same counts.
+be compared. The published FID needs the original Inception weights, its resizing, and the same reference. Every number
+also depends on the counts N and M: compare only numbers measured with the same counts.
 """
 
 from collections.abc import Iterator

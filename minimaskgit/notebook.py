@@ -20,7 +20,6 @@ from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from PIL import Image
@@ -229,7 +228,6 @@ def road_map(lesson: int):
     rows = [place[1] for *_, place, _ in drawn.values()]
     low, high = min(rows), max(rows)
     figure = Figure(figsize=(0.5 + 1.9 * columns, 0.3 + 1.0 * (high - low + 1)), dpi=80, facecolor=figures.PAPER)
-    FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(-0.6, columns - 0.4), ylim=(low - 0.55, high + 0.55))
     axes.axis("off")

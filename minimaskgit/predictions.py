@@ -100,7 +100,8 @@ def _field(name: str, question: str, choices: Sequence[Answer] | None, guess: An
     widgets = needed("ipywidgets")
     if choices:
         options = [("?", None), *((str(choice), choice) for choice in choices)]
-        field = widgets.Dropdown(options=options, value=guess, description="your guess")
+        value = guess if guess in choices else None  # a guess may be older than the choices
+        field = widgets.Dropdown(options=options, value=value, description="your guess")
     else:  # a field of text, because one of numbers would begin with a guess of 0
         text = "" if guess is None else str(guess)
         field = widgets.Text(text, placeholder="a number", description="your guess", continuous_update=False)
@@ -109,8 +110,13 @@ def _field(name: str, question: str, choices: Sequence[Answer] | None, guess: An
         answer = change["new"] if choices else _number(change["new"])
         if answer is None:
             field.value = None if choices else ""  # what is no number disappears
-        elif "measured" not in _kept().get(name, {}):
+        everything = _kept()
+        if "measured" in everything.get(name, {}):
+            return
+        if answer is not None:
             _keep(name, question, choices, answer)
+        elif everything.pop(name, None):  # the guess is withdrawn
+            write_json(KEPT, everything)
 
     field.observe(entered, "value")
     return field

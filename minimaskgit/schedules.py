@@ -57,7 +57,7 @@ def logarithmic(r: Tensor, num_tokens: int | Tensor) -> Tensor:
 
 
 def bert(r: Tensor, num_tokens: int | Tensor) -> Tensor:
-    """BERT's constant 0.15, for contrast: training never comes close to a blank canvas, so it cannot generate."""
+    """A constant 0.15, after BERT: training never sees a nearly blank canvas, so the first steps of decoding guess."""
     return torch.full_like(r, 0.15)
 
 

@@ -90,8 +90,9 @@ class VectorQuantizer(nn.Module):
 
     l2_norm: look up on the unit sphere (cosine similarity), which uses far more of the codebook (ViT-VQGAN).
     ema: instead of the codebook loss, move each entry to the running mean of its vectors (VQ-VAE appendix A.1).
-    revive_after: entries unused for this many training batches restart at random encoder outputs; 0: never. Each part
-    of an accumulated batch counts as a batch, for this and for ema_decay.
+    revive_after: entries unused for this many training batches restart at random encoder outputs; 0: never. With
+    `linear`, which moves all entries, none does. Each part of an accumulated batch counts as a batch, for this and for
+    ema_decay.
     rotate: the encoder's gradient by the rotation trick. linear: the entries are a learned linear map of frozen random
     vectors, so that all of them move together (SimVQ, arXiv 2411.02038). entropy: the weight of the entropy loss.
     """
@@ -134,17 +135,18 @@ class VectorQuantizer(nn.Module):
         z = z.movedim(1, -1).float()  # (B, h, w, D)
         if self.l2_norm:
             z = F.normalize(z, dim=-1)
+        entries = self.entries()  # (K, D)
         with torch.autocast(z.device.type, enabled=False):  # bfloat16 is too coarse to find the nearest
-            codes = nearest_codes(z.detach(), self.entries().detach())
-            sure = self.entropy * entropy_loss(relative_distances(z, self.entries())) if self.entropy else 0.0
-        z_q = F.embedding(codes, self.entries())
+            codes = nearest_codes(z.detach(), entries.detach())
+            entropy = self.entropy * entropy_loss(relative_distances(z, entries)) if self.entropy else 0.0
+        z_q = F.embedding(codes, entries)
         codebook_loss, commitment_loss = vq_losses(z, z_q, self.beta)
         if self.ema:
             codebook_loss = torch.zeros_like(codebook_loss)
         if self.training:
             self._learn_from(self.gather(z.detach().flatten(0, -2)), self.gather(codes.flatten()))
         out = rotated(z, z_q) if self.rotate else straight_through(z, z_q)
-        return Quantized(out.movedim(-1, 1), codes, codebook_loss, commitment_loss, sure)
+        return Quantized(out.movedim(-1, 1), codes, codebook_loss, commitment_loss, entropy)
 
     @torch.no_grad()
     def _learn_from(self, z: Tensor, codes: Tensor) -> None:

@@ -196,8 +196,8 @@ class Transformer(nn.Module, PyTorchModelHubMixin):
         if start and ids.shape[1] > 1:
             raise ValueError(f"{ids.shape[1]} positions for a cache that is not empty; expected one at a time")
         x = self.embedding(ids) + self.positions[start : start + ids.shape[1]]
-        if self.masks is not None:  # added to the class token
-            x = torch.cat([x[:, :1] + self.masks((ids[:, 1:] == self.mask_id).sum(1, keepdim=True)), x[:, 1:]], dim=1)
+        if self.masks is not None:  # the class token also says how many tokens are masked
+            x[:, 0] += self.masks((ids[:, 1:] == self.mask_id).sum(1))
         x = F.dropout(x if self.pre_norm else self.norm(x), self.dropout, self.training)
         for layer, block in enumerate(self.blocks):
             if self.recompute and self.training:

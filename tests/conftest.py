@@ -80,9 +80,9 @@ def linux() -> None:
 
 @pytest.fixture(scope="session")
 def posix() -> None:
-    """Signals between processes, and torchrun."""
+    """Signals between processes, torchrun, and environments of linked files."""
     if os.name != "posix":
-        pytest.skip("Windows has no such signals, and its torch lacks libuv, which torchrun needs")
+        pytest.skip("Windows has no such signals and environments, and its torch lacks libuv, which torchrun needs")
 
 
 @pytest.fixture

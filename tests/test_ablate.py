@@ -115,6 +115,7 @@ def test_every_schedule_is_measured_and_reported_at_every_t(done, capsys):
         assert all(
             point["fd"] > 0 and point["fd_real"] > 0 and 0 <= point["class_accuracy"] <= 1 for point in row["by_steps"]
         )
+        assert len({point["fd"] for point in row["by_steps"]}) == 3
         assert row["best"] in row["by_steps"] and row["common"] == row["by_steps"][-1]
         assert row["best"]["fd"] == min(point["fd"] for point in row["by_steps"])
         assert row["schedule"].replace("_", " ") in printed
@@ -148,16 +149,16 @@ def test_each_trains_and_decodes_with_its_own_schedule_but_bert_decodes_with_the
         return real_masks(batch, num_tokens, schedule, device)
 
     def watched(settings, critics):
-        decoded.append(settings.schedule)
+        decoded.append((settings.schedule, settings.steps))
         return real_loop(settings, critics)
 
     real_masks, real_loop = transformer.draw_masks, ablation.decoding_loop
     monkeypatch.setattr(transformer, "draw_masks", masks)
     monkeypatch.setattr(ablation, "decoding_loop", watched)
     names = ["cubic", "logarithmic", "bert"]
-    ablate.main(["--run", str(bare), "--out", str(tmp_path), *FEW[:-3], "1", "--schedules", *names])
+    ablate.main(["--run", str(bare), "--out", str(tmp_path), *FEW[:-3], "1", "3", "--schedules", *names])
     assert list(dict.fromkeys(trained)) == [SCHEDULES[name] for name in names]
-    assert decoded == ["cubic", "logarithmic", "cosine"]
+    assert decoded == [(name, steps) for name in ("cubic", "logarithmic", "cosine") for steps in (1, 3)]
 
 
 def test_an_ablation_decodes_with_the_chosen_decoder_and_says_so(bare, tmp_path, capsys):

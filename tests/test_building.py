@@ -1,5 +1,6 @@
 """Exercises in a notebook: whose function is used, and what a check says; predictions and what was measured."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -176,6 +177,17 @@ def test_a_guess_can_change_until_it_has_met_its_measurement(kept, capsys):
     predictions.outcome("5 steps", 4)
     predictions.predict("5 steps", "Which T?", [1, 2, 4], guess=4)
     assert capsys.readouterr().out.endswith("your guess, before you measured: 2\n")
+
+
+def test_in_jupyter_a_guess_can_be_withdrawn_and_one_of_older_choices_is_not_shown(kept, monkeypatch):
+    pytest.importorskip("ipywidgets", reason="the lessons extra is not installed: make lab")
+    monkeypatch.setenv("JPY_SESSION_NAME", "5.ipynb")
+    field = predictions.predict("5 steps", "Which T?", [1, 2, 4])
+    field.value = 4
+    assert json.loads(kept.read_text("utf-8"))["5 steps"]["guess"] == 4
+    assert predictions.predict("5 steps", "Which T?", [1, 2]).value is None
+    field.value = None
+    assert json.loads(kept.read_text("utf-8")) == {}
 
 
 def test_where_nobody_guesses_everything_still_runs_and_nothing_is_written(kept, capsys):

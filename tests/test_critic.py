@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from scipy import stats
+from sessions import tiny_run
 from strategies import codes, masks, normal, seeds
-from tiny import FixedLogits, generator
+from tiny import FixedLogits, generator, tiny_transformer
 from torch import nn
 from views import view
 
@@ -23,9 +25,11 @@ from minimaskgit.decoders import correction, counts, orders, sampling
 from minimaskgit.decoders.critic import Critic, critic_loss, with_features
 from minimaskgit.decoders.loop import Decoder, run
 from minimaskgit.decoding import guided_logits
+from minimaskgit.runs.config import CriticTraining
 from minimaskgit.runs.models import save_model
 from minimaskgit.runs.run import open_run
 from minimaskgit.schedules import cosine
+from minimaskgit.training import critic as training
 from minimaskgit.training.critic import plant, redraw
 
 PAPER = counts.scheduled(cosine)
@@ -222,6 +226,31 @@ def test_the_stage_ends_with_a_critic_and_how_well_it_finds_planted_tokens(run_f
     shape = open_run(run_folder).config.transformer
     critic = open_run(run_folder).critic()
     assert (critic.width, critic.depth) == (shape.width, shape.depth)
+
+
+@pytest.mark.usefixtures("own_accelerator")
+def test_the_critic_learns_which_visible_tokens_differ_from_the_original(tmp_path, monkeypatch):
+    session = tiny_run(tmp_path, critic_training=CriticTraining(steps=1, batch_size=4))
+    save_model(tiny_transformer(num_codes=16, num_classes=10, num_tokens=16), tmp_path / "transformer")
+    learned, places = [], torch.arange(16).expand(4, 16)
+    monkeypatch.setattr(training, "redraw", lambda model, x, *_: (x, places == 0))
+    monkeypatch.setattr(training, "plant", lambda x, *_: torch.where(places % 3 == 0, (x + 1) % 16, x))
+    monkeypatch.setattr(training, "critic_loss", lambda *given: learned.append(given[1:]) or critic_loss(*given))
+    monkeypatch.setattr(training, "areas", lambda *_: {})
+    training.train_critic(session)
+    ((wrong, counted),) = learned
+    assert wrong.equal(places % 3 == 0) and counted.equal(places != 0)
+
+
+@pytest.mark.usefixtures("own_accelerator")
+def test_a_critic_that_knows_all_wrong_tokens_has_areas_of_one(tmp_path, monkeypatch):
+    session, uniform = tiny_run(tmp_path), FixedLogits(torch.zeros(16, 16), 10)
+    monkeypatch.setattr(training, "features_of", lambda model, tokens, labels: tokens)
+    tokenizer = SimpleNamespace(encode=lambda images: torch.zeros(len(images), 16, dtype=torch.long))
+    knowing, mistaken = (lambda tokens: (tokens > 0).float()), (lambda tokens: (tokens == 0).float())
+    for critic, area in ((knowing, 1), (mistaken, 0)):
+        found = training.areas(session, critic, uniform, tokenizer, cosine)
+        assert found == {"auroc_random_codes": area, "auroc_own_samples": area}
 
 
 def test_a_stopped_stage_resumes_to_the_same_critic(home, run_folder, tmp_path):

@@ -139,14 +139,14 @@ def test_the_same_seed_decodes_the_same(name, seed):
 
 @model_runs
 @given(canvas=known_regions, steps=st.integers(1, 6))
-def test_with_the_papers_parts_and_sure_tokens_the_loop_is_the_papers(canvas, steps):
+def test_with_the_paper_s_parts_and_sure_tokens_the_loop_is_the_paper_s(canvas, steps):
     peaked = FixedLogits(100 * torch.randn(N, K, generator=generator(0)), C)
     with_parts = Decoder(orders.confidence(0.0), PAPER)
     *_, last = run(with_parts, peaked, some_labels(canvas), canvas, steps, generator(1))
     assert last.tokens.equal(decode(peaked, some_labels(canvas), canvas, steps=steps, temperature=0.0))
 
 
-def test_the_loop_draws_from_the_papers_distribution():
+def test_the_loop_draws_from_the_paper_s_distribution():
     logits = torch.tensor([[0.0, 1.0], [0.5, 0.0], [0.0, 0.0]])
     model, labels = FixedLogits(logits, C), torch.zeros(6000, dtype=torch.long)
     ours = list(run(DECODERS["the paper's"], model, labels, None, 2, generator(0)))
@@ -512,7 +512,7 @@ def test_settings_that_a_decoder_lacks_are_refused_not_ignored(run_folder, capsy
     assert told in error_line(capsys, command, "--run", str(run_folder), *base, *arguments)
 
 
-def test_runs_made_before_there_were_decoders_use_the_papers():
+def test_runs_made_before_there_were_decoders_use_the_paper_s():
     assert load_config(PRETRAINED / "glyphs" / "config.json").decoding.decoder == "maskgit"
 
 
@@ -526,7 +526,7 @@ def test_top_p_of_0_is_refused_because_no_code_would_be_left(capsys):
     assert "--top-p 0.0: expected more than 0" in error_line(capsys, generate, "--pretrained", "glyphs", "--top-p", "0")
 
 
-def test_the_papers_settings_give_the_papers_own_loop():
+def test_the_paper_s_settings_give_the_paper_s_own_loop():
     assert chosen_decoder(DecodingConfig()) is None
     for other in ({"decoder": "halton"}, {"guidance_start": 0.5}, {"sampling_temperature": 0.9}, {"top_p": 0.9}):
         assert chosen_decoder(DecodingConfig(**other)) is not None

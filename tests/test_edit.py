@@ -13,6 +13,7 @@ from PIL import Image
 from minimaskgit import edit, figures, generate
 from minimaskgit.classifier import Classifier
 from minimaskgit.common.errors import UserError
+from minimaskgit.data.glyphs import GLYPH_NAMES
 from minimaskgit.data.images import square, to_float
 from minimaskgit.data.sources import load_data
 from minimaskgit.measuring import class_edits
@@ -55,6 +56,30 @@ def test_the_same_seed_gives_the_same_picture_and_another_another(edit_here):
         edit_here("--box", "8,8,20,20", "--inpaint", "--seed", seed)[0].tobytes() for seed in ("1", "1", "2")
     )
     assert same == again != other
+
+
+@pytest.mark.parametrize("label", ["heart", None])
+def test_the_asked_class_is_painted_or_else_the_picture_s_own(edit_here, monkeypatch, label):
+    labels, paint = [], edit.edit
+    monkeypatch.setattr(edit, "edit", lambda *given, **how: labels.append(given[4].tolist()) or paint(*given, **how))
+    _, printed = edit_here("--box", "8,8,20,20", "--count", "2", *(["--label", label] if label else ["--inpaint"]))
+    expected = label or printed.splitlines()[0].rpartition(" ")[2]
+    assert labels == [2 * [GLYPH_NAMES.index(expected)]]
+
+
+def test_an_animation_that_would_exhaust_the_memory_is_refused_before_the_work(run_folder, tmp_path, capsys):
+    canvas = ["--generated", "heart", "--outpaint", "48,48,48,48", "--count", "64", "--gif", str(tmp_path / "a.gif")]
+    line = error_line(capsys, edit, "--run", str(run_folder), *canvas)
+    assert "--gif: 490 frames of 64 pictures have" in line and "a smaller --count" in line
+
+
+def test_a_heading_keeps_the_capitals_of_names(run_folder, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    names = ["French Bulldog", "BMW", *map(str, range(8))]
+    (folder / "labels.json").write_text(json.dumps(names), "utf-8")
+    options = ["--generated", "French Bulldog", "--label", "BMW", "--box", "8,8,20,20"]
+    options = edit.checked(edit.cli.parse(edit.Options, "edit", argv=options))
+    assert edit.prepare(open_run(folder, "cpu"), options).heading == "French Bulldog to BMW"
 
 
 @pytest.mark.parametrize("region", [["--box", "8,8,20,20"], ["--outpaint", "8,0,0,0"]])

@@ -17,11 +17,14 @@ from minimaskgit.classifier import Classifier
 from minimaskgit.common.errors import UserError
 from minimaskgit.data.glyphs import GLYPH_NAMES
 from minimaskgit.data.imagenet import imagenet_names
+from minimaskgit.data.images import to_float
+from minimaskgit.decoders.policy import Policy
 from minimaskgit.measuring import evaluation, networks, pictures, scores
 from minimaskgit.measuring.evaluation import check_neighbours
 from minimaskgit.measuring.networks import Seen, look
 from minimaskgit.measuring.pictures import Pictures, held_out, like, sample
 from minimaskgit.measuring.scores import feature_scores
+from minimaskgit.metrics import inception_score, psnr
 from minimaskgit.runs import origin
 from minimaskgit.runs.config import (
     ClassifierConfig,
@@ -31,9 +34,10 @@ from minimaskgit.runs.config import (
     TransformerConfig,
     save_config,
 )
-from minimaskgit.runs.models import save_model
+from minimaskgit.runs.models import load_model, save_model
 from minimaskgit.runs.presets import official, paper
-from minimaskgit.runs.run import open_run
+from minimaskgit.runs.run import chosen_work_folder, open_run
+from minimaskgit.runs.searched import Found, read_searched, write_searched
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.training.judge import load_judge
 from minimaskgit.transformer import Transformer
@@ -80,7 +84,9 @@ def test_everything_is_measured_printed_and_written(run_folder, tmp_path, capsys
     assert set(result["metrics"]) == set(evaluation.NAMES)
     printed = capsys.readouterr().out
     for name, _ in evaluation.NAMES.values():
-        assert name in printed
+        (line,) = (line for line in printed.splitlines() if line.startswith(name + " "))
+        falls = any(word in name for word in ("distance", "FD", "memory"))
+        assert line.endswith(f"{'lower' if falls else 'higher'} is better")
     for text in (
         "not comparable with published FID",
         "24 generated images",
@@ -125,6 +131,8 @@ def test_the_tokenizer_alone_needs_no_transformer_and_generates_nothing(run_fold
     about_images = {"reconstruction_fd", "reconstruction_without_strays", "psnr", "ssim"}
     assert set(result["metrics"]) == about_images | {"code_usage", "code_perplexity"}
     assert result["samples"] == 0 and "generated" not in capsys.readouterr().out
+    evaluate.main(["--run", str(folder), *FEW, "--metrics", "tokenizer"])
+    assert [path.name for path in (folder / "evaluation").glob("*.json")] == ["tokenizer.json"]  # no decoder's result
 
 
 def test_reference_features_are_cached_until_the_network_or_data_change(run_folder, tmp_path, monkeypatch):
@@ -193,16 +201,22 @@ def test_a_picture_s_features_do_not_depend_on_its_batch(run_folder):
 
 
 def test_samples_are_in_order_rounded_and_of_the_requested_classes(run_folder):
-    asked = []
+    asked, noises = [], []
 
     def sampler(labels, generator):
         asked.append(labels)
+        noises.append(torch.rand(4, generator=generator).tolist())
         return (labels / 255 + 0.001)[:, None, None, None].expand(-1, 3, 2, 2)  # rounded, not truncated
 
     labels = torch.arange(2 * pictures.BATCH + 1) % 10
-    sampled = sample(open_run(run_folder), sampler, labels, seed=0)
+    run = open_run(run_folder)
+    sampled = sample(run, sampler, labels, seed=0)
     assert torch.equal(torch.cat(asked), labels) and torch.equal(sampled.labels, labels)
     assert torch.equal(sampled.images[:, 0, 0, 0], labels.byte())
+    first, second, *_ = noises
+    assert first != second
+    sample(run, sampler, labels, seed=0)
+    assert noises == 2 * noises[: len(noises) // 2]
 
 
 def test_precision_and_recall_compare_equal_numbers_of_real_and_generated_images():
@@ -228,6 +242,27 @@ def test_real_images_are_scored_with_the_classes_of_the_generated_ones(run_folde
     reference, second = pictures.compared(open_run(run_folder), 30, labels)
     assert second.labels.sort().values.equal(labels.sort().values) and not second.labels.equal(labels.sort().values)
     assert len(reference.labels) == 30
+
+
+def test_the_inception_score_is_that_of_the_classifier_s_probabilities():
+    logits = torch.randn(60, 5, generator=generator(0))
+    found = feature_scores(("is",), Seen(torch.zeros(60, 2), logits), Seen(torch.zeros(60, 2), logits))
+    assert found["is"] == pytest.approx(inception_score(logits.softmax(-1), 10)[0].item())
+
+
+def test_psnr_and_ssim_are_means_over_all_pictures_whatever_the_size_of_a_part(run_folder, monkeypatch):
+    run = open_run(run_folder, "cpu")
+    network = networks.judge_network(load_judge(run))
+    pixels = torch.randint(256, (12, 3, 32, 32), generator=generator(0), dtype=torch.uint8)
+    some = Pictures(pixels, torch.arange(12) % 10)
+    noise = torch.randint(64, some.images.shape, generator=generator(1), dtype=torch.uint8)
+    codes = torch.zeros(12, 64, dtype=torch.long)
+    monkeypatch.setattr(scores, "through_tokenizer", lambda *_: (codes, some.images // 2 + noise))
+    expected = psnr(to_float(some.images // 2 + noise), to_float(some.images)).item()
+    for size in (5, 12):
+        monkeypatch.setattr(scores, "BATCH", size)
+        found = scores.tokenizer_scores(run, network, look(run, network, some.images), some)
+        assert found["psnr"] == pytest.approx(expected) and 0 < found["ssim"] < 1 < found["psnr"]
 
 
 @pytest.mark.slow
@@ -325,6 +360,20 @@ def test_pretrained_weights_are_measured_in_a_folder_outside_of_the_package(pack
     (packaged / "labels.json").write_text(json.dumps(GLYPH_NAMES, indent=4), "utf-8")  # another version of the package
     evaluate.main(["--pretrained", "tiny", *FEW, "--metrics", "class"])
     assert (own / "labels.json").read_bytes() == (packaged / "labels.json").read_bytes()
+
+
+def test_policies_found_for_pretrained_weights_are_kept_until_the_weights_change(packaged):
+    own, policy = Path("runs/pretrained/tiny"), Policy((0.0,), (1.0,), (1.0,), (0.0,))
+    write_searched(packaged, {})
+    searched = lambda: read_searched(chosen_work_folder(None, "tiny")).policies
+    assert not searched()
+    write_searched(own, {1: Found(policy, {})})
+    assert list(searched()) == [1]
+    model = load_model(Transformer, packaged / "transformer")
+    torch.nn.init.ones_(next(model.parameters()))
+    save_model(model, packaged / "transformer")
+    write_searched(packaged, {})
+    assert not searched()
 
 
 def test_nothing_is_written_into_the_package(packaged, run_folder, capsys):

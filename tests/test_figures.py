@@ -13,6 +13,7 @@ from minimaskgit import figures
 from minimaskgit.figures import fonts, sheets, style
 from minimaskgit.figures.sheets import CELL, GAP, MARGIN
 from minimaskgit.figures.style import MASKED
+from minimaskgit.measuring import race
 from minimaskgit.schedules import cosine, linear
 
 
@@ -263,6 +264,13 @@ def test_a_race_has_a_frame_for_each_pass_and_the_last_one_whatever_the_stride()
     assert len({frame.size for frame in frames}) == 1
     sparse = figures.race(*arguments, stride=5)  # passes 5, 10, 15 and 16
     assert [frame.tobytes() for frame in sparse] == [frames[k - 1].tobytes() for k in (5, 10, 15, 16)]
+
+
+def test_a_step_of_two_passes_is_seen_after_its_second():
+    images, masks = torch.tensor([1.0, 2.0, 3.0])[:, None], torch.tensor([[True], [False], [False]])
+    assert race.by_pass(images, [1, 2, 2], 0.0)[:, 0].tolist() == [1, 1, 2, 2, 3]
+    assert race.by_pass(images, [2, 1, 1], 0.0)[:, 0].tolist() == [0, 1, 2, 3]
+    assert race.by_pass(masks, [2, 1, 1], True)[:, 0].tolist() == [True, True, False, False]
 
 
 def test_the_side_that_finishes_first_stays_unchanged_for_the_rest_of_the_race():

@@ -55,7 +55,7 @@ def said(notes: list[str], *words: str) -> bool:
         ("a/b c/[d]/Train", "a/b c/[d]/Valid"),
     ],
 )
-def test_splits_are_recognized_in_any_usual_form(tmp_path, train, valid):
+def test_splits_are_recognised_in_any_usual_form(tmp_path, train, valid):
     plant(tmp_path, {f"{train}/cat": 3, f"{train}/dog": 2, f"{valid}/cat": 1, f"{valid}/dog": 2})
     assert loaded(tmp_path) == ({"cat": 3, "dog": 2}, {"cat": 1, "dog": 2}, [])
     assert origins(tmp_path) == (f"{train}/", f"{valid}/")

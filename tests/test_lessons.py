@@ -147,6 +147,22 @@ def test_the_teacher_s_notebook_holds_every_law(source, tmp_path):
     assert not [cell.outputs for cell in nbformat.read(path, as_version=4).cells if cell.get("outputs")]
 
 
+def test_all_lessons_can_be_written_with_their_exercises_solved(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "OUT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["run.py", "--solutions"])
+    assert runner.main() == 0
+    written = capsys.readouterr().out.split()
+    assert len(written) == 11 and all(Path(path).exists() for path in written)
+
+
+@pytest.mark.parametrize("numbers", [[], ["4", "8"]])
+def test_only_a_run_of_all_lessons_replaces_the_table_of_their_times(numbers, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "OUT", tmp_path)
+    monkeypatch.setattr(runner, "run", lambda path, out: 1.0)
+    monkeypatch.setattr(sys, "argv", ["run.py", *numbers])
+    assert runner.main() == 0 and (tmp_path / "times.json").exists() == (not numbers)
+
+
 @each_lesson
 def test_the_laws_name_headings_that_the_lesson_has(source):
     laws = ROOT / "tests" / "laws" / f"test_lesson_{source.stem.split('_')[0]}.py"

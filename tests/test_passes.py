@@ -46,6 +46,11 @@ def test_every_decoder_is_measured_at_every_t_and_the_twin_once_with_every_seed(
     assert Image.open(run / "passes" / "passes.png").width > 1000
 
 
+def test_reconstructions_are_nearer_to_reconstructions_and_real_images_to_real_ones(run):
+    real, through = (result(run)["real"][name] for name in ("second", "through"))
+    assert through["fd_tokens"] < through["fd"] and real["fd"] < real["fd_tokens"]
+
+
 def test_curves_have_the_mean_and_interval_of_the_seeds(run):
     curves = measuring.curves(result(run))
     points = result(run)["points"]

@@ -3,6 +3,7 @@
 import sys
 import time
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from minimaskgit import compare, edit, evaluate, generate, train
 from minimaskgit.common import precision
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.machine import matmul
-from minimaskgit.common.precision import autocast, choose, fast_precision, speeds
+from minimaskgit.common.precision import autocast, choose, fast_precision
 from minimaskgit.runs.config import load_config
 from minimaskgit.runs.run import PRETRAINED, open_run
 
@@ -32,6 +33,12 @@ def machine_with(monkeypatch):
 
     yield pretend
     precision.warn_once.cache_clear()
+
+
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """A machine whose speeds are not known yet; what other tests measured stays as it was."""
+    monkeypatch.setattr(precision, "speeds", cache(precision.speeds.__wrapped__))
 
 
 @pytest.mark.parametrize(("fp32", "bf16", "fast"), [(100, 900, "bf16"), (150, 1, "fp32"), (50, 0, "fp32")])
@@ -59,18 +66,17 @@ def test_a_precision_that_is_less_than_twice_as_slow_is_used_without_a_warning(m
     assert choose("fp32", CPU) == "fp32" and capsys.readouterr().err == ""
 
 
-def test_speeds_are_measured_once_and_leave_seeds_and_threads_unchanged(monkeypatch):
-    speeds.cache_clear()
+def test_speeds_are_measured_once_and_leave_seeds_and_threads_unchanged(unmeasured, monkeypatch):
     torch.manual_seed(0)
     threads, state = torch.get_num_threads(), torch.get_rng_state()
-    found = speeds(CPU)
+    found = precision.speeds(CPU)
     assert set(found) == {"fp32", "bf16"} and all(value > 0 for kinds in found.values() for value in kinds.values())
     assert torch.get_num_threads() == threads and torch.get_rng_state().equal(state)
     monkeypatch.setattr(precision, "timed", None)
-    assert speeds(CPU) is found
+    assert precision.speeds(CPU) is found
 
 
-def test_slow_products_are_timed_twice_at_most(monkeypatch):
+def test_slow_products_are_timed_twice_at_most(unmeasured, monkeypatch):
     clock, runs = [0.0], []
 
     def slow(work, device):
@@ -78,25 +84,20 @@ def test_slow_products_are_timed_twice_at_most(monkeypatch):
         clock[0] += 1.0
         return 1.0
 
-    speeds.cache_clear()
     monkeypatch.setattr(precision, "timed", slow)
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    assert speeds(CPU)["fp32"]["product"] == pytest.approx(2 * 128**3 / 1e9)
+    assert precision.speeds(CPU)["fp32"]["product"] == pytest.approx(2 * 128**3 / 1e9)
     assert len(runs) == 2 * 4
-    monkeypatch.undo()
-    speeds.cache_clear()
 
 
-def test_an_unsupported_precision_has_speed_0_and_is_not_chosen(monkeypatch):
+def test_an_unsupported_precision_has_speed_0_and_is_not_chosen(unmeasured, monkeypatch):
     def without_bf16(work, device):
         if work().dtype == torch.bfloat16:
             raise RuntimeError("not implemented for BFloat16")
         return 1e-3
 
-    speeds.cache_clear()
     monkeypatch.setattr(precision, "timed", without_bf16)
-    assert speeds(CPU)["bf16"] == dict.fromkeys(KINDS, 0) and fast_precision(CPU) == "fp32"
-    speeds.cache_clear()
+    assert precision.speeds(CPU)["bf16"] == dict.fromkeys(KINDS, 0) and fast_precision(CPU) == "fp32"
 
 
 @pytest.mark.parametrize(("asked", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])

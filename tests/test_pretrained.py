@@ -8,8 +8,11 @@ import torch
 from command_line import error_line
 from PIL import Image
 from safetensors.torch import load_file
+from tiny import generator
 
 from minimaskgit import edit, generate
+from minimaskgit.data.glyphs import glyphs
+from minimaskgit.data.images import to_float
 from minimaskgit.measuring.pictures import sample
 from minimaskgit.measuring.samplers import autoregressive_sampler, maskgit_sampler
 from minimaskgit.measuring.scores import picture_scores
@@ -18,6 +21,7 @@ from minimaskgit.runs.config import first_difference, load_config
 from minimaskgit.runs.presets import PRESETS
 from minimaskgit.runs.run import PRETRAINED, open_run
 from minimaskgit.tokenizer import Tokenizer
+from minimaskgit.training.critic import features_of, plant
 from minimaskgit.training.judge import load_judge
 from minimaskgit.transformer import Transformer
 
@@ -61,6 +65,11 @@ def test_generate_finds_them_by_name(tmp_path):
 
 def test_their_critic_finds_planted_tokens_and_decodes_with_them(tmp_path):
     assert json.loads((GLYPHS / "critic/evaluation.json").read_text("utf-8"))["auroc_random_codes"] >= 0.9
+    run, (images, labels) = open_run(GLYPHS, "cpu"), glyphs(40, 1)
+    tokens = run.tokenizer().encode(to_float(images))
+    planted = plant(tokens, 0.1, run.transformer().num_codes, generator(0))
+    doubts = run.critic()(features_of(run.transformer(), planted, labels)).detach()
+    assert doubts[planted != tokens].mean() > doubts[planted == tokens].mean() + 3
     out = tmp_path / "stars.png"
     generate.main(["--pretrained", "glyphs", "--decoder", "critic", "--steps", "4", "--count", "4", "--out", str(out)])
     assert Image.open(out).size > (64, 32)

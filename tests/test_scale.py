@@ -16,8 +16,8 @@ from torch import nn
 
 from minimaskgit.common import timing
 from minimaskgit.common.errors import UserError
-from minimaskgit.data.images import ImageData, shift
-from minimaskgit.runs.config import Config, TransformerConfig, TransformerTraining, load_config
+from minimaskgit.data.images import ImageData, mirror, shift, to_float
+from minimaskgit.runs.config import Config, ImagesConfig, TransformerConfig, TransformerTraining, load_config
 from minimaskgit.runs.presets import full, paper
 from minimaskgit.training import estimate, stages, transformer
 from minimaskgit.training.batches import Ahead, micro_batches
@@ -112,6 +112,13 @@ def test_the_table_shows_the_time_at_the_speed_it_names():
     assert "83 min" in text and "30% of the 2 processes" in text and "3,000" in text
 
 
+def test_times_are_taken_in_turns_and_the_first_round_does_not_count(monkeypatch):
+    taken, order = iter([9.0, 8.0, 1.0, 2.0, 3.0, 4.0]), []
+    monkeypatch.setattr(timing, "timed", lambda work, device: order.append(work) or next(taken))
+    assert timing.interleaved({"a": "A", "b": "B"}, 2, torch.device("cpu")) == {"a": [1.0, 3.0], "b": [2.0, 4.0]}
+    assert order == list("ABABAB")
+
+
 @pytest.mark.parametrize("seconds, text", [(45, "45 s"), (720, "12 min"), (12_240, "3.4 h"), (1_036_800, "12 days")])
 def test_durations_are_easy_to_read(seconds, text):
     assert timing.duration(seconds) == text
@@ -200,8 +207,19 @@ def test_crops_and_mirrors_are_drawn_for_the_batch_and_the_same_in_parts(tmp_pat
         seen.append(torch.cat([images for images, _ in session.micro_batches(0, 8)]))
         assert len(micro_batches(8, session.accelerator)) == accumulate
     assert seen[0].equal(seen[1])
-    plain, _ = session.train.batch(session.indices(64, 8, 0))
-    assert not seen[0].equal(plain / 255)
+
+
+@pytest.mark.usefixtures("own_accelerator")
+@pytest.mark.parametrize(("crop", "flips"), [(2, False), (0, True), (0, False)])
+def test_each_of_crops_and_mirrors_works_without_the_other(tmp_path, crop, flips):
+    session = tiny_session(tmp_path, images=ImagesConfig(size=16, count=64, crop=crop, flip=flips))
+    torch.manual_seed(1)
+    ((seen, _),) = session.micro_batches(0, 8)
+    torch.manual_seed(1)
+    mirrored, moves = torch.rand(8) < 0.5, torch.randint(2 * crop + 1, (8, 2))
+    plain = session.train.batch(session.indices(64, 8, 0))[0]
+    expected = to_float(mirror(plain, mirrored) if flips else plain)
+    assert seen.equal(shift(expected, moves, crop) if crop else expected) and mirrored.any()
 
 
 # --- Reading ahead ---

@@ -83,7 +83,7 @@ def test_known_tokens_stay_and_after_each_step_as_many_are_masked_as_the_policy_
 
 @model_runs
 @given(name=schedule_names, steps=st.integers(1, 12), temperature=st.floats(0, 10), seed=seeds)
-def test_the_papers_settings_as_a_policy_decode_bit_by_bit_as_the_papers_decoder(name, steps, temperature, seed):
+def test_the_paper_s_settings_as_a_policy_decode_bit_by_bit_as_the_paper_s_decoder(name, steps, temperature, seed):
     schedule = SCHEDULES[name]
     ours = decoder_of(papers_policy(steps, schedule, temperature, N))
     theirs = decoder("maskgit", schedule, temperature)
@@ -92,7 +92,7 @@ def test_the_papers_settings_as_a_policy_decode_bit_by_bit_as_the_papers_decoder
 
 
 @given(name=schedule_names, steps=st.integers(1, 40), num_tokens=st.integers(1, 300))
-def test_the_papers_policy_has_the_counts_of_the_papers_schedule(name, steps, num_tokens):
+def test_the_paper_s_policy_has_the_counts_of_the_paper_s_schedule(name, steps, num_tokens):
     model = FixedLogits(torch.zeros(num_tokens, 2), C)
     policy = papers_policy(steps, SCHEDULES[name], 4.5, num_tokens)
     masked = [step.masked.sum(1) for step in run(decoder_of(policy), model, torch.tensor([0]), None, steps)]
@@ -141,7 +141,7 @@ def test_a_policy_that_cannot_decode_says_what_is_wrong(reason):
 
 
 @given(steps=st.integers(1, 20), temperature=st.floats(0, 20))
-def test_the_search_starts_at_the_papers_policy(steps, temperature):
+def test_the_search_starts_at_the_paper_s_policy(steps, temperature):
     start = policy_at(torch.zeros(7), steps, DecodingConfig(temperature=temperature), 64)
     assert start == papers_policy(steps, cosine, temperature, 64)
 

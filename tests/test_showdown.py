@@ -1,6 +1,9 @@
 """The showdown end to end, and its verdicts."""
 
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,10 +15,13 @@ from sessions import tiny_session
 
 from minimaskgit import compare, train
 from minimaskgit.common.errors import UserError
+from minimaskgit.decoders.policy import Policy
 from minimaskgit.measuring import claims, showdown
 from minimaskgit.measuring.pictures import sample
+from minimaskgit.runs.choices import SearchedConfig, at_steps
 from minimaskgit.runs.config import DiffusionConfig, DiffusionTraining, GanConfig, GanTraining
 from minimaskgit.runs.run import open_run
+from minimaskgit.runs.searched import Found, write_searched
 from minimaskgit.training import stages
 
 
@@ -138,6 +144,33 @@ def test_scores_are_the_means_over_the_seeds(result):
         assert len(set(fds)) == 3 and row["scores"]["fd"] == pytest.approx(sum(fds) / 3)
     for edited in result["edits"].values():
         assert len(edited["by_seed"]) == 3
+
+
+def test_class_edits_leave_the_rim_or_the_lowest_row_of_tokens(run_folder, monkeypatch):
+    boxes = []
+    measured = lambda run, judge, count, seed, box, how: boxes.append(box) or {}
+    monkeypatch.setattr(showdown, "measure_class_edits", measured)
+    run = open_run(run_folder, "cpu")
+    found = showdown.edits(run, None, run.config.decoding, [0])
+    assert dict(zip(found, boxes)) == {"all but the rim": (4, 4, 28, 28), "all but the lowest tokens": (0, 0, 32, 28)}
+
+
+def test_speeds_are_images_per_median_second(run_folder, monkeypatch):
+    monkeypatch.setattr(showdown, "interleaved", lambda works, *_: {work: [1.0, 4.0, 2.0] for work in works})
+    settings = showdown.Settings(2, batches=(1, 8), repeats=3, seed=0)
+    found = showdown.time_all(open_run(run_folder, "cpu"), {"a": None}, settings)["a"]
+    assert [found[batch]["images_per_second"] for batch in ("1", "8")] == [0.5, 4.0]
+
+
+def test_twice_as_many_steps_take_the_policy_that_was_searched_for_them(run_folder, tmp_path):
+    folder = Path(shutil.copytree(run_folder, tmp_path / "run", ignore=shutil.ignore_patterns("judge", "evaluation")))
+    policies = {T: Policy((0.7,) * (T - 1) + (0.0,), (1.0,) * T, (0.9,) * T, (0.0,) * T) for T in (2, 4)}
+    write_searched(folder, {T: Found(policy, {}) for T, policy in policies.items()})
+    run = open_run(folder, "cpu")
+    settings = SearchedConfig(**vars(run.config.decoding) | {"steps": 2}, policy=policies[2])
+    assert at_steps(settings, 4, run).policy == policies[4]
+    assert at_steps(settings, 3, run).policy is None
+    assert at_steps(run.config.decoding, 4, run) == replace(run.config.decoding, steps=4)
 
 
 @pytest.mark.usefixtures("own_accelerator")

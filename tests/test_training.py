@@ -5,6 +5,7 @@ import json
 import math
 import signal
 from contextlib import closing
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -20,15 +21,16 @@ from tiny import generator, tiny_tokenizer, tiny_transformer
 
 from minimaskgit import masking
 from minimaskgit.common.errors import UserError
+from minimaskgit.data.images import to_float
 from minimaskgit.masking import draw_masks, mvtm_loss, random_mask
-from minimaskgit.runs.config import TokenizerTraining
+from minimaskgit.runs.config import ClassifierConfig, ImagesConfig, TokenizerTraining
 from minimaskgit.runs.config import TransformerTraining as Training
 from minimaskgit.schedules import cosine
 from minimaskgit.training import tokenizer, transformer
 from minimaskgit.training.batches import batch_indices
-from minimaskgit.training.checkpoint import save_checkpoint
+from minimaskgit.training.checkpoint import checkpoints, save_checkpoint
 from minimaskgit.training.log import Log
-from minimaskgit.training.loop import fit, seed_everything
+from minimaskgit.training.loop import StoppedEarly, fit, seed_everything
 from minimaskgit.training.optimizers import (
     averaged,
     clip_gradient,
@@ -38,6 +40,7 @@ from minimaskgit.training.optimizers import (
     tokenizer_optimizers,
 )
 from minimaskgit.training.session import start_session
+from minimaskgit.training.tokens import all_tokens
 from minimaskgit.transformer import Transformer
 
 # --- The order of the data ---
@@ -58,6 +61,17 @@ def test_epochs_and_seeds_have_different_orders_and_a_step_always_the_same_sampl
     assert all(batch_indices(50, 50, step, seed).tolist() == order[seed, step] for seed, step in order)
     batch_indices(50, 50, 0, 0).zero_()  # changing a batch does not affect the next
     assert batch_indices(50, 50, 0, 0).tolist() == order[0, 0]
+
+
+@pytest.mark.usefixtures("own_accelerator")
+def test_the_tokens_of_mirror_images_follow_those_of_the_images_with_the_same_classes(tmp_path):
+    session = tiny_run(tmp_path, images=ImagesConfig(size=16, count=12, flip=True))
+    tokenizer = tiny_tokenizer(image_size=16).eval()
+    tokens, labels = all_tokens(session, tokenizer)
+    images = to_float(session.train.batch(torch.arange(12))[0])
+    assert labels.equal(session.train.labels.repeat(2))
+    assert tokens[:12].equal(tokenizer.encode(images).int())
+    assert tokens[12:].equal(tokenizer.encode(images.flip(-1)).int()) and not tokens[12:].equal(tokens[:12])
 
 
 # --- Learning rates ---
@@ -538,3 +552,84 @@ def test_another_device_than_the_process_already_trains_on_is_refused_in_one_lin
         pytest.raises(UserError, match=r"--device cpu: this process already trains on cuda; .* new process"),
     ):
         start_session(first.config, tmp_path / "fourth", "cpu")
+
+
+# --- Every setting counts ---
+
+TOKENIZER = TokenizerTraining(
+    steps=3, batch_size=4, optimizer="muon", warmup=0, perceptual_weight=0.5, gan_weight=1, gan_start=0.3, gan_width=8
+)
+TRANSFORMER = Training(steps=4, batch_size=4, warmup=0, cooldown=0.25)
+CHANGES: list[tuple[TokenizerTraining | Training, str, object]] = [
+    (TOKENIZER, "batch_size", 2),
+    (TOKENIZER, "optimizer", "adamw"),
+    (TOKENIZER, "learning_rate", 1e-3),
+    (TOKENIZER, "muon_learning_rate", 1e-3),
+    (TOKENIZER, "warmup", 2),
+    (TOKENIZER, "l1_weight", 0.3),
+    (TOKENIZER, "l2_weight", 1.0),
+    (TOKENIZER, "perceptual_weight", 2.0),
+    (TOKENIZER, "gan_weight", 0.3),
+    (TOKENIZER, "gan_start", 0.6),
+    (TOKENIZER, "gan_learning_rate", 1e-2),
+    (TOKENIZER, "gan_width", 16),
+    (TOKENIZER, "gan_layers", 1),
+    (TOKENIZER, "clip", 1e-3),
+    (TRANSFORMER, "batch_size", 2),
+    (TRANSFORMER, "optimizer", "adamw"),
+    (TRANSFORMER, "learning_rate", 1e-3),
+    (TRANSFORMER, "muon_learning_rate", 1e-3),
+    (TRANSFORMER, "betas", (0.5, 0.5)),
+    (TRANSFORMER, "weight_decay", 5.0),
+    (TRANSFORMER, "warmup", 2),
+    (TRANSFORMER, "cooldown", 1.0),
+    (TRANSFORMER, "schedule", "linear"),
+    (TRANSFORMER, "loss_mean", "images"),
+    (TRANSFORMER, "label_smoothing", 0.1),
+    (TRANSFORMER, "class_dropout", 0.5),
+    (TRANSFORMER, "clip", 1e-3),
+    (TRANSFORMER, "ema_decay", 0.9),
+]
+
+
+def learned(folder: Path, settings: TokenizerTraining | Training) -> torch.Tensor:
+    """All weights that a tiny model has learned with these settings."""
+    few = ClassifierConfig(width=8, steps=1, batch_size=4)
+    if isinstance(settings, TokenizerTraining):
+        model = tokenizer.train_tokenizer(tiny_session(folder, classifier=few, tokenizer_training=settings))
+    else:
+        model = transformer.train_transformer(tiny_run(folder, transformer_training=settings), causal=False)
+    return torch.cat([weight.detach().flatten() for weight in model.parameters()])
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory) -> dict[type, torch.Tensor]:
+    """By kind of training, what a model learns with the settings that the others are compared with."""
+    return {type(settings): learned(tmp_path_factory.mktemp("same"), settings) for settings in (TOKENIZER, TRANSFORMER)}
+
+
+@pytest.mark.usefixtures("own_accelerator")
+@pytest.mark.parametrize("settings", [TOKENIZER, TRANSFORMER], ids=["tokenizer", "transformer"])
+def test_the_same_settings_learn_the_same(settings, unchanged, tmp_path):
+    assert learned(tmp_path, settings).equal(unchanged[type(settings)])
+    known = {field.name for field in fields(settings)} - {"steps"}
+    assert known == {name for base, name, _ in CHANGES if base is settings}
+
+
+@pytest.mark.usefixtures("own_accelerator")
+@pytest.mark.parametrize(
+    ("settings", "name", "value"), CHANGES, ids=lambda given: given if isinstance(given, str) else ""
+)
+def test_every_setting_of_training_changes_what_is_learned(settings, name, value, unchanged, tmp_path):
+    assert not learned(tmp_path, replace(settings, **{name: value})).equal(unchanged[type(settings)])
+
+
+@pytest.mark.usefixtures("own_accelerator")
+def test_as_many_checkpoints_are_kept_as_requested_and_activations_recomputed_if_requested(tmp_path, monkeypatch):
+    recomputed = []
+    again = lambda block, x, **how: recomputed.append(how) or block(x)
+    monkeypatch.setattr("minimaskgit.transformer.checkpoint", again)
+    session = tiny_run(tmp_path, transformer_training=TRANSFORMER, save_every=1, keep_checkpoints=3, recompute=True)
+    with pytest.raises(StoppedEarly):
+        transformer.train_transformer(replace(session, stop_at=TRANSFORMER.steps - 1), causal=False)
+    assert len(checkpoints(tmp_path / "transformer")) == 3 and len(recomputed) == 3

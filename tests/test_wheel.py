@@ -65,7 +65,7 @@ def wheel(clone, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def python(wheel, tmp_path_factory) -> Path:
+def python(posix, wheel, tmp_path_factory) -> Path:
     """The Python of a fresh environment with the wheel.
 
     A .pth file adds this environment's packages after its own. Their .pth files are not read, so an editable install

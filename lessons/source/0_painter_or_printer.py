@@ -4,9 +4,10 @@
 # A printer makes a picture from the top left to the bottom right, dot by dot, and never looks back. A painter sketches
 # the whole canvas, keeps what is good, and then redoes the rest.
 #
-# For years, the models that made pictures out of *tokens* were printers. In 2022, MaskGIT turned the same network into
-# a painter. In this lesson you only watch and play: you see a race and an edit at which a printer fails. At the end is
-# a map of the ten lessons in which you build everything yourself.
+# For years, the models that made pictures out of *tokens* were printers. In 2021, the first models filled the whole
+# canvas at once (*VQ-Diffusion*, *Unleashing Transformers*), in a hundred passes or so. In 2022, MaskGIT did it in
+# eight, the surest tokens first. In this lesson you only watch and play: you see a race and an edit at which a printer
+# fails. At the end is a map of the ten lessons in which you build everything yourself.
 #
 # *Paper: Chang et al. 2022, "MaskGIT: Masked Generative Image Transformer", section 1 and figures 1 and 2. Time: twenty
 # minutes.*
@@ -78,7 +79,7 @@ show(figures.grid(torch.cat([pictures[:1], back]), columns=2, titles=["picture",
 #   pass predicts all of them. The painter keeps those it is surest of and asks again.
 #
 # **Predict before you run.** Both have the same number of tokens to choose. The painter gets 8 passes. When it has
-# finished, what does the printer's canvas show?
+# finished, what does the printer's canvas show? (`temperature` below is a knob of lesson 5.)
 
 # %%
 four = torch.tensor([names.index(name) for name in ("umbrella", "star", "anchor", "heart")])
@@ -109,8 +110,8 @@ show(race(stride=8)[0])
 # ## But is it faster?
 #
 # Passes are not seconds. The printer has a trick, a *cache*: it remembers what it computed for the earlier tokens, so
-# that each pass processes one token and not all. The painter cannot use a cache, because every new token may change
-# what it computes for all others.
+# that each pass processes one token and not all. The painter cannot use one exactly, because every new token may
+# change what it computes for all others.
 #
 # **Predict before you run.** One picture at a time (batch 1), and 16 at a time: who wins, with the cache and without?
 
@@ -210,7 +211,9 @@ def cut(picture, left, top, side, thing):
     """A square hole in a picture, filled as `thing`."""
     hole = box_to_mask((left, top, left + side, top + side), 32, 32)
     label = torch.tensor([names.index(thing)])
-    done = edit(tokenizer, painter, pictures[picture][None], hole, label, dilate=0, generator=generator(0))
+    done = edit(
+        tokenizer, painter, pictures[picture][None], hole, label, dilate=0, temperature=2.0, generator=generator(0)
+    )
     whole = figures.masked_canvas(pictures[picture][None], done.region & False, tokenizer.grid, scale=6)
     shown = figures.masked_canvas(pictures[picture][None], done.region, tokenizer.grid, scale=6)
     after = figures.masked_canvas(done.images, done.region & False, tokenizer.grid, scale=6)

@@ -7,7 +7,7 @@
 #
 # Here you build all of that: how much to hide (the schedule γ), which tokens to hide, and what to ask. Then you train
 # small models with your functions. You will see that a model paints worse, although its training loss is lower, if it
-# is trained as BERT was, a language model that learned with 15 % of its words hidden, never more. Until you write a
+# is trained almost as BERT was, a language model that was asked for 15 % of its words, never more. Until you write a
 # function, the notebook uses the package's own.
 #
 # *Paper: sections 3.1 and 3.3. Package: `schedules.py` and `masking.py`, two pages. Time: about an hour, and an hour
@@ -233,8 +233,9 @@ show(figures.grid(canvases, columns=8, titles=[f"{n} of 64" for n in counts.toli
 #
 # > L = − mean over hidden i of log p(y<sub>i</sub> | Y<sub>M</sub>)
 #
-# where y<sub>i</sub> is the token that was there and Y<sub>M</sub> the canvas with its masks. (With the natural
-# logarithm, the unit of the loss is the *nat*.) Asking for visible tokens too would reward copying what is in plain
+# where y<sub>i</sub> is the token that was there and Y<sub>M</sub> the canvas with its masks. (Equation 1 has the sum
+# for each picture; the mean is over all hidden tokens of a batch. With the natural logarithm, the unit of the loss is
+# the *nat*.) Asking for visible tokens too would reward copying what is in plain
 # sight.
 #
 # The paper smooths the labels by s = 0.1: the target is 1 − s on the right code, plus s / K on every code.
@@ -286,6 +287,15 @@ predict("3 painter", "Which of the two paints better from a blank canvas?", ["co
 
 
 # %%
+train_tokens, train_labels = notebook.three_classes(tokenizer, 6000, seed=0)
+test_tokens, test_labels = notebook.three_classes(tokenizer, 600, seed=1)
+yours = {
+    "mask_counts": my_mask_counts,
+    "random_mask": my_random_mask,
+    "masked_cross_entropy": my_masked_cross_entropy,
+}
+
+
 def train(schedule):
     """A small masked transformer, and its training loss (step, mean over 50 steps)."""
     torch.manual_seed(0)
@@ -295,14 +305,6 @@ def train(schedule):
         return model, notebook.learn(model, loss, train_tokens, train_labels)
 
 
-yours = {
-    "mask_counts": my_mask_counts,
-    "random_mask": my_random_mask,
-    "masked_cross_entropy": my_masked_cross_entropy,
-}
-
-train_tokens, train_labels = notebook.three_classes(tokenizer, 6000, seed=0)
-test_tokens, test_labels = notebook.three_classes(tokenizer, 600, seed=1)
 print(f"{len(train_tokens)} pictures to learn from, {len(test_tokens)} to test with")
 notebook.source(notebook.learn)  # the plain loop; nothing in it knows of masks
 

@@ -157,9 +157,9 @@ for step in range(8):
     now = left
 
 # %% [markdown]
-# The authors' released code differs in two points. It counts in float32, where cos(π/3) is a hair below 1/2, so half of
-# four tokens, rounded down, is one. And of the last two limits, the other one wins: a single unknown token stays masked
-# until the last step. With `--rounding released`, this package counts as they do.
+# The authors' released code counts a little differently. It works in float32, where cos(π/3) is a hair below 1/2, so
+# half of four tokens, rounded down, is one. And of the last two limits, the other one wins: a single unknown token
+# stays masked until the last step. With `--rounding released`, this package counts as they do.
 
 # %%
 print(f"cos(π/3) in float32: {torch.cos(torch.tensor(torch.pi / 3)):.8f}")
@@ -302,9 +302,9 @@ show(figures.curves(lines, "decoding steps T", "pictures, %"), width=600)
 # %% [markdown]
 # Most of the gain comes early, and every doubling of the cost then buys less. The judge's curve reaches its ceiling
 # first and says nothing more; the other goes on rising. The paper finds a peak: beyond 8 to 12 steps its FID gets
-# *worse* again (section 4.4 and figure 8 there), because with many small steps the surest and dullest tokens win.
-# Counting strays does not reveal dullness. FD does, because it also compares how varied the glyphs are. Is its lowest
-# value at the last T? With 200 pictures it is only a rough number; lesson 8 asks how rough.
+# *worse* again (section 4.4 and figure 8 there); its authors suspect that many small steps favour the surest and
+# dullest tokens. Counting strays does not reveal dullness. FD does, because it also compares how varied the glyphs are.
+# Is its lowest value at the last T? With 200 pictures it is only a rough number; lesson 8 asks how rough.
 #
 # ## Experiment: which schedule?
 #
@@ -549,14 +549,16 @@ summary()  # your predictions, of all lessons
 # %% [markdown]
 # ## What the paper did
 #
-# - Section 3.2: the four steps, as above. Figure 2 compares them with raster order, 8 passes against 256.
+# - Section 3.2: the four steps. It writes n = ⌈γ(t/T) N⌉; ours is its code's ⌊γ((t+1)/T) N⌋, with which the first of
+#   the steps t = 0, 1, ... keeps something. Figure 2 compares them with raster order, 8 passes against 256.
 # - The choice noise and its temperature 4.5 are in the appendix and the released code; tokens are sampled at
 #   temperature 1.
-# - Section 4.4: T = 8 to 12 is best on ImageNet, and the cosine is the best schedule. With N = 256 and T = 8 the steps
-#   fix 5, 15, 24, 31, 39, 45, 48 and 49 tokens (`test_lesson_5.py` counts them).
+# - Section 4.4: T = 8 to 12 is best on ImageNet, and the cosine is the best schedule. With N = 256 and T = 8 the code's
+#   steps fix 5, 15, 24, 31, 39, 45, 48 and 49 tokens (`test_lesson_5.py` counts them).
 #
 # ## What to read next
 #
+# - Austin et al. 2021, *D3PM*: the same masks, as a kind of diffusion.
 # - Ghazvininejad et al. 2019, *Mask-Predict*: the same loop for translation, without sampling or noise.
 # - Lezama et al. 2022, *Token-Critic*: a second model learns which tokens to give up.
 # - Chang et al. 2023, *Muse*: the loop with guidance, from text.

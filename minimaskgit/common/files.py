@@ -54,7 +54,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)  # frees space, which matters most on a full disk
             raise
         if os.name == "posix":  # the name is stored in the folder, which must reach the disk too
-            _force_to_disk(path.parent)
+            with suppress(OSError):  # some shared folders cannot do it
+                _force_to_disk(path.parent)
 
 
 @contextmanager

@@ -53,6 +53,11 @@ def in_int8(model: nn.Module) -> nn.Module:
         from torch.ao.quantization import quantize_dynamic
     except ImportError:
         raise UserError("--precision int8: this version of PyTorch lacks it; expected auto, bf16 or fp32") from None
+    backend = torch.backends.quantized
+    if backend.engine == "none":  # as on Apple's processors, where PyTorch has an engine but chooses none
+        backend.engine = next((name for name in backend.supported_engines if name != "none"), "none")
+    if backend.engine == "none":
+        raise UserError("--precision int8: this PyTorch has no engine for it; expected auto, bf16 or fp32")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it will move to torchao, whose own layers are far slower on CPUs today
         return quantize_dynamic(model, {nn.Linear}, inplace=True)

@@ -42,7 +42,7 @@ ROUNDINGS: dict[Rounding, Count] = {"exact": num_to_mask, "released": released}
 
 
 def scheduled(schedule: Schedule, rounding: Rounding = "exact") -> Counts:
-    """floor(U gamma(r)): the paper's, with any mask schedule (section 3.3)."""
+    """floor(U gamma(r)), as in decoding.num_to_mask, with any mask schedule (section 3.3)."""
 
     def counts(view: View, priority: Tensor) -> Tensor:
         return ROUNDINGS[rounding]((~view.given).sum(1), (~view.known).sum(1), view.step, view.steps, schedule)

@@ -1,11 +1,12 @@
-"""A critic: which of the known tokens are wrong? (Token-Critic, arXiv 2209.04439; PRISM, arXiv 2510.01384)
+"""A critic: which of the known tokens are wrong?  (near PRISM, arXiv 2510.01384)
 
     canvas ──block──┬──block──┬── ... ──block──┬──> logits: what each [MASK] may be
                     └────>────┴──────>─────────┴──small network──> scores: whether each token is wrong
 
 A masked transformer is never asked about the tokens that it sees. But on their way through its blocks they meet all
 the others, and its features show whether each token fits. So the critic needs no pass of its own: it looks at the
-features of the pass that decoding makes anyway.
+features of the pass that decoding makes anyway. (Token-Critic, arXiv 2209.04439, asks the same of a second transformer,
+whose scores take the place of the confidence.)
 """
 
 from collections.abc import Callable

@@ -12,7 +12,7 @@ remdm-cap       confidence, with noise    mask schedule     4 % of the known    
 remdm-rescale   confidence, with noise    mask schedule     4 % of what may be       2503.00307
 remdm-conf      confidence, with noise    mask schedule     the least sure           2503.00307
 remdm-loop      confidence, with noise    with a pause      in the pause             2503.00307
-critic          confidence, with noise    mask schedule     what a critic doubts     Lezama et al. 2022, 2209.04439
+critic          confidence, with noise    mask schedule     what a critic doubts     near PRISM (2025), 2510.01384
 """
 
 from typing import Literal

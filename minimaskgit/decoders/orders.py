@@ -16,7 +16,7 @@ from minimaskgit.decoding import TEMPERATURE, gumbel_noise
 
 
 def confidence(temperature: float = TEMPERATURE) -> Order:
-    """log p(token) + temperature (1 - r) x Gumbel noise: the paper's (section 3.2)."""
+    """log p(token) + temperature (1 - r) x Gumbel noise, as released; at temperature 0, section 3.2's order."""
 
     def order(view: View) -> Tensor:
         log_p = view.log_probabilities().gather(-1, view.sampled[..., None]).squeeze(-1)

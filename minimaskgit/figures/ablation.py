@@ -9,7 +9,6 @@ import textwrap
 
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, PercentFormatter
 from PIL import Image
@@ -34,7 +33,6 @@ BOLD = ("cosine", "bert")  # the paper's choice, and the one that fails
 def draw(result: dict) -> Image.Image:
     """Draw the result of `measuring.ablation.ablate`."""
     figure = Figure(figsize=(13, 6.4), dpi=100, facecolor=PAPER)
-    FigureCanvasAgg(figure)
     panels = figure.subplots(
         1, 3, width_ratios=(1, 1.7, 1.3), gridspec_kw={"left": 0.05, "right": 0.985, "wspace": 0.22}
     )

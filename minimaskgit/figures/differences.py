@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -19,7 +18,6 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> Image.Image:
             stages.setdefault(row["stage"], []).append(row)
     size = max(6.4, 5.2 * len(stages)), 1.6 + 0.3 * most(stages)  # at least as wide as the title
     figure = Figure(figsize=size, dpi=100, facecolor=PAPER, layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(
         "One change at a time, in the same training time", x=0.01, ha="left", weight="bold", fontsize=15, color=INK
     )

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from PIL import Image
@@ -37,7 +36,6 @@ def draw(curves: Mapping[str, Sequence[Mapping]], floors: Mapping[str, float], h
     floors: by score, the FD of as many real images.
     """
     figure = Figure(figsize=(13, 6.6), dpi=100, facecolor=PAPER)
-    FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2)
     figure.subplots_adjust(left=0.055, right=0.985, top=0.8, bottom=0.1, wspace=0.14)
     figure.suptitle(heading, x=0.012, y=0.98, ha="left", weight="bold", fontsize=16, color=INK)

@@ -139,7 +139,6 @@ def planes(panels: dict[str, tuple[Tensor, Tensor, Tensor]]) -> Image.Image:
 def _figure(panels: int, heading: str | None = None) -> tuple[Figure, list[Axes]]:
     # A plain Figure, without pyplot, which would register and keep it.
     figure = Figure(figsize=(9, 3.8), dpi=100, layout="constrained", facecolor=PAPER)
-    FigureCanvasAgg(figure)
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
     for panel in axes:
         plain(panel, "y")
@@ -171,8 +170,9 @@ def rendered(figure: Figure) -> Image.Image:
             properties = text.get_fontproperties().copy()
             properties.set_file(font)
             text.set_fontproperties(properties)
-    figure.canvas.draw()
-    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
 def clouds(panels: dict[str, dict[str, Tensor]], balls: dict[str, tuple[Tensor, Tensor]] | None = None) -> Image.Image:

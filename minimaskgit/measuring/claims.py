@@ -59,7 +59,7 @@ def claims(result: dict) -> list[dict[str, str]]:
             verdict(_minus(by_seed(twin, "fd"), by_seed(maskgit, "fd"))),
         ),
     ]
-    published = {"GAN": ("BigGAN-deep", "6.95"), "diffusion": ("ADM", "10.94")}
+    published = {"GAN": ("BigGAN-deep", "6.95"), "diffusion": ("ADM without guidance", "10.94")}
     for name, rival in rivals.items():
         found.append(
             _claim(
@@ -94,7 +94,7 @@ def claims(result: dict) -> list[dict[str, str]]:
         least = {name: [min(scores[name].values()) for scores in edited["by_seed"]] for name in edited["by_seed"][0]}
         found.append(
             _claim(
-                f"it edits images as an autoregressive model cannot: {region}",
+                f"it edits images better than an autoregressive model: {region}",
                 "figures 1 and 6, pictures only",
                 f"asked class {ours['asked_class']:.1%} against {theirs['asked_class']:.1%},"
                 f" palette kept {ours['kept_palette']:.1%} against {theirs['kept_palette']:.1%}",

@@ -63,9 +63,8 @@ class Options:
 
     run: Path | None = None  # run folder; or give --pretrained
     pretrained: str | None = None  # instead of --run: packaged weights; results go to runs/pretrained/NAME
-    decoders: tuple[
-        AnyDecoderName, ...
-    ] = ()  # decoders to measure (default: all); the twin and diffusion are always measured
+    # decoders to measure (default: all); the twin and diffusion are always measured
+    decoders: tuple[AnyDecoderName, ...] = ()
     steps: tuple[Positive, ...] = ()  # numbers of passes T (default: 1 2 4 8 16 32 64, as far as there are tokens)
     samples: Samples = 200  # images per decoder, T and seed
     reference: Samples = 5000  # held-out real images to compare with, at most half of all held-out images

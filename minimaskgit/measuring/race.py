@@ -35,6 +35,7 @@ from minimaskgit.runs.choices import (
     described,
     image_settings,
     note_decoder,
+    passes_by_step,
 )
 from minimaskgit.runs.config import Batch, DecodingConfig, Positive, Samples, ScheduleName, Seed, between
 from minimaskgit.runs.run import Run
@@ -97,7 +98,8 @@ def compare(run: Run, options: Options) -> dict:
         "machine": machine(run.device),
         "rows": rows,
     }
-    tables, paths = [table(rows)], draw(run, tokenizer, masked, causal, loop, rows, options, folder)
+    passes = passes_by_step(settings)
+    tables, paths = [table(rows)], draw(run, tokenizer, masked, causal, loop, passes, rows, options, folder)
     if options.showdown:
         result["showdown"], more = showdown.showdown(
             run, showdown.Settings(options.samples, repeats=options.repeats, seed=options.seed), settings, folder
@@ -165,11 +167,15 @@ def draw(
     masked: Transformer,
     causal: Transformer | None,
     loop: Loop,
+    passes: Sequence[int],
     rows: Sequence[dict],
     options: Options,
     folder: Path,
 ) -> list[Path]:
-    """Write the still picture and the decoding strip, and with a twin the animation of the race."""
+    """Write the still picture and the decoding strip, and with a twin the animation of the race.
+
+    passes: of the masked transformer, for each step of its loop.
+    """
     labels = choose_labels(run, options.shown)
     seeded = lambda: torch.Generator(run.device).manual_seed(options.seed)
     steps, images = generate(run, tokenizer, masked, labels, loop, seeded())
@@ -199,5 +205,16 @@ def draw(
     raster_masks = torch.arange(count)[None, None] >= torch.arange(1, count + 1)[:, None, None]  # (N, 1, N)
     raster_masks = raster_masks.expand(-1, len(labels), -1)  # after pass k the canvas shows the first k tokens
     pass_images = raster_images.cpu()[None].expand(count, -1, -1, -1, -1)
-    frames = figures.race(step_images.cpu(), masks.cpu(), pass_images, raster_masks, tokenizer.grid)
+    own_images, own_masks = by_pass(step_images.cpu(), passes, 0.0), by_pass(masks.cpu(), passes, True)
+    frames = figures.race(own_images, own_masks, pass_images, raster_masks, tokenizer.grid)
     return [*paths, figures.animation(frames, folder / "race.gif", seconds_per_frame=0.12)]
+
+
+def by_pass(steps: Tensor, passes: Sequence[int], blank: float) -> Tensor:
+    """What there is after each pass (P, ...), from what there is after each step (T, ...): `blank` before the first.
+
+    passes: how many each step takes; it is done after the last of them.
+    """
+    ends = torch.tensor(passes).cumsum(0)
+    done = torch.bucketize(torch.arange(1, int(ends[-1]) + 1), ends, right=True)  # steps
+    return torch.cat([torch.full_like(steps[:1], blank), steps])[done]

@@ -7,7 +7,7 @@ classes to pixels. No model's settings were chosen by these numbers: each uses t
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -37,7 +37,7 @@ from minimaskgit.measuring.scores import (
     feature_scores,
     picture_scores,
 )
-from minimaskgit.runs.choices import choose_labels
+from minimaskgit.runs.choices import at_steps, choose_labels, decoder_name
 from minimaskgit.runs.config import DecodingConfig, load_config
 from minimaskgit.runs.presets import PRESETS
 from minimaskgit.runs.run import Run, label_names
@@ -123,8 +123,9 @@ def showdown(run: Run, settings: Settings, decoding: DecodingConfig, folder: Pat
 
 def contestants(run: Run, decoding: DecodingConfig) -> dict[str, Sampler]:
     """The samplers by name; first MaskGIT with the settings `decoding`, then with twice as many steps."""
-    more = replace(decoding, steps=min(2 * decoding.steps, run.transformer().num_tokens))
-    maskgit = {f"MaskGIT, T = {settings.steps}": maskgit_sampler(run, settings) for settings in (decoding, more)}
+    more = at_steps(decoding, min(2 * decoding.steps, run.transformer().num_tokens), run)
+    name = lambda how: f"MaskGIT, T = {how.steps}" + ", searched" * (decoder_name(how) == "searched")
+    maskgit = {name(how): maskgit_sampler(run, how) for how in (decoding, more)}
     twins = {f"autoregressive, {'' if cache else 'no '}cache": autoregressive_sampler(run, cache) for cache in (1, 0)}
     diffusion = {f"diffusion, {steps} steps": diffusion_sampler(run, steps) for steps in DIFFUSION_STEPS}
     return {**maskgit, **twins, "GAN": gan_sampler(run), **diffusion}

@@ -144,14 +144,27 @@ def recorded(settings: DecodingConfig) -> dict[str, Any]:
     return {name: value for name, value in asdict(settings).items() if (name, value) != ("rounding", "exact")}
 
 
-def count_passes(settings: DecodingConfig) -> int:
-    """How many passes of the transformer an image takes: one for each step, two for a step with guidance."""
+def passes_by_step(settings: DecodingConfig) -> list[int]:
+    """How many passes of the transformer each step takes: one, or two with guidance."""
     if decoder_name(settings) == "searched":
         weights = settings.policy.guidance
     else:
         weight = late_guidance(settings.guidance, settings.guidance_start)
         weights = [weight((t + 1) / settings.steps) for t in range(settings.steps)]
-    return settings.steps + sum(weight > 0 for weight in weights)
+    return [1 + (weight > 0) for weight in weights]
+
+
+def count_passes(settings: DecodingConfig) -> int:
+    """How many passes of the transformer an image takes."""
+    return sum(passes_by_step(settings))
+
+
+def at_steps(settings: DecodingConfig, steps: int, run: Run) -> DecodingConfig:
+    """The same settings for another number of steps, with the policy searched for so many if they had one."""
+    if not isinstance(settings, SearchedConfig):
+        return replace(settings, steps=steps)
+    found = read_searched(run.folder).policies.get(steps)
+    return replace(settings, steps=steps, policy=found.policy if found else None)
 
 
 def beyond_the_paper(settings: DecodingConfig) -> dict[str, str | float]:

@@ -96,7 +96,7 @@ class TokenizerConfig(Settings):
     l2_norm: bool = False  # compare codes by cosine similarity
     ema: bool = False  # update codebook entries by running means instead of gradients
     ema_decay: Decay = 0.99  # decay of the running means per batch
-    revive_after: Count = 100  # training batches after which an unused entry is reset; 0: never
+    revive_after: Count = 100  # training batches after which an unused entry is reset; 0: never (nor with linear)
     rotate: bool = False  # give the encoder its gradient by the rotation trick
     linear: bool = False  # make the codebook a learned linear map of frozen random vectors (SimVQ)
     entropy: Weight = 0.0  # weight of the entropy loss, which asks for sure choices and an evenly used codebook

@@ -1,10 +1,11 @@
-"""A run folder: what training writes and all other commands read.
+"""A run folder: what training and other commands write, and what all commands read.
 
 runs/demo/  config.json  labels.json  data.json (what it learned from: origin.py)
     classifier/  tokenizer/  transformer/  autoregressive/  critic/  gan/  diffusion/
-        model.safetensors + config.json (once finished), checkpoint-STEP.safetensors (until then),
-        metrics.jsonl, tensorboard/, evaluation.json, pictures
+        model.safetensors + config.json (once finished), checkpoint-STEP.safetensors (until then), trained_on.json,
+        metrics.jsonl, speed.jsonl, tensorboard/, evaluation.json, pictures, nan.json (of a step that failed)
     initial/ (a copy of the run that it started from: training/initial.py)
+    decoding.json (policies that search found)  judge/  evaluation/  compare/  search/ and others, by command
     lock  lock.json (while training)
 """
 
@@ -29,6 +30,7 @@ from minimaskgit.rivals.diffusion import UNet
 from minimaskgit.rivals.gan import Generator
 from minimaskgit.runs.config import Config, load_config
 from minimaskgit.runs.models import is_finished, load_model, other_source, training_command
+from minimaskgit.runs.searched import NAME as SEARCHED
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
 
@@ -131,17 +133,20 @@ def chosen_run(
 def chosen_work_folder(run: Path | None, pretrained: str | None) -> Path:
     """As `chosen_run`, for commands that write into the run's folder: its path.
 
-    Of pretrained weights it is a copy in runs/pretrained/NAME, brought up to date with the package. UserError for a
-    folder of the package itself.
+    Of pretrained weights it is a copy in runs/pretrained/NAME, brought up to date with the package; policies found by a
+    search there are kept as long as the weights are the same. UserError for a folder of the package itself.
     """
     source = _chosen_folder(run, pretrained)
     if pretrained is None:
         check_outside_of_package("--run", source, "use --pretrained NAME")
         return source
     copy = Path("runs") / "pretrained" / pretrained
-    for file in sorted(path for path in source.rglob("*") if path.is_file()):
-        target = copy / file.relative_to(source)
-        if not target.exists() or target.read_bytes() != file.read_bytes():
+    files = {file: copy / file.relative_to(source) for file in sorted(source.rglob("*")) if file.is_file()}
+    same = lambda file, target: target.exists() and target.read_bytes() == file.read_bytes()
+    outdated = {file: target for file, target in files.items() if not same(file, target)}
+    new_weights = any(file.suffix == ".safetensors" for file in outdated)
+    for file, target in outdated.items():
+        if new_weights or target.name != SEARCHED or not target.exists():
             with atomic_write(target) as aside:
                 shutil.copyfile(file, aside)
     return copy

@@ -1,4 +1,4 @@
-"""The critic of a finished masked transformer, trained on its mistakes (Token-Critic, arXiv 2209.04439).
+"""The critic of a finished masked transformer, trained on its mistakes (decoders/critic.py).
 
 tokens ──some hidden, and drawn by the model──> some by random codes──> some hidden again──> canvas
 canvas ──frozen transformer──> features ──critic──> critic_loss with: does each token differ from the original?

@@ -59,8 +59,8 @@ def fit(
     picture: draws samples after a number of steps, and may return their metrics; every process calls it.
     batch: the indices of a step's samples. If a metric is not finite, they are written to folder/nan.json and UserError
     is raised.
-    keep: number of newest checkpoints to keep.
     speed: computes speeds from the mean seconds per step, for folder/speed.jsonl and TensorBoard.
+    keep: number of newest checkpoints to keep.
     accelerator: connects the processes that train together; None for a single process.
     stop_at: save after this number of steps and raise StoppedEarly, unless the stage is then done.
     """
@@ -119,15 +119,13 @@ def fit(
             if saving:
                 seconds = seconds_before + time.perf_counter() - start_time
                 save_checkpoint(folder, done, seconds, parts, keep, write=main)
-            if stopping:
+            if stopping or done == last < steps:
                 if not alone:
                     accelerator.wait_for_everyone()  # torchrun kills a process still writing after half a minute
-                raise KeyboardInterrupt(
-                    f"{folder.name} saved at step {done} of {steps}; to resume, run it again (train: with --resume)"
-                )
-            if done == last < steps:
-                if not alone:
-                    accelerator.wait_for_everyone()  # one of them may still be writing
+                if stopping:
+                    raise KeyboardInterrupt(
+                        f"{folder.name} saved at step {done} of {steps}; to resume, run it again (train: with --resume)"
+                    )
                 raise StoppedEarly(f"{folder.name}: stopped early at step {done} of {steps}")
     return seconds
 

@@ -26,8 +26,9 @@ def train_tokenizer(session: Session) -> Tokenizer:
     folder, settings = session.folder / "tokenizer", session.config.tokenizer_training
     if finished(session, folder):
         return load_model(Tokenizer, folder).to(session.device)
-    looks = settings.steps and settings.perceptual_weight
-    perceptual = train_classifier(session).requires_grad_(False) if looks else None
+    features = None
+    if settings.steps and settings.perceptual_weight:
+        features = train_classifier(session).requires_grad_(False).features
     torch.manual_seed(session.config.seed)
     model = initial(session, "tokenizer")
     model = model or Tokenizer(session.config.images.size, **asdict(session.config.tokenizer))
@@ -55,11 +56,11 @@ def train_tokenizer(session: Session) -> Tokenizer:
                 quantized,
                 settings.l1_weight,
                 settings.l2_weight,
-                perceptual and perceptual.features,
-                settings.perceptual_weight,
-                discriminator if adversarial else None,
-                settings.gan_weight,
-                partial(last_layer_gradient, session, model),
+                features=features,
+                perceptual_weight=settings.perceptual_weight,
+                discriminator=discriminator if adversarial else None,
+                gan_weight=settings.gan_weight,
+                last_layer_gradient=partial(last_layer_gradient, session, model),
             )
         session.accelerator.backward(metrics.pop("loss"))
         if adversarial:
@@ -80,7 +81,7 @@ def train_tokenizer(session: Session) -> Tokenizer:
             learner.zero_grad()
         metrics = []
         for images, _ in session.micro_batches(step, settings.batch_size):
-            with session.accelerator.accumulate(*trained[: 1 + adversarial]):
+            with session.accelerator.accumulate(*(trained if adversarial else trained[:1])):
                 metrics.append(learn(images, adversarial))
         norm = clip_gradient(model, settings.clip)
         for learner, _ in learners:

@@ -72,9 +72,10 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
             return autoregressive.next_token_loss(trained, x[rows], y[rows], settings.label_smoothing)
         if settings.loss_mean == "images":
             return mean_of_images(trained, model.mask_id, x[rows], y[rows], masks[rows], settings.label_smoothing)
-        # Equation 1 is a mean over masked tokens, and some micro-batches have more of them than others.
-        share = masks[rows].sum() * (len(masks) / len(masks[rows])) / masks.sum()
-        return share * mvtm_loss(trained, x[rows], y[rows], masks[rows], settings.label_smoothing)
+        # The loss is a mean over the batch's masked tokens. Each part counts by its share of them, times the number of
+        # parts, because the gradient is the mean of the parts' gradients.
+        share, parts = masks[rows].sum() / masks.sum(), len(masks) / len(masks[rows])
+        return share * parts * mvtm_loss(trained, x[rows], y[rows], masks[rows], settings.label_smoothing)
 
     def step(step: int) -> dict[str, Tensor]:
         # Random numbers are drawn for the whole batch, so the number of micro-batches changes nothing.
