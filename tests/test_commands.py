@@ -29,12 +29,13 @@ from minimaskgit.common.precision import choose
 from minimaskgit.data.glyphs import GLYPH_NAMES
 from minimaskgit.measuring import race
 from minimaskgit.runs import config, run
-from minimaskgit.runs.config import TransformerConfig, save_config
+from minimaskgit.runs.config import Config, TokenizerTraining, TransformerConfig, save_config
 from minimaskgit.runs.presets import starting_point
 from minimaskgit.runs.run import open_run
 from minimaskgit.training import rehearsal, session, stages
 from minimaskgit.training.checkpoint import checkpoints
 from minimaskgit.training.estimate import transformer_flops
+from minimaskgit.training.stages import limit_steps
 
 # --- train ---
 
@@ -271,6 +272,16 @@ def test_a_damaged_checkpoint_is_refused(run_folder, tmp_path, capsys):
     (folder / "classifier").mkdir()
     (folder / "classifier/checkpoint-00000002.safetensors").write_bytes(b"not a checkpoint")
     assert "is damaged" in error_line(capsys, train, "--out", str(folder), "--resume")
+
+
+def test_the_whole_time_is_the_measured_seconds_per_step_times_all_steps_without_the_first(tmp_path):
+    whole = Config(tokenizer_training=TokenizerTraining(steps=2000, batch_size=8))
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer/evaluation.json").write_text('{"seconds": 90}', "utf-8")
+    lines = [json.dumps({"images_per_second": 8 / seconds}) for seconds in (80, 3, 5)]  # seconds per step
+    (tmp_path / "tokenizer/speed.jsonl").write_text("\n".join(lines), "utf-8")
+    text = train.whole_time(whole, limit_steps(whole, 3), tmp_path, ["tokenizer"])
+    assert "estimated from 3 steps per stage" in text and "2.2 h here (tokenizer 2.2 h)" in text
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from torch import nn
 from views import view
 
 from minimaskgit import ablate, compare, edit, evaluate, export, generate, train
+from minimaskgit.common.machine import machine
 from minimaskgit.decoders import correction, counts, orders, sampling
 from minimaskgit.decoders.critic import Critic, critic_loss, with_features
 from minimaskgit.decoders.loop import Decoder, run
@@ -328,7 +329,11 @@ def test_a_critic_of_another_shape_is_refused(run_folder, tmp_path, capsys):
 
 
 def test_an_export_carries_the_critic(run_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "evaluate", lambda *_: (tmp_path / "out/evaluation").mkdir(exist_ok=True) or {})
+    def evaluated(*_) -> dict:
+        (tmp_path / "out/evaluation").mkdir(exist_ok=True)
+        return {"machine": machine(torch.device("cpu"))}
+
+    monkeypatch.setattr(export, "evaluate", evaluated)
     monkeypatch.setattr(export, "table", str)
     export.main(["--run", str(run_folder), "--out", str(tmp_path / "out"), "--samples", "24"])
     generating = ["--run", str(tmp_path / "out"), "--decoder", "critic", "--count", "2"]

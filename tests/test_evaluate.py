@@ -363,17 +363,18 @@ def test_pretrained_weights_are_measured_in_a_folder_outside_of_the_package(pack
 
 
 def test_policies_found_for_pretrained_weights_are_kept_until_the_weights_change(packaged):
-    own, policy = Path("runs/pretrained/tiny"), Policy((0.0,), (1.0,), (1.0,), (0.0,))
-    write_searched(packaged, {})
-    searched = lambda: read_searched(chosen_work_folder(None, "tiny")).policies
-    assert not searched()
-    write_searched(own, {1: Found(policy, {})})
-    assert list(searched()) == [1]
+    own = Path("runs/pretrained/tiny")
+    one, two = (Found(Policy((0.0,) * T, (1.0,) * T, (1.0,) * T, (0.0,) * T), {}) for T in (1, 2))
+    searched = lambda: list(read_searched(chosen_work_folder(None, "tiny")).policies)
+    write_searched(packaged, {2: two})
+    assert searched() == [2]
+    write_searched(own, {1: one})
+    assert searched() == [1]
     model = load_model(Transformer, packaged / "transformer")
     torch.nn.init.ones_(next(model.parameters()))
     save_model(model, packaged / "transformer")
-    write_searched(packaged, {})
-    assert not searched()
+    write_searched(packaged, {2: two})
+    assert searched() == [2]
 
 
 def test_nothing_is_written_into_the_package(packaged, run_folder, capsys):
