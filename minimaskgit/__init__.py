@@ -9,7 +9,7 @@ the paper    schedules, masking           how much to mask, and the training obj
 commands     demo train generate edit compare evaluate playground search ablate passes recipe bench export
              import_weights imagenet assignment grade: python -m minimaskgit.NAME
 lessons      notebook, building, predictions: what the notebooks share
-rooms        common data decoders rivals runs figures web training measuring grading: what the paper's files need to run
+rooms        common data decoders rivals runs figures web training measuring grading: everything else
 """
 
 import os

@@ -85,9 +85,9 @@ def vqgan_losses(
 ) -> dict[str, Tensor]:
     """The tokenizer's objective, as "loss", and the terms to report; all scalars (VQ-GAN equations 4 to 7).
 
-    images and reconstruction (B, 3, H, W) in [0, 1]. features: of the perceptual network; None leaves the perceptual
-    loss out. discriminator: None leaves the adversarial loss out. last_layer_gradient: maps a loss to its gradient at
-    the decoder's last layer, which the adaptive weight needs.
+    images (B, 3, H, W) in [0, 1]; reconstruction (B, 3, H, W), not clipped. features: of the perceptual network; None
+    leaves the perceptual loss out. discriminator: None leaves the adversarial loss out. last_layer_gradient: maps a
+    loss to its gradient at the decoder's last layer, which the adaptive weight needs.
     """
     l1, l2 = F.l1_loss(reconstruction, images), F.mse_loss(reconstruction, images)
     terms = {"l1": l1, "commitment": quantized.commitment_loss}

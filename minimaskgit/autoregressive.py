@@ -28,7 +28,7 @@ def next_token_loss(model: Transformer, tokens: Tensor, labels: Tensor, label_sm
 
 
 def cached_step(model: Transformer, newest: Tensor, cache: KVCache) -> Tensor:
-    """Logits of the next token, (B, K), from the newest id (B, 1) and the cache, to which it is added."""
+    """Read the newest id (B, 1), add it to the cache, and return the logits of the next token, (B, K)."""
     return model.logits(model.trunk(newest, cache)[:, -1])
 
 

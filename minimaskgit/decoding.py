@@ -146,6 +146,7 @@ def decode_steps(
     tokens: the canvas to start from; blank by default. temperature: of the choice noise, before it is annealed to 0.
     guidance w: logits become (1 + w) * conditional - w * unconditional; 0, as in the paper, is no guidance. start_step:
     enter the schedule there, as the released code does when it edits. count: how many tokens to mask after a step.
+    ValueError unless 0 <= start_step < steps.
     """
     if not 0 <= start_step < steps:
         raise ValueError(f"start_step {start_step} of {steps} steps; expected 0 to {steps - 1}")
@@ -153,7 +154,7 @@ def decode_steps(
     if blank:
         tokens = torch.full((len(labels), model.num_tokens), model.mask_id, device=labels.device)
     unknown = (tokens == model.mask_id).sum(1).cpu()  # (B,)
-    plan = mask_plan(unknown, steps, schedule, start_step, count)  # (T, B)
+    plan = mask_plan(unknown, steps, schedule, start_step, count)  # (T - start_step, B)
     widths = [unknown.max().item(), *plan.amax(1).tolist()]  # M at each step: the most that any sample has unknown
     classes = labels.unique(return_inverse=True) if blank else None
     yield from refine(
@@ -176,7 +177,7 @@ def refine(
 ) -> Iterator[Step]:
     """The loop of `decode_steps`. All counts are known in advance, so nothing in it waits for the device.
 
-    plan (T - start step, B): tokens masked after each step. widths: before each step, the most tokens that any sample
+    plan (T - start_step, B): tokens masked after each step. widths: before each step, the most tokens that any sample
     has unknown. classes: on a blank canvas, the distinct labels and the index of each sample's; None otherwise.
     """
     start_step = steps - len(plan)

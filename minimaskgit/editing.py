@@ -11,7 +11,7 @@ only the tokens before the current one.
 
 The released code's class edit is the same but for its edges. It rounds a box's top and its height down separately, so
 a box that is not aligned to tokens is not wholly repainted; here every token that it touches is. Its rim comes from
-Pillow's resizing and blur, so alpha differs by 0.03, or 0.07 at the picture's edge. It blends before it clips to
+Pillow's resizing and blur, so alpha differs by up to 0.04, or 0.07 at the picture's edge. It blends before it clips to
 [0, 1], not after.
 """
 

@@ -19,7 +19,7 @@ from minimaskgit.common.precision import double
 
 BLOCK = 2**24  # distances held at once: 64 MB, so that 50,000 x 50,000 need no more memory than 4,000 x 4,000
 
-# --- Gaussians: the Frechet distance ---
+# --- Gaussians: the Fréchet distance ---
 
 
 def feature_statistics(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,7 +33,7 @@ def feature_statistics(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -> Tensor:
-    """Squared Frechet distance of two Gaussians, mu (D,) and sigma (D, D), a scalar in float64 (Heusel et al. 2017).
+    """Squared Fréchet distance of two Gaussians, mu (D,) and sigma (D, D), a scalar in float64 (Heusel et al. 2017).
 
     |mu1 - mu2|^2 + Tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)); 0 if and only if they are equal. It falls as the
     number of samples grows, even if both sets come from the same distribution.

@@ -35,12 +35,13 @@ def outpaint_steps(
     stride: int | None = None,
     **options,
 ) -> Iterator[Painted]:
-    """Extend pictures (B, 3, H, W) by margins (left, top, right, bottom), yielding the empty canvas and every step.
+    """Extend pictures (B, 3, H, W) by margins (left, top, right, bottom), yielding the padded canvas and every step.
 
     Sides and margins are multiples of the tokenizer's f, in pixels. The transformer's window slides outwards over the
     larger canvas, `stride` tokens at a time (default half a window). Each window is an edit of its unknown tokens;
     tokens painted in earlier windows count as known. Pixels are also decoded window by window, because the tokenizer
-    was only trained on that size. Raises ValueError if the canvas is smaller than a window, or the stride is larger.
+    was only trained on that size. ValueError if the canvas is smaller than a window, or unless the stride is 1 to the
+    window's side.
     """
     f, grid = tokenizer.downsampling, tokenizer.grid
     stride = max(1, grid // 2) if stride is None else stride

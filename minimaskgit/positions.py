@@ -11,7 +11,7 @@ class QueryKey(nn.Module):
     """Changes queries and keys before attention; the weights are the norms' scales.
 
     qk_norm: root mean square 1 for each query and key, times a learned scale, so that attention cannot saturate
-    (ViT-22B, arXiv 2302.05442). rope: turn them by their position, so that their product depends on the distance.
+    (ViT-22B, arXiv 2302.05442). rope: rotate them by position, so that their product depends on relative positions.
     """
 
     def __init__(self, num_tokens: int, dim: int, qk_norm: bool, rope: bool):

@@ -28,7 +28,7 @@ def nearest_codes(z: Tensor, codebook: Tensor) -> Tensor:
 
 
 def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
-    """The value of z_q with the gradient of z: the choice of an entry has none, so the encoder gets the decoder's."""
+    """z_q (..., D), whose gradient passes to z unchanged, because choosing an entry has none."""
     return z + (z_q - z).detach()
 
 
@@ -90,9 +90,9 @@ class VectorQuantizer(nn.Module):
 
     l2_norm: look up on the unit sphere (cosine similarity), which uses far more of the codebook (ViT-VQGAN).
     ema: instead of the codebook loss, move each entry to the running mean of its vectors (VQ-VAE appendix A.1).
-    revive_after: entries unused for this many training batches restart at random encoder outputs; 0: never. With
-    `linear`, which moves all entries, none does. Each part of an accumulated batch counts as a batch, for this and for
-    ema_decay.
+    revive_after: entries unused for this many training batches restart at random encoder outputs; 0: never. `linear`
+    turns this off, because its map moves all entries. With gradient accumulation each micro-batch counts as a batch,
+    here and for ema_decay.
     rotate: the encoder's gradient by the rotation trick. linear: the entries are a learned linear map of frozen random
     vectors, so that all of them move together (SimVQ, arXiv 2411.02038). entropy: the weight of the entropy loss.
     """
@@ -281,7 +281,7 @@ class Tokenizer(nn.Module, PyTorchModelHubMixin):
         return self.grid**2
 
     def forward(self, images: Tensor) -> tuple[Tensor, Quantized]:
-        """Reconstruct images (B, 3, H, W) in [0, 1]; also returns the codes and the quantizer losses."""
+        """Reconstruct images (B, 3, H, W) in [0, 1], without clipping; also returns codes and quantizer losses."""
         quantized = self.quantizer(self.encoder(images))
         return self.decoder(quantized.z_q), quantized
 

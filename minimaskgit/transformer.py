@@ -47,7 +47,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, dropout: float = 0.
 
 
 class KVCache:
-    """Keys and values of the positions read so far, one pair per block, in preallocated memory."""
+    """Keys and values of the positions read so far, one pair per block: (B, heads, N, d) each, allocated in advance."""
 
     def __init__(self, model: "Transformer", batch: int):
         weight = model.embedding.weight
@@ -60,7 +60,7 @@ class KVCache:
         self.length = 0
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store the new positions' keys and values (B, heads, S, d); return all keys and values so far."""
+        """Store the new positions' keys and values (B, heads, S, d); return all so far, (B, heads, length + S, d)."""
         end = self.length + k.shape[2]
         for store, new in zip(self.layers[layer], (k, v), strict=True):
             store[:, :, self.length : end] = new

@@ -235,7 +235,7 @@ def _number(x: Tensor) -> str:
 
 
 def known_mistake(calls: deque[Call], package: dict, wrong: list[tuple[str, ModuleType]]) -> str:
-    """What a wrong answer says of itself that gives what the student's gives, for all that the law has tried."""
+    """What a known wrong answer says of itself, if it returns the same as the student's in all calls; or nothing."""
     right = answers("the package", package)
     if not all(call.answered for call in calls) or all(_gives(right, call) for call in calls):
         return ""

@@ -57,7 +57,7 @@ class Features(nn.Module):
         return features
 
 
-# --- The Frechet distance ---
+# --- The Fréchet distance ---
 
 
 @given(clouds())

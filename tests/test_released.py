@@ -1,7 +1,7 @@
 """What the authors' released code answers, and what ours does when asked to do the same (lessons 5 and 7).
 
-`released/` has what that code gave in JAX on a CPU: joint.npz, 200,000 decodings each of a canvas of 4 tokens and 3
-codes, for START/T/temperature (M: unknown); counts.npz, which test_decoders.py reads.
+`released/` holds that code's results in JAX on a CPU. joint.npz: 200,000 decodings for each START/T/temperature, of a
+canvas of 4 tokens and 3 codes (M: unknown). counts.npz: read by test_decoders.py.
 """
 
 import shutil

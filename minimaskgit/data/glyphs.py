@@ -81,7 +81,7 @@ def placed(u: np.ndarray) -> np.ndarray:
 def glyphs(count: int, seed: int = 0, size: int = 32) -> tuple[Tensor, Tensor]:
     """Draw `count` pictures of `size` x `size` pixels: uint8 (count, 3, size, size) and labels int64 (count,).
 
-    The same seed gives the same pictures; with a larger count, the first ones stay the same.
+    The same seed draws the same pictures; with a larger count, the first ones stay the same.
     """
     p = glyph_parameters(count, seed)
     images = np.empty((count, size, size, 3), np.uint8)

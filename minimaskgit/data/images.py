@@ -38,8 +38,8 @@ class ImageData(torch.utils.data.Dataset):
 
     label_names: list[str]
     image_size: int  # S, pixels
-    labels: Tensor = field(repr=False)  # int64 (N,)
-    images: Tensor | None = field(repr=False, default=None)  # uint8 (N, 3, S, S)
+    labels: Tensor = field(repr=False)  # int64 (M,)
+    images: Tensor | None = field(repr=False, default=None)  # uint8 (M, 3, S, S)
     read: Callable[[int], Tensor] | None = field(repr=False, default=None)  # index -> uint8 (3, S, S)
     skipped: int = 0
     origin: str = ""
@@ -106,7 +106,7 @@ def mirror(images: Tensor, mirrored: Tensor) -> Tensor:
 
 
 def shift(images: Tensor, moves: Tensor, most: int) -> Tensor:
-    """Crop at an offset: each image of (B, 3, H, W) moves by its `moves` (B, 2) minus `most`, in rows and columns.
+    """Crop each image of (B, 3, S, S) to its own size at an offset: `moves` (B, 2) minus `most`, in rows and columns.
 
     `moves` are in 0..2 most. The image is mirrored at its edges to fill the rest.
     """
@@ -120,7 +120,8 @@ def shift(images: Tensor, moves: Tensor, most: int) -> Tensor:
 def square(image: Image.Image, size: int, white: White | None = None) -> np.ndarray:
     """Turn any picture upright, resize its shorter side to `size` and crop the centre: uint8 RGB (3, S, S).
 
-    white: the data set's, for deep pictures (see `pixels`); without it, this picture's own. ValueError if it cannot be.
+    white: the data set's, for deep pictures (see `pixels`); without it, this picture's own. ValueError if the picture
+    cannot be converted.
     """
     image.draft(None, (2 * size, 2 * size))  # decodes a large JPEG at 1/2, 1/4 or 1/8 scale, never below this size
     image = ImageOps.fit(to_rgb(image, white), (size, size), Image.Resampling.BICUBIC)

@@ -5,8 +5,8 @@ Every lesson takes its images from here; lesson 9 uses real photographs (the pap
     "glyphs" ─────> drawn ──────────────────────────────────────────────────┐
     hub id ───────┐                                                         v
     parquet files ┼─> tables ─> rows of a split, shuffled ─> decoded ─> ImageData
-    image folder ─┘                                                     images uint8 (N, 3, S, S)
-                                                                        labels int64 (N,)
+    image folder ─┘                                                     images uint8 (M, 3, S, S)
+                                                                        labels int64 (M,)
 """
 
 from collections.abc import Sequence

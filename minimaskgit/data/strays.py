@@ -59,7 +59,7 @@ def _largest_mean(difference: Tensor, reach: int) -> Tensor:
 def nearest_drawing(share: Tensor, labels: Tensor) -> Tensor:
     """The drawing of each picture's class with the smallest squared difference: shares of ink (B, S, S) to the same.
 
-    From the best of a grid of poses, Levenberg and Marquardt's method improves the pose u, four numbers in [0, 1].
+    From the best of a grid of poses, the Levenberg-Marquardt method improves the pose u, four numbers in [0, 1].
     """
     u, drawing = _start(share, labels)
     error, damping = (share - drawing).square().sum((1, 2)), torch.ones(len(u))
@@ -101,7 +101,7 @@ def _draw(labels: Tensor, u: Tensor, size: int) -> Tensor:
 
 
 def _slopes(drawing: Tensor, u: Tensor) -> Tensor:
-    """Derivatives of each drawing (B, S, S) by its pose u (B, 4), from its slopes along y and x: (B, S * S, 4)."""
+    """Derivatives of each drawing (B, S, S) with respect to its pose u (B, 4), from its slopes: (B, S * S, 4)."""
     side = drawing.shape[-1]
     low, high = (torch.from_numpy(placed(np.full((1, 4), end))).float() for end in (0.0, 1.0))
     pose = torch.from_numpy(placed(u.double().numpy())).float()

@@ -72,9 +72,9 @@ def doubted(part: float = 0.2, sure: float = 0.9) -> Correction:
 
 
 def paused(schedule: Schedule, known: float = 0.9) -> Schedule:
-    """The mask schedule of ReMDM's loop: up to `known` tokens, a pause to correct them, and then the others.
+    """The mask schedule of ReMDM's loop: reveal the fraction `known`, pause to correct it, then reveal the rest.
 
-    The first and the third phase each follow `schedule`, the second holds gamma at 1 - known.
+    The first and third phases each follow `schedule`; the second holds gamma at 1 - known.
     """
 
     def gamma(r: Tensor, num_tokens: Tensor) -> Tensor:

@@ -84,7 +84,10 @@ def run(
     generator: torch.Generator | None = None,
     start_step: int = 0,
 ) -> Iterator[Step]:
-    """Decode and yield every step, as `decoding.decode_steps` does: labels (B,), tokens (B, N) or a blank canvas."""
+    """Decode and yield every step, as `decoding.decode_steps` does: labels (B,), tokens (B, N) or a blank canvas.
+
+    ValueError unless 0 <= start_step < steps.
+    """
     if not 0 <= start_step < steps:
         raise ValueError(f"start_step {start_step} of {steps} steps; expected 0 to {steps - 1}")
     if tokens is None:

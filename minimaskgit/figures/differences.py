@@ -1,4 +1,4 @@
-"""What each change of the recipe does to the Frechet distance: mean differences and intervals, a panel per stage."""
+"""What each change of the recipe does to the Fréchet distance: mean differences and intervals, a panel per stage."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

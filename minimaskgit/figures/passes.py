@@ -1,4 +1,4 @@
-"""The picture of what decoding costs: Frechet distance against passes, a line for each decoder and rival."""
+"""The picture of what decoding costs: Fréchet distance against passes, a line for each decoder and rival."""
 
 from collections.abc import Mapping, Sequence
 

@@ -4,7 +4,7 @@
                           └─> second sample ──────> network ──> metrics of real images: the best a model can hope for
     generated images, the classes in turn ────────> network ──> metrics of the model
 
-The network is the judge: the package's own classifier, trained on real images of this dataset. So "FD" is a Frechet
+The network is the judge: the package's own classifier, trained on real images of this data set. So "FD" is a Fréchet
 distance in that classifier's features and not comparable with a published FID; `--features inception` uses the network
 of published FIDs. Everything is measured twice, on generated images and on the same number of real ones.
 """

@@ -61,7 +61,7 @@ class GraphedDecoder:
             self.tokens = loop()
 
     def __call__(self, labels: Tensor, seed: int = 0) -> Tensor:
-        """Decode tokens (B, N) of classes `labels` (B,) in 0..C; each seed gives different pictures."""
+        """Decode tokens (B, N) of classes `labels` (B,) in 0..C; each seed draws different pictures."""
         self.labels.copy_(labels)
         self.generator.manual_seed(seed)
         self.graph.replay()

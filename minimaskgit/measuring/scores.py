@@ -40,7 +40,7 @@ Scores = dict[str, float]
 
 
 def fd(seen: Seen, reference: Seen) -> float:
-    """Frechet distance between the features and those of the reference."""
+    """Fréchet distance between the features and those of the reference."""
     return frechet_distance(*feature_statistics(seen.features), *feature_statistics(reference.features)).item()
 
 

@@ -138,8 +138,8 @@ class Discriminator(nn.Module):
     """Scores how real a picture is *as a picture of its class*.
 
     Settings as for the Generator; multipliers are those of each block's output. Spectral normalisation divides each
-    weight by its largest singular value, so that scores cannot change faster than pictures do, and the generator always
-    gets a usable gradient (Miyato et al. 2018).
+    weight by its largest singular value. That limits how fast the score can change with the picture, so the generator
+    always gets a usable gradient (Miyato et al. 2018).
     """
 
     def __init__(

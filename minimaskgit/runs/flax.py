@@ -27,8 +27,8 @@ DTYPES += tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32,
 DEEPEST = 50  # maps within maps
 PIECES = "__msgpack_chunked_array__"
 
-# Of each kind: the first byte of its shortest forms, how many of these there are, each with its size in that byte, and
-# the first byte of longer forms, by the number of bytes of the size that follows it. An "int" is a size alone.
+# For each kind: the first byte of its one-byte forms, which include the size, and the number of these forms; then the
+# first byte of each longer form, by how many bytes of size follow it. An "int" is nothing but a size.
 FORMS = {
     "int": (0x00, 128, {1: 0xCC, 2: 0xCD, 4: 0xCE, 8: 0xCF}),
     "map": (0x80, 16, {2: 0xDE, 4: 0xDF}),
@@ -38,7 +38,7 @@ FORMS = {
     "ext": (0, 0, {1: 0xC7, 2: 0xC8, 4: 0xC9}),
 }
 EXTENSIONS = {1: 0xD4, 2: 0xD5, 4: 0xD6, 8: 0xD7, 16: 0xD8}  # first bytes of those with these sizes
-# What a first byte says: the kind, its size, and of how many bytes the size is made that follows instead.
+# First byte -> kind, size, and how many bytes follow that hold the size instead.
 STARTS = {low + size: (kind, size, 0) for kind, (low, count, _) in FORMS.items() for size in range(count)}
 STARTS |= {code: (kind, 0, width) for kind, (_, _, codes) in FORMS.items() for width, code in codes.items()}
 STARTS |= {code: ("ext", size, 0) for size, code in EXTENSIONS.items()}

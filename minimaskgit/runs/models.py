@@ -124,7 +124,7 @@ def digest(folder: Path) -> str:
 
 
 def record_source(folder: Path, source: Path) -> None:
-    """Write into a model's folder whose work it is trained on: the weights in RUN/tokenizer or RUN/transformer."""
+    """Record which model this one is trained on, RUN/tokenizer or RUN/transformer, with a digest of its weights."""
     write_json(folder / "trained_on.json", {source.name: digest(source)})
 
 

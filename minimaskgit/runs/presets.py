@@ -31,7 +31,7 @@ def demo() -> Config:
     return Config(
         images=ImagesConfig(count=30_000),
         tokenizer_training=TokenizerTraining(optimizer="muon", perceptual_weight=1.0),
-        # Keeps fewer tokens early than the cosine: the first decide where a glyph is, and few of them can contradict.
+        # Keeps fewer tokens early than the cosine: the first tokens place the glyph, and few are less likely to clash.
         decoding=DecodingConfig(schedule="square", temperature=2.0),
     )
 

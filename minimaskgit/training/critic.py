@@ -1,6 +1,6 @@
 """The critic of a finished masked transformer, trained on its mistakes (decoders/critic.py).
 
-tokens ──some hidden, and drawn by the model──> some by random codes──> some hidden again──> canvas
+tokens ──some masked, sampled by the model──> some replaced by random codes ──some masked again──> canvas
 canvas ──frozen transformer──> features ──critic──> critic_loss with: does each token differ from the original?
 """
 

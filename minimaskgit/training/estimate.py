@@ -67,7 +67,7 @@ class Estimate:
     batch_size: int  # over all processes
     flops: float  # operations per step, over all processes
     state: float  # bytes of weights, gradients and optimizer state in one process
-    activations: float  # bytes kept in one process for the backward pass, for one part of a batch
+    activations: float  # bytes kept in one process for the backward pass, for one micro-batch
 
     @property
     def memory(self) -> float:
@@ -174,15 +174,15 @@ def state(model: nn.Module, ema: bool = False) -> float:
 
 
 def activations(config: Config, kept: float, batch_size: int, processes: int) -> float:
-    """Bytes kept for one part of a batch in one process; kept: bytes for one sample."""
+    """Bytes kept for one micro-batch in one process; kept: bytes for one sample."""
     return kept * batch_size / (processes * config.accumulate)
 
 
 def cuts_to_fit(found: Sequence[Estimate], free: float, shares: int = 1) -> int:
-    """The number of pieces, a power of two, into which to cut each part of a batch so that all stages fit in memory.
+    """The number of pieces, a power of two, into which to cut each micro-batch so that all stages fit in memory.
 
-    free: bytes of free memory. shares: number of parts that a batch already has, over all processes. If no number of
-    pieces fits, returns the largest into which batches can be cut evenly.
+    free: bytes of free memory. shares: number of micro-batches in a batch, over all processes. If no number of pieces
+    fits, returns the largest into which batches can be cut evenly.
     """
     cuts = 1
     while any(e.state + e.activations / cuts > free for e in found):

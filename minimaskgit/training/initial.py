@@ -87,7 +87,10 @@ def begin(session: Session, stage: str, model: Transformer) -> None:
 
 
 def known_rows(known: Sequence[str], names: Sequence[str], num_codes: int) -> Tensor:
-    """Where the rows of a table of K codes, classes `names` and [MASK] are in that of classes `known`; -1: nowhere."""
+    """The rows of an old embedding table (K codes, classes `known`, [MASK]) to copy into a new one for classes `names`.
+
+    int64 (K + C + 1,), one entry for each row of the new table; -1 for a class that the old one lacks.
+    """
     classes = [num_codes + known.index(name) if name in known else -1 for name in names]
     return torch.tensor([*range(num_codes), *classes, num_codes + len(known)])
 

@@ -1,7 +1,8 @@
 """The judge: a classifier of real images that recognises what generated images show (lesson 8).
 
-It is independent of everything it judges: it is trained on images drawn with another seed, is larger than the
-perceptual network, and never sees a generated image. Its last features are the ones the Frechet distance compares.
+It shares no weights with the models that it judges, and never sees a generated image. It is trained with another seed:
+on other glyphs or, for other data, on the same training images in another order. It is larger than the perceptual
+network. The Fréchet distance compares its last features.
 """
 
 import json

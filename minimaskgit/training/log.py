@@ -20,7 +20,7 @@ Metrics = Mapping[str, Tensor | float]
 
 
 def mean_metrics(parts: Sequence[Metrics]) -> dict[str, Tensor]:
-    """Average the metrics of a batch's parts into the metrics of the batch."""
+    """Average the metrics of the micro-batches into those of the batch."""
     return {name: sum(part[name].detach() for part in parts) / len(parts) for name in parts[0]}
 
 

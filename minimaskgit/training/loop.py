@@ -56,7 +56,7 @@ def fit(
 
     folder: the stage's folder, named after the stage; training resumes from the newest checkpoint of `parts` in it.
     train_step: returns metrics as scalars; their means are written to folder/metrics.jsonl and TensorBoard.
-    picture: draws samples after a number of steps, and may return their metrics; every process calls it.
+    picture: draws samples, given the number of steps done, and may return their metrics; every process calls it.
     batch: the indices of a step's samples. If a metric is not finite, they are written to folder/nan.json and UserError
     is raised.
     speed: computes speeds from the mean seconds per step, for folder/speed.jsonl and TensorBoard.
@@ -103,7 +103,7 @@ def fit(
             if picture and done % picture_every == 0 and done < steps:
                 before = time.perf_counter()
                 means.add(step, picture(done) or {})
-                last_report_time += time.perf_counter() - before  # which is not training's
+                last_report_time += time.perf_counter() - before  # drawing is not part of the training speed
             if reporting or saving:
                 means.share()
                 _check_finite(means, folder, batch, main)  # before saving, so that no good checkpoint is replaced

@@ -20,7 +20,7 @@ Decision = TypeVar("Decision")
 
 
 def connect(device: str = "auto", accumulate: int = 1) -> Accelerator:
-    """Connect this process to those that train with it; accumulate: parts of each process's share of a batch.
+    """Connect this process to those that train with it; accumulate: micro-batches of each process per step.
 
     UserError for a device that cannot be had, or processes of a kind that cannot train.
     """
@@ -49,7 +49,7 @@ def _chosen_device(name: str) -> torch.device:
 
 
 def main_decides(accelerator: Accelerator, decide: Callable[[], Decision]) -> Decision:
-    """What `decide` returns in the main process, in all of them; a UserError there is raised in all."""
+    """Run `decide` in the main process and return its result in every process; a UserError is raised in all of them."""
     found: list = [None]
     if accelerator.is_main_process:
         try:

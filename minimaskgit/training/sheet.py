@@ -46,7 +46,7 @@ def sample_sheet(session: Session, draw: Draw, heading: str, path: Path) -> None
 
 @torch.no_grad()
 def distance(session: Session, draw: Draw) -> float:
-    """Frechet distance between --fd-samples samples, the classes in turn, and the run's validation images."""
+    """Fréchet distance between --fd-samples samples, the classes in turn, and the run's validation images."""
     network = load_model(Classifier, session.folder / "classifier").to(session.device)
     labels = torch.arange(session.config.fd_samples, device=session.device) % session.train.num_classes
     generator, drawn, real = seeded(session), [], []

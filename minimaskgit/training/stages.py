@@ -263,7 +263,8 @@ def train_rival(session: Session, stage: Stage) -> None:
 def limit_steps(config: Config, steps: int) -> Config:
     """The same settings with at most `steps` training steps per stage, and only as many images as these need.
 
-    The FD of the samples gets no more samples than steps, but two: drawing them must not take longer than training.
+    If the run reports an FD, it uses no more samples than steps, but at least two: drawing them must not take longer
+    than training.
     """
     if steps < 1:
         raise UserError(f"--max-steps {steps}: expected 1 or more")

@@ -44,9 +44,9 @@ def train_tokenizer(session: Session) -> Tokenizer:
         trained.append(session.prepare(discriminator))
 
     def learn(images: Tensor, adversarial: bool) -> dict[str, Tensor]:
-        """Add the gradients of one micro-batch; returns its metrics."""
+        """Accumulate the gradients of one micro-batch and return its metrics."""
         if adversarial:
-            discriminator.requires_grad_(False)  # it only judges until the tokenizer has learned
+            discriminator.requires_grad_(False)  # frozen while the tokenizer's gradients are computed
         with session.autocast():
             reconstruction, quantized = trained[0](images)
             reconstruction = reconstruction.float()

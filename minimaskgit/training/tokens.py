@@ -21,7 +21,7 @@ from minimaskgit.training.session import Session
 
 
 def check_source(session: Session, folder: Path, source: Path) -> None:
-    """Record in a stage's folder on whose work it is trained; UserError if it has learned from another source.
+    """Record in a stage's folder which model it is trained on; UserError if it was trained on another one.
 
     source: the folder of a finished model.
     """

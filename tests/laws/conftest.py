@@ -57,7 +57,7 @@ class NotWritten(AttributeError, NotImplementedError):
 
 
 class Answers:
-    """The functions of a file or of the package, as attributes. What they give counts as it would in grading."""
+    """The functions of a file or of the package, as attributes; their results are checked as in grading."""
 
     def __init__(self, name: str, functions: dict, watch: Callable = lambda name: nullcontext()):
         self.name, self.functions, self.watch = name, functions, watch
@@ -76,10 +76,10 @@ class Answers:
         return call
 
     def gradients(self, name: str, *args, output: int | None = None, upstream: Tensor | None = None) -> list:
-        """Call a function and go back from what it gives, or from one of its outputs: the gradients, in order, at all
-        float tensors among the arguments, those in lists and the weights of modules too; None where none arrives.
+        """Gradients of a function's result, or of its part `output`, for all float tensors among the arguments.
 
-        upstream: the gradient at the output; without it, of a scalar, 1.
+        They are in the order of the arguments, with those in lists and the weights of modules; None where none arrives.
+        upstream: the gradient at the output; by default 1, of a scalar.
         """
         _check_sendable(*args)
         args = [_leaf(value) for value in args]
@@ -100,7 +100,7 @@ class Answers:
         return found
 
     def forward(self, name: str, options: dict, weights: dict[str, Tensor], x: Tensor) -> Tensor:
-        """Make a module of a class, give it weights, and call it, not in training."""
+        """Create a module of the student's class, load its weights, and call it in eval mode."""
         _check_sendable(*options.values(), *weights.values(), x)
         module = self._function(name)(**options).eval()
         module.load_state_dict(weights)

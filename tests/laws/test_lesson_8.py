@@ -64,7 +64,7 @@ def opinions(draw: st.DrawFn) -> tuple[torch.Tensor, int]:
     return logits.double().softmax(-1), draw(st.integers(1, count))
 
 
-# --- The Frechet distance ---
+# --- The Fréchet distance ---
 
 
 @pytest.mark.law("frechet_distance")
