@@ -227,7 +227,7 @@ notebook.knob(cut, picture=range(20), left=range(0, 9, 4), top=range(0, 9, 4), s
 # %% [markdown]
 # ## Break it
 #
-# If one pass can predict all tokens, why use eight? Because tokens that are each likely alone need not fit together.
+# If one pass can predict all tokens, why use eight?
 #
 # **Predict before you run.** We paint in one pass, two, four and eight. What exactly will be wrong with the pictures
 # made in one pass?
@@ -286,8 +286,9 @@ notebook.road_map(0)
 # | 10 | What came after the paper? | another order, taking tokens back, a critic |
 #
 # Each lesson explains an idea and gives you stubs. You write the functions, check them in place and use them in
-# experiments whose results you predict first. Then you break the idea on purpose. Hints are at the end, and `make
-# check-3` says which law your answer breaks. Nothing needs a GPU or a network.
+# experiments whose results you predict first. Then you break the idea on purpose. Hints are at the end. `make check-3`
+# tests your answers by *laws*, properties that every right answer has, and names the law that yours breaks. Nothing
+# needs a GPU or a network.
 #
 # ## What the paper did
 #

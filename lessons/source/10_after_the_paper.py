@@ -153,9 +153,9 @@ def visited(k):
 notebook.knob(visited, k=[1, 2, 3, 4, 8, 16, 24, 32, 48, 64])
 
 # %% [markdown]
-# **Predict before you run.** We compare five orders with the same counts; the fifth keeps neighbours, row by row. In
-# the maps, white positions are kept in the first step, and darker ones later. Which order leaves the fewest blobs, and
-# which the most?
+# **Predict before you run.** We compare five orders with the same counts; the fifth keeps neighbours, row by row. (Each
+# picture begins at a random point of the Halton order, so the maps of Halton differ.) In the maps, white positions are
+# kept in the first step, and darker ones later. Which order leaves the fewest blobs, and which the most?
 
 # %%
 predict(
@@ -514,8 +514,8 @@ outcome("10 upside down", moved)
 
 # %% [markdown]
 # The first change is the most dangerous, because nothing fails. The *best* tokens are taken back and mostly drawn again
-# as they were, and you might conclude that critics do not help. The second is obvious if anyone looks: a [MASK] is left
-# over, as in lesson 5. The third changes so little that only a law finds it.
+# as they were, and you might conclude that critics do not help. The second is obvious if anyone looks: many tokens of
+# every picture are still [MASK]. The third changes so little that only a law finds it.
 #
 # ## Exercises
 #

@@ -341,9 +341,8 @@ show(figures.curves({"dead codes revived": sizes[128], "not revived": alone}, "s
 
 # %% [markdown]
 # A good part of the codebook never wakes up. The pictures hardly show it: they are small, and the living codes make up
-# for the dead. On photographs, with a large K, the loss is costly: the authors' own ImageNet tokenizer uses 45 % of
-# its 1024 codes, by the table of results in the README of [MaskBit](https://github.com/markweberdev/maskbit) (Weber et
-# al. 2024), whose authors measured it.
+# for the dead. On photographs, with a large K, dead codes cost more, and published tokenizers have them too: the
+# README of [MaskBit](https://github.com/markweberdev/maskbit) (Weber et al. 2024) lists how many codes several use.
 #
 # ## Break it: beta on the wrong side
 #

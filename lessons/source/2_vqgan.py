@@ -367,9 +367,9 @@ show(figures.curves({f"{name} patches": record[name] for name in ("real", "fake"
 
 # %% [markdown]
 # In a good game the critic stays a little ahead: real patches score higher than fake ones, but not by much. Where the
-# two curves move apart beyond +1 and −1, the critic has won: its hinge loss is zero, it learns nothing more, and it can
-# hardly tell a better fake from a worse one. Which of the two do you see? Telling blots from glyphs is easier than
-# drawing glyphs, so a critic usually wins against a weak forger.
+# two curves move far beyond +1 and −1, the critic has won: most patches cost it nothing and teach it nothing more, and
+# it can hardly tell a better fake from a worse one. Which of the two do you see? Telling blots from glyphs is easier
+# than drawing glyphs, so a critic usually wins against a weak forger.
 #
 # Now look at the balance: by how much was the forger's loss multiplied so that both pulled equally?
 
@@ -419,7 +419,7 @@ for name, points in series.items():
 # VQ-GAN's discriminator joins late, when the tokenizer already does well on the other losses. Let it join at step 0.
 # For comparison, train another tokenizer for as many steps without it; everything else is the same.
 #
-# **Predict before you run.** The critic meets a beginner. What will be wrong first, the shapes or the colours?
+# **Predict before you run.** The critic meets a beginner. How much does that cost, in numbers and to the eye?
 
 # %%
 predict("2 early", "Which of the two has the lower L1?", ["no discriminator", "one from step 0"])
@@ -432,9 +432,10 @@ outcome("2 early", min("no discriminator", "one from step 0", key=l1.get))
 show(figures.labelled_rows(rows))
 
 # %% [markdown]
-# The two differ only in the critic. Compare L1 and the colours of the backgrounds. At step 0 the critic sees only fog,
-# which is easy to tell from a picture. It is soon sure, and the decoder has to follow it before it has learned what the
-# tokens mean. First learn what to say, then learn to say it well.
+# The two differ only in the critic. Compare their numbers and the colours of the backgrounds. How large is the damage?
+# At step 0 the critic sees only fog, which is easy to tell from a picture, so it is soon sure. λ limits its pull.
+# Without λ, the decoder may have to follow it before it has learned what the tokens mean. First learn what to say, then
+# learn to say it well.
 #
 # ## Exercises
 #

@@ -6,8 +6,8 @@
 # them.
 #
 # Here you build all of that: how much to hide (the schedule γ), which tokens to hide, and what to ask. Then you train
-# small models with your functions. You will see that a model paints worse, although its training loss is lower, if it
-# is trained almost as BERT was, a language model that was asked for 15 % of its words, never more. Until you write a
+# two small models with your functions. One sees every amount hidden. The other is trained much as BERT was, a language
+# model that was always asked for 15 % of its words. You compare their losses and their pictures. Until you write a
 # function, the notebook uses the package's own.
 #
 # *Paper: sections 3.1 and 3.3. Package: `schedules.py` and `masking.py`, two pages. Time: about an hour, and an hour
@@ -79,8 +79,8 @@ notebook.knob(hidden, share=[0.05, 0.15, 0.3, 0.5, 0.64, 0.8, 0.9, 0.97, 1.0])
 # | logarithmic | −log<sub>N</sub> r, at most 1 | convex |
 #
 # *Concave* curves lie above the straight line: for two thirds of all r or more, they hide over half of the tokens. The
-# exponential begins at 1 − 1/N, so it always shows one token. At r = 0 the logarithm is infinite, and γ is 1 there. N
-# may be a number, or a tensor of r's shape when pictures differ in size.
+# exponential begins at 1 − 1/N, so it always shows at least one token. At r = 0 the logarithm is infinite, and γ is 1
+# there. N may be a number, or a tensor of r's shape when pictures differ in size.
 #
 # **Exercise 1 of 4: the schedules `cosine`, `linear`, `square`, `cubic`, `exponential`, `square_root` and
 # `logarithmic`.** *Easy, about 15 minutes.* Each is one line. Write them in the next cell, or in
@@ -146,9 +146,11 @@ show(figures.schedule_plot(falling, num_tokens=64, steps=8))
 # Here a painter from lesson 5 follows the curve that you choose. The bars below the curve show how much stays masked
 # after each step. The numbers below the small pictures show how many tokens each step fixes.
 #
-# **Predict, then try.** Which schedule of the table fixes exactly half of the 64 tokens in the first of 8 steps? (Put r
-# = 1/8 into the formulas.) What will the picture look like? Then choose it under *Mask schedule* and try a few seeds.
-# Finally, drag the dots: which curve fixes 8 tokens in every step, and which paints the worst picture that you can get?
+# In the plot above, one schedule fixes half of the 64 tokens in the first of 8 steps. (Put r = 1/8 into its formula to
+# see why.)
+#
+# **Predict, then try.** What will a picture look like that follows this schedule? Choose it under *Mask schedule* and
+# try a few seeds. Then drag the dots: which curve paints the worst picture that you can get?
 
 # %%
 notebook.playground(run, "play", schedule="cosine", steps=8, label=run.label_names.index("heart"), seed=1)
@@ -371,7 +373,8 @@ for name, mask in {"upright": upright, "inverted": ~upright}.items():
 outcome("3 inverted", (~upright).double().mean().item())
 
 # %% [markdown]
-# One number tells the two apart before any training: 2/π or 1 − 2/π. That is why the package's tests check it.
+# One number tells the two apart before any training: about 2/π or about 1 − 2/π. (Counts are rounded up, which hides a
+# little more.) That is why the package's tests check it.
 #
 # ## Exercises
 #

@@ -339,8 +339,9 @@ first, *_, last = weights[:, 1:][:, mask[0]].sum(1).tolist()
 outcome("4 hidden", "the last" if last > first else "the first")
 
 # %% [markdown]
-# The first blocks look mostly at what is known. The last ones look more at hidden positions. These are not useless by
-# then: they hold what they have gathered in the blocks before. They are where the model keeps its sketch.
+# The first blocks look mostly at what is known: at the known tokens and, in the very first, at the class as well. The
+# last ones look more at hidden positions. These are not useless by then: they hold what they have gathered in the
+# blocks before. They are where the model keeps its sketch.
 #
 # ## Where am I?
 #

@@ -115,8 +115,8 @@ scaled = (p / p.amax()).sqrt().expand(-1, 3, -1, -1)
 show(figures.labelled_rows({"guess": tokenizer.decode(sampled), "how sure\nwhite: surest": scaled}))
 
 # %% [markdown]
-# In a single picture almost any place can win: a likely token may be drawn anywhere. But on average the model is surest
-# in the corners, where there is only background. These are often fixed first, as in the strip at the beginning.
+# Compare the white squares of the pictures. The surest place need not lie in the background, and it may be the same in
+# most of them. But on average the model is surer in the corners, where there is only background, than elsewhere.
 #
 # ## How many stay masked
 #
@@ -300,11 +300,12 @@ lines = {name: [(t, 100 * getattr(s, key)) for t, s in by_steps.items()] for nam
 show(figures.curves(lines, "decoding steps T", "pictures, %"), width=600)
 
 # %% [markdown]
-# Most of the gain comes early, and every doubling of the cost then buys less. The judge's curve reaches its ceiling
-# first and says nothing more; the other goes on rising. The paper finds a peak: beyond 8 to 12 steps its FID gets
-# *worse* again (section 4.4 and figure 8 there); its authors suspect that many small steps favour the surest and
-# dullest tokens. Counting strays does not reveal dullness. FD does, because it also compares how varied the glyphs are.
-# Is its lowest value at the last T? With 200 pictures it is only a rough number; lesson 8 asks how rough.
+# The judge's curve reaches its ceiling first and says nothing more. The curve without strays begins to rise later and
+# goes on longer. From which T on does a doubling of the cost buy less than the one before? The paper finds a peak:
+# beyond 8 to 12 steps its FID gets *worse* again (section 4.4 and figure 8 there); its authors suspect that many small
+# steps favour the surest and dullest tokens. Counting strays does not reveal dullness. FD does, because it also
+# compares how varied the glyphs are. Is its lowest value at the last T? With 200 pictures it is only a rough number;
+# lesson 8 asks how rough.
 #
 # ## Experiment: which schedule?
 #

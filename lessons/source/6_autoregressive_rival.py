@@ -210,8 +210,8 @@ show(figures.grid(tokenizer.decode(slowly), columns=10, titles=names), width=900
 # %% [markdown]
 # ## The cache
 #
-# Pass 40 computes the keys and values of places 1 to 39 again, though nothing can have changed them: those places see
-# only themselves and what is before them. So keep them, in a *cache*. Then a pass reads only *one* id, the newest.
+# Pass 40 computes the keys and values of places 1 to 39 again, although pass 39 has just computed them. If they come
+# out the same, we can keep them, in a *cache*. Then a pass reads only *one* id, the newest.
 #
 # **Predict before you run.** Each twin reads 20 ids, then 40 that begin with the same 20. We compare the keys and
 # values at the first 20 places in the last block. Whose have changed by more than rounding?
@@ -237,7 +237,8 @@ for name, model in {"autoregressive": causal, "MaskGIT": masked}.items():
 outcome("6 cache", "both" if len(changed) == 2 else changed[0] if changed else "nobody's")
 
 # %% [markdown]
-# This is why MaskGIT has no cache: in its blocks every change reaches every place.
+# This is why the rival can have a cache: its places see only themselves and what comes before them, so nothing later
+# changes them. MaskGIT has none: in its blocks every change reaches every place.
 #
 # A step with a cache reads one id of each sample, the newest: first the class, then each token as it is drawn. The
 # cache is a `KVCache`. `model.trunk(ids, cache)` reads ids (B, S) after those in the cache, adds them to it, and
@@ -406,10 +407,11 @@ outcome("6 better", "neither" if abs(quick - rival) < chance else "MaskGIT" if q
 show(figures.comparison(rows, columns=10), width=900)
 
 # %% [markdown]
-# Read the two measures, not the judge, which accepts almost every picture, whoever painted it. On such small pictures
-# the rival has an advantage: it draws N times, and never blindly. On ImageNet it was the worse painter (table 1). Why
-# is debated: errors may pile up in a long row, and the order suits writing better than painting. So this lesson has not
-# shown that MaskGIT is better, but that it needs only T passes.
+# Read the two measures, not the judge, which accepts almost every picture, whoever painted it. How much of the rival's
+# lead is left when MaskGIT gets N passes, too? In T passes it draws many tokens blindly, and the rival none. On
+# ImageNet the rival was the worse painter (table 1). Why is debated: errors may pile up in a long row, and the order
+# suits writing better than painting. So this lesson has not shown that MaskGIT is better, but that it needs only T
+# passes.
 #
 # ## Break it: a mask that leaks
 #

@@ -81,8 +81,8 @@ cells = torch.cat([framed(before, box), canvas(before, result.region[:1]), canva
 show(figures.grid(cells, columns=7, titles=["before", "what it sees", *(names[t] for t in targets)]))
 
 # %% [markdown]
-# The old picture sets the palette, the colours of background and glyph, and the new class sets the shape. (The glyph is
-# *new*; only the background was kept.)
+# The old picture sets the palette, the colours of background and glyph. The new class asks for a shape. Which of the
+# five would you recognise? (The glyph is *new*; only the background was kept.)
 #
 # ## From pixels to tokens
 #

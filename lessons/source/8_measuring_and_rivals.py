@@ -6,7 +6,8 @@
 # with the same twenty pictures over and over, and with copies of the training set. Each metric is blind to something.
 # All tables below are made with *your* functions. Until you write a function, the notebook uses the package's own.
 #
-# At the end you meet MaskGIT's rivals, a GAN and a diffusion model, and the idea behind each.
+# At the end you read how MaskGIT's rivals work, a GAN and a diffusion model. The models that come with the project do
+# not include them; one command trains both.
 #
 # *Paper: sections 4.1 and 4.2, table 1. Package: `metrics.py`, two pages, and the commands `python -m
 # minimaskgit.evaluate` and `python -m minimaskgit.compare --showdown`. Time: about an hour, and an hour for the
@@ -227,8 +228,9 @@ print(f"of the picture: precision {precision:.2f}, recall {recall:.2f}")
 show(figures.clouds(panels, circles), width=800)
 
 # %% [markdown]
-# The right plot shows the weakness of recall: a few isolated fakes have balls so large that they "cover" points that
-# were never generated. (*Density* and *coverage*, in `metrics.py`, use only real balls and avoid this weakness.)
+# The right plot shows the weakness of recall: where fakes are sparse, their balls are large, and a large ball may
+# "cover" real points that no fake resembles. (*Density* and *coverage*, in `metrics.py`, use only real balls and avoid
+# this weakness.)
 #
 # ## Experiment: fool the metrics
 #
@@ -311,10 +313,13 @@ assert min(distances, key=distances.get) == "training set copied"
 # ## Experiment: how many pictures?
 #
 # **Predict before you run.** The same real pictures, the same generator, but we take 50, 100, ... 1000 of them. Does
-# the Fréchet distance rise, fall, or only scatter?
+# the Fréchet distance rise, fall, or only scatter? And a race: 50 real pictures against 1000 of MaskGIT's. Who "wins"?
 
 # %%
 predict("8 count", "With more pictures, what does the FD do?", ["rise", "fall", "scatter"])
+
+# %%
+predict("8 race", "Whose FD is lower?", ["50 real pictures", "1000 of MaskGIT's"])
 
 # %%
 counts, curves = (50, 100, 200, 400, 1000), {"MaskGIT": [], "real: others": []}
@@ -337,16 +342,13 @@ show(figures.curves(curves, "1000 / number of pictures", "FD from the reference,
 #
 # ## Break it: other eyes, fewer pictures
 #
-# **Predict before you run.** First, we compute the same table's FD with the features of an *untrained* network, in
-# multiples of the score of real pictures. Which flaws does it miss? Second, a race: 50 real pictures against 1000 of
-# MaskGIT's. Who "wins"?
+# **Predict before you run.** We compute the same table's FD with the features of an *untrained* network, in multiples
+# of the score of real pictures. Which flaws does it miss? The cell also repeats the race, with five draws of 50 real
+# pictures. How far apart will the five scores be?
 
 # %%
 CRIMES = ["blurred", "patches mixed up", "the same 20", "3 classes missing"]
 predict("8 eyes", "Which of these crimes does an untrained network see least?", CRIMES)
-
-# %%
-predict("8 race", "Whose FD is lower?", ["50 real pictures", "1000 of MaskGIT's"])
 
 # %%
 torch.manual_seed(0)
@@ -380,7 +382,8 @@ outcome("8 race", "50 real pictures" if sum(rough) / 5 < painters else "1000 of 
 #
 # **Diffusion** (ADM): add noise to pictures, a little more with every t, and train a network to remove it. Then start
 # from pure noise and go back in many small steps. Diffusion is slow and stable, and its pictures vary widely. Here is
-# how noise is added, x<sub>t</sub> = √a x₀ + √(1 − a) ε with a = ᾱ(t):
+# how noise is added to a picture x₀: x<sub>t</sub> = √a x₀ + √(1 − a) ε. ε is Gaussian noise, as large as the picture,
+# and a falls from 1 at t = 0 to almost 0 at t = 1 (papers call it ᾱ):
 
 # %%
 t = torch.linspace(0, 1, 9)

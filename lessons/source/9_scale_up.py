@@ -117,8 +117,9 @@ with FlopCounterMode(display=False) as counter:
 print(f"counted  {counter.get_total_flops():,} by PyTorch, while it ran one step")
 
 # %% [markdown]
-# The formula also counts the output layer at the class token, which the model skips. And PyTorch's counter may not know
-# the attention kernel of your processor. So it may count slightly less.
+# The formula also counts the head and the output layer at the class token, where the model skips both. And PyTorch's
+# counter may not know the attention kernel of your processor. Then it leaves out attention's two products. So PyTorch
+# may count a little less.
 #
 # ## How fast is this machine?
 #
@@ -279,8 +280,8 @@ show(Image.open(folder / "transformer" / "samples.png"), width=760)
 # A stage writes a line of means to `metrics.jsonl` every `report_every` steps. (`tensorboard --logdir runs` shows the
 # same.)
 #
-# **Predict before you run.** At what value does the transformer's loss begin? Then look at the rest of the curve. Is
-# there a step at which you would have wrongly stopped the run as hopeless?
+# **Predict before you run.** At what value does the transformer's loss begin? Then look at the rest of the curve.
+# Where does it fall fastest, and has it stopped falling at the end?
 
 # %%
 predict("9 first", "What is the mean loss of the first ten steps, in nats, with 256 codes?")
@@ -489,12 +490,13 @@ outcome("9 lost", sum(not points[-1][1] < ignorant - 0.1 for points in curves.va
 show(figures.curves(curves, "step", "masked loss, nats"), width=600)
 
 # %% [markdown]
-# A rate that is too high does not always make the loss explode. Often the first steps move the weights to a place from
-# which training cannot recover, and the model only ever predicts how frequent each code is: a flat line at "frequencies
-# only". Such a run looks healthy if you only watch for NaN. Did warm-up save it here? Read it from the figure. In deep
-# models with norms after the sums, warm-up is what makes training possible (Xiong et al. 2020). A norm *before* each
-# sublayer (`pre_norm`, this package's default) makes it less necessary. If a loss becomes NaN, the package stops and
-# reports the step, and `nan.json` lists the samples that it came from.
+# A rate that is too high does not always make the loss explode. Often it moves the weights to a place from which
+# training cannot recover, in the first steps or when the warm-up nears the peak. From then on the model only predicts
+# how frequent each code is: a flat line at "frequencies only". Such a run looks healthy if you only watch for NaN. Did
+# warm-up save it here? Read it from the figure. In deep models with norms after the sums, warm-up is what makes
+# training possible (Xiong et al. 2020). A norm *before* each sublayer (`pre_norm`, this package's default) makes it
+# less necessary. If a loss becomes NaN, the package stops and reports the step, and `nan.json` lists the samples that
+# it came from.
 #
 # ## The recipe for a GPU
 #
