@@ -45,8 +45,7 @@ class Options:
     count: between(1, LARGEST) = 16  # number of images
     steps: int | None = None  # decoding steps T, 1 to the number of tokens (default: the run's)
     schedule: ScheduleName | None = None  # mask schedule (default: the run's)
-    # how to decode; maskgit is the paper's way (default: searched if only --steps is set and the run has a policy for
-    # so many steps, else the run's)
+    # how to decode; maskgit is the paper's way (default: the policy searched for T, else the run's)
     decoder: AnyDecoderName | None = None
     decoding: Unprefixed = field(default_factory=DecodingOptions)
     seed: Seed = 0  # seed of all random numbers; the same seed makes the same images

@@ -31,8 +31,7 @@ class Options:
 
     preset: PresetName = "demo"  # settings to start from; other options change single ones
     full: bool = False  # short for --preset full
-    # run or pretrained weights to start from, with its settings; on a CPU also set fewer --transformer-training.steps
-    # and a smaller --transformer-training.batch-size
+    # run or pretrained weights to start from, with its settings; on a CPU also choose fewer steps and smaller batches
     init_from: str | None = None
     # stage to train; all: the first three
     stage: Literal[Stage, "all"] = "all"

@@ -32,8 +32,7 @@ COMMANDS = {
         (
             "train --preset demo --out runs/mine",
             "train --data path/to/pictures --images.size 64 --images.flip --out runs/pictures",
-            "train --init-from photos --data path/to/pictures --transformer-training.steps 500"
-            " --transformer-training.batch-size 32 --out runs/tuned",
+            "train --init-from photos --data path/to/pictures --transformer-training.steps 500 --out runs/tuned",
             "train --full --data zh-plus/tiny-imagenet --compile",
             "train --resume --out runs/mine",
         ),

@@ -91,12 +91,11 @@ class Options:
     run: Path | None = None  # run folder, made by python -m minimaskgit.train; or give --pretrained
     pretrained: str | None = None  # instead of --run: packaged weights; results go to runs/pretrained/NAME
     # any of fd is precision-recall density-coverage memory cas class palette strays tokenizer
-    # (default: all that apply; memory not on glyphs, palette and strays only on glyphs)
+    # (default: all; on glyphs no memory)
     metrics: tuple[str, ...] = ()
     samples: Samples = 2000  # number of generated images, the classes in turn
     reference: Samples = 10_000  # held-out real images to compare with, at most half of all held-out images
-    # how to decode, or another model to measure (default: searched if only --steps is set and the run has a policy for
-    # so many steps, else the run's)
+    # how to decode, or another model to measure (default: the policy searched for T, else the run's)
     decoder: Literal[AnyDecoderName, "autoregressive", "gan", "diffusion"] | None = None
     features: Literal["classifier", "inception"] = "classifier"  # network for FD, IS, precision, recall and so on
     # nearest neighbours (default: 3 for precision and recall, 5 for density and coverage, as published)

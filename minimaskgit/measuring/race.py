@@ -52,8 +52,7 @@ class Options:
     pretrained: str | None = None  # instead of --run: packaged weights; results go to runs/pretrained/NAME
     steps: int | None = None  # decoding steps T of MaskGIT (default: the run's)
     schedule: ScheduleName | None = None  # mask schedule (default: the run's)
-    # how to decode; maskgit is the paper's way (default: searched if only --steps is set and the run has a policy for
-    # so many steps, else the run's)
+    # how to decode; maskgit is the paper's way (default: the policy searched for T, else the run's)
     decoder: AnyDecoderName | None = None
     decoding: Unprefixed = field(default_factory=DecodingOptions)
     batches: tuple[Batch, ...] = (1, 16)  # numbers of images generated at once
