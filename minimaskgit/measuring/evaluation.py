@@ -95,7 +95,7 @@ class Options:
     metrics: tuple[str, ...] = ()
     samples: Samples = 2000  # number of generated images, the classes in turn
     reference: Samples = 10_000  # held-out real images to compare with, at most half of all held-out images
-    # how to decode, or another model to measure (default: the policy searched for T, else the run's)
+    # how to decode, or another model (default: the policy searched for T, else the run's)
     decoder: Literal[AnyDecoderName, "autoregressive", "gan", "diffusion"] | None = None
     features: Literal["classifier", "inception"] = "classifier"  # network for FD, IS, precision, recall and so on
     # nearest neighbours (default: 3 for precision and recall, 5 for density and coverage, as published)
