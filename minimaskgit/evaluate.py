@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from minimaskgit.common import cli
 from minimaskgit.common.files import write_json
-from minimaskgit.measuring.evaluation import Options, chosen_name, chosen_settings, evaluate, table
+from minimaskgit.measuring.evaluation import Options, are_of_samples, chosen_name, chosen_settings, evaluate, table
 from minimaskgit.runs.checks import check_outputs, checked
 from minimaskgit.runs.run import chosen_work_folder, open_run
 
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_outputs({"--json": options.json})
     run = open_run(chosen_work_folder(options.run, options.pretrained), options.device, options.precision)
     settings = chosen_settings(run, options)
-    name = "tokenizer" if set(options.metrics) == {"tokenizer"} else chosen_name(options, settings)
+    name = chosen_name(options, settings) if are_of_samples(options.metrics) else "tokenizer"
     own = run.folder / "evaluation" / f"{name}.json"
     path, sheet = options.json or own, own.with_name(f"{own.stem}-memory.png")
     kept = [*run.folder.rglob("config.json"), run.folder / "labels.json"]

@@ -73,7 +73,7 @@ def test_an_animation_that_would_exhaust_the_memory_is_refused_before_the_work(r
     assert "--gif: 490 frames of 64 pictures have" in line and "a smaller --count" in line
 
 
-def test_a_heading_keeps_the_capitals_of_names(run_folder, tmp_path, monkeypatch):
+def test_a_heading_keeps_the_capitals_of_names(run_folder, tmp_path):
     folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
     names = ["French Bulldog", "BMW", *map(str, range(8))]
     (folder / "labels.json").write_text(json.dumps(names), "utf-8")

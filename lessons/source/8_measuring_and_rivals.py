@@ -6,7 +6,7 @@
 # with the same twenty pictures over and over, and with copies of the training set. Each metric is blind to something.
 # All tables below are made with *your* functions. Until you write a function, the notebook uses the package's own.
 #
-# At the end you read how MaskGIT's rivals work, a GAN and a diffusion model. The models that come with the project do
+# At the end you read how MaskGIT's rivals work: a GAN and a diffusion model. The models that come with the project do
 # not include them; one command trains both.
 #
 # *Paper: sections 4.1 and 4.2, table 1. Package: `metrics.py`, two pages, and the commands `python -m

@@ -104,7 +104,7 @@ class Options:
     schedule: ScheduleName | None = None  # mask schedule (default: the run's)
     decoding: Unprefixed = field(default_factory=DecodingOptions)
     seed: Seed = 0  # seed of the generated images, and of the classifier that CAS trains
-    json: Path | None = None  # JSON file to write (default: RUN/evaluation/DECODER.json)
+    json: Path | None = None  # JSON file to write (default: RUN/evaluation/DECODER.json, or tokenizer.json)
     device: str = "auto"  # device to run on: auto, cpu, cuda or mps
     precision: AnyPrecision = "auto"  # precision of matrix products; auto: the faster of bf16 and fp32 here
 
@@ -115,7 +115,7 @@ def evaluate(run: Run, options: Options, settings: DecodingConfig | None, sheet:
     sheet: where to draw samples beside training images if memory is measured.
     """
     metrics = check_options(run, options)
-    generates, compares = set(metrics) != {"tokenizer"}, bool({*FEATURE_METRICS, "memory", "tokenizer"} & set(metrics))
+    generates, compares = are_of_samples(metrics), bool({*FEATURE_METRICS, "memory", "tokenizer"} & set(metrics))
     sampler = make_sampler(run, options, settings) if generates else None
     if "tokenizer" in metrics:
         run.tokenizer()  # damaged weights are found before the work
@@ -211,6 +211,11 @@ def check_neighbours(count: int, metrics: Sequence[str] = ("precision-recall",),
                 f"{name}: {wanted} neighbours of {count} images; expected 1 to {count - 1}:"
                 f" {'another --k' if k is not None else 'more --samples, and more images to compare with'}"
             )
+
+
+def are_of_samples(metrics: Sequence[str]) -> bool:
+    """Whether any of the metrics needs generated images; those of the tokenizer do not."""
+    return set(metrics) != {"tokenizer"}
 
 
 def chosen_settings(run: Run, options: Options) -> DecodingConfig | None:
