@@ -2,7 +2,8 @@
 const root = document.documentElement, box = document.querySelector("#search"), found = document.querySelector("#found");
 
 document.querySelector("#theme").onclick = () => {
-  root.dataset.theme = localStorage.theme = root.dataset.theme === "dark" ? "light" : "dark";
+  root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
+  try { localStorage.theme = root.dataset.theme; } catch {} // forbidden without cookies
 };
 
 /** The sections that have all words, those with the words in their heading first. */
@@ -24,9 +25,20 @@ box.oninput = () => {
     item.append(link);
     return item;
   }));
+  const count = found.children.length;
+  document.querySelector("#count").textContent = box.value ? `${count} result${count === 1 ? "" : "s"}` : "";
+};
+box.onkeydown = (event) => {
+  if (event.key === "Enter") found.querySelector("a")?.click();
 };
 found.onclick = () => found.replaceChildren();
+document.onpointerdown = (event) => {
+  if (!event.target.closest("header")) found.replaceChildren();
+};
 document.onkeydown = (event) => {
-  if (event.key === "Escape") found.replaceChildren();
+  if (event.key === "Escape") {
+    if (found.contains(document.activeElement)) box.focus();
+    found.replaceChildren();
+  }
   if (event.key === "/" && document.activeElement !== box) { event.preventDefault(); box.focus(); }
 };

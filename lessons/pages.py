@@ -13,12 +13,14 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
 import nbformat
 from markdown import Markdown
 from nbconvert import HTMLExporter
+from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 from way_in import LESSONS, anchor, repository  # beside this file
 
@@ -39,10 +41,12 @@ PAGES = {  # the pages beside the notebooks, by their place in the project
 HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title} · minimaskgit</title><link rel="stylesheet" href="site.css">
-<script>document.documentElement.dataset.theme = localStorage.theme
+<script>let kept; try {{ kept = localStorage.theme }} catch {{}} // forbidden without cookies
+document.documentElement.dataset.theme = kept
   || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")</script></head><body>
 <header><nav>{links}</nav><div><input id="search" type="search" placeholder="Search" aria-label="Search">
-<button id="theme" title="Light or dark">◐</button></div><ol id="found"></ol></header>
+<ol id="found" aria-label="Search results"></ol><span id="count" class="unseen" role="status"></span>
+<button id="theme" title="Light or dark" aria-label="Switch between light and dark">◐</button></div></header>
 <main>
 """
 TAIL = """
@@ -95,10 +99,24 @@ def of_notebook(path: Path) -> str:
     shutil.copy(path, OUT)
     if not repository():  # with an address, the notebook has the link already
         notebook.cells[0].source += f" · [download]({path.name})"
+    describe_figures(notebook.cells)
     prompts = {"exclude_input_prompt": True, "exclude_output_prompt": True}
     body, _ = HTMLExporter(template_name="basic", **prompts).from_notebook_node(notebook)
     ours = lambda found: f'{found[1]}{anchor(unquote(found[2]))}"'  # nbconvert keeps capitals in the names of headings
     return re.sub(r'(<h\d id="|<a class="anchor-link" href="#)([^"]*)"', ours, body)
+
+
+def describe_figures(cells: Sequence[NotebookNode]) -> None:
+    """Give each figure an alternative text: its section, and what draws it."""
+    heading = ""
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            heading = next(reversed(re.findall(r"^#+ (.*)", cell.source, re.MULTILINE)), heading)
+        for output in cell.get("outputs", ()):
+            for kind in output.get("data", ()):
+                if kind.startswith("image/"):
+                    text = f"Figure in the section {heading}, drawn by the code above it"
+                    output.metadata[kind] = {"alt": text} | output.metadata.get(kind, {})
 
 
 def relinked(body: str, path: Path, names: dict[Path, str]) -> str:

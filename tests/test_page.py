@@ -1,4 +1,5 @@
 """The playground's page in a real browser: it plays, scrubs, races, edits, draws, looks inside, and breaks nowhere.
+The search of the lessons' site, which only a browser runs, is tried here too.
 
 run ──build──> page ──file://──> headless Chromium, driven by Selenium; skipped where there is none
 """
@@ -27,6 +28,7 @@ from minimaskgit.runs.choices import decoding_loop
 from minimaskgit.runs.run import PRETRAINED, open_run
 from minimaskgit.web.build import ENGINE, HERE, PAGE, build
 
+ROOT = Path(__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PATIENCE = 60  # seconds to wait for the page, on a busy machine
 
@@ -581,7 +583,7 @@ def test_what_a_run_lacks_is_left_out_with_a_reason(browser, run_folder, tmp_pat
     assert not shown.errors()
 
 
-@pytest.mark.parametrize("width", [360, 768, 1440])
+@pytest.mark.parametrize("width", [360, 640, 700, 768, 1440])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_the_screen(browser, page, width, scheme):
     shown = open_page(browser, page, width=width, scheme=scheme)
@@ -652,6 +654,70 @@ POKE = """((targets, nonsense, which, x, y) => { // write into one of the target
     one.dispatchEvent(new KeyboardEvent("keydown", { bubbles, key }));
     if (!one.disabled) one.dispatchEvent(new MouseEvent("click", { bubbles }));
 })(...arguments)"""
+
+
+def test_the_keyboard_stays_in_the_section_when_a_button_goes_off(shown):
+    focused = "document.activeElement.id"
+    shown.element("erase-all").send_keys(Keys.ENTER)
+    shown.element("erase-none").send_keys(Keys.ENTER)  # nothing is left to restore, so the button goes off
+    assert shown.js(focused) == "edit-canvas"
+    shown.element("erase-all").send_keys(Keys.ENTER)
+    shown.element("repaint").send_keys(Keys.ENTER)
+    shown.until("!easel.working && easel.past.length")
+    assert shown.js(focused) == "edit-canvas"
+
+
+def test_a_screen_reader_is_not_told_of_sections_that_the_user_is_not_in(shown):
+    live = "document.getElementById('edit-status').getAttribute('aria-live')"
+    shown.js("document.getElementById('race-button').focus(), say('edit-status', 'Something.'), 1")
+    assert shown.js(live) == "off"
+    shown.js("say('edit-status', 'An error.', true), 1")
+    assert shown.js(live) == "polite"
+    shown.js("document.getElementById('erase-all').focus(), say('edit-status', 'Something.'), 1")
+    assert shown.js(live) == "polite"
+
+
+def test_a_finger_scrolls_over_the_picture_until_the_picture_is_tapped(shown):
+    touch = """((canvas) => {
+        const { left, top } = canvas.getBoundingClientRect(), fields = { bubbles: true, pointerId: 1, isPrimary: true };
+        for (const type of ["pointerdown", "pointerup"])
+            canvas.dispatchEvent(new PointerEvent(type, {
+                ...fields, pointerType: "touch", clientX: left + 5, clientY: top + 5,
+            }));
+        return easel.erased.some(Boolean);
+    })(document.getElementById("edit-canvas"))"""
+    shown.js("document.activeElement.blur(), easel.erased.fill(false), 1")
+    assert not shown.js(touch)
+    shown.js("document.getElementById('edit-canvas').focus(), 1")
+    assert shown.js(touch)
+
+
+def test_the_site_s_search_needs_no_mouse(browser, tmp_path):
+    pytest.importorskip("nbconvert", reason="the lessons extra is not installed: make lab")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "lessons"))
+        import pages
+    page = pages.HEAD.format(title="A page", links="") + '<h1 id="two">Two</h1>' + pages.TAIL.format(footer="")
+    sections = [["page.html#one", "A codebook", "vectors"], ["page.html#two", "Masks", "a codebook and masks"]]
+    for name, text in {
+        "page.html": page,
+        "search.js": f"const SECTIONS = {json.dumps(sections)}",
+        "site.js": (ROOT / "lessons/pages.js").read_text("utf-8"),
+        "site.css": (ROOT / "lessons/pages.css").read_text("utf-8"),
+    }.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    browser.get((tmp_path / "page.html").as_uri())
+    box = browser.find_element("id", "search")
+    box.send_keys("codebook")
+    found = [link.text for link in browser.find_elements("css selector", "#found a")]
+    assert found == ["A codebook", "Masks"]
+    assert browser.find_element("id", "count").get_attribute("textContent") == "2 results"
+    box.send_keys(Keys.TAB)
+    assert browser.switch_to.active_element.text == "A codebook"
+    browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert browser.switch_to.active_element == box and not browser.find_elements("css selector", "#found a")
+    box.send_keys("s", Keys.BACKSPACE, Keys.ENTER)
+    assert browser.current_url.endswith("#one")
 
 
 @pytest.mark.slow

@@ -54,6 +54,13 @@ def test_no_page_loads_anything_from_another_server(site):
         assert not re.search(r'<(script|img|iframe|link)[^>]*(src|href)="(https?:)?//', text), page
 
 
+def test_every_picture_says_what_it_shows(site):
+    for page, text in texts(site).items():
+        described = re.findall(r'<img\b[^>]*\balt="([^"]+)"', text)
+        assert len(described) == len(re.findall(r"<img\b", text)), page
+        assert not any("No description" in words for words in described), page
+
+
 def test_the_search_knows_every_word_and_bug_by_its_place(site):
     text = (site / "search.js").read_text("utf-8").removeprefix("const SECTIONS = ")
     known = {address: heading for address, heading, _ in json.loads(text)}

@@ -119,7 +119,8 @@ function fit_steps() {
 
 const link_text = () => {
   const chosen = read_settings();
-  return "#" + FIELDS.map((name) => `${name}=${[chosen[name]].flat().join(",")}`).join("&");
+  const there = FIELDS.filter((name) => !Number.isNaN(chosen[name])); // an emptied seed is no number
+  return "#" + there.map((name) => `${name}=${[chosen[name]].flat().join(",")}`).join("&");
 };
 
 /* Keep the address up to date; where a host forbids it, the button still copies it. */

@@ -150,7 +150,8 @@ function start_draw() {
   $("draw-edit").onclick = () => {
     if (easel.working) return say("draw-status", "An edit is still running. Try again in a moment.", true);
     put_on_easel({ picture: sheet_picture(), tokens: sheet.tokens });
-    say("edit-status", "This is your drawing. Erase a part of it.");
     go_to($("edit"));
+    $("edit-canvas").focus({ preventScroll: true });
+    say("edit-status", "This is your drawing. Erase a part of it.");
   };
 }

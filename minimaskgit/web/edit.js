@@ -26,11 +26,17 @@ function show_easel() {
   for (const [id, on] of Object.entries({
     "repaint": any, "undo": easel.past.length, "erase-none": any, "erase-all": true,
     "edit-from-play": film.steps.length, "edit-save": true,
-  })) $(id).disabled = busy || !on;
+  })) able($(id), !busy && on);
   for (const button of $("extend").querySelectorAll("button")) {
     const [left, top, right, bottom] = margins_of(button);
-    button.disabled = busy || columns + left + right > most || rows + top + bottom > most;
+    able(button, !busy && columns + left + right <= most && rows + top + bottom <= most);
   }
+}
+
+/* Switch a button on or off; if it has the focus, the picture gets it, so that the keyboard stays in the section. */
+function able(button, on) {
+  if (!on && document.activeElement === button) $("edit-canvas").focus({ preventScroll: true });
+  button.disabled = !on;
 }
 
 const margins_of = (button) => button.dataset.margins.split(",").map((part) => Number(part) * Math.ceil(grid / 2));
@@ -48,11 +54,13 @@ function brush_over(cell, begins) {
 
 /* Ask the engine for something that changes the picture; the buttons are off meanwhile. */
 async function work_on_easel(action) {
+  const button = document.activeElement;
   easel.working = true;
   show_easel();
   await attempt("edit-status", action);
   easel.working = false;
   show_easel();
+  if (document.activeElement === $("edit-canvas") && !button.disabled) button.focus({ preventScroll: true });
 }
 
 /* Ask for a picture that is painted step by step, show each, and put the last on the easel; resolves to its passes. */

@@ -109,7 +109,9 @@ function show_attention() {
   const context = canvas.getContext("2d");
   context.globalCompositeOperation = "destination-over";
   context.drawImage(under, 0, 0);
-  $("class-attention").textContent = `Class token: ${percent(weight(0))} of the attention`;
+  const where = lens_grid.place(weights.indexOf(most)).toLowerCase();
+  $("class-attention").textContent =
+    `Class token: ${percent(weight(0))} of the attention; of the others most goes to ${where}, ${percent(most)}`;
 }
 
 let lens_grid;

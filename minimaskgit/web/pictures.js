@@ -9,8 +9,13 @@ const tokens_text = (count) => (count === 1 ? "1 token" : `${count} tokens`);
 
 const STILL_DECODING = "Still decoding. Try again in a moment.";
 
-/* The text of a section's status line, in red if something went wrong. */
+/* The text of a section's status line, in red if something went wrong.
+
+   A screen reader speaks it if the user is in that section, or if it is an error.
+*/
 function say(id, text, wrong = false) {
+  const here = $(id).closest("section").contains(document.activeElement);
+  if (id !== "status") $(id).setAttribute("aria-live", wrong || here ? "polite" : "off"); // there say_step decides
   $(id).textContent = text;
   $(id).classList.toggle("wrong", wrong);
 }
@@ -60,12 +65,14 @@ function paint(canvas, picture, { rows = grid, columns = grid, side = 640, cover
     context.globalAlpha = 1;
     if (over?.[2]) stamp(context, x, y, cell);
   }
-  context.strokeStyle = colour("accent");
-  context.lineWidth = Math.max(1, cell / 24);
-  for (let i = 0; outline && i < rows * columns; i++) {
-    const inset = context.lineWidth / 2, length = cell - context.lineWidth;
-    const [x, y] = [(i % columns) * cell + inset, Math.floor(i / columns) * cell + inset];
-    if (outline(i)) context.strokeRect(x, y, length, length);
+  const outlined = outline ? Array.from({ length: rows * columns }, (_, i) => i).filter(outline) : [];
+  const line = (context.lineWidth = Math.max(3, cell / 24)); // a phone shows the canvas at half its size
+  for (const [name, out] of [["paper", line / 2], ["accent", -line / 2]]) { // on any picture, one of the two is seen
+    context.strokeStyle = colour(name);
+    for (const i of outlined) {
+      const [x, y] = [(i % columns) * cell - out, Math.floor(i / columns) * cell - out];
+      context.strokeRect(x, y, cell + 2 * out, cell + 2 * out);
+    }
   }
 }
 
@@ -109,14 +116,16 @@ const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowR
    size(): [rows, columns]. use(cell, begins): a cell is touched, `begins` at the start of a stroke or by a key; a quick
    stroke touches all cells on its way.
    moved(cell): the arrow keys went to a cell. The canvas says where its cursor is while it has the focus; go(cell)
-   moves it there.
+   moves it there. A canvas that a finger draws on must be tapped first: until then, a finger scrolls the page.
 */
 function as_grid(canvas, size, use, moved = () => {}) {
   let cursor = 0, drawing = false;
+  const untapped = () => canvas.classList.contains("drawn") && document.activeElement !== canvas;
   const place = (cell) => `Row ${Math.floor(cell / size()[1]) + 1}, column ${(cell % size()[1]) + 1}`;
   const touched = (event) => cell_at(canvas, event, ...size());
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button || !event.isPrimary) return; // another mouse button, or a second finger
+    if (event.pointerType === "touch" && untapped()) return;
     drawing = true;
     try { canvas.setPointerCapture(event.pointerId); } catch {} // a pointer that is gone already
     use((cursor = touched(event)), true);

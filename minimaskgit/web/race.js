@@ -8,7 +8,10 @@ async function race() {
   $("race-button").textContent = "Stop";
   say("race-status", "Loading the models again, for the twin's thread\u2026");
   try {
-    contest.engine ??= start_engine(); // a promise, so that a second click waits for the same one
+    contest.engine ??= start_engine().catch((error) => { // a promise, so that a second click waits for the same one
+      contest.engine = null; // the next race tries again
+      throw error;
+    });
     const rival = await contest.engine;
     if (contest.heat !== heat) return; // stopped meanwhile
     say("race-status", "Both are running\u2026");
