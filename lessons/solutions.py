@@ -12,25 +12,20 @@ import sys
 import textwrap
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from types import FunctionType
 
 from nbformat import NotebookNode
 
-TESTS = Path(__file__).parents[1] / "tests"
+from minimaskgit.building import open_lawbook
+
 PLACE = re.compile(r"<!-- answer (\w+) -->")
 
 
 @cache
 def answers(lesson: int) -> dict[str, Callable]:
     """The package's function or class for each exercise of a lesson."""
-    sys.path.insert(0, str(TESTS))
-    try:
-        from lawbook import law_file
-
-        return {name: getattr(module, name) for name, (module, _) in law_file(lesson).LESSON.items()}
-    finally:
-        sys.path.remove(str(TESTS))
+    with open_lawbook() as lawbook:
+        return {name: getattr(module, name) for name, (module, _) in lawbook.law_file(lesson).LESSON.items()}
 
 
 def folded(text: str, lesson: int) -> str:

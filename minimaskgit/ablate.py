@@ -15,6 +15,7 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
 from minimaskgit.figures import ablation
 from minimaskgit.measuring.ablation import ablate, critics, decoding_of
+from minimaskgit.measuring.evaluation import check_samples
 from minimaskgit.measuring.findings import table
 from minimaskgit.measuring.yardstick import PAPER, QUICK_SAMPLES, QUICK_STEPS, QUICK_TRAINING, SAMPLES, STEPS, Options
 from minimaskgit.runs.checks import check_output_folder, checked
@@ -69,10 +70,7 @@ def check_options(options: Options, num_tokens: int, num_classes: int) -> None:
             raise UserError("--schedules bert: a constant trains but cannot decode, and --train-steps 0 trains nothing")
     for steps in options.steps:
         check_steps(steps, num_tokens)
-    if options.samples < 2 * num_classes:
-        raise UserError(
-            f"--samples {options.samples}: expected {2 * num_classes} or more, two for each of {num_classes} classes"
-        )
+    check_samples(options.samples, num_classes)
     check_output_folder("--out", options.out)
 
 

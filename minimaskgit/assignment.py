@@ -12,9 +12,9 @@ from pathlib import Path
 
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
-from minimaskgit.common.files import check_output_folder, write_text
+from minimaskgit.common.files import write_text
 from minimaskgit.grading import variants
-from minimaskgit.runs.checks import checked
+from minimaskgit.runs.checks import check_output_folder, checked
 from minimaskgit.runs.config import between
 
 

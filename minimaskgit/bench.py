@@ -73,7 +73,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = checked(cli.parse(Options, "bench", argv=argv))
     if not options.batches:
         raise UserError("--batches: expected one or more numbers of images")
-    check_outputs({"--out": options.out})
     device = pick_device(options.device)
     for precision in options.precisions:
         choose(precision, device)  # warns if it is slow here

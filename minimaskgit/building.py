@@ -27,8 +27,8 @@ class Own(NamedTuple):
     """A student's version of one exercise, and where it was found. trouble: why it could not be read."""
 
     place: str
-    functions: dict[str, Callable] = {}  # all that the student wrote for the lesson  # noqa: RUF012
-    path: Path = Path()
+    functions: dict[str, Callable]  # all that the student wrote for the lesson
+    path: Path
     trouble: str = ""
 
 
@@ -139,14 +139,14 @@ def _judged(name: str, lesson: int, own: Own) -> tuple[bool, list[str]]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the laws' tensors are too small for a second thread
     try:
-        with _lawbook() as lawbook, torch.random.fork_rng(devices=[]):
+        with open_lawbook() as lawbook, torch.random.fork_rng(devices=[]):
             return lawbook.judged(name, lesson, own.functions, own.path)
     finally:
         torch.set_num_threads(threads)
 
 
 @contextmanager
-def _lawbook() -> Iterator[ModuleType]:
+def open_lawbook() -> Iterator[ModuleType]:
     """tests/lawbook.py, while the tests' folder can be imported from."""
     sys.path.insert(0, str(TESTS))
     try:

@@ -9,25 +9,25 @@ mask are in pixels of the given picture.
 --released with --box and --label edits with the settings of the authors' demo; editing.py says what still differs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from minimaskgit import figures
 from minimaskgit.common import cli
-from minimaskgit.common.errors import UserError, first_line
+from minimaskgit.common.errors import UserError
 from minimaskgit.common.precision import DecodingPrecision
 from minimaskgit.data.classes import find_classes
 from minimaskgit.data.images import square, to_float
-from minimaskgit.data.pixels import peak, to_rgb, white_notes, white_of
+from minimaskgit.data.region import parse_margins, read_picture, region_of, resized_mask
 from minimaskgit.decoders.named import DecoderName
-from minimaskgit.editing import DILATE, START_STEP, STEPS, Box, Edit, autoregressive_edit, box_to_mask, composite, edit
+from minimaskgit.editing import DILATE, START_STEP, STEPS, autoregressive_edit, composite, edit
 from minimaskgit.figures.edits import Job, View, before_after, frames
 from minimaskgit.measuring.pictures import to_bytes
 from minimaskgit.measuring.samplers import generate
@@ -51,13 +51,10 @@ from minimaskgit.runs.run import Run, chosen_run
 from minimaskgit.tokenizer import Tokenizer
 from minimaskgit.transformer import Transformer
 
-MARGIN_LIMIT = 4096  # pixels that outpainting may add on each side
 CANVAS_LIMIT = 2**24  # pixels of all outpainted canvases together: they are drawn enlarged, in some GB of memory
 FRAME_LIMIT = 500  # frames of an animation
 FILM_LIMIT = 2**28  # pixels of all frames together, as drawn: they are all in memory at once, and so are their parts
 RELEASED = replace(official().decoding, steps=STEPS)  # how the authors' demo decodes
-
-Stage = tuple[Tensor, Tensor]  # a canvas, and the tokens that are still masked
 
 
 @dataclass(frozen=True)
@@ -117,18 +114,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             canvases = outpaint_steps(tokenizer, model, images, view.rounded, labels, **how)
             canvases = tqdm(canvases, "outpainting", count, unit="step", dynamic_ncols=True, leave=False)
             stages = ((canvas.images, canvas.tokens == model.mask_id) for canvas in canvases)
-            stages = list(stages) if options.gif else first_and_last(stages)
+            stages = [next(stages), *(stages if options.gif else deque(stages, 1))]  # the others take too much memory
         else:
             count = options.steps - options.start_step
             check_film(images.numel() // 3 * view.scale**2, count, options)
             with tqdm(desc="editing", total=count, unit="step", dynamic_ncols=True, leave=False) as bar:
                 how["loop"] = watched(how["loop"], bar.update)
                 result = edit(tokenizer, model, images, job.mask, labels, **how)
-            last = [(result.images, result.steps[-1].masked)]
-            stages = [(images, result.region), *(edit_stages(tokenizer, images, result) if options.gif else last)]
+            earlier = result.steps[:-1] if options.gif else []
+            drawn = ((composite(tokenizer, images, step.sampled, result.region), step.masked) for step in earlier)
+            stages = [(images, result.region), *drawn, (result.images, result.steps[-1].masked)]
         rows = [("MaskGIT sees", view.veiled(*stages[0])[:1], view.veiled(*stages[-1]))]
         if twin:
-            hidden, edited = rival_edits(twin, tokenizer, images, result.region, labels, options.seed)
+            hidden, edited = rival_edits(twin, tokenizer, images, stages[0][1], labels, options.seed)
             rows.append(("its twin sees", view.veiled(images[:1], hidden[:1]), view.enlarged(edited)))
     if stages[0][1].all():
         hint = "; a smaller --dilate shrinks it" if options.dilate else ""
@@ -166,20 +164,6 @@ def check_film(pixels: int, steps: int, options: Options) -> None:
         )
 
 
-def first_and_last(stages: Iterator[Stage]) -> list[Stage]:
-    """The canvas before and after the edit; those between take too much memory."""
-    first = last = next(stages)
-    for last in stages:  # noqa: B007
-        pass
-    return [first, last]
-
-
-def edit_stages(tokenizer: Tokenizer, images: Tensor, result: Edit) -> Iterator[Stage]:
-    """Yield the pictures (B, 3, S, S) after each step, and the tokens still masked (B, N)."""
-    for step in result.steps:
-        yield composite(tokenizer, images, step.sampled, result.region), step.masked
-
-
 def rival_edits(
     twin: Transformer, tokenizer: Tokenizer, images: Tensor, region: Tensor, labels: Tensor, seed: int
 ) -> tuple[Tensor, Tensor]:
@@ -205,19 +189,17 @@ def check_released(options: Options) -> None:
 
 def check(options: Options) -> None:
     """Raise UserError for invalid options or combinations of options."""
-    given = [name for name in ("box", "mask", "outpaint") if getattr(options, name) is not None]
-    if len(given) != 1:
-        both = f"--{given[0]} and --{given[1]} are both given; " if given else ""
+    regions = [f"--{name}" for name in ("box", "mask", "outpaint") if getattr(options, name) is not None]
+    if len(regions) != 1:
+        both = f"{regions[0]} and {regions[1]} are both given; " if regions else ""
         raise UserError(f"{both}expected exactly one of --box, --mask and --outpaint, the region to paint")
-    if options.image is not None and options.generated is not None:
-        raise UserError("--image and --generated are both given; expected at most one of them, the picture to edit")
-    if options.image is not None and options.label is None and not options.inpaint:
-        raise UserError("expected --label NAME, the class to paint, or --inpaint, to paint without one")
-    if options.label is None and not options.inpaint and not options.outpaint:
-        raise UserError("expected --label NAME, the class to paint, or --inpaint, to keep the picture's own class")
-    if options.sample and (options.image is not None or options.generated is not None):
-        other = "--image" if options.generated is None else "--generated"
-        raise UserError(f"--sample {options.sample} and {other} are both given; expected at most one of them")
+    pictures = [f"--{name}" for name in ("image", "generated", "sample") if getattr(options, name) not in (None, 0)]
+    if len(pictures) > 1:
+        both = f"{pictures[0]} and {pictures[1]} are both given"
+        raise UserError(f"{both}; expected at most one of --image, --generated and --sample, the picture to edit")
+    if options.label is None and not options.inpaint and (options.image is not None or not options.outpaint):
+        other = "to keep the picture's own class" if options.image is None else "to paint without one"
+        raise UserError(f"expected --label NAME, the class to paint, or --inpaint, {other}")
     if options.stride is not None and options.outpaint is None:
         raise UserError(f"--stride {options.stride}: only --outpaint paints window by window; leave it out")
     if options.start_step >= options.steps:
@@ -252,7 +234,7 @@ def prepare(run: Run, options: Options) -> Job:
     if margins:
         mask = torch.zeros(size, size, dtype=torch.bool)
     else:
-        mask = resized_mask(region_of(picture, options), size)
+        mask = resized_mask(region_of(picture, options.box, options.mask), size)
     titles = [*figures.class_titles(names), "no class"]
     before = "" if own is None else f"{titles[own]} "
     what = "outpainted as" if margins else "inpainted as" if label in (own, len(names)) or options.inpaint else "to"
@@ -271,27 +253,6 @@ def generated_picture(run: Run, name: str, seed: int) -> tuple[Image.Image, int]
     return Image.fromarray(to_bytes(made).permute(1, 2, 0).numpy()), label
 
 
-def read_picture(path: Path, paper: str = "white", note: bool = True) -> Image.Image:
-    """Read a picture from a file, upright and in RGB, transparent parts on `paper`; UserError if that fails."""
-    try:
-        with Image.open(path) as image:
-            peaks = [peak(image)]
-            white = white_of(peaks)
-            picture = to_rgb(image, white, paper)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; expected a picture") from None
-    except Image.DecompressionBombError:
-        raise UserError(f"{path} has too many pixels to be opened safely; make it smaller first") from None
-    except ValueError as error:  # of values outside every range
-        raise UserError(f"{path}: {first_line(error)}") from None
-    except Exception as error:  # Pillow raises a dozen kinds on broken files
-        reason = type(error).__name__
-        raise UserError(f"{path} cannot be read as a picture ({reason}); expected an image file") from None
-    for line in white_notes(peaks, white) if note else ():
-        print(f"{path}: {line}")
-    return picture
-
-
 def validation_picture(run: Run, number: int) -> tuple[Image.Image, int]:
     """Load a picture from the run's validation set, and its class."""
     data = run_data(run, "valid", number + 1)
@@ -299,71 +260,6 @@ def validation_picture(run: Run, number: int) -> tuple[Image.Image, int]:
         raise UserError(f"--sample {number}: the validation set has pictures 0 to {len(data) - 1}")
     pixels, label = data[number]
     return Image.fromarray(pixels.permute(1, 2, 0).numpy()), label
-
-
-def region_of(picture: Image.Image, options: Options) -> Image.Image:
-    """The box or mask as an image of the picture's size, white where to paint."""
-    if options.box is not None:
-        box = parse_box(options.box, picture.size)
-        return Image.fromarray(box_to_mask(box, picture.height, picture.width).byte().mul(255).numpy())
-    mask = read_picture(options.mask, paper="black")
-    if mask.size != picture.size:
-        expected = f"{picture.width}x{picture.height}, the picture's size"
-        raise UserError(f"{options.mask} is {mask.width}x{mask.height}; expected {expected}")
-    transparent = ImageChops.difference(mask, read_picture(options.mask, note=False)).getbbox() is not None
-    levels = mask.convert("L")
-    region = levels.point(lambda level: 255 if level >= 128 else 0)
-    if region.getbbox() is None:
-        cure = _cure(levels, transparent)
-        raise UserError(f"{options.mask} is all black, so the region is empty; expected white where to paint{cure}")
-    if transparent:
-        print(f"{options.mask}: its transparent part is not painted")
-    return region
-
-
-def _cure(levels: Image.Image, transparent: bool) -> str:
-    """What to do about a mask whose grey levels are all below half."""
-    if transparent:
-        return ": its transparent part is not painted; save it without transparency"
-    *others, (_, largest) = sorted(levels.getcolors(), key=lambda counted: counted[1])
-    if len(others) == 1 and largest:
-        return f": its values are {others[0][1]} and {largest}; multiply them by {255 // largest}"
-    return f": its values are 0 to {largest}; make those to paint 255" if largest else ""
-
-
-def parse_box(text: str, size: tuple[int, int]) -> Box:
-    """Parse x0,y0,x1,y1; UserError if the box is empty or not inside a picture of size (width, height)."""
-    x0, y0, x1, y1 = box = _four_numbers("box", "x0,y0,x1,y1", text)
-    if x0 >= x1 or y0 >= y1:
-        raise UserError(f"--box {text} is empty; expected x0 < x1 and y0 < y1")
-    if x0 < 0 or y0 < 0 or x1 > size[0] or y1 > size[1]:
-        raise UserError(f"--box {text} is not inside the picture, which is {size[0]}x{size[1]} pixels")
-    return box
-
-
-def parse_margins(text: str) -> Box:
-    """Parse left,top,right,bottom; UserError if a margin is negative or too large, or all are zero."""
-    margins = _four_numbers("outpaint", "left,top,right,bottom", text)
-    if min(margins) < 0 or max(margins) > MARGIN_LIMIT or not any(margins):
-        raise UserError(f"--outpaint {text}: expected 0 to {MARGIN_LIMIT} pixels per side, and more than 0 on one side")
-    return margins
-
-
-def _four_numbers(option: str, form: str, text: str) -> Box:
-    try:
-        a, b, c, d = (int(part) for part in text.split(","))
-    except ValueError:
-        raise UserError(f"--{option} {text}: expected {form}, four whole numbers of pixels") from None
-    return a, b, c, d
-
-
-def resized_mask(mask: Image.Image, size: int) -> Tensor:
-    """Resize and crop a region like `square` does the picture: bool (size, size), every pixel that it touches."""
-    resized = ImageOps.fit(mask, (size, size), Image.Resampling.BOX)
-    touched = torch.from_numpy(np.asarray(resized) > 0)
-    if not touched.any():
-        raise UserError("the region is empty once the picture is resized and centre-cropped; expected a larger one")
-    return touched
 
 
 if __name__ == "__main__":

@@ -5,18 +5,14 @@
 The same files and seed give the same grades: a student's points depend only on the student's file.
 """
 
-import ast
 import dataclasses
 import hashlib
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -29,20 +25,15 @@ from pydantic import Field
 
 from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
-from minimaskgit.common.files import check_output_folder, check_outputs, write_json, write_text
+from minimaskgit.common.files import write_json, write_text
 from minimaskgit.grading import lent, platforms, report, similarity, variants
-from minimaskgit.grading.confinement import Limits
+from minimaskgit.grading.judges import Judges, protection
+from minimaskgit.grading.laws import ROOT, exercise_weights, laws_of, may_be_infinite
 from minimaskgit.grading.report import Result
-from minimaskgit.grading.sandbox import STARTING, Answers, JudgeError, Sandbox, StudentError
 from minimaskgit.grading.submissions import Submission, anonymous, collect, named
-from minimaskgit.runs.checks import checked
+from minimaskgit.runs.checks import check_output_folder, check_outputs, checked
 from minimaskgit.runs.config import between
 
-ROOT = Path(__file__).parents[1]
-WEIGHTS = ROOT / "lessons" / "weights.toml"
-
-# An honest file, to try the sandbox with.
-HONEST = "import numpy.random, torch\ndef one():\n    return torch.rand(9, 9).softmax(-1).sum() / 9\n"
 LEFT_OUT = "has no finished result in the folder of --work; grade once without --only"
 # More than a day overflows the system's clocks.
 Seconds = Annotated[float, Field(gt=0, le=86_400), tyro.conf.arg(metavar="0<FLOAT<=86400")]
@@ -90,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         found = anonymous(found, options.seed)
         ignored = {why: f"{number} in the folder" for why, number in Counter(ignored.values()).items()}
     only = named(found, options.only) if options.only is not None else None
-    comments = read_comments(options.comments, found)
+    comments = platforms.read_comments(options.comments, found)
     graded = grade_all(found, list(weights), options, only)
     results = [
         dataclasses.replace(
@@ -141,52 +132,6 @@ def check(options: Options) -> None:
         raise UserError("--anonymous leaves no names for --moodle, --canvas or --roster; choose one or the other")
 
 
-def read_comments(path: Path | None, found: list[Submission]) -> dict[str, str]:
-    """The teacher's comments by student; UserError for a student who is not in the class."""
-    if path is None:
-        return {}
-    columns, rows = platforms.read_csv("--comments", path)
-    if not {"student", "comment"} <= set(columns):
-        raise UserError(f"--comments {path} has the columns {', '.join(columns)}; expected student and comment")
-    comments: dict[str, list[str]] = {}
-    for row in rows:
-        if not (row["student"] or row["comment"]):  # an empty line
-            continue
-        comments.setdefault(named(found, row["student"] or "").student, []).append(row["comment"] or "")
-    return {student: "\n".join(lines) for student, lines in comments.items()}
-
-
-def exercise_weights(lesson: int, with_variants: bool = False) -> dict[str, float]:
-    """Points by exercise, in the order of the laws; 1 unless weights.toml has another. UserError without laws."""
-    laws = laws_of(lesson)
-    if not laws.exists():
-        lessons = sorted(int(path.stem.removeprefix("test_lesson_")) for path in laws.parent.glob("test_lesson_*.py"))
-        if not lessons:
-            hint = f"in a clone of the project, run make grade-{lesson} SUBMISSIONS=FOLDER"
-            raise UserError(f"cannot grade lesson {lesson}: an installed minimaskgit comes without the laws; {hint}")
-        raise UserError(f"--lesson {lesson}: there are no laws for it; expected one of {', '.join(map(str, lessons))}")
-    if with_variants and not variant_laws_of(lesson).exists():
-        raise UserError(f"--variants: lesson {lesson} has none; leave the option out")
-    given = tomllib.loads(WEIGHTS.read_text("utf-8")).get(f"lesson_{lesson}", {})
-    names = [name for path in (laws, *[variant_laws_of(lesson)] * with_variants) for name in _judged(path)]
-    return {name: given.get(name, 1) for name in names}
-
-
-def _judged(laws: Path) -> list[str]:
-    """The functions that a file of laws is about."""
-    tree = ast.parse(laws.read_text("utf-8"))
-    table = next(node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "LESSON")
-    return [key.value for key in table.keys]
-
-
-def laws_of(lesson: int) -> Path:
-    return ROOT / "tests" / "laws" / f"test_lesson_{lesson}.py"
-
-
-def variant_laws_of(lesson: int) -> Path:
-    return laws_of(lesson).with_name(f"test_variants_{lesson}.py")
-
-
 # --- Many students ---
 
 
@@ -225,45 +170,19 @@ def _print_progress(number: int, count: int, result: Result) -> None:
     print(f"[{number}/{count}] {report.visible(result.student)}: {what}", file=sys.stderr, flush=True)
 
 
-def protection(memory: int) -> dict:
-    """Which protection works on this machine, tried before any student's code runs; UserError if none can be graded."""
-    if not hasattr(os, "fork"):
-        raise UserError(
-            "nobody can be graded on this system: students' code runs in forks, which Windows lacks; use WSL"
-        )
-    with tempfile.TemporaryDirectory(prefix="grading-") as folder:
-        os.chmod(folder, 0o711)  # a student's process may run as another user
-        try:
-            sandbox = Sandbox(Limits(memory), Path(folder), [ROOT])
-            try:
-                honest = Answers("lesson_0.py", HONEST, {}, sandbox, (STARTING, STARTING))
-                honest.begin()
-                honest.one()
-            finally:
-                sandbox.close()
-        except (JudgeError, StudentError) as error:
-            raise UserError(f"nobody can be graded: the sandbox failed to run a test function: {error}") from None
-        return sandbox.protection
-
-
 def _print_protection(lock: dict) -> None:
-    if lock["namespaces"]:
-        print("protection: separate file system, network and processes; limits; no privileges", file=sys.stderr)
-    else:
-        print(
-            f"warning: no namespaces here ({lock['why']}): students' code can read this machine's files and use "
-            "its network; limits and a watcher are active. See lessons/grading.md",
-            file=sys.stderr,
-        )
+    lines = ["protection: separate file system, network and processes; limits; no privileges"]
+    if not lock["namespaces"]:
+        can = "students' code can read this machine's files and use its network; limits and a watcher are active"
+        lines = [f"warning: no namespaces here ({lock['why']}): {can}. See lessons/grading.md"]
         if not lock["user"]:
-            print(
-                "warning: it runs as you: it can change and delete all your files, grades included. Better stop here",
-                file=sys.stderr,
-            )
+            alas = "it can change and delete all your files, grades included. Better stop here"
+            lines.append(f"warning: it runs as you: {alas}")
+    print(*lines, sep="\n", file=sys.stderr)
 
 
 def _graded(
-    one: Submission, exercises: list[str], options: Options, folder: Path, judges: "Judges", basis: list[str]
+    one: Submission, exercises: list[str], options: Options, folder: Path, judges: Judges, basis: list[str]
 ) -> Result:
     result = grade(one, exercises, options, judges)
     if not result.failure:
@@ -288,58 +207,18 @@ def _basis(options: Options) -> list[str]:
     """Everything that all students' grades depend on: options, laws, grader, and the sources lent to students."""
     limits = [options.timeout, options.call_timeout, options.memory, options.seed, options.lend_everything]
     limits += [options.variants, variants.handed_out(options.lesson, options.variants)]
-    exercise = variants.exercise_of(options.lesson)
-    laws = [laws_of(options.lesson), *sorted((ROOT / "tests").glob("*.py")), ROOT / "tests/laws/conftest.py"]
-    laws += [variant_laws_of(options.lesson)]
-    laws += [exercise, *sorted(Path(__file__).parent.glob("grading/*.py"))]
+    exercise, tests = variants.exercise_of(options.lesson), ROOT / "tests"
+    files = [exercise, *laws_of(options.lesson, True), tests / "laws/conftest.py", *sorted(tests.glob("*.py"))]
+    files += [Path(__file__), *sorted(Path(__file__).parent.glob("grading/*.py"))]
     if options.lend_everything:  # what is lent then depends on the student's imports
         lent_sources = [path.read_text("utf-8") for path in sorted(lent.PACKAGE.rglob("*.py"))]
     else:
         lent_sources = [text for item in sorted(lent.lent_to(exercise).items()) for text in item]
-    texts = [path.read_text("utf-8") for path in laws if path.exists()]
+    texts = [path.read_text("utf-8") for path in files if path.exists()]
     return [*map(str, limits), *may_be_infinite(), *texts, *lent_sources]
 
 
-def may_be_infinite() -> list[str]:
-    """Functions whose answer may be infinite, by weights.toml."""
-    return tomllib.loads(WEIGHTS.read_text("utf-8")).get("may_be_infinite", [])
-
-
 # --- One student ---
-
-
-class Judges:
-    """The running judge processes, so that they can be stopped."""
-
-    def __init__(self):
-        self.running: set[subprocess.Popen] = set()
-        self.stopped, self.lock = False, threading.Lock()
-
-    def run(self, command: list[str], environment: dict[str, str], seconds: float) -> tuple[int, str]:
-        """Run a judge; returns its exit code and its last line of output."""
-        with self.lock:
-            if self.stopped:
-                raise KeyboardInterrupt
-            streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-            process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, start_new_session=True, text=True, errors="replace", **streams
-            )
-            self.running.add(process)
-        try:
-            output, _ = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()  # the sandbox notices, and kills the student's processes
-            output, _ = process.communicate()
-        finally:
-            with self.lock:
-                self.running.discard(process)
-        return process.returncode, next(reversed(output.strip().splitlines()), "")
-
-    def stop(self) -> None:
-        with self.lock:
-            self.stopped = True
-            for process in self.running:
-                process.kill()
 
 
 def grade(one: Submission, exercises: list[str], options: Options, judges: Judges) -> Result:
@@ -352,18 +231,11 @@ def grade(one: Submission, exercises: list[str], options: Options, judges: Judge
     start_time = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="grading-") as scratch:
         settings = _settings(one, len(exercises), options, Path(scratch))
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            str(laws_of(options.lesson)),
-            "-p",
-            "minimaskgit.grading.pytest_plugin",
-        ]
+        command = [sys.executable, "-m", "pytest", *map(str, laws_of(options.lesson, options.variants is not None))]
+        command += ["-p", "minimaskgit.grading.pytest_plugin", "-p", "no:cacheprovider", "--timeout", "0"]
         command += ["--submission", settings["submission"], "--grading", f"{scratch}/settings.json"]
-        command += ["-p", "no:cacheprovider", "--timeout", "0"]
         if options.variants is not None:
-            command += [str(variant_laws_of(options.lesson)), "--variants", str(options.variants)]
+            command += ["--variants", str(options.variants)]
         if options.seed:
             command += ["--hypothesis-seed", str(options.seed)]
         if options.junit:
@@ -396,10 +268,9 @@ def _settings(one: Submission, count: int, options: Options, scratch: Path) -> d
     scratch.chmod(0o711)  # a student's process may be another user, and work in the empty folder
     (scratch / "empty").chmod(0o777)
     settings = {"submission": str(submission), "out": str(scratch / "out.json"), "folder": str(scratch / "empty")}
-    settings |= {"lesson": options.lesson, "seconds": options.timeout / count, "call_seconds": options.call_timeout}
-    settings |= {"all_seconds": options.timeout}
-    settings |= {"memory": options.memory, "seed": options.seed, "infinite": may_be_infinite()}
-    settings |= {"hidden": [str(options.submissions.resolve())], "lend_everything": options.lend_everything}
+    settings |= {"seconds": options.timeout / count, "call_seconds": options.call_timeout, "memory": options.memory}
+    settings |= {"all_seconds": options.timeout, "lesson": options.lesson, "lend_everything": options.lend_everything}
+    settings |= {"seed": options.seed, "infinite": may_be_infinite(), "hidden": str(options.submissions.resolve())}
     write_json(scratch / "settings.json", settings)
     return settings
 
@@ -419,7 +290,7 @@ def store(
         report.write_csv(options.csv, results, weights)
     if options.json:
         settings = {"lesson": options.lesson, "variants": options.variants, "seed": options.seed}
-        settings |= {"protection": _protection(results)}
+        settings |= {"protection": next((one.protection for one in results if one.protection), {})}
         report.write_details(options.json, results, weights, settings | {"ignored": ignored})
     if options.moodle:
         write_text(options.moodle, platforms.moodle_table(results, weights, roster))
@@ -434,10 +305,6 @@ def store(
         for result in results:
             page = options.feedback / report.file_name(result.student, ".md")
             write_text(page, report.feedback(result, weights, options.lesson))
-
-
-def _protection(results: list[Result]) -> dict:
-    return next((result.protection for result in results if result.protection), {})
 
 
 if __name__ == "__main__":

@@ -50,13 +50,10 @@ class KVCache:
     """Keys and values of the positions read so far, one pair per block: (B, heads, N, d) each, allocated in advance."""
 
     def __init__(self, model: "Transformer", batch: int):
-        weight = model.embedding.weight
-        dtype = torch.get_autocast_dtype(weight.device.type) if torch.is_autocast_enabled(weight.device.type) else None
+        device, weight = model.embedding.weight.device, model.embedding.weight
+        dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else weight.dtype
         shape = (batch, model.heads, model.num_tokens, model.width // model.heads)
-        self.layers = [
-            tuple(torch.empty(shape, dtype=dtype or weight.dtype, device=weight.device) for _ in range(2))
-            for _ in model.blocks
-        ]
+        self.layers = [tuple(torch.empty(shape, dtype=dtype, device=device) for _ in range(2)) for _ in model.blocks]
         self.length = 0
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,6 @@ cases(3)["cosine"]             ──>  [call(impl), ...]   each raises if its l
 judged("cosine", 3, {...}, path) ──>  what make check-3 says of this one function, in a notebook
 """
 
-import importlib.util
 import inspect
 import itertools
 from collections.abc import Callable
@@ -19,14 +18,10 @@ LAWS = Path(__file__).parent / "laws"
 
 
 def law_file(lesson: int, kind: str = "lesson") -> ModuleType:
-    path = LAWS / f"test_{kind}_{lesson}.py"
-    spec = importlib.util.spec_from_file_location(f"lawbook_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return messages.fresh(LAWS / f"test_{kind}_{lesson}.py")
 
 
-def cases(lesson: int, seed: int = 0, laws: ModuleType | None = None, **given: object) -> dict[str, list[Callable]]:
+def cases(lesson: int, laws: ModuleType | None = None, **given: object) -> dict[str, list[Callable]]:
     """The laws as calls, by the function that they test, in the order of the lesson.
 
     laws: their file, if at hand. given: what every law takes besides, such as `drawn` of variants.
@@ -37,7 +32,7 @@ def cases(lesson: int, seed: int = 0, laws: ModuleType | None = None, **given: o
         if not name.startswith("test_"):
             continue
         about = next((mark.args[0] for mark in getattr(law, "pytestmark", []) if mark.name == "law"), None)
-        for values in parameters(law, seed):
+        for values in parameters(law):
             found[about or values["name"]].append(partial(_call, law, values | given))
     return found
 
@@ -46,9 +41,9 @@ def _call(law: Callable, values: dict, impl: object) -> None:
     law(impl=impl, **values)
 
 
-def parameters(law: Callable, seed: int = 0) -> list[dict]:
-    """All combinations of a law's parameters, the seed among them if it takes one."""
-    choices = [[{"seed": seed}]] if "seed" in inspect.signature(law).parameters else []
+def parameters(law: Callable) -> list[dict]:
+    """All combinations of a law's parameters, a seed of 0 among them if it takes one."""
+    choices = [[{"seed": 0}]] if "seed" in inspect.signature(law).parameters else []
     for mark in getattr(law, "pytestmark", []):
         if mark.name == "parametrize":
             names, values = mark.args[:2]

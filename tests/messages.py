@@ -89,6 +89,7 @@ class Recorded:
             _must_return(this)
             this.answered = True
             this.wrote = not (_unchanged(this.args, args) and _unchanged(this.options, options))
+            _must_be_comparable(this)
             return result
 
         return call
@@ -97,6 +98,21 @@ class Recorded:
 def _must_return(call: Call) -> None:
     if call.result is None:
         raise AssertionError(f"{call.name} returned None; is a `return` missing?")
+
+
+def _must_be_comparable(call: Call) -> None:
+    """AssertionError for a call after which a law would compare nothing: of emptied arguments, or with no numbers."""
+    if call.wrote:
+        raise AssertionError(f"{call.name} has changed an argument of the caller's; it must work on a copy")
+    if _is_empty(call.result) and not any(map(_is_empty, [*call.args, *call.options.values()])):
+        raise AssertionError(f"{call.name} returned nothing: its answer has no elements")
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether a tensor or an array, or one of several, has no elements."""
+    if isinstance(value, list | tuple):
+        return any(map(_is_empty, value))
+    return 0 in getattr(value, "shape", ())
 
 
 # --- Around a law ---
@@ -279,12 +295,15 @@ def _conftest() -> ModuleType:
     return load(TESTS / "laws" / "conftest.py")
 
 
-@cache
-def load(path: Path) -> ModuleType:
+def fresh(path: Path) -> ModuleType:
+    """A file as a module, made anew."""
     spec = importlib.util.spec_from_file_location(f"messages_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+load = cache(fresh)
 
 
 def _copy(value: Any, anew: bool = False) -> Any:

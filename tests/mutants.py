@@ -16,13 +16,12 @@ test_decoders.py that is meant for it must fail.
 import argparse
 import ast
 import copy
-import importlib.util
+import importlib
 import io
 import signal
 import sys
 import textwrap
 import tomllib
-import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from multiprocessing import get_context
@@ -30,6 +29,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "laws")]
 
+import messages  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import Phase, settings  # noqa: E402
@@ -187,13 +187,6 @@ def of_the_student(tree: ast.Module, name: str, others: set[str]) -> list[ast.Fu
 # --- Judging ---
 
 
-def conftest() -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location("laws_conftest", LAWS / "conftest.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 class Endless(BaseException):
     """The time limit; not an Exception, because hypothesis would repeat the call to reproduce it."""
 
@@ -221,7 +214,7 @@ def survives(answers: object, laws: list) -> bool:
     return True
 
 
-def judge(lesson: int, answers_of) -> Iterator[tuple[str, int, list[str]]]:
+def judge(lesson: int) -> Iterator[tuple[str, int, list[str]]]:
     """Yield, for each function of a lesson, its name, the number of mistakes, and the lines of those that survive."""
     laws, module = cases(lesson), law_file(lesson)
     given = {name for text in lent.lent_to(EXERCISES / f"lesson_{lesson}.py").values() for name in _defined(text)}
@@ -230,11 +223,11 @@ def judge(lesson: int, answers_of) -> Iterator[tuple[str, int, list[str]]]:
         if name not in {node.name for node in tree.body if hasattr(node, "name")}:
             continue  # the package defines it in another way
         functions = of_the_student(tree, name, set(module.LESSON) - {name} | given)
-        lives = lambda names, name=name: survives(answers_of("a mutant", names), laws[name])
+        lives = lambda names, name=name: survives(messages.answers("a mutant", names), laws[name])
         yield name, *tried(tree, functions, home.__name__, lives)
 
 
-def judge_variants(lesson: int, answers_of) -> Iterator[tuple[str, int, list[str]]]:
+def judge_variants(lesson: int) -> Iterator[tuple[str, int, list[str]]]:
     """As `judge`, for the functions that numbers draw."""
     module, draws = law_file(lesson, "variants"), [variants.drawn(lesson, number) for number in NUMBERS]
     laws = [cases(lesson, laws=module, drawn=drawn) for drawn in draws]
@@ -246,7 +239,7 @@ def judge_variants(lesson: int, answers_of) -> Iterator[tuple[str, int, list[str
             answers = names["right"](draws[number])
         except Exception:
             return False
-        return survives(answers_of("a mutant", answers), laws[number][name])
+        return survives(messages.answers("a mutant", answers), laws[number][name])
 
     for function in right.body:
         if isinstance(function, ast.FunctionDef) and function.name in module.LESSON:
@@ -313,12 +306,11 @@ def main() -> None:
     phases = [Phase.explicit, Phase.generate]  # no shrinking: any failing example will do
     settings.register_profile("mutants", max_examples=50, deadline=None, derandomize=True, database=None, phases=phases)
     settings.load_profile("mutants")
-    answers_of = conftest().Answers
     print(f"{'function':<24}{'killed':>8}{'survived':>10}{'explained':>11}")
     total = killed = 0
     unexplained = []
     for lesson in lessons:
-        for name, count, alive in (judge_variants if options.variants else judge)(lesson, answers_of):
+        for name, count, alive in (judge_variants if options.variants else judge)(lesson):
             known = [line for line in alive if line in EQUIVALENT]
             unexplained += [line for line in alive if line not in known]
             total, killed = total + count - len(known), killed + count - len(alive)

@@ -20,6 +20,7 @@ from minimaskgit.classifier import Classifier
 from minimaskgit.common import cli
 from minimaskgit.data.glyphs import GLYPH_NAMES
 from minimaskgit.figures import ablation as ablation_figure
+from minimaskgit.masking import draw_masks
 from minimaskgit.measuring import ablation, findings, yardstick
 from minimaskgit.runs.config import (
     ClassifierConfig,
@@ -310,7 +311,7 @@ def test_all_models_are_measured_on_the_same_masked_tokens(bare):
 
 @pytest.mark.parametrize("fraction", ablation.FRACTIONS)
 def test_a_fixed_fraction_of_the_tokens_is_masked_and_all_at_one(fraction):
-    masks = ablation.held_out_masks(20, 64, ablation.constant(fraction), seed=0)
+    masks = draw_masks(20, 64, ablation.constant(fraction))
     assert set(masks.sum(1).tolist()) == {math.ceil(fraction * 64)}
 
 
@@ -342,6 +343,13 @@ def test_concave_before_convex_is_reported_only_if_it_holds():
     assert found["concave_linear_convex_on_average"] and not found["concave_linear_convex_each"]
     found = findings.findings(rows_of(ours | {"logarithmic": 0.1, "square_root": 0.1}), "fd")
     assert not found["concave_linear_convex_on_average"]
+
+
+def test_a_schedule_without_a_published_fid_is_ranked_but_not_compared_with_the_paper(monkeypatch):
+    monkeypatch.setitem(yardstick.PAPER, "mine", ("concave", None, None, None))
+    found = findings.findings(rows_of({"cosine": 1.0, "mine": 0.5, "linear": 2.0}), "fd")
+    assert found["order"] == ["mine", "cosine", "linear"]
+    assert (found["pairs_in_the_papers_order"], found["pairs"]) == (1, 1)
 
 
 def test_the_figure_explains_why_bert_fails_and_can_show_any_schedules(done):

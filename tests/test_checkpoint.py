@@ -140,6 +140,18 @@ def test_a_damaged_or_mismatched_checkpoint_is_reported_in_one_line_that_names_t
     assert load_checkpoint(tmp_path, some_parts(1, learned=False)) == (0, 0.0)  # it was renamed
 
 
+def test_a_checkpoint_that_does_not_fit_into_memory_stays(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, 3, 1.0, some_parts(1, learned=True))
+
+    def full(*_):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(checkpoint, "_load", full)
+    with pytest.raises(UserError, match=r"too little memory to load .*, which stays"):
+        load_checkpoint(tmp_path, some_parts(1, learned=False))
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-00000003.safetensors"]
+
+
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_the_checkpoint_before_a_damaged_one_is_used(tmp_path, capsys, kind):
     before, after, read = some_parts(0, True), some_parts(1, True), some_parts(2, False)

@@ -13,6 +13,7 @@ from PIL import Image
 from minimaskgit import edit, figures, generate
 from minimaskgit.classifier import Classifier
 from minimaskgit.common.errors import UserError
+from minimaskgit.data import region
 from minimaskgit.data.glyphs import GLYPH_NAMES
 from minimaskgit.data.images import square, to_float
 from minimaskgit.data.sources import load_data
@@ -89,8 +90,8 @@ def test_a_picture_of_another_size_is_resized_and_cropped_with_a_note(edit_here,
 
 
 def test_the_region_is_resized_and_cropped_with_the_picture(photograph):
-    options = edit.Options(Path("run"), box="15,0,45,30")  # left half of the middle 60 pixels, upper half
-    mask = edit.resized_mask(edit.region_of(Image.open(photograph), options), 32)
+    box = "15,0,45,30"  # left half of the middle 60 pixels, upper half
+    mask = region.resized_mask(region.region_of(Image.open(photograph), box, None), 32)
     expected = torch.zeros(32, 32, dtype=torch.bool)
     expected[:16, :16] = True
     assert mask.equal(expected)
@@ -159,7 +160,7 @@ BOX = ["--box", "8,8,20,20"]
         ([*BOX, "--label", "spade"], "no class 'spade'"),
         (
             [*BOX, "--label", "star", "--generated", "star", "--sample", "7"],
-            "--sample 7 and --generated are both given",
+            "--generated and --sample are both given",
         ),
         ([*BOX, "--label", "star", "--stride", "4"], "only --outpaint paints window by window"),
         ([*BOX, "--mask", "mask.png", "--label", "star"], "--box and --mask are both given; expected exactly one of"),
@@ -225,8 +226,8 @@ BLOCK = np.kron(np.array([[0, 0], [0, 1]], np.uint8), np.ones((30, 45), np.uint8
 )
 def test_a_mask_of_any_depth_marks_the_same_region(photograph, tmp_path, capsys, values, suffix, note):
     mask = saved_mask(values, tmp_path / f"mask.{suffix}")
-    region = edit.region_of(Image.open(photograph), edit.Options(mask=mask))
-    assert (np.asarray(region) == 255 * BLOCK).all()
+    marked = region.region_of(Image.open(photograph), None, mask)
+    assert (np.asarray(marked) == 255 * BLOCK).all()
     assert note in capsys.readouterr().out
 
 
@@ -244,14 +245,14 @@ def test_a_mask_of_any_depth_marks_the_same_region(photograph, tmp_path, capsys,
 def test_a_mask_that_marks_nothing_is_refused_with_the_cure(photograph, tmp_path, values, opacity, suffix, cure):
     mask = saved_mask(values, tmp_path / f"mask.{suffix}", opacity)
     with pytest.raises(UserError) as error:
-        edit.region_of(Image.open(photograph), edit.Options(mask=mask))
+        region.region_of(Image.open(photograph), None, mask)
     assert cure in str(error.value) and str(mask) in str(error.value)
 
 
 def test_a_transparent_part_of_a_mask_is_not_painted_and_that_is_said(photograph, tmp_path, capsys):
     mask = saved_mask(np.full_like(BLOCK, 255), tmp_path / "mask.png", 255 * BLOCK)
-    region = edit.region_of(Image.open(photograph), edit.Options(mask=mask))
-    assert (np.asarray(region) == 255 * BLOCK).all()
+    marked = region.region_of(Image.open(photograph), None, mask)
+    assert (np.asarray(marked) == 255 * BLOCK).all()
     assert f"{mask}: its transparent part is not painted" in capsys.readouterr().out
 
 
@@ -315,4 +316,4 @@ def test_an_edit_counts_if_it_shows_the_other_class_and_keeps_the_palette(monkey
 def test_a_picture_of_the_run_s_size_is_used_unchanged(tmp_path):
     pixels = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "picture.png")
-    assert (square(edit.read_picture(tmp_path / "picture.png"), 32) == pixels.transpose(2, 0, 1)).all()
+    assert (square(region.read_picture(tmp_path / "picture.png"), 32) == pixels.transpose(2, 0, 1)).all()

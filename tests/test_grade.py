@@ -19,7 +19,7 @@ from wcwidth import wcswidth
 
 from minimaskgit import grade
 from minimaskgit.common.errors import UserError
-from minimaskgit.grading import report
+from minimaskgit.grading import laws, report
 from minimaskgit.grading.report import Result
 
 ROOT = Path(__file__).parents[1]
@@ -167,9 +167,9 @@ def test_kept_grades_are_not_taken_over_when_lent_sources_or_weights_change(judg
     (tmp_path / "class").mkdir()
     (tmp_path / "class" / "Ada.py").write_text("# Ada", "utf-8")
     shutil.copytree(ROOT / "minimaskgit", package, ignore=lambda _, names: [n for n in names if n.endswith(".pyc")])
-    weights.write_text(grade.WEIGHTS.read_text("utf-8"), "utf-8")
+    weights.write_text(laws.WEIGHTS.read_text("utf-8"), "utf-8")
     monkeypatch.setattr("minimaskgit.grading.lent.PACKAGE", package)
-    monkeypatch.setattr(grade, "WEIGHTS", weights)
+    monkeypatch.setattr(laws, "WEIGHTS", weights)
 
     def asked(*options: str) -> list[str]:
         judge.asked.clear()

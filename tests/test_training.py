@@ -280,6 +280,15 @@ def test_a_nan_loss_stops_training_with_one_line_and_keeps_the_last_good_state(t
     assert resumed.done[0] == 5
 
 
+def test_too_little_memory_ends_training_in_one_line_that_names_the_cure(tmp_path):
+    def explode(step):
+        raise torch.OutOfMemoryError("out of memory. Tried to allocate 2.00 GiB.\nAnd more.")
+
+    with pytest.raises(UserError, match=r"too little memory .*2.00 GiB.*with a greater --accumulate") as error:
+        Lesson(tmp_path).train(train_step=explode)
+    assert "\n" not in str(error.value)
+
+
 def test_a_state_that_broke_between_two_reports_is_not_saved_over_the_good_one(tmp_path):
     lesson = Lesson(tmp_path)
 

@@ -2,18 +2,17 @@
 
 import csv
 import doctest
-import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import messages
 import pytest
 import torch
 from command_line import error_line
 from lawbook import law_file
-from messages import answers as as_laws_call_them
 
 from minimaskgit import assignment, grade
 from minimaskgit.grading import variants
@@ -24,11 +23,7 @@ sys.path.append(str(ROOT / "tests" / "laws"))  # where the answers find what the
 
 
 def answers(lesson: int) -> ModuleType:
-    path = ROOT / "tests" / "variant_answers" / f"lesson_{lesson}.py"
-    spec = importlib.util.spec_from_file_location(f"variant_answers_{lesson}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return messages.load(ROOT / "tests" / "variant_answers" / f"lesson_{lesson}.py")
 
 
 def namespace(lesson: int, number: int) -> dict:
@@ -74,7 +69,7 @@ def test_every_mistake_that_is_planted_breaks_a_law_and_is_among_the_named_reaso
     about = [law for law in vars(laws).values() if any(mark.args == (name,) for mark in getattr(law, "pytestmark", ()))]
     for bug in template.get("BROKEN", ()):
         number = next(number for number, one in enumerate(drawn) if one["bug"] == bug)
-        impl = as_laws_call_them("as handed out", namespace(lesson, number))
+        impl = messages.answers("as handed out", namespace(lesson, number))
         assert any(breaks(law, impl, drawn[number]) for law in about), bug
 
 

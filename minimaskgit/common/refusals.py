@@ -78,14 +78,10 @@ def given(action: Action, words: Sequence[str]) -> list[str]:
 
 def expected(action: Action) -> str:
     """The value that an option takes, in words."""
-    kinds = {"INT": "whole number", r"^\d+\.\.\d+": "whole number", "PATH": "path", "STR": "value"}
-    kind = next((words for name, words in kinds.items() if re.search(name, action.metavar)), "number")
     if choices := choices_of(action):
         return f"one of {', '.join(choices)}"
-    return (
-        f"a {kind}"
-        if action.nargs == 1
-        else f"{kind}s, separated by spaces"
-        if action.nargs == "*"
-        else f"{action.nargs} {kind}s"
-    )
+    kinds = {"INT": "whole number", r"^\d+\.\.\d+": "whole number", "PATH": "path", "STR": "value"}
+    kind = next((words for name, words in kinds.items() if re.search(name, action.metavar)), "number")
+    if action.nargs == 1:
+        return f"a {kind}"
+    return f"{kind}s, separated by spaces" if action.nargs == "*" else f"{action.nargs} {kind}s"

@@ -1,5 +1,6 @@
 """Timing: how long work takes on a device, and durations as text."""
 
+import sys
 import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import TypeVar
@@ -42,6 +43,11 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device has finished all work given to it."""
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()
+
+
+def refresh_interval() -> float:
+    """Seconds between two updates of a progress bar; in a log file each is a line, so there are few."""
+    return 0.5 if sys.stderr.isatty() else 30
 
 
 def duration(seconds: float) -> str:

@@ -90,9 +90,8 @@ def depth(image: Image.Image) -> str | None:
         return FLOATS
     if image.mode.startswith("I"):
         declared = tiles and tiles[0][0].startswith("ppm") and tiles[0][3][-1] < 65535
-        narrow = (
-            image.mode != "I" or image.format == "PPM" or tags.get(BITS) == (16,)
-        )  # 16 bits with a sign have mode I
+        # 16 bits with a sign have mode I.
+        narrow = image.mode != "I" or image.format == "PPM" or tags.get(BITS) == (16,)
         return DECLARED if declared else INTEGERS if narrow else WIDE
     odd = set(tags.get(SAMPLE_FORMAT, ())) == {2} or (tags.get(PLANES) == 2 and max(tags.get(BITS, ())) > 8)
     return INTEGERS if odd or (image.format in ("PNG", "TIFF", "PPM") and ";16" in _rawmode(tiles)) else None

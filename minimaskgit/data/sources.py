@@ -89,8 +89,8 @@ def summary(source: str, train: ImageData, valid: ImageData) -> str:
     """What was found in a data set, in a few lines to print before training."""
     lines = [f"data: {source}"]
     for name, data in (("training", train), ("validation", valid)):
-        classes = "1 class" if data.num_classes == 1 else f"{data.num_classes} classes"
-        lines.append(f"  {name}: {counted(len(data), 'image')} of {classes} ({data.origin})")
+        what = f"{counted(len(data), 'image')} of {counted(data.num_classes, 'class')}"
+        lines.append(f"  {name}: {what} ({data.origin})")
         lines.append(f"    {_counts(data)}")
     notes = dict.fromkeys(train.notes + valid.notes)  # most are in both
     return "\n".join([*lines, *(f"  {note}" for note in notes)])

@@ -80,5 +80,5 @@ def _words(name: str) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """A number of things in words: 1 image, 3 images."""
-    return f"1 {what}" if number == 1 else f"{number} {what}s"
+    """A number of things in words: 1 image, 3 images, 2 classes."""
+    return f"{number} {what}" + ("" if number == 1 else "es" if what.endswith("s") else "s")

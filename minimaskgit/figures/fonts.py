@@ -13,6 +13,8 @@ from matplotlib.font_manager import fontManager
 from matplotlib.ft2font import FT2Font
 from PIL import ImageFont, features
 
+from minimaskgit.data.tree import nfc
+
 OWN = Path(matplotlib.get_data_path(), "fonts", "ttf")  # matplotlib's fonts; DejaVu Sans is among them
 REGULAR, BOLD = OWN / "DejaVuSans.ttf", OWN / "DejaVuSans-Bold.ttf"
 
@@ -32,7 +34,7 @@ def font_for(text: str, bold: bool = False) -> Path | None:
 
 def drawable(text: str) -> bool:
     """Whether a font here can draw `text`."""
-    return font_for(_composed(text)) is not None
+    return font_for(nfc(text)) is not None
 
 
 def class_titles(names: Sequence[str]) -> list[str]:
@@ -42,7 +44,7 @@ def class_titles(names: Sequence[str]) -> list[str]:
 
 def spelled(text: str) -> str:
     """The text in a form that can be drawn; if no font has a glyph that it needs, by the numbers of its characters."""
-    text = _composed(text)
+    text = nfc(text)
     if font_for(text):
         return text
     keep = _glyphs(REGULAR) if features.check("raqm") else set(map(chr, range(32, 127)))
@@ -77,10 +79,6 @@ def _draws(font: Path, characters: set[str]) -> bool:
         return all(drawing.getmask(character).getbbox() for character in characters)
     except (OSError, RuntimeError, ValueError):  # a font file that is gone or broken
         return False
-
-
-def _composed(text: str) -> str:
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def _is_invisible(character: str) -> bool:

@@ -393,12 +393,13 @@ def protection(limits: Limits, namespaces: bool, hidden: list[str], user: int) -
         try:
             number = start(theirs, limits, True, hidden, user)
             theirs.close()
-            return {"namespaces": True, "user": os.geteuid() == 0, "why": "", "ended": kill_all(number)}
+            kill_all(number)
+            return {"namespaces": True, "user": confinement.is_another_user(user), "why": ""}
         except OSError as error:
             why = error.strerror or str(error)
         finally:
             ours.close()
-    return {"namespaces": False, "user": os.geteuid() == 0, "why": why}
+    return {"namespaces": False, "user": confinement.is_another_user(user), "why": why}
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ if sys.platform != "win32":  # on Windows nobody can be graded, but Limits can b
     LIBC = ctypes.CDLL(None, use_errno=True)
 
 LINUX = sys.platform == "linux"
+NOBODY = 65534  # the user without rights, by custom
 WORK = "/student"  # the student's own empty folder
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin")  # shared libraries and links to them
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
@@ -76,8 +77,8 @@ def enter_namespaces() -> None:
         return
     _call("unshare", everything | NEW_USER)
     Path("/proc/self/setgroups").write_text("deny", "utf-8")
-    Path("/proc/self/uid_map").write_text(f"65534 {user} 1", "utf-8")
-    Path("/proc/self/gid_map").write_text(f"65534 {group} 1", "utf-8")
+    Path("/proc/self/uid_map").write_text(f"{NOBODY} {user} 1", "utf-8")
+    Path("/proc/self/gid_map").write_text(f"{NOBODY} {group} 1", "utf-8")
 
 
 def own_files(hidden: list[str]) -> None:
@@ -138,17 +139,23 @@ def _show(path: str, real: str) -> None:
 # --- Privileges and limits ---
 
 
-def give_up_privileges(user: int) -> bool:
-    """Become `user` if we are root, and drop all privileges for good; returns whether the user has changed."""
-    changed = False
+def is_another_user(user: int) -> bool:
+    """Whether `give_up_privileges` changes the user: only root can, and in a container only if more users exist."""
+    if os.geteuid() != 0 or not LINUX:
+        return os.geteuid() == 0
+    ranges = [map(int, line.split()) for line in Path("/proc/self/uid_map").read_text("utf-8").splitlines()]
+    return any(first <= number < first + count for first, _, count in ranges for number in (user, NOBODY))
+
+
+def give_up_privileges(user: int) -> None:
+    """Become `user` if we are root, and drop all privileges for good."""
     if os.geteuid() == 0:
         with contextlib.suppress(OSError):
             os.setgroups([])
-        for number in (user, 65534):
+        for number in (user, NOBODY):
             with contextlib.suppress(OSError):
                 os.setresgid(number, number, number)
                 os.setresuid(number, number, number)
-                changed = True
                 break
     if LINUX:
         for capability in range(64):
@@ -156,7 +163,6 @@ def give_up_privileges(user: int) -> bool:
         header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
         LIBC.capset(header, none)
         LIBC.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    return changed
 
 
 def set_limits(limits: Limits, address_space: int) -> None:

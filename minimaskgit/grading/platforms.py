@@ -12,7 +12,7 @@ from pathlib import Path
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.grading.report import Result, written_csv
-from minimaskgit.grading.submissions import Owner
+from minimaskgit.grading.submissions import Owner, Submission, named
 
 # The columns that the platforms ask for, and the column of the platform's number for a student.
 WORKSHEET = ["Identifier", "Full name", "Email address", "Grade", "Maximum Grade", "Last modified (grade)"]
@@ -52,6 +52,21 @@ def read_csv(option: str, path: Path) -> tuple[list[str], list[dict[str, str]]]:
         return list(reader.fieldnames or ()), list(reader)
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{option} {path} cannot be read as CSV in UTF-8: {error}") from None
+
+
+def read_comments(path: Path | None, found: list[Submission]) -> dict[str, str]:
+    """The teacher's comments by student; UserError for a student who is not in the class."""
+    if path is None:
+        return {}
+    columns, rows = read_csv("--comments", path)
+    if not {"student", "comment"} <= set(columns):
+        raise UserError(f"--comments {path} has the columns {', '.join(columns)}; expected student and comment")
+    comments: dict[str, list[str]] = {}
+    for row in rows:
+        if not (row["student"] or row["comment"]):  # an empty line
+            continue
+        comments.setdefault(named(found, row["student"] or "").student, []).append(row["comment"] or "")
+    return {student: "\n".join(lines) for student, lines in comments.items()}
 
 
 def moodle_table(results: Iterable[Result], weights: dict[str, float], roster: Roster) -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from minimaskgit.grading import lent
+from minimaskgit.grading import lent, variants
 from minimaskgit.grading.confinement import Limits
+from minimaskgit.grading.laws import ROOT
 from minimaskgit.grading.sandbox import Answers, JudgeError, NotWritten, Sandbox
 
-ROOT = Path(__file__).parents[2]
 SPARE = 3  # seconds of processor time in addition to the time limit of all exercises
 
 
@@ -30,9 +30,9 @@ def answers(config: pytest.Config, path: Path) -> Answers:
     settings = json.loads(config.getoption("--grading").read_text("utf-8"))
     # An exercise may take more than its share: what one call may take, and what earlier ones saved.
     limits = Limits(memory=settings["memory"], seconds=int(settings["all_seconds"]) + SPARE)
-    sandbox = Sandbox(limits, Path(settings["folder"]), [ROOT, *map(Path, settings["hidden"])])
-    exercise = ROOT / "lessons" / "exercises" / f"lesson_{settings['lesson']}.py"
-    texts = lent.everything(path) if settings["lend_everything"] else lent.lent_to(exercise)
+    sandbox = Sandbox(limits, Path(settings["folder"]), [ROOT, Path(settings["hidden"])])
+    everything, exercise = settings["lend_everything"], variants.exercise_of(settings["lesson"])
+    texts = lent.everything(path) if everything else lent.lent_to(exercise)
     options = {"seed": settings["seed"], "infinite": settings["infinite"]}
     found = Answers(
         path.name, path.read_text("utf-8"), texts, sandbox, (settings["seconds"], settings["call_seconds"]), **options

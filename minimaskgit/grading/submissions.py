@@ -180,18 +180,14 @@ def _whose(file: File) -> tuple[Owner, File]:
     top = file.path.parts[0]
     is_alone = len(file.path.parts) == 1 and not file.is_folder
     if found := owner(top):
-        return found[0], _moved(file, PurePosixPath(found[1])) if is_alone else _below(file)
+        return found[0], replace(file, path=PurePosixPath(found[1])) if is_alone else _below(file)
     if is_alone:
         return Owner(top[: len(top) - len(file.kind)], top), file
     return Owner(top, top), _below(file)
 
 
 def _below(file: File) -> File:
-    return _moved(file, PurePosixPath(*file.path.parts[1:]))
-
-
-def _moved(file: File, path: PurePosixPath) -> File:
-    return replace(file, path=path)
+    return replace(file, path=PurePosixPath(*file.path.parts[1:]))
 
 
 def _unique_names(owners: Iterable[Owner]) -> dict[Owner, str]:

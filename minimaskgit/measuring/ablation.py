@@ -11,7 +11,6 @@ the cosine, and does badly: it only saw canvases with a few holes, and decoding 
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
@@ -22,8 +21,9 @@ from tqdm.auto import tqdm
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import read_kept, write_json
 from minimaskgit.common.machine import machine
+from minimaskgit.common.timing import refresh_interval
 from minimaskgit.decoders.named import UNUSED
-from minimaskgit.masking import mask_counts, masked_cross_entropy, random_mask
+from minimaskgit.masking import draw_masks, masked_cross_entropy
 from minimaskgit.measuring.findings import findings, notes
 from minimaskgit.measuring.networks import feature_names, judge_network, look
 from minimaskgit.measuring.pictures import BATCH, sample
@@ -143,9 +143,9 @@ def train_all(run: Run, options: Options) -> None:
 def measure_all(run: Run, options: Options, yardstick: Yardstick) -> list[dict]:
     """Measure a row for each schedule; the progress bar counts decoding steps times images, which take the time."""
     total, rows = len(options.schedules) * sum(options.steps) * options.samples, []
-    interval = 0.5 if sys.stderr.isatty() else 30
     try:
-        with tqdm(total=total, desc="decoding", unit="step", unit_scale=True, mininterval=interval) as bar:
+        often = refresh_interval()
+        with tqdm(total=total, desc="decoding", unit="step", unit_scale=True, mininterval=often) as bar:
             for name in options.schedules:
                 bar.set_postfix_str(name)
                 rows.append(measure(run, name, options, yardstick, bar))
@@ -221,7 +221,8 @@ def likelihoods(run: Run, model: Transformer, yardstick: Yardstick, own: Schedul
     """
 
     def under(schedule: Schedule) -> float:
-        return nll(run, model, yardstick, held_out_masks(*yardstick.tokens.shape, schedule, seed))
+        generator = torch.Generator().manual_seed(seed)  # the same r for every schedule
+        return nll(run, model, yardstick, draw_masks(*yardstick.tokens.shape, schedule, generator=generator))
 
     by_masked = [(fraction, under(constant(fraction))) for fraction in FRACTIONS]
     return {"nll": under(cosine), "nll_own": under(own), "nll_by_masked": by_masked}
@@ -230,13 +231,6 @@ def likelihoods(run: Run, model: Transformer, yardstick: Yardstick, own: Schedul
 def constant(fraction: float) -> Schedule:
     """A schedule with the constant value `fraction`."""
     return lambda r, num_tokens: torch.full_like(r, fraction)
-
-
-def held_out_masks(count: int, num_tokens: int, schedule: Schedule, seed: int) -> Tensor:
-    """Draw masks, bool (M, N), as training does; with the same seed every schedule gets the same r."""
-    generator = torch.Generator().manual_seed(seed)
-    r = torch.rand(count, generator=generator)
-    return random_mask(mask_counts(r, num_tokens, schedule), num_tokens, generator)
 
 
 @torch.no_grad()

@@ -16,7 +16,8 @@ def findings(rows: Sequence[dict], key: str) -> dict:
         shape: [fd for name, fd in fds.items() if PAPER[name][0] == shape] for shape in ("concave", "linear", "convex")
     }
     means = {shape: sum(values) / len(values) for shape, values in shapes.items() if values}
-    agreeing, pairs = pairs_in_order(fds, {name: PAPER[name][2] for name in fds})
+    theirs = {name: PAPER[name][2] for name in fds if PAPER[name][2] is not None}
+    agreeing, pairs = pairs_in_order({name: fds[name] for name in theirs}, theirs)
     ranges = [values for values in shapes.values() if values]
     return {
         "order": sorted(fds, key=fds.get),

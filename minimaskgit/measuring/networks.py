@@ -42,7 +42,7 @@ def inception_network(device: torch.device) -> Network:
 
     advice = "or leave out --features inception to use the run's own classifier"
     try:
-        inception = FrechetInceptionDistance(feature=2048).inception.eval().to(device)
+        inception = FrechetInceptionDistance(feature=2048).inception
     except ModuleNotFoundError:
         raise UserError(f"--features inception needs torch-fidelity: pip install torch-fidelity, {advice}") from None
     except Exception as error:  # a missing network or a broken download raises many kinds
@@ -51,6 +51,7 @@ def inception_network(device: torch.device) -> Network:
             f"--features inception: the network's weights could not be downloaded ({reason});"
             f" try again with an internet connection, {advice}"
         ) from None
+    inception.eval().to(device)
 
     def network(images: Tensor) -> Seen:
         features = inception(images)

@@ -190,7 +190,7 @@ def draw(
     shown = {captions["MaskGIT"]: images}
     if causal is not None:
         with run.autocast():
-            *_, final = autoregressive.raster_steps(causal, labels, generator=seeded())  # (B, N)
+            final = autoregressive.generate(causal, labels, generator=seeded())  # (B, N)
             raster_images = tokenizer.decode(final)
         shown[captions["autoregressive, cache"] + " with cache"] = raster_images
     strip = figures.decoding_strip(step_images[:, :2].transpose(0, 1), masks[:, :2].transpose(0, 1), tokenizer.grid)

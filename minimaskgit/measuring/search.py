@@ -26,7 +26,6 @@ is better on seeds that the search has not used.
 import hashlib
 import json
 import math
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -43,6 +42,7 @@ from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import read_kept, write_json
 from minimaskgit.common.precision import AnyPrecision
 from minimaskgit.common.tables import text_table
+from minimaskgit.common.timing import refresh_interval
 from minimaskgit.decoders.critic import Critic
 from minimaskgit.decoders.loop import run as decode_with
 from minimaskgit.decoders.policy import LARGEST, Policy, decoder_of, papers_policy
@@ -297,7 +297,7 @@ def search(lab: Laboratory, steps: int, earlier: Policy | None = None) -> Result
     usable[5] = lab.run.config.transformer_training.class_dropout > 0  # guidance needs a model that knows "no class"
     usable[6] = lab.critic is not None
     policies = {"before": None} | ({"earlier": earlier} if earlier else {})
-    with tqdm(desc=f"T = {steps}", unit="evaluation", dynamic_ncols=True, mininterval=interval()) as bar:
+    with tqdm(desc=f"T = {steps}", unit="evaluation", dynamic_ncols=True, mininterval=refresh_interval()) as bar:
 
         def score(policy: Policy | None, seed: str) -> Score:
             found = memory.score(policy, seed)
@@ -328,11 +328,6 @@ def search(lab: Laboratory, steps: int, earlier: Policy | None = None) -> Result
         policies["after"] = policy_at(x, steps, settings, tokens)
         scores["after"] = check(policies["after"])
     return Result(policies, scores, bar.n)
-
-
-def interval() -> float:
-    """Seconds between two updates of a progress bar."""
-    return 0.5 if sys.stderr.isatty() else 30
 
 
 def entry(result: Result, options: Options) -> Found:

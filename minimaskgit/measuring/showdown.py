@@ -19,6 +19,7 @@ from minimaskgit.common.machine import machine
 from minimaskgit.common.tables import text_table
 from minimaskgit.common.timing import interleaved
 from minimaskgit.data.glyphs import GLYPH_NAMES
+from minimaskgit.data.splits import counted
 from minimaskgit.measuring.class_edits import measure_class_edits
 from minimaskgit.measuring.evaluation import check_neighbours, check_samples
 from minimaskgit.measuring.networks import cached_reference, feature_names, judge_network, look
@@ -187,8 +188,8 @@ def draw(result: dict, shown: dict[str, Tensor], real: Tensor, folder: Path) -> 
     for row in result["rows"]:
         if row["name"] in shown:
             pace, fd = 1000 / row["batch"][batch]["images_per_second"], row["scores"]["fd"]
-            label = row["name"].replace(",", ":").replace(": cache", "")
-            rows[f"{label}, {count(row['passes'], 'pass')}, {pace:.3g} ms per image, FD {fd:.3g}"] = shown[row["name"]]
+            label = row["name"].replace(",", ":").replace(": cache", "") + f", {counted(row['passes'], 'pass')}"
+            rows[f"{label}, {pace:.3g} ms per image, FD {fd:.3g}"] = shown[row["name"]]
     rows["real, held-out images"] = real
     points = {row["name"]: (row["batch"][batch]["seconds"] / int(batch), row["scores"]["fd"]) for row in result["rows"]}
     scatter = figures.scatter(
@@ -201,11 +202,6 @@ def draw(result: dict, shown: dict[str, Tensor], real: Tensor, folder: Path) -> 
         figures.save_png(figures.comparison(rows, columns=result["shown"]), folder / "showdown.png"),
         figures.save_png(scatter, folder / "quality.png"),
     ]
-
-
-def count(number: int, thing: str) -> str:
-    """The number with its noun: 1 pass, 2 passes."""
-    return f"{number} {thing}" + ("es" if number != 1 else "")
 
 
 # --- The table ---

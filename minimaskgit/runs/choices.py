@@ -13,14 +13,14 @@ from minimaskgit.common import cli
 from minimaskgit.common.errors import UserError
 from minimaskgit.data.classes import find_classes
 from minimaskgit.decoders import loop
-from minimaskgit.decoders.counts import Rounding
+from minimaskgit.decoders.counts import ROUNDINGS, Rounding
 from minimaskgit.decoders.loop import Decoder
 from minimaskgit.decoders.named import UNUSED, DecoderName
 from minimaskgit.decoders.named import decoder as named
 from minimaskgit.decoders.policy import Policy, decoder_of
 from minimaskgit.decoders.sampling import late_guidance
 from minimaskgit.decoding import Step, decode_steps
-from minimaskgit.runs.config import DecodingConfig, Fraction, Rate, Share, Strength, decoding_arguments
+from minimaskgit.runs.config import DecodingConfig, Fraction, Rate, Share, Strength
 from minimaskgit.runs.run import Run, packaged
 from minimaskgit.runs.searched import NAME, read_searched
 from minimaskgit.schedules import SCHEDULES
@@ -206,7 +206,8 @@ def decoding_loop(settings: DecodingConfig, run: Run | None = None) -> Loop:
         check_guidance(run, settings)
     decoder = chosen_decoder(settings, run)
     if decoder is None:
-        return partial(decode_steps, **decoding_arguments(settings))
+        how = {name: getattr(settings, name) for name in ("steps", "temperature", "guidance")}
+        return partial(decode_steps, schedule=SCHEDULES[settings.schedule], count=ROUNDINGS[settings.rounding], **how)
     return partial(loop.run, decoder, steps=settings.steps)
 
 

@@ -20,9 +20,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import write_json
 from minimaskgit.common.precision import AnyPrecision
-from minimaskgit.decoders.counts import ROUNDINGS, Rounding
+from minimaskgit.decoders.counts import Rounding
 from minimaskgit.decoders.named import DecoderName
-from minimaskgit.schedules import SCHEDULES
 from minimaskgit.transformer import Gelu
 
 ScheduleName = Literal["cosine", "linear", "square", "cubic", "exponential", "square_root", "logarithmic", "bert"]
@@ -233,12 +232,6 @@ class DecodingConfig(Settings):
     top_p: Share = 1.0  # draw only from the likeliest codes whose probabilities add up to this
     guidance_start: Fraction = 0.0  # progress, 0 to 1, after which guidance begins
     rounding: Rounding = "exact"  # how many tokens to mask: computed exactly, or in float32 as in the released code
-
-
-def decoding_arguments(settings: DecodingConfig) -> dict[str, Any]:
-    """The settings of the paper's loop as arguments of `decoding.decode_steps`; `choices.decoding_loop` honours all."""
-    named = {"schedule": SCHEDULES[settings.schedule], "count": ROUNDINGS[settings.rounding]}
-    return {name: getattr(settings, name) for name in ("steps", "temperature", "guidance")} | named
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,10 @@ def batch_indices(count: int, batch_size: int, step: int, seed: int) -> Tensor:
 
     A batch at the end of an epoch continues with the first samples of the next.
     """
-    first = step * batch_size
-    places = torch.arange(first, first + batch_size)
-    epochs = range(first // count, (first + batch_size - 1) // count + 1)
-    order = torch.cat([_epoch_order(count, seed, epoch) for epoch in epochs])
-    return order[places - epochs.start * count]
+    first, last = step * batch_size, (step + 1) * batch_size
+    epochs = range(first // count, (last - 1) // count + 1)
+    parts = [_epoch_order(count, seed, e)[max(0, first - e * count) : last - e * count] for e in epochs]
+    return torch.cat(parts)
 
 
 def micro_batches(batch_size: int, accelerator: Accelerator) -> list[slice]:

@@ -76,6 +76,9 @@ def load_checkpoint(folder: Path, parts: Mapping[str, Stateful]) -> tuple[int, f
     for path in reversed(checkpoints(folder)):
         try:
             return _load(path, parts)
+        except torch.OutOfMemoryError as error:
+            cure = "free some, or resume on a device with more"
+            raise UserError(f"too little memory to load {path}, which stays: {first_line(error)}; {cure}") from None
         except DAMAGE as error:
             reason = foreign(path) or first_line(error)
             if "Git LFS" in reason:

@@ -38,7 +38,8 @@ class Means:
 
     def add(self, step: int, metrics: Metrics) -> None:
         for name, value in metrics.items():
-            self.sums[name] = self.sums.get(name, 0) + (value.detach() if isinstance(value, Tensor) else value)
+            value = value.detach().float() if isinstance(value, Tensor) else value  # sums in bf16 lose digits
+            self.sums[name] = self.sums.get(name, 0) + value
             self.counts[name] += 1
         finite = torch.as_tensor(sum(0 * value for value in metrics.values())).detach() == 0  # else it is NaN
         self.broken = torch.where(finite | (torch.as_tensor(self.broken) >= 0), self.broken, step)

@@ -23,8 +23,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from minimaskgit.common.cli import postponed_stop
-from minimaskgit.common.errors import UserError
+from minimaskgit.common.errors import UserError, first_line
 from minimaskgit.common.files import write_text
+from minimaskgit.common.timing import refresh_interval
 from minimaskgit.training.checkpoint import Stateful, load_checkpoint, save_checkpoint
 from minimaskgit.training.log import Log, Means, Metrics
 
@@ -81,7 +82,7 @@ def fit(
         desc=folder.name,
         unit="step",
         dynamic_ncols=True,
-        mininterval=0.5 if sys.stderr.isatty() else 30,
+        mininterval=refresh_interval(),
         disable=not main or not steps,
     )
     alone = accelerator is None or accelerator.num_processes == 1
@@ -90,7 +91,7 @@ def fit(
         bar,
         closing(log) if log else nullcontext(),
         postponed_stop(second_raises=alone) as stop,
-        _report_if_another_died(folder, alone),
+        _report_failures(folder, alone),
     ):
         for step in range(start, steps):
             seed_everything(seed, folder.name, step)
@@ -173,15 +174,19 @@ def _check_same_start(folder: Path, start: int, accelerator: Accelerator | None)
 
 
 @contextmanager
-def _report_if_another_died(folder: Path, alone: bool) -> Iterator[None]:
-    """Turn the error that a process gets when another one has died into one line."""
+def _report_failures(folder: Path, alone: bool) -> Iterator[None]:
+    """Turn the errors of too little memory, and of a process when another one has died, into one line."""
     try:
         yield
+    except torch.OutOfMemoryError as error:
+        cure = "resume with a greater --accumulate, which cuts each batch into more parts"
+        raise UserError(f"{folder.name}: too little memory ({first_line(error)}); {cure}") from None
     except RuntimeError as error:
         if alone or not any(word in str(error) for word in ("gloo", "NCCL", "Connection", "Broken pipe")):
             raise
         print(  # not a UserError: torchrun will send SIGTERM, which is postponed only within this context
-            f"\nerror: {folder.name}: another process of this run has died, so this one stops too;"
+            f"\nerror: {folder.name}: another process of this run has died, so this one stops too"
+            f" ({first_line(error)});"
             " --resume continues from the last checkpoint, with any number of processes",
             file=sys.stderr,
             flush=True,

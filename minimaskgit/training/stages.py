@@ -40,6 +40,7 @@ Stage = Literal["tokenizer", "transformer", "autoregressive", "critic", "gan", "
 STAGES: tuple[Stage, ...] = ("tokenizer", "transformer", "autoregressive")  # --stage all
 NEEDS = {"transformer": ("tokenizer",), "autoregressive": ("tokenizer",), "critic": ("tokenizer", "transformer")}
 DRAWN = ("transformer", "autoregressive", "gan", "diffusion")  # stages that draw samples as they go
+SUITS_MACHINE = ("accumulate", "compile", "recompute", "shard")  # settings that change a result only by rounding
 RIVALS = {"gan": train_gan, "diffusion": train_diffusion}
 SETTINGS = {  # name of each stage's training settings in Config
     "classifier": "classifier",
@@ -207,11 +208,12 @@ def check_shapes(config: Config, folder: Path) -> None:
 def check_resumed(config: Config, folder: Path) -> None:
     """UserError for other settings than those of the run in the folder, except for more steps of unfinished stages.
 
-    The number of parts of a batch may differ: it may have been chosen to fit into memory. So may the place of the data:
+    What suits the machine may differ, because the machine may: `SUITS_MACHINE`. So may the place of the data:
     `start_session` compares what is there.
     """
     saved = load_config(folder / "config.json")
-    same = replace(with_steps_of(saved, config), accumulate=config.accumulate, data=config.data)
+    free = {name: getattr(config, name) for name in (*SUITS_MACHINE, "data")}
+    same = replace(with_steps_of(saved, config), **free)
     if difference := first_difference(same, config):
         raise UserError(
             f"--resume: {folder} holds another run ({difference}); leave that setting out, or choose another --out"

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from minimaskgit.common.errors import UserError
 from minimaskgit.common.files import atomic_write
@@ -79,11 +80,13 @@ def cached_tokens(path: Path, key: str) -> dict[str, Tensor] | None:
 @torch.no_grad()
 def encode_all(session: Session, tokenizer: Tokenizer) -> dict[str, Tensor]:
     """Encode all training images; returns their "tokens" and "labels"."""
-    parts = []
-    flips = (False, True) if session.config.images.flip else (False,)
-    for mirrored in flips:
-        for chosen in torch.arange(len(session.train)).split(256):
-            images = to_float(session.train.batch(chosen)[0].to(session.device))
-            with session.autocast():
-                parts.append(tokenizer.encode(images.flip(-1) if mirrored else images).int().cpu())
-    return {"tokens": torch.cat(parts), "labels": session.train.labels.repeat(len(flips))}
+    plain, mirrored = [], []
+    batches = torch.arange(len(session.train)).split(256)
+    for chosen in tqdm(batches, "encoding", unit="batch", dynamic_ncols=True, leave=False, delay=2):
+        images = to_float(session.train.batch(chosen)[0].to(session.device))
+        with session.autocast():
+            plain.append(tokenizer.encode(images).int().cpu())
+            if session.config.images.flip:
+                mirrored.append(tokenizer.encode(images.flip(-1)).int().cpu())
+    tokens = torch.cat(plain + mirrored)
+    return {"tokens": tokens, "labels": session.train.labels.repeat(len(tokens) // len(session.train))}

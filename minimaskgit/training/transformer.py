@@ -51,9 +51,7 @@ def train_transformer(session: Session, causal: bool, folder: Path | None = None
     begin(session, folder.name, model)
     model = model.to(session.device)
     model.recompute = session.config.recompute
-    ema = None
-    if settings.ema_decay:
-        ema = averaged(model, settings.ema_decay)
+    ema = averaged(model, settings.ema_decay) if settings.ema_decay else None
     final = ema.module if ema else model
     if session.splits:
         split(model)

@@ -28,7 +28,6 @@ state, schedules and models stay with the judge, and the student's process calls
 import linecache
 import sys
 import textwrap
-import tomllib
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -43,12 +42,14 @@ from torch import Tensor, nn
 
 from minimaskgit.common.errors import with_line
 from minimaskgit.grading import local, sandbox, variants
+from minimaskgit.grading.laws import may_be_infinite
+from minimaskgit.grading.pytest_plugin import about
 from minimaskgit.grading.texts import read_answer
 from minimaskgit.schedules import SCHEDULES
 
 TESTS = Path(__file__).parents[1]
 LESSONS = TESTS.parent / "lessons"
-INFINITE = tomllib.loads((LESSONS / "weights.toml").read_text("utf-8"))["may_be_infinite"]
+INFINITE = may_be_infinite()
 CALL_SECONDS = 5.0  # of --call-timeout when a class is graded
 
 
@@ -282,15 +283,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.report.number, config.report.exercises = number, lessons[number]
     order = list(lessons[number])
     items[:] = sorted(
-        (item for item in laws if lesson_number(item.module) == number and function_of(item) in order),
-        key=lambda item: order.index(function_of(item)),
+        (item for item in laws if lesson_number(item.module) == number and about(item) in order),
+        key=lambda item: order.index(about(item)),
     )
-
-
-def function_of(item: pytest.Item) -> str:
-    """The function that a law is about: its mark says, or its parameter `name`."""
-    mark = item.get_closest_marker("law")
-    return mark.args[0] if mark else item.callspec.params["name"]
 
 
 class Report:
@@ -304,12 +299,12 @@ class Report:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        if function_of(item) in self.broken:
+        if about(item) in self.broken:
             pytest.skip("one broken law at a time")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> Iterator:
-        name = function_of(item)
+        name = about(item)
         if call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
             self.broken[name] = (item, call.excinfo.value)
         elif call.when == "call":
