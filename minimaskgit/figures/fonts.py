@@ -47,7 +47,8 @@ def spelled(text: str) -> str:
     text = nfc(text)
     if font_for(text):
         return text
-    keep = _glyphs(REGULAR) if features.check("raqm") else set(map(chr, range(32, 127)))
+    shapes = features.check("raqm")
+    keep = {c for c in text if c in _glyphs(REGULAR) and (shapes or not _needs_shaping(c))}
     return "".join(c if c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
