@@ -18,6 +18,8 @@ from typing import NamedTuple
 import torch
 
 from minimaskgit.common.errors import UserError, with_line
+from minimaskgit.grading.execution import execute
+from minimaskgit.grading.texts import read_answer
 from minimaskgit.runs.run import ROOT
 
 EXERCISES, TESTS = ROOT / "lessons/exercises", ROOT / "tests"
@@ -104,7 +106,7 @@ def _own(name: str, lesson: int) -> Own | None:
 
 def _executed(path: Path) -> dict:
     names = {"__name__": path.stem}
-    exec(compile(path.read_bytes(), str(path), "exec"), names)
+    execute(read_answer(path), str(path), names)
     return names
 
 

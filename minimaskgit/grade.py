@@ -31,10 +31,12 @@ from minimaskgit.grading.judges import Judges, protection
 from minimaskgit.grading.laws import ROOT, exercise_weights, laws_of, may_be_infinite
 from minimaskgit.grading.report import Result
 from minimaskgit.grading.submissions import Submission, anonymous, collect, named
+from minimaskgit.grading.texts import read_answer
 from minimaskgit.runs.checks import check_output_folder, check_outputs, checked
 from minimaskgit.runs.config import between
 
 LEFT_OUT = "has no finished result in the folder of --work; grade once without --only"
+OF_THE_CLASS = ("csv", "json", "plot", "moodle", "canvas")  # files with all students
 # More than a day overflows the system's clocks.
 Seconds = Annotated[float, Field(gt=0, le=86_400), tyro.conf.arg(metavar="0<FLOAT<=86400")]
 KEPT = ("exercises", "seconds", "trouble", "protection")  # of a result
@@ -85,7 +87,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     graded = grade_all(found, list(weights), options, only)
     results = [
         dataclasses.replace(
-            graded[one.student], owner=one.owner, email=roster.email(one.owner), comment=comments.get(one.student, "")
+            graded[one.student],
+            owner=one.owner,
+            note=one.note,
+            email=roster.email(one.owner),
+            comment=comments.get(one.student, ""),
         )
         for one in found
         if one.student in graded
@@ -102,7 +108,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         store(results, weights, options, roster, ignored)
         if options.similarity:
-            similarity.write_pairs(options.similarity, found, variants.handed_out(options.lesson, options.variants))
+            given = [variants.handed_out(options.lesson, options.variants)]
+            given += map(read_answer, variants.LESSONS.glob(f"{options.lesson}_*.ipynb"))
+            similarity.write_pairs(options.similarity, found, given)
     finally:  # the grades are shown even if a file cannot be written, and written even if nobody reads on
         print("\n".join(lines))
     if any(result.failure for result in results):
@@ -114,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def check(options: Options) -> None:
     """Before anything is graded, UserError for a file or folder that cannot be written, or options that contradict."""
     inputs = {"the submissions": options.submissions, "--roster": options.roster, "--comments": options.comments}
-    outputs = ("csv", "json", "plot", "moodle", "canvas", "similarity")
+    outputs = (*OF_THE_CLASS, "similarity")
     check_outputs({f"--{name}": getattr(options, name) for name in outputs}, inputs)
     if options.plot:
         from minimaskgit.figures.formats import check_formats  # here, because matplotlib takes long to import
@@ -132,6 +140,16 @@ def check(options: Options) -> None:
         raise UserError("--anonymous leaves no names for --moodle, --canvas or --roster; choose one or the other")
 
 
+def _check_no_tables(options: Options, left_out: list[str]) -> None:
+    """UserError if a table of the class would be replaced by one that lacks students."""
+    if asked := [f"--{name}" for name in OF_THE_CLASS if getattr(options, name)]:
+        names = ", ".join(left_out[:5]) + ", ..." * (len(left_out) > 5)
+        raise UserError(
+            f"{', '.join(asked)} would lack {names}: {LEFT_OUT}, with these options; or grade the one student without"
+            f" {asked[0]}"
+        )
+
+
 # --- Many students ---
 
 
@@ -145,12 +163,15 @@ def grade_all(
     folder = options.work / f"lesson_{options.lesson}"
     results: dict[str, Result] = {}
     judges, basis = Judges(), _basis(options)
-    _print_protection(protection(options.memory))
     if only or options.resume:
         for one in found:
             if one != only and (kept := _kept(one, folder, basis, options)):
                 results[one.student] = kept
-    to_grade = [only] if only else [one for one in found if one.student not in results]
+    to_grade = [one for one in found if one.student not in results]
+    if only and (left_out := [report.visible(one.student) for one in to_grade if one != only]):
+        _check_no_tables(options, left_out)
+        to_grade = [only]
+    _print_protection(protection(options.memory))
     with ThreadPoolExecutor(options.jobs) as pool:
         waiting = [pool.submit(_graded, one, exercises, options, folder, judges, basis) for one in to_grade]
         try:
@@ -204,18 +225,13 @@ def _mark(one: Submission, basis: list[str]) -> str:
 
 
 def _basis(options: Options) -> list[str]:
-    """Everything that all students' grades depend on: options, laws, grader, and the sources lent to students."""
+    """Everything that all students' grades depend on: options, laws and package."""
     limits = [options.timeout, options.call_timeout, options.memory, options.seed, options.lend_everything]
     limits += [options.variants, variants.handed_out(options.lesson, options.variants)]
     exercise, tests = variants.exercise_of(options.lesson), ROOT / "tests"
     files = [exercise, *laws_of(options.lesson, True), tests / "laws/conftest.py", *sorted(tests.glob("*.py"))]
-    files += [Path(__file__), *sorted(Path(__file__).parent.glob("grading/*.py"))]
-    if options.lend_everything:  # what is lent then depends on the student's imports
-        lent_sources = [path.read_text("utf-8") for path in sorted(lent.PACKAGE.rglob("*.py"))]
-    else:
-        lent_sources = [text for item in sorted(lent.lent_to(exercise).items()) for text in item]
-    texts = [path.read_text("utf-8") for path in files if path.exists()]
-    return [*map(str, limits), *may_be_infinite(), *texts, *lent_sources]
+    files += sorted(lent.PACKAGE.rglob("*.py"))  # the grader, what laws call, and what students are lent
+    return [*map(str, limits), *may_be_infinite(), *(path.read_text("utf-8") for path in files if path.exists())]
 
 
 # --- One student ---

@@ -53,7 +53,7 @@ def a_class(folder: Path) -> dict[str, int]:
 
 
 def read(path: Path) -> list[dict]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -162,7 +162,7 @@ def test_a_student_whose_file_name_is_not_utf_8_is_graded_and_written_everywhere
     assert len(read(tmp_path / "csv")) == 2 and len(json.loads((tmp_path / "json").read_text("utf-8"))["students"]) == 2
 
 
-def test_kept_grades_are_not_taken_over_when_lent_sources_or_weights_change(judge, monkeypatch, tmp_path):
+def test_kept_grades_are_not_taken_over_when_the_package_or_weights_change(judge, monkeypatch, tmp_path):
     package, weights = tmp_path / "package", tmp_path / "weights.toml"
     (tmp_path / "class").mkdir()
     (tmp_path / "class" / "Ada.py").write_text("# Ada", "utf-8")
@@ -185,14 +185,9 @@ def test_kept_grades_are_not_taken_over_when_lent_sources_or_weights_change(judg
     assert asked() == ["Ada"] and asked() == []
     edit(weights, "may_be_infinite = [", 'may_be_infinite = ["remask", ')
     assert asked() == ["Ada"] and asked() == []
-    edit(package / "decoding.py", "def gumbel_noise(", "GUMBEL = 1\n\n\ndef gumbel_noise(")
-    assert asked() == []  # nobody is lent that
     edit(package / "decoding.py", "def gumbel_noise(", "@torch.no_grad()\ndef gumbel_noise(")
     assert asked() == ["Ada"] and asked() == []
     assert asked("--lend-everything") == ["Ada"] and asked("--lend-everything") == []
-    edit(package / "decoding.py", "GUMBEL = 1", "GUMBEL = 2")
-    assert asked("--lend-everything") == ["Ada"] and asked("--lend-everything") == []
-    assert asked() == []
 
 
 def test_missing_protection_is_reported_before_any_student_s_code_runs(judge, monkeypatch, tmp_path, capsys):
@@ -365,8 +360,32 @@ def test_one_student_is_graded_anew_and_the_others_keep_their_grades(judge, tmp_
     capsys.readouterr()
     run(folder, "--only", "Ada")
     assert "ignored: Ben: has no finished result" in capsys.readouterr().out
+    before = (tmp_path / "grades.csv").read_bytes()
+    judge.asked.clear()
+    options = ["--only", "Ada", "--timeout", "90", "--csv", str(tmp_path / "grades.csv")]
+    said = error_line(capsys, grade, str(folder), "--lesson", "1", "--work", str(tmp_path / "work"), *options)
+    assert "--csv would lack Ben, Kim Lee: " in said and not judge.asked
+    assert (tmp_path / "grades.csv").read_bytes() == before
     said = error_line(capsys, grade, str(folder), "--lesson", "1", "--only", "Zoe", "--work", str(tmp_path / "work"))
     assert "'Zoe' is no student; expected one of Ada, Ben, Kim Lee" in said
+
+
+def test_a_name_is_found_however_its_accents_are_stored(judge, tmp_path):
+    folder = students(tmp_path / "class", "Zoe\u0308.py", "Ada.py")
+    run(folder)
+    judge.asked.clear()
+    run(folder, "--only", "Zo\u00eb")
+    assert judge.asked == ["Zoe\u0308"]
+
+
+def test_what_is_late_or_not_graded_is_said_to_the_teacher(judge, tmp_path, capsys):
+    folder = students(tmp_path / "class", "Ben/lesson_1.py", "Ben/lesson_2.py", "kim_LATE_44_4445_lesson_1.py")
+    (folder / "Ben" / "1_images_to_tokens.ipynb").write_text("{}", "utf-8")
+    run(folder, "--csv", str(tmp_path / "csv"), "--json", str(tmp_path / "json"), "--feedback", str(tmp_path / "pages"))
+    note = "lesson_1.py is graded, not 1_images_to_tokens.ipynb"
+    assert {row["student"]: row["remark"] for row in read(tmp_path / "csv")} == {"Ben": note, "kim": "late"}
+    assert note in capsys.readouterr().out and note in (tmp_path / "json").read_text("utf-8")
+    assert "Note: late." in (tmp_path / "pages" / "kim.md").read_text("utf-8")
 
 
 def test_an_anonymous_class_has_no_name_in_anything_that_is_printed_or_written(judge, tmp_path, capsys):

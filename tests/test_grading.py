@@ -30,12 +30,13 @@ from tiny import FixedLogits, tiny_transformer
 
 from minimaskgit import grade
 from minimaskgit.common.errors import UserError
-from minimaskgit.grading import confinement, lent, platforms, protocol, similarity
+from minimaskgit.grading import confinement, execution, lent, platforms, protocol, similarity
 from minimaskgit.grading.confinement import Limits
 from minimaskgit.grading.laws import may_be_infinite
 from minimaskgit.grading.protocol import ProtocolError
 from minimaskgit.grading.sandbox import FIRST_USER, Answers, JudgeError, Sandbox, StudentError
-from minimaskgit.grading.submissions import collect, named
+from minimaskgit.grading.submissions import Submission, collect, named
+from minimaskgit.grading.texts import read_answer, text_of
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = sorted((ROOT / "tests" / "hostile").glob("*.py"))
@@ -652,7 +653,7 @@ def test_python_is_read_in_any_usual_encoding_and_from_the_answers_of_a_notebook
     (tmp_path / name).write_bytes(WRITTEN[name])
     ((one,), _) = collect(tmp_path, 5)
     found: dict = {}
-    exec(compile(one.source, name, "exec"), found)
+    execution.execute(one.source, name, found)
     assert found.get("s") == "é" or (found["x"], round(found["y"], 2), "boom" in found) == (1, 3.14, False)
     assert found.get("s") == "é" or {"math", "e", "tau", "cmath"} <= set(found)
 
@@ -684,11 +685,82 @@ def test_the_lesson_s_own_notebook_counts_before_files_with_other_names(tmp_path
     assert one.source == "a = '5_parallel_decoding.py'"
 
 
-def test_imports_that_a_notebook_s_other_cells_share_are_no_sign_of_copying():
-    own = "def mine(x):\n    return [x + number for number in range(9) if number % 2 and x - number > 3]\n"
-    imports = "try:\n    import math\nexcept ImportError:\n    pass\n"
-    imports += "try:\n    from package.module import (\n    one,\n    two)\nexcept ImportError:\n    pass\n"
-    assert similarity.shingles(imports) == set() and similarity.shingles(imports + own) == similarity.shingles(own)
+def notebook(*cells: tuple[str, bool]) -> str:
+    """A notebook's text as students' code runs; each cell with whether it is tagged."""
+    made = [{"cell_type": "code", "source": text, "metadata": {"tags": ["answer"] * tagged}} for text, tagged in cells]
+    return text_of(
+        json.dumps({"cells": [{"cell_type": "code", "source": "", "metadata": None}, *made]}).encode(), ".ipynb"
+    )
+
+
+ANSWER = "def f(x):\n    return x + one()\n"
+UNTAGGED = {
+    "a helper": "print(later)\ndef one():\n    return ONE\nONE = 1\nsleep(1)\n",
+    "imports": "import math; import cmath\ntry:\n    import nowhere\nexcept ImportError:\n    from math import exp\n"
+    "def one():\n    return exp(0)\n",
+    "a broken cell": "def one(:\n",
+    "other languages": "%%bash\nls -l\n",
+}
+
+
+@pytest.mark.parametrize("name", UNTAGGED)
+def test_definitions_and_imports_in_other_cells_of_a_notebook_count_too(name, sandbox):
+    text = notebook((UNTAGGED[name], False), (ANSWER, True), ("x = f(1) / 0\n", False))
+    if name in ("a helper", "imports"):
+        assert answers(sandbox, text).f(1) == 2
+    else:
+        with pytest.raises(StudentError, match="NameError: name 'one' is not defined, in line 2 of its cell"):
+            answers(sandbox, text).f(1)
+
+
+def test_the_answer_in_a_second_cell_counts_though_only_its_stub_is_tagged(sandbox):
+    assert (
+        answers(sandbox, notebook(("def f():\n    raise NotImplementedError", True), ("def f(): return 1", False))).f()
+        == 1
+    )
+
+
+STRAY = [
+    "print(from_another_cell)",
+    "f?",
+    "%timeit f()\n!ls",
+    "for _ in range(3):\n    %timeit f()",
+    'check("f"); check("g")',
+    'for name in ["f"]:\n    check(name)',
+    "my_remask = mine(decoding.remask)",
+    "display(f())",
+    'check("f")\r\n',
+    "y = (7\n  % 2)\nz = (7\n% 2)",
+]
+
+
+@pytest.mark.parametrize("stray", STRAY)
+def test_what_students_leave_in_an_answer_s_cell_costs_no_points(stray, sandbox):
+    tools = ("from minimaskgit import decoding\nfrom minimaskgit.building import check, mine", False)
+    assert answers(sandbox, notebook(tools, (f"{stray}\ndef f():\n    return 1\n{stray}", True))).f() == 1
+
+
+def test_a_line_that_defines_something_must_not_fail():
+    left_out = execution.execute("1 / 0\nx = 1", "a.py", {})
+    assert [type(error) for error in left_out] == [ZeroDivisionError]
+    with pytest.raises(ZeroDivisionError):
+        execution.execute("x = 1 / 0", "a.py", {})
+
+
+def test_a_notebook_says_lines_as_its_cells_count_them():
+    text = notebook(("a = 1\nb = 2", True), ("c = 3", True))
+    assert [execution.place(text, text.split("\n").index(line) + 1) for line in ("a = 1", "b = 2", "c = 3")] == [
+        "line 1 of its cell",
+        "line 2 of its cell",
+        "line 1 of its cell",
+    ]
+    assert execution.place("a = 1\nb = 2", 2) == "line 2"
+
+
+def test_two_untouched_notebooks_share_nothing_of_their_own():
+    path = next((ROOT / "lessons").glob("5_*.ipynb"))
+    found = [Submission(name, read_answer(path)) for name in ("Ada", "Ben")]
+    assert similarity.pairs(found, []) and not similarity.pairs(found, [read_answer(path)])
 
 
 def test_a_student_without_a_number_is_not_called_by_an_empty_name(tmp_path):

@@ -180,5 +180,5 @@ def grades(submissions: Path, out: Path, *options: str) -> dict[str, dict]:
         [sys.executable, "-m", "minimaskgit.grade", *command], cwd=ROOT, capture_output=True, text=True
     )
     assert run.returncode in (0, 1), run.stderr  # 1: a single file lacks points
-    with out.open(encoding="utf-8", newline="") as file:
+    with out.open(encoding="utf-8-sig", newline="") as file:
         return {row["student"]: row for row in csv.DictReader(file)}

@@ -3,6 +3,7 @@
 import importlib
 import re
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -29,8 +30,9 @@ def first_line(error: BaseException) -> str:
     return re.sub(r" <.*>", "", line)
 
 
-def with_line(error: BaseException, path: Path) -> str:
-    """An error's kind and message, after the last line of the file at `path` that it came through."""
+def with_line(error: BaseException, path: Path, place: Callable[[int], str] = "line {}".format) -> str:
+    """An error's kind and message, after the last line of the file at `path` that it came through, in words."""
     here = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() == path.resolve()]
     line = error.lineno if isinstance(error, SyntaxError) else here[-1] if here else None
-    return f"{'' if line is None else f'line {line}: '}{type(error).__name__}: {error}"
+    said = error.msg if isinstance(error, SyntaxError) else error  # which would repeat the line
+    return f"{'' if line is None else f'{place(line)}: '}{type(error).__name__}: {said}"

@@ -7,16 +7,36 @@ without private helpers.
 """
 
 import ast
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 PACKAGE = Path(__file__).parents[1]
+# What a notebook's own tools do when it is graded: nothing.
+TOOLS = {"minimaskgit.building": "def check(*names):\n    pass\n\n\ndef mine(answer):\n    return answer\n"}
+
+
+@contextmanager
+def idle_tools() -> Iterator[None]:
+    """Imports within this context find the tools as they are when a notebook is graded."""
+    there = {name: sys.modules.get(name) for name in TOOLS}
+    for name, text in TOOLS.items():
+        sys.modules[name] = ModuleType(name)
+        exec(text, vars(sys.modules[name]))
+    try:
+        yield
+    finally:
+        for name, module in there.items():
+            sys.modules.pop(name) if module is None else sys.modules.update({name: module})
 
 
 def lent_to(exercise: Path) -> dict[str, str]:
     """Sources by module for students of an exercise file, without its answers."""
     tree = ast.parse(exercise.read_text("utf-8"))
     answers = {node.name: _methods(node) for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    return _sources(tree, answers)
+    return TOOLS | _sources(tree, answers)
 
 
 def everything(answers: Path) -> dict[str, str]:

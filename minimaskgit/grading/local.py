@@ -16,6 +16,7 @@ from typing import Any
 
 from minimaskgit.grading import lent
 from minimaskgit.grading.confinement import DEVICES, SYSTEM
+from minimaskgit.grading.execution import cells, statements
 from minimaskgit.grading.protocol import decode, encode
 
 PYTHON = tuple(os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, sys.exec_prefix, *SYSTEM))
@@ -66,14 +67,18 @@ class Watch:
 
     def _is_data(self, path: str) -> bool:
         """Whether a file is read for what is in it; Python itself reads source to show errors, and files of its own."""
-        elsewhere = not path.startswith((*PYTHON, *UNNOTICED, OURS)) and not path.endswith(".py")
+        elsewhere = not path.startswith((*PYTHON, *UNNOTICED, OURS)) and not path.endswith((".py", ".ipynb"))
         return elsewhere and path not in self.written and os.path.isfile(path)
 
 
 def refused(source: str, exercise: Path) -> Iterator[str]:
     """What a file imports that it does not have when it is graded: answers of the package, and files beside it."""
-    tree = ast.parse(source)
-    for name in sorted(_not_lent(tree, exercise)):
+    parts = cells(source)
+    tree, answers = (
+        ast.Module([one for cell in some for one in statements(cell, "")], [])
+        for some in (parts, [cell for cell in parts if cell.is_answer])
+    )
+    for name in sorted(_not_lent(tree, answers, exercise)):
         yield f"it uses {name}, which the grader does not have"
     for name in sorted(_roots(tree) - {"minimaskgit"}):
         spec = importlib.util.find_spec(name)
@@ -87,8 +92,8 @@ def _roots(tree: ast.Module) -> set[str]:
     return {name.partition(".")[0] for name in imports}
 
 
-def _not_lent(tree: ast.Module, exercise: Path) -> set[str]:
-    """Names of the package, with their modules, that a file uses and that nobody lends to it."""
+def _not_lent(tree: ast.Module, answers: ast.Module, exercise: Path) -> set[str]:
+    """Names of the package, with their modules, that answers use and that nobody lends to them; tree: all of a file."""
     texts = lent.lent_to(exercise)
     there = {f"{module}.{name}" for module, text in texts.items() for name in lent.defined(text)}
     bound = {}  # what a name in the file stands for
@@ -98,7 +103,7 @@ def _not_lent(tree: ast.Module, exercise: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             bound |= {one.asname or one.name: f"{node.module}.{one.name}" for one in node.names}
     found = {name for name in bound.values() if name.endswith(".*")}
-    for path in _used(tree):
+    for path in _used(answers):
         start, _, rest = path.partition(".")
         whole = ".".join(filter(None, (bound[start] or start, rest))) if start in bound else ""
         is_there = any(whole == name or whole.startswith(f"{name}.") for name in there)

@@ -20,6 +20,7 @@ from minimaskgit.grading.sandbox import visible
 from minimaskgit.grading.submissions import NOBODY, Owner
 
 GRADES = {"done": "done", "broken": "BROKEN", "not written": "not written"}
+BOM = "\ufeff"  # without it, Excel on Windows does not read UTF-8
 WORST = 5  # laws in the summary
 
 
@@ -34,6 +35,7 @@ class Result:
     failure: str = ""  # the grader itself failed: no grade
     protection: dict = field(default_factory=dict)
     owner: Owner = NOBODY
+    note: str = ""  # what else a teacher should know of what was handed in
     email: str = ""
     comment: str = ""  # the teacher's
 
@@ -48,13 +50,13 @@ class Result:
 
     @property
     def remark(self) -> str:
-        """Why points are missing, in one line."""
+        """Why points are missing, and the note, in one line."""
         if self.failure or self.trouble:
-            return f"not graded: {self.failure}" if self.failure else self.trouble
-        lacking = {state: [name for name in self.exercises if self.state(name) == state] for state in GRADES}
-        return "; ".join(
-            f"{state}: {', '.join(names)}" for state, names in lacking.items() if names and state != "done"
-        )
+            why = [f"not graded: {self.failure}" if self.failure else self.trouble]
+        else:
+            lacking = {state: [name for name in self.exercises if self.state(name) == state] for state in GRADES}
+            why = [f"{state}: {', '.join(names)}" for state, names in lacking.items() if names and state != "done"]
+        return "; ".join([*why, *filter(None, [self.note])])
 
     @property
     def said(self) -> str:
@@ -72,7 +74,8 @@ def table(results: list[Result], weights: dict[str, float]) -> Iterator[str]:
     for result in results:
         points = result.points(weights).items()
         cells = ["-" if result.state(name) == "not written" else f"{worth:g}" for name, worth in points]
-        cells += [f"{result.total(weights):g}/{best:g}", f"{result.seconds:.0f} s", visible(result.trouble)]
+        cells += [f"{result.total(weights):g}/{best:g}", f"{result.seconds:.0f} s"]
+        cells += [visible("; ".join(filter(None, [result.trouble, result.note])))]
         if result.failure:
             cells = [*[""] * (len(cells) - 1), f"NOT GRADED: {visible(result.failure)}"]
         rows.append([visible(result.student), *cells])
@@ -120,7 +123,7 @@ def write_csv(path: Path, results: list[Result], weights: dict[str, float]) -> N
         }
         rows.append(row)
     columns = ["student", "id", "email", *weights, "total", "of", "remark", "comment"]
-    write_text(path, written_csv(columns, rows))
+    write_text(path, BOM + written_csv(columns, rows))
 
 
 def written_csv(columns: list[str], rows: list[dict[str, str]]) -> str:
@@ -144,10 +147,11 @@ def write_details(path: Path, results: list[Result], weights: dict[str, float], 
             "id": result.owner.id or result.owner.entry,
             "email": result.email,
             "total": None if result.failure else result.total(weights),
-            "points": result.points(weights),
+            "points": None if result.failure else result.points(weights),
             "exercises": result.exercises,
             "trouble": result.trouble,
             "failure": result.failure,
+            "note": result.note,
             "comment": result.comment,
             "seconds": result.seconds,
         }
@@ -185,6 +189,8 @@ def feedback(result: Result, weights: dict[str, float], lesson: int) -> str:
     lines += [f"**{result.total(weights):g} of {best:g} points.**", ""]
     if result.trouble:
         lines += [f"Your file could not be graded: {_plain(result.trouble)}", ""]
+    if result.note:
+        lines += [f"Note: {_plain(result.note)}.", ""]
     if result.comment:
         lines += [*(f"> {visible(line)}" for line in result.comment.splitlines()), ""]
     lines += ["| exercise | points | |", "| --- | --- | --- |"]

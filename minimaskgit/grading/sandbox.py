@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from minimaskgit.grading.confinement import Limits
+from minimaskgit.grading.execution import place
 from minimaskgit.grading.protocol import MEBI, Channel, NotPlain, ProtocolError, Reference, encode
 
 DATA = ("num_tokens", "num_codes", "num_classes", "mask_id", "length")
@@ -268,7 +269,7 @@ class Answers:
         if self._over:
             raise self._over
         if "error" in reply:
-            raise student_error(reply["error"])
+            raise student_error(reply["error"], self._source)
         return reply.get("value")
 
     def _refer(self, value: Any) -> Reference | None:
@@ -331,13 +332,13 @@ def check_numbers(name: str, value: Any, infinite: bool = False) -> None:
         )
 
 
-def student_error(error: Any) -> StudentError:
-    """An error reported by the child as a StudentError, with its text made safe to print."""
+def student_error(error: Any, source: str) -> StudentError:
+    """An error in a text, reported by the child, as a StudentError that is safe to print."""
     error = error if isinstance(error, dict) else {}
     kind = re.sub(r"\W", "", str(error.get("kind")))[:60]
     text = clean(str(error.get("text")))[:200]
     line, code = error.get("line"), clean(str(error.get("code")))[:100]
-    where = f", in line {line}: {code}" if type(line) is int else ""
+    where = f", in {place(source, line)}: {code}" if type(line) is int else ""
     unwritten = kind == "NotImplementedError" and not (text and where)  # torch raises one too, with a text
     return (NotWritten if unwritten else StudentError)(f"{kind}: {text}{where}")
 

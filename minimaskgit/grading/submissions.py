@@ -40,7 +40,7 @@ DECOMPRESS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 # How platforms call files and folders: "Ada Lovelace_1234_assignsubmission_file_", "lovelaceada_77_4321_lesson_3.py".
 MOODLE = re.compile(r"(?P<name>.+)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<rest>.*)", re.DOTALL)
-CANVAS = re.compile(r"(?P<name>[^_]+)(?:_LATE)?_(?P<id>\d{2,})_\d{3,}_(?P<rest>.+)", re.DOTALL | re.IGNORECASE)
+CANVAS = re.compile(r"(?P<name>[^_]+)(?P<late>_LATE)?_(?P<id>\d{2,})_\d{3,}_(?P<rest>.+)", re.DOTALL | re.IGNORECASE)
 
 # Errors that a damaged, encrypted or foreign file raises.
 UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, KeyError, LookupError, SyntaxError)
@@ -66,6 +66,11 @@ def owner(entry: str) -> tuple[Owner, str] | None:
     return None
 
 
+def _is_late(entry: str) -> bool:
+    found = CANVAS.fullmatch(entry)
+    return bool(found and found["late"])
+
+
 NOBODY = Owner("", "")
 
 
@@ -77,6 +82,12 @@ class Submission:
     source: str = ""
     trouble: str = ""
     owner: Owner = NOBODY
+    is_late: bool = False  # by what the platform says
+    others: str = ""  # files for the same lesson that are not graded
+
+    @property
+    def note(self) -> str:
+        return "; ".join(filter(None, ["late" * self.is_late, self.others]))
 
 
 @dataclass(frozen=True)
@@ -88,6 +99,7 @@ class File:
     content: Callable[[int], bytes] = lambda most: b""  # at most so many bytes
     refused: str = ""  # why it is not read
     is_folder: bool = False
+    is_late: bool = False  # by what the platform says
 
     @property
     def kind(self) -> str:
@@ -134,7 +146,10 @@ def collect(path: Path, lesson: int) -> tuple[list[Submission], dict[str, str]]:
     if not handed_in:
         raise UserError(f"{path} contains no submissions; expected a .py file, a folder or a .zip per student")
     names = _unique_names(handed_in)
-    found = [_submission(names[whose], whose, files, lesson) for whose, files in handed_in.items()]
+    found = [
+        replace(_submission(names[whose], whose, files, lesson), is_late=any(file.is_late for file in files))
+        for whose, files in handed_in.items()
+    ]
     return sorted(found, key=lambda one: one.student), {visible(name): why for name, why in sorted(ignored.items())}
 
 
@@ -180,7 +195,8 @@ def _whose(file: File) -> tuple[Owner, File]:
     top = file.path.parts[0]
     is_alone = len(file.path.parts) == 1 and not file.is_folder
     if found := owner(top):
-        return found[0], replace(file, path=PurePosixPath(found[1])) if is_alone else _below(file)
+        inside = replace(file, path=PurePosixPath(found[1])) if is_alone else _below(file)
+        return found[0], replace(inside, is_late=_is_late(top))
     if is_alone:
         return Owner(top[: len(top) - len(file.kind)], top), file
     return Owner(top, top), _below(file)
@@ -192,12 +208,16 @@ def _below(file: File) -> File:
 
 def _unique_names(owners: Iterable[Owner]) -> dict[Owner, str]:
     """A name for each: the student's if nobody else could be called so, or else with the number or as the path."""
-    fold = lambda name: unicodedata.normalize("NFKC", visible(name)).casefold()
     possible = {one: [one.name, *([f"{one.name} ({one.id})"] if one.id else []), one.entry] for one in owners}
-    claimed = Counter(name for names in possible.values() for name in {fold(name) for name in names})
+    claimed = Counter(name for names in possible.values() for name in set(map(_fold, names)))
     return {
-        one: next((name for name in names if claimed[fold(name)] == 1), names[-1]) for one, names in possible.items()
+        one: next((name for name in names if claimed[_fold(name)] == 1), names[-1]) for one, names in possible.items()
     }
+
+
+def _fold(name: str) -> str:
+    """A name without what people do not see or type: large letters, and how accents are stored."""
+    return unicodedata.normalize("NFKC", visible(name)).casefold()
 
 
 def _in_one_folder(files: list[File], lesson: int) -> bool:
@@ -300,10 +320,17 @@ def _submission(student: str, whose: Owner, files: list[File], lesson: int) -> S
         if len(fits) > 1:
             names = ", ".join(str(file.path) for file in fits[:4]) + ", ..." * (len(fits) > 4)
             return Submission(student, "", visible(f"{len(fits)} files could be lesson_{lesson}.py: {names}"), whose)
-        return Submission(student, text_of(fits[0].read(LARGEST[fits[0].kind]), fits[0].kind), "", whose)
+        text = text_of(fits[0].read(LARGEST[fits[0].kind]), fits[0].kind)
+        return Submission(student, text, "", whose, others=_others(fits[0], answers, lesson))
     except UNREADABLE as error:
         said = next(iter(str(error).splitlines()), "")
         return Submission(student, "", f"cannot be read: {visible(said) or 'damaged'}", whose)
+
+
+def _others(graded: File, answers: list[File], lesson: int) -> str:
+    paths = [str(file.path) for file in answers if file != graded and _answers_lesson(file, lesson)]
+    names = ", ".join(paths[:3]) + ", ..." * (len(paths) > 3)
+    return visible(f"{graded.path.name} is graded, not {names}") if paths else ""
 
 
 def _answers(files: list[File]) -> list[File]:
@@ -364,8 +391,8 @@ def _fitting(answers: list[File], lesson: int) -> list[File]:
 def named(found: list[Submission], name: str) -> Submission:
     """The student of that name, number or path; UserError unless there is exactly one."""
     names = lambda one: (one.student, one.owner.id, one.owner.entry, one.owner.name)
-    fits = [one for one in found if name and name in names(one)]
-    exact = [one for one in fits if one.student == name] or fits
+    fits = [one for one in found if name and _fold(name) in map(_fold, names(one))]
+    exact = [one for one in fits if one.student == name] or [one for one in fits if name in names(one)] or fits
     if len(exact) != 1:
         known = ", ".join(visible(one.student) for one in found)
         wrong = "matches several students" if fits else "is no student"
@@ -380,6 +407,6 @@ def anonymous(found: list[Submission], seed: int) -> list[Submission]:
     names = [f"student {number:0{digits}}" for number in range(1, len(found) + 1)]
     # What a trouble says after a semicolon names the student's files.
     return [
-        Submission(name, one.source, one.trouble.partition(";")[0], Owner("", name))
+        Submission(name, one.source, one.trouble.partition(";")[0], Owner("", name), one.is_late)
         for name, one in zip(names, sorted(found, key=order))
     ]

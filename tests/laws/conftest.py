@@ -31,7 +31,7 @@ import textwrap
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from functools import wraps
+from functools import partial, wraps
 from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
@@ -41,7 +41,8 @@ import torch
 from torch import Tensor, nn
 
 from minimaskgit.common.errors import with_line
-from minimaskgit.grading import local, sandbox, variants
+from minimaskgit.grading import lent, local, sandbox, variants
+from minimaskgit.grading.execution import execute, place
 from minimaskgit.grading.laws import may_be_infinite
 from minimaskgit.grading.pytest_plugin import about
 from minimaskgit.grading.texts import read_answer
@@ -154,7 +155,8 @@ def load(path: Path) -> ModuleType:
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     module = sys.modules[f"answers_{path.stem}"] = ModuleType(f"answers_{path.stem}")
     module.__file__ = name
-    exec(compile(source, name, "exec"), vars(module))
+    with lent.idle_tools():  # check would try the laws of what is being loaded
+        module.__left_out__ = execute(source, name, vars(module))
     return module
 
 
@@ -258,8 +260,12 @@ def pytest_configure(config: pytest.Config) -> None:
             with config.report.watch("the file"):
                 functions = vars(load(path))
         except (Exception, SystemExit) as error:
-            said = with_line(error, path)
+            said = with_line(error, path, placed(path))
             raise pytest.UsageError(f"{path} cannot be imported, so no law has been tried; {said}") from None
+        left_out = functions.pop("__left_out__")
+        config.report.left_out = [
+            f"left out, because it failed: {with_line(error, path, placed(path))}" for error in left_out
+        ]
         if config.variants is None:  # a check of one's own uses the number in the file
             config.variants = variants.number_of(read_answer(path))
         config.submission = Answers(path.name, functions, config.report.watch)
@@ -293,6 +299,7 @@ class Report:
 
     def __init__(self, path: Path, watch: local.Watch | None):
         self.path, self.watch = path, watch
+        self.left_out: list[str] = []  # which lines of the file failed without stopping it
         self.number, self.exercises = 0, {}  # of the lesson; by function, the module of its answer and the idea
         self.laws: dict[str, int] = {}  # how many held, by function
         self.broken: dict[str, tuple[pytest.Item, BaseException]] = {}  # the first that did not
@@ -337,7 +344,7 @@ class Report:
                 yield from textwrap.indent("\n".join(self.explanation(name)), " " * 15).splitlines()
         rest = [name for name in functions if name not in done]
         exercise = LESSONS / "exercises" / f"lesson_{self.number}.py"
-        for line in (*local.refused(read_answer(self.path), exercise), *self.watch.found.values()):
+        for line in (*self.left_out, *local.refused(read_answer(self.path), exercise), *self.watch.found.values()):
             yield f"  warning      {line}"
         yield f"{len(done)} of {len(functions)} done." + (f" Next: {rest[0]}." if rest else " All laws hold.")
 
@@ -392,7 +399,12 @@ def reason(error: BaseException, path: Path) -> str:
     said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     if not own:  # what it gave was of a kind that the law could not even look at
         return f"it returns something other than what the exercise asks for; {said}"
-    return f"{said}, in line {own[-1].lineno}: {own[-1].line}"
+    return f"{said}, in {placed(path)(own[-1].lineno)}: {own[-1].line}"
+
+
+def placed(path: Path) -> Callable[[int], str]:
+    """How a line of a file, or of a notebook's or its cells, is said in words."""
+    return partial(place, "".join(linecache.getlines(str(path.resolve()))))
 
 
 def is_own(frame: traceback.FrameSummary, path: Path) -> bool:
