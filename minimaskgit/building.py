@@ -7,12 +7,13 @@
 Only notebooks import this module. The laws are in tests/, so both calls need a clone of the project.
 """
 
+import dis
 import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import NamedTuple
 
 import torch
@@ -22,7 +23,10 @@ from minimaskgit.grading.execution import execute
 from minimaskgit.grading.texts import read_answer
 from minimaskgit.runs.run import ROOT
 
+UNTAGGED = "  warning: it uses the notebook's variable {}; to be graded, its cell needs the tag answer too"
 EXERCISES, TESTS = ROOT / "lessons/exercises", ROOT / "tests"
+
+DEFINED = type | ModuleType | FunctionType | BuiltinFunctionType | int | float | str | tuple | None
 
 
 class Own(NamedTuple):
@@ -44,7 +48,7 @@ def check(name: str) -> None:
         print(own.trouble)
     else:
         print(f"{name}, from {own.place}:")
-        print("\n".join(_judged(name, lesson, own)[1]))
+        print("\n".join([*_judged(name, lesson, own)[1], *map(UNTAGGED.format, _variables(own.functions[name]))]))
 
 
 def mine(answer: Callable) -> Callable:
@@ -126,6 +130,16 @@ def _plain(value: object) -> object:
 def _codes(value: FunctionType | type) -> Iterator:
     parts = vars(value).values() if isinstance(value, type) else [_plain(value)]
     return (part.__code__ for part in parts if isinstance(part, FunctionType))
+
+
+def _variables(value: FunctionType | type) -> list[str]:
+    """The notebook's variables that a function or class uses, other than constants and what grading defines as well."""
+    here, waiting, used = vars(sys.modules["__main__"]), [*_codes(value)], set()
+    while waiting:
+        code = waiting.pop()
+        used |= {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
+        waiting += [part for part in code.co_consts if isinstance(part, CodeType)]
+    return sorted(name for name in used if name in here and not isinstance(_plain(here[name]), DEFINED))
 
 
 def _source_of(value: FunctionType | type) -> Path:

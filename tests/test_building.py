@@ -1,6 +1,7 @@
 """Exercises in a notebook: whose function is used, and what a check says; predictions and what was measured."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,25 @@ def test_a_function_that_breaks_its_law_is_not_used(write, capsys):
     assert building.mine(decoding.remask) is decoding.remask
     line = 'using the package\'s remask: yours, from this notebook, breaks a law; check("remask") says which\n'
     assert capsys.readouterr().out == line
+
+
+USES_VARIABLES = """
+import torch
+from math import sin
+ONE, table, weight = 1, torch.arange(9), torch.nn.Linear(1, 1)
+def rank(x):
+    return x.argsort(dim=ONE).argsort(dim=ONE)
+def remask(tokens, confidence, counts, mask_id):
+    assert sin(0) == 0 and confidence.table and [weight for _ in tokens] and table is not None
+    return tokens.masked_fill(rank(confidence) < counts[:, None], mask_id)
+"""
+
+
+def test_a_check_warns_of_variables_that_grading_would_not_have(write, capsys):
+    write(USES_VARIABLES, "notebook")
+    building.check("remask")
+    warned = re.findall(r"uses the notebook's variable (\w+);", capsys.readouterr().out)
+    assert warned == ["table", "weight"]
 
 
 @pytest.mark.slow

@@ -109,7 +109,13 @@ def test_whatever_the_package_imports_is_installed_with_it():
     found = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0}
     found |= {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
     found = {name.partition(".")[0] for name in found} - sys.stdlib_module_names - {"minimaskgit"}
-    found -= {"confinement", "execution", "lawbook", "protocol", "pytest"}  # of the sandbox, which works in a clone only
+    found -= {
+        "confinement",
+        "execution",
+        "lawbook",
+        "protocol",
+        "pytest",
+    }  # of the sandbox, which works in a clone only
     sources = metadata.packages_distributions()
     assert {name for name in found if not named(sources[name]) & given} == set() and "torch" in found
 
