@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from sizes import assert_no_size_is_written_in
 from strategies import codes, like, masks, schedule_names, seeds, small
-from tiny import FixedLogits, generator, tiny_transformer
+from tiny import FixedLogits, Telling, generator, tiny_transformer
 
 from minimaskgit import decoding
 from minimaskgit.decoding import mask_plan
-from minimaskgit.schedules import SCHEDULES, cosine, linear
+from minimaskgit.schedules import SCHEDULES, cosine, linear, square_root
 
 SURE = "lesson 5, 'How sure': log p(token) + temperature x Gumbel noise; +inf where known (paper section 3.2, step 2)"
 HOW_MANY = "lesson 5, 'How many stay masked': floor(U gamma((t+1)/T)) in all, none after the last (section 3.2, step 3)"
@@ -147,8 +147,9 @@ def test_under_the_cosine_256_tokens_are_fixed_few_at_first_and_many_at_last(imp
 @given(canvas=ranked_canvases())
 def test_the_least_confident_tokens_are_masked_again_and_the_others_stay(impl, canvas):
     tokens, sure, counts = canvas
-    left = impl.remask(tokens.clone(), sure, counts, MODEL.mask_id)
-    for row, before, confidences, count in zip(left, tokens, sure, counts.tolist()):
+    left = impl.remask(tokens, sure, counts, MODEL.mask_id)
+    assert left.shape == tokens.shape, oracles.shape(left, tokens.shape)
+    for row, before, confidences, count in zip(left, tokens, sure, counts.tolist(), strict=True):
         masked = row == MODEL.mask_id
         assert masked.sum() == count, f"{masked.sum()} tokens of a sample are masked; its count is {count}"
         assert row[~masked].equal(before[~masked]), "a token that is not masked has changed"
@@ -224,6 +225,19 @@ def test_a_token_once_fixed_stays_to_the_end(impl, tokens, steps, draw):
 
 
 @pytest.mark.law("decode")
+@model_runs
+@given(tokens=known_regions, steps=step_counts, draw=seeds)
+def test_each_pass_fixes_what_the_model_says_of_the_canvas_that_it_is_shown(impl, tokens, steps, draw):
+    # The model is sure of one code everywhere: the number of tokens that it is shown.
+    model = Telling(50 * torch.eye(K)[: N + 1, None].expand(-1, N, -1))
+    decoded = impl.decode(model, some_labels(tokens), tokens, steps=steps, generator=generator(draw))
+    for step, (seen, after) in enumerate(pairwise([*model.seen, decoded])):
+        fixed = unknown(seen) & ~unknown(after)
+        said = (~unknown(seen)).sum(1, keepdim=True).expand_as(seen)
+        assert after[fixed].equal(said[fixed]), f"pass {step} fixes: {oracles.instead(after[fixed], said[fixed])}"
+
+
+@pytest.mark.law("decode")
 def test_tokens_are_sampled_at_temperature_1_however_large_the_choice_temperature(impl, seed):
     # So much choice noise that which tokens are kept no longer depends on what was sampled.
     logits = 2 * torch.randn(6, generator=generator(seed))
@@ -255,6 +269,22 @@ def test_the_choice_temperature_falls_linearly_to_zero(impl, seed):
         found.append((stats.binomtest(fixed, trials, expected).pvalue if trials else 0.0, told))
     pvalue = stats.combine_pvalues([max(p, 1e-300) for p, _ in found]).pvalue
     assert pvalue > 1e-6, min(found)[1]
+
+
+@pytest.mark.law("decode")
+def test_the_choice_noise_of_each_pass_is_drawn_anew(impl, seed):
+    # Place 0 hesitates in the first pass and so stays open, with two of the eight others, chosen by noise alone. From
+    # then on all three are sure: noise alone chooses again. If it were the same noise, place 0 would nearly always win.
+    samples, steps, place = 300, 3, torch.arange(9)
+    logits = 50 * torch.eye(16)[place].repeat(10, 1, 1)
+    logits[0, 0] = 0
+    model = Telling(logits)
+    options = {"steps": steps, "schedule": square_root, "temperature": 0.1, "generator": generator(seed)}
+    canvas = torch.full((samples, 9), model.mask_id)
+    impl.decode(model, torch.zeros(samples, dtype=torch.long), canvas, **options)
+    left = (model.seen[2][:, 0] == model.mask_id).sum().item()
+    said = f"one of three is left by noise alone: in {left / samples:.2f} of the samples it is place 0, expected 0.33"
+    assert stats.binomtest(left, samples, 1 / 3).pvalue > 1e-6, said
 
 
 @pytest.mark.law("decode")
@@ -291,3 +321,12 @@ def test_the_generator_alone_decides_and_another_sample_is_another_picture(impl,
     assert first.equal(again), "the same generator gave two different answers: is all noise drawn from it?"
     assert not first.equal(other), "two generators with different seeds gave the same answer"
     assert len(first.unique(dim=0)) > 5, "samples of one batch are the same"
+
+
+@pytest.mark.law("decode")
+def test_options_that_are_left_out_are_8_passes_the_cosine_and_a_temperature_of_4_5(impl):
+    labels = torch.arange(4)
+    model = FixedLogits(torch.randn(64, K, generator=generator(0)))
+    options = {"steps": 8, "schedule": cosine, "temperature": 4.5}
+    given_, left_out = (impl.decode(model, labels, **these, generator=generator(1)) for these in (options, {}))
+    assert given_.equal(left_out), "with steps=8, schedule=cosine and temperature=4.5 the answer is another"

@@ -3,6 +3,8 @@
 `drawn` is what the teacher's number drew (lessons/variants/lesson_5.py). Properties, wherever there is one.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import oracles
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from strategies import masks, schedule_names, seeds
-from tiny import FixedLogits, generator
+from tiny import FixedLogits, Telling, generator
 from unsaid import assert_is_the_reason
 
 from minimaskgit.decoding import mask_plan
@@ -103,6 +105,20 @@ def test_each_pass_shows_the_masks_of_the_plan_and_keeps_what_is_fixed(impl, dra
 
 
 @pytest.mark.law("decode_allowed")
+@few_runs
+@given(steps=step_counts, draw=seeds)
+def test_each_pass_fixes_what_the_model_says_of_the_canvas_that_it_is_shown(impl, drawn, steps, draw):
+    # Shown s tokens, the model likes code s best, then s + 1, and so on.
+    bad, ranks = is_forbidden(drawn, 7, K), (torch.arange(K) - torch.arange(8)[:, None]) % K  # (N + 1, K)
+    model, labels = Telling(-50.0 * ranks[:, None].expand(-1, 7, -1)), torch.tensor([0, 1])
+    decoded = impl.decode_allowed(model, labels, steps=steps, generator=generator(draw))
+    for step, (seen, after) in enumerate(pairwise([*model.seen, decoded])):
+        fixed = unknown(seen) & ~unknown(after)
+        best = ranks[(~unknown(seen)).sum(1)][:, None].masked_fill(bad, K).argmin(-1)  # (B, N)
+        assert after[fixed].equal(best[fixed]), f"pass {step} fixes: {oracles.instead(after[fixed], best[fixed])}"
+
+
+@pytest.mark.law("decode_allowed")
 def test_allowed_codes_come_as_often_as_the_model_says_of_them(impl, drawn, seed):
     bad = is_forbidden(drawn, 1, 7)[0]
     logits = torch.randn(7, generator=generator(seed)) + 2 * bad
@@ -139,6 +155,15 @@ def test_the_class_and_the_generator_decide(impl, drawn):
     wanted = torch.stack([torch.stack([codes[c] for codes in allowed]) for c in range(4)])  # (C + 1, N)
     decoded = impl.decode_allowed(FixedLogits(50 * torch.eye(K)[wanted]), labels, generator=generator(0))
     assert decoded.equal(wanted[labels]), f"classes {labels.tolist()}: {oracles.instead(decoded, wanted[labels])}"
+
+
+@pytest.mark.law("decode_allowed")
+def test_options_that_are_left_out_are_8_passes_the_cosine_and_a_temperature_of_4_5(impl, drawn):
+    labels = torch.arange(4)
+    model = FixedLogits(torch.randn(64, K, generator=generator(0)))
+    options = {"steps": 8, "schedule": SCHEDULES["cosine"], "temperature": 4.5}
+    given_, left_out = (impl.decode_allowed(model, labels, **these, generator=generator(1)) for these in (options, {}))
+    assert given_.equal(left_out), "with steps=8, schedule=cosine and temperature=4.5 the answer is another"
 
 
 # --- A step that was broken ---
