@@ -156,7 +156,7 @@ def test_each_sample_masks_the_ceiling_of_gamma_n_of_its_own_ratio(impl, name, r
     assert counts.shape == (len(r),), oracles.shape(counts, (len(r),))
     assert counts.dtype == torch.int64, oracles.dtype(counts, torch.int64)
     # Where gamma N is an integer but for rounding, either neighbour will do.
-    least, most = (np.clip(np.ceil(exact + error), 1, num_tokens) for error in (-1e-4, 1e-4))
+    least, most = (np.clip(np.ceil(exact + error), 1, num_tokens) for error in (-1e-9, 1e-9))
     fits = (least <= counts.numpy()) & (counts.numpy() <= most)
     assert fits.all(), f"returned {counts.tolist()}; gamma N is {exact.round(3).tolist()}"
 
@@ -166,6 +166,14 @@ def test_each_sample_masks_the_ceiling_of_gamma_n_of_its_own_ratio(impl, name, r
 def test_at_least_one_token_is_masked_and_at_most_all(impl, name, r, num_tokens):
     counts = impl.mask_counts(torch.tensor([*r, 0.0, 1.0]), num_tokens, SCHEDULES[name])
     assert (counts >= 1).all() and (counts <= num_tokens).all(), f"{counts.tolist()} of {num_tokens} masked"
+
+
+@pytest.mark.law("mask_counts")
+def test_gamma_n_is_computed_in_double_precision(impl):
+    r = torch.tensor([0.01, 0.64, 0.81])  # as float32, a little less than 0.01 and 0.64, and a little more than 0.81
+    found = impl.mask_counts(r, 10, schedules.square_root).tolist()
+    said = "gamma N is 9.00000001, 2.00000009 and 0.99999999; in float32 it is 9, 2 and 1.0000001"
+    assert found == [10, 3, 1], f"returned {found}; expected [10, 3, 1] ({said})"
 
 
 @pytest.mark.law("mask_counts")

@@ -61,6 +61,12 @@ def test_the_next_token_is_drawn_with_the_probabilities_of_the_softmax(impl, see
 
 
 @pytest.mark.law("sample_next")
+def test_of_64_codes_that_are_equally_likely_every_one_is_drawn(impl, seed):
+    drawn = impl.sample_next(torch.zeros(2000, 64), generator(seed)).unique().tolist()
+    assert drawn == list(range(64)), f"in 2000 draws of 64 codes only these came: {drawn}"
+
+
+@pytest.mark.law("sample_next")
 def test_the_generator_alone_decides_what_is_drawn(impl, seed):
     logits = torch.zeros(50, K)
     first, again, other = (impl.sample_next(logits, generator(s)) for s in (seed, seed, seed + 1))
