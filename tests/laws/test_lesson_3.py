@@ -169,6 +169,12 @@ def test_at_least_one_token_is_masked_and_at_most_all(impl, name, r, num_tokens)
 
 
 @pytest.mark.law("mask_counts")
+def test_where_gamma_n_is_a_whole_number_just_so_many_are_masked(impl):
+    found = impl.mask_counts(torch.tensor([0.0, 0.25, 0.5, 0.875]), 8, schedules.linear).tolist()
+    assert found == [8, 6, 4, 1], f"returned {found}; expected [8, 6, 4, 1]"
+
+
+@pytest.mark.law("mask_counts")
 def test_gamma_n_is_computed_in_double_precision(impl):
     r = torch.tensor([0.01, 0.64, 0.81])  # as float32, a little less than 0.01 and 0.64, and a little more than 0.81
     found = impl.mask_counts(r, 10, schedules.square_root).tolist()
@@ -230,7 +236,7 @@ def test_samples_are_masked_differently_and_a_seed_repeats_them(impl, seed):
 @given(drawn=predictions(), smoothing=st.sampled_from([0.0, 0.1, 0.9]))
 def test_the_loss_is_the_mean_negative_log_likelihood_of_the_masked_tokens(impl, drawn, smoothing):
     expected = oracles.cross_entropy(*drawn, smoothing)
-    loss = impl.masked_cross_entropy(*drawn, smoothing)
+    loss = impl.masked_cross_entropy(*drawn, **({"label_smoothing": smoothing} if smoothing else {}))
     assert loss.shape == (), oracles.shape(loss, ())
     assert loss.item() == pytest.approx(expected, 1e-4), oracles.instead(loss.item(), expected)
 

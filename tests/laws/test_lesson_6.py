@@ -39,6 +39,7 @@ def test_what_a_causal_model_reads_is_the_start_and_all_tokens_but_the_last(impl
     shifted = impl.shift_right(tokens, start)
     expected = [first + row[:-1] for first, row in zip(start.tolist(), tokens.tolist())]
     assert shifted.shape == tokens.shape, oracles.shape(shifted, tokens.shape)
+    assert shifted.dtype == tokens.dtype, oracles.dtype(shifted, tokens.dtype)
     assert shifted.tolist() == expected, f"returned {shifted.tolist()}; expected {expected}"
 
 

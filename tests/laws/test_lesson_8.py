@@ -138,7 +138,8 @@ def test_the_inception_score_is_the_exponential_of_the_mean_divergence(impl, dra
         np.exp(np.mean([scipy.special.rel_entr(row, part.mean(0)).sum() for row in part]))
         for part in np.array_split(probs.numpy(), splits)
     ]
-    mean, deviation = (value.item() for value in impl.inception_score(probs, splits))
+    options = {"splits": splits} if splits > 1 else {}
+    mean, deviation = (value.item() for value in impl.inception_score(probs, **options))
     assert mean == pytest.approx(np.mean(expected), 1e-3), f"mean: {oracles.instead(mean, np.mean(expected))}"
     spread = np.std(expected)
     assert deviation == pytest.approx(spread, 1e-2, abs=1e-3), f"deviation: {oracles.instead(deviation, spread)}"
@@ -169,7 +170,7 @@ def test_few_true_copies_are_precise_and_recall_little(impl, draw):
 @given(drawn=clouds())
 def test_precision_and_recall_are_what_drawing_every_ball_gives(impl, drawn):
     real, fake, k = drawn
-    precision, recall = impl.precision_recall(real, fake, k)
+    precision, recall = impl.precision_recall(real, fake, **({"k": k} if k != 3 else {}))
     for name, found, points, cloud in (("precision", precision, fake, real), ("recall", recall, real, fake)):
         assert found.shape == (), f"{name}: {oracles.shape(found, ())}"
         # Where a point lies on the edge of a ball but for rounding, inside and outside will both do.

@@ -98,6 +98,13 @@ def test_the_trapezoid_in_numbers(impl, steps, warmup, cooldown, expected):
 
 
 @pytest.mark.law("trapezoid")
+def test_the_fall_may_begin_between_two_steps(impl):
+    rates = [impl.trapezoid(step, 10, 0, 0.25) for step in range(10)]
+    expected = [1, 1, 1, 1, 1, 1, 1, 1, 0.8, 0.4]
+    assert rates == pytest.approx(expected), f"the rates are {rates}; expected {expected}"
+
+
+@pytest.mark.law("trapezoid")
 @pytest.mark.parametrize("steps", [1, 4])
 def test_without_warmup_and_cooldown_the_learning_rate_stays_at_its_peak(impl, steps):
     rates = [impl.trapezoid(step, steps, 0, 0.0) for step in range(steps)]
