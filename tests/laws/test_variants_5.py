@@ -19,7 +19,7 @@ from unsaid import assert_is_the_reason
 
 from minimaskgit.decoding import mask_plan
 from minimaskgit.grading.variants import stubs
-from minimaskgit.schedules import SCHEDULES, linear
+from minimaskgit.schedules import SCHEDULES, linear, square_root
 
 LESSON = {
     "masks_left": (stubs(5), "lesson 5, 'How many stay masked'; each row by its own T (paper section 3.2, step 3)"),
@@ -146,6 +146,21 @@ def test_who_has_only_one_allowed_code_to_choose_is_sure_of_it(impl, drawn):
 
 
 @pytest.mark.law("decode_allowed")
+def test_the_choice_noise_of_each_pass_is_drawn_anew(impl, drawn, seed):
+    # Place 0 hesitates in the first pass and so stays open, with two of the eight others, chosen by noise alone. From
+    # then on all three are sure: noise alone chooses again. If it were the same noise, place 0 would nearly always win.
+    allowed = (~is_forbidden(drawn, 9, 16)).int().argmax(-1)  # (N,) a code for each place
+    logits = 50 * torch.eye(16)[allowed].repeat(10, 1, 1)
+    logits[0, 0] = 0
+    model = Telling(logits)
+    options = {"steps": 3, "schedule": square_root, "temperature": 0.1, "generator": generator(seed)}
+    impl.decode_allowed(model, torch.zeros(300, dtype=torch.long), **options)
+    left = (model.seen[2][:, 0] == model.mask_id).sum().item()
+    said = f"one of three is left by noise alone: in {left / 300:.2f} of the samples it is place 0, expected 0.33"
+    assert stats.binomtest(left, 300, 1 / 3).pvalue > 1e-6, said
+
+
+@pytest.mark.law("decode_allowed")
 def test_the_class_and_the_generator_decide(impl, drawn):
     labels = torch.arange(3)
     first, again, other = (impl.decode_allowed(MODEL, labels, generator=generator(s)) for s in (0, 0, 1))
@@ -186,6 +201,7 @@ def test_each_row_fixes_its_own_quota_of_its_surest_unknown_places_and_nothing_e
     before, codes, sure, quota = canvas
     after = impl.fix_best(before, codes, sure, quota, 99)
     assert after.shape == before.shape, oracles.shape(after, before.shape)
+    assert after.dtype == before.dtype, oracles.dtype(after, before.dtype)
     for row in range(len(before)):
         open_places = (before[row] == 99).nonzero().flatten().tolist()
         fixed = [place for place in open_places if after[row, place] != 99]

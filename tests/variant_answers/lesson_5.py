@@ -132,6 +132,11 @@ def wrong(drawn: dict) -> dict[str, tuple[str, dict]]:
             "test_options_that_are_left_out_are_8_passes_the_cosine_and_a_temperature_of_4_5",
             {"decode_allowed": lambda *args, **given: good["decode_allowed"](*args, **{"temperature": 1.0} | given)},
         ),
+        "no choice noise": (
+            "test_the_choice_noise_of_each_pass_is_drawn_anew",
+            {"decode_allowed": lambda *args, **given: good["decode_allowed"](*args, **given | {"temperature": 0.0})},
+        ),
+        "floats": (quota, {"fix_best": lambda *args: good["fix_best"](*args).float()}),
         "the least sure": (quota, {"fix_best": least}),
         "one quota": (quota, {"fix_best": one_quota}),
         "another reason": ("test_the_reason_is_the_mistake_that_was_there", {"fix_best_reason": lambda: "elsewhere"}),
