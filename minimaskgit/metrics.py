@@ -59,9 +59,9 @@ def inception_score(probs: Tensor, splits: int = 1) -> tuple[Tensor, Tensor]:
     """exp(mean over x of KL(p(y|x) || p(y))), from class probabilities (N, C): mean and deviation over the splits.
 
     It ranges from 1 (all images look alike to the classifier) to C (each image certainly shows one class, and all
-    classes are equally frequent). Salimans et al. 2016 average over 10 splits of the N images. The splits are
-    consecutive, so the images should be in random order, or the classes in turn. Raises ValueError for fewer images
-    than splits.
+    classes are equally frequent). Salimans et al. 2016 average over 10 splits of the N images. The deviation is that of
+    the population: squared deviations are divided by the number of splits. The splits are consecutive, so the images
+    should be in random order, or the classes in turn. Raises ValueError for fewer images than splits.
     """
     if not 1 <= splits <= len(probs):
         raise ValueError(f"{splits} splits of {len(probs)} images: expected 1 to {len(probs)}")

@@ -103,7 +103,7 @@ def _must_return(call: Call) -> None:
 def _must_be_comparable(call: Call) -> None:
     """AssertionError for a call after which a law would compare nothing: of emptied arguments, or with no numbers."""
     if call.wrote:
-        raise AssertionError(f"{call.name} has changed an argument of the caller's; it must work on a copy")
+        raise AssertionError(f"{call.name} has changed one of its arguments; it must work on a copy")
     if _is_empty(call.result) and not any(map(_is_empty, [*call.args, *call.options.values()])):
         raise AssertionError(f"{call.name} returned nothing: its answer has no elements")
 

@@ -54,6 +54,13 @@ def shape(found: Tensor, expected: Sequence[int]) -> str:
     return f"returned a tensor of shape {tuple(found.shape)}; expected {tuple(expected)}"
 
 
+def plain(found: object) -> float:
+    """An answer that must be a plain number, Python's or numpy's; a numpy number arrives as an array without sides."""
+    is_number = isinstance(found, int | float) or (isinstance(found, np.ndarray) and found.shape == ())
+    assert is_number, f"returned a {type(found).__name__}; expected a plain number"
+    return found
+
+
 def log_softmax(logits: Tensor) -> np.ndarray:
     """log p over the last axis."""
     z = logits.double().numpy()

@@ -125,7 +125,7 @@ def test_a_decode_that_writes_into_the_caller_s_tokens_is_told_so_and_is_no_know
         return tokens
 
     why = message(5, "test_known_tokens_never_change_and_no_mask_or_class_comes_out", decode=decode)[1]
-    assert why == "decode has changed an argument of the caller's; it must work on a copy"
+    assert why == "decode has changed one of its arguments; it must work on a copy"
 
 
 def test_what_torch_has_not_implemented_is_not_an_unwritten_exercise():

@@ -94,3 +94,17 @@ class FixedLogits(nn.Module):
         self.seen.append(tokens.clone())
         logits = self.answer[labels] if self.answer.ndim == 3 else self.answer.expand(len(tokens), -1, -1)
         return logits if where is None else logits.gather(1, where[..., None].expand(-1, -1, self.num_codes))
+
+
+class Telling(FixedLogits):
+    """The same, but what it says depends on how many tokens of each canvas are shown.
+
+    logits: (N + 1, N, K), one for each number of them.
+    """
+
+    def __init__(self, logits: Tensor, num_classes: int = 3):
+        super().__init__(logits, num_classes)
+        self.described_by = ("Telling", {"logits": logits, "num_classes": num_classes})
+
+    def forward(self, tokens: Tensor, labels: Tensor, where: Tensor | None = None) -> Tensor:
+        return super().forward(tokens, (tokens != self.mask_id).sum(1), where)

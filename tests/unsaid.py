@@ -1,5 +1,7 @@
 """Laws of answers that are a choice or a number: what they print must not be the answer."""
 
+import oracles
+
 
 def assert_is_the_reason(said: object, names: tuple[str, ...], bug: str, graded: bool) -> None:
     """What was wrong with a broken function; compared only when a class is graded, or one could try all names."""
@@ -9,6 +11,5 @@ def assert_is_the_reason(said: object, names: tuple[str, ...], bug: str, graded:
 
 def assert_predicts(said: object, measured: float, tolerance: float) -> None:
     """A number that was predicted, against the one that the law has measured."""
-    assert isinstance(said, int | float), f"returned a {type(said).__name__}; expected a number"
-    close = abs(said - measured) <= tolerance * max(1.0, abs(measured))
+    close = abs(oracles.plain(said) - measured) <= tolerance * max(1.0, abs(measured))
     assert close, f"returned {said:g}, but something else is measured; measure it yourself, then explain the difference"

@@ -1,6 +1,7 @@
 """Lesson 1, exercises: from vectors to numbers and back (notebook 1_images_to_tokens).
 
-Replace each `raise NotImplementedError`, then `make check-1`. B samples, N vectors, D their width, K codes.
+Replace each `raise NotImplementedError`, then `make check-1`. Never write into an argument; work on a copy.
+B samples, N vectors, D their width, K codes.
 """
 
 import torch  # noqa: F401

@@ -1,6 +1,7 @@
 """Lesson 10, exercises: which order, taking back, critics (notebook 10_after_the_paper).
 
-Replace each `raise NotImplementedError`, then `make check-10`. B samples, N tokens.
+Replace each `raise NotImplementedError`, then `make check-10`. Never write into an argument; work on a copy.
+B samples, N tokens.
 """
 
 from torch import Tensor

@@ -1,6 +1,6 @@
 """Lesson 2, exercises: the critics of a VQ-GAN (notebook 2_vqgan).
 
-Replace each `raise NotImplementedError`, then `make check-2`.
+Replace each `raise NotImplementedError`, then `make check-2`. Never write into an argument; work on a copy.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,7 @@
 """Lesson 3, exercises: how much to hide, where, and what to ask (notebook 3_masking_and_schedules).
 
-Replace each `raise NotImplementedError`, then `make check-3`. B samples, N tokens, K codes, gamma the schedule.
+Replace each `raise NotImplementedError`, then `make check-3`. Never write into an argument; work on a copy.
+B samples, N tokens, K codes, gamma the schedule.
 """
 
 import math  # noqa: F401

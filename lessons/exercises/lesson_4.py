@@ -1,6 +1,7 @@
 """Lesson 4, exercises: attention and the block (notebook 4_bidirectional_transformer).
 
-Replace each `raise NotImplementedError`, then `make check-4`. B samples, S positions, D the width, d = D / heads.
+Replace each `raise NotImplementedError`, then `make check-4`. Never write into an argument; work on a copy.
+B samples, S positions, D the width, d = D / heads.
 """
 
 import torch.nn.functional as F  # noqa: F401
@@ -54,7 +55,8 @@ class Block(transformer.Block):
 
         pre_norm=False, BERT's order:  x <- norm1(x + attend(x)),  x <- norm2(x + mlp(x))
         pre_norm=True:                 x <- x + attend(norm1(x)),  x <- x + mlp(norm2(x))
-        attend: qkv, split heads, attention, merge heads, out. mlp: up, GELU, down. There is no dropout here.
+        attend: qkv, split heads, attention, merge heads, out. mlp: up, GELU, down.
+        GELU is x Phi(x), not its approximation by tanh. There is no dropout here.
 
         >>> block = Block(width=4, heads=2, mlp_width=8, dropout=0.0, causal=False, pre_norm=False)
         >>> block(torch.zeros(1, 3, 4)).shape

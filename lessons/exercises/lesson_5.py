@@ -1,7 +1,7 @@
 """Lesson 5, exercises: iterative parallel decoding (notebook 5_parallel_decoding).
 
-Replace each `raise NotImplementedError`, then `make check-5`. N tokens, K codes, T steps numbered t = 0..T-1, U
-unknown tokens at the start, gamma the schedule.
+Replace each `raise NotImplementedError`, then `make check-5`. Never write into an argument; work on a copy.
+N tokens, K codes, T steps numbered t = 0..T-1, U unknown tokens at the start, gamma the schedule.
 """
 
 import torch

@@ -1,6 +1,7 @@
 """Lesson 6, exercises: the autoregressive rival (notebook 6_autoregressive_rival).
 
-Replace each `raise NotImplementedError`, then `make check-6`. B samples, N tokens, K codes.
+Replace each `raise NotImplementedError`, then `make check-6`. Never write into an argument; work on a copy.
+B samples, N tokens, K codes.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Lesson 7, exercises: from pixels to tokens and back (notebook 7_editing).
 
-Replace each `raise NotImplementedError`, then `make check-7`.
+Replace each `raise NotImplementedError`, then `make check-7`. Never write into an argument; work on a copy.
 """
 
 import torch  # noqa: F401

@@ -1,6 +1,7 @@
 """Lesson 9, exercises: how much a training run takes (notebook 9_scale_up).
 
-Replace each `raise NotImplementedError`, then `make check-9`. Plain numbers, no tensors.
+Replace each `raise NotImplementedError`, then `make check-9`. Never write into an argument; work on a copy.
+Plain numbers, no tensors.
 """
 
 

@@ -156,7 +156,7 @@ def test_each_sample_masks_the_ceiling_of_gamma_n_of_its_own_ratio(impl, name, r
     assert counts.shape == (len(r),), oracles.shape(counts, (len(r),))
     assert counts.dtype == torch.int64, oracles.dtype(counts, torch.int64)
     # Where gamma N is an integer but for rounding, either neighbour will do.
-    least, most = (np.clip(np.ceil(exact + error), 1, num_tokens) for error in (-1e-4, 1e-4))
+    least, most = (np.clip(np.ceil(exact + error), 1, num_tokens) for error in (-1e-9, 1e-9))
     fits = (least <= counts.numpy()) & (counts.numpy() <= most)
     assert fits.all(), f"returned {counts.tolist()}; gamma N is {exact.round(3).tolist()}"
 
@@ -166,6 +166,20 @@ def test_each_sample_masks_the_ceiling_of_gamma_n_of_its_own_ratio(impl, name, r
 def test_at_least_one_token_is_masked_and_at_most_all(impl, name, r, num_tokens):
     counts = impl.mask_counts(torch.tensor([*r, 0.0, 1.0]), num_tokens, SCHEDULES[name])
     assert (counts >= 1).all() and (counts <= num_tokens).all(), f"{counts.tolist()} of {num_tokens} masked"
+
+
+@pytest.mark.law("mask_counts")
+def test_where_gamma_n_is_a_whole_number_just_so_many_are_masked(impl):
+    found = impl.mask_counts(torch.tensor([0.0, 0.25, 0.5, 0.875]), 8, schedules.linear).tolist()
+    assert found == [8, 6, 4, 1], f"returned {found}; expected [8, 6, 4, 1]"
+
+
+@pytest.mark.law("mask_counts")
+def test_gamma_n_is_computed_in_double_precision(impl):
+    r = torch.tensor([0.01, 0.64, 0.81])  # as float32, a little less than 0.01 and 0.64, and a little more than 0.81
+    found = impl.mask_counts(r, 10, schedules.square_root).tolist()
+    said = "gamma N is 9.00000001, 2.00000009 and 0.99999999; in float32 it is 9, 2 and 1.0000001"
+    assert found == [10, 3, 1], f"returned {found}; expected [10, 3, 1] ({said})"
 
 
 @pytest.mark.law("mask_counts")
@@ -222,7 +236,7 @@ def test_samples_are_masked_differently_and_a_seed_repeats_them(impl, seed):
 @given(drawn=predictions(), smoothing=st.sampled_from([0.0, 0.1, 0.9]))
 def test_the_loss_is_the_mean_negative_log_likelihood_of_the_masked_tokens(impl, drawn, smoothing):
     expected = oracles.cross_entropy(*drawn, smoothing)
-    loss = impl.masked_cross_entropy(*drawn, smoothing)
+    loss = impl.masked_cross_entropy(*drawn, **({"label_smoothing": smoothing} if smoothing else {}))
     assert loss.shape == (), oracles.shape(loss, ())
     assert loss.item() == pytest.approx(expected, 1e-4), oracles.instead(loss.item(), expected)
 

@@ -39,6 +39,7 @@ def test_what_a_causal_model_reads_is_the_start_and_all_tokens_but_the_last(impl
     shifted = impl.shift_right(tokens, start)
     expected = [first + row[:-1] for first, row in zip(start.tolist(), tokens.tolist())]
     assert shifted.shape == tokens.shape, oracles.shape(shifted, tokens.shape)
+    assert shifted.dtype == tokens.dtype, oracles.dtype(shifted, tokens.dtype)
     assert shifted.tolist() == expected, f"returned {shifted.tolist()}; expected {expected}"
 
 
@@ -58,6 +59,12 @@ def test_the_next_token_is_drawn_with_the_probabilities_of_the_softmax(impl, see
     drawn = impl.sample_next(logits.expand(20_000, 6), generator(seed + 1)).bincount(minlength=6)
     expected = 20_000 * logits.double().softmax(-1)
     assert stats.chisquare(drawn, expected).pvalue > 1e-6, f"drawn {drawn.tolist()}; expected {expected.int().tolist()}"
+
+
+@pytest.mark.law("sample_next")
+def test_of_64_codes_that_are_equally_likely_every_one_is_drawn(impl, seed):
+    drawn = impl.sample_next(torch.zeros(2000, 64), generator(seed)).unique().tolist()
+    assert drawn == list(range(64)), f"in 2000 draws of 64 codes only these came: {drawn}"
 
 
 @pytest.mark.law("sample_next")

@@ -136,7 +136,7 @@ def test_in_the_rim_the_share_of_the_generated_pixels_is_the_mask_blurred_by_a_g
     original, generated, mask = drawn
     found = impl.blend(torch.zeros_like(original), torch.ones_like(original), mask, radius)
     reach = math.ceil(3 * radius)
-    for share, region in zip(found, mask.double().numpy()):
+    for share, region in zip(found, mask.double().numpy(), strict=True):
         expected = ndimage.gaussian_filter(region, radius, mode="nearest", radius=reach)
         off = np.abs(share.numpy() - expected).max(0)  # (H, W)
         y, x = np.unravel_index(off.argmax(), off.shape)

@@ -95,6 +95,15 @@ def test_the_frechet_distance_is_the_formula_with_the_root_of_the_product(impl, 
 
 
 @pytest.mark.law("frechet_distance")
+@given(draw=seeds, rank=st.integers(0, 2), shift=st.integers(0, 3))
+def test_the_frechet_distance_is_a_number_even_if_the_covariances_are_singular(impl, draw, rank, shift):
+    root = torch.randn(3, rank, dtype=torch.double, generator=generator(draw))  # as of fewer pictures than features
+    mu, sigma = torch.zeros(3, dtype=torch.double), root @ root.T
+    found, expected = impl.frechet_distance(mu, sigma, mu + shift, sigma).item(), 3 * shift**2
+    assert found == pytest.approx(expected, 1e-3, abs=1e-3), oracles.instead(found, expected)
+
+
+@pytest.mark.law("frechet_distance")
 @given(one=gaussians(), other=gaussians())
 def test_the_frechet_distance_is_a_float64_also_of_statistics_in_float32(impl, one, other):
     found, expected = impl.frechet_distance(*(x.float() for x in (*one, *other))), impl.frechet_distance(*one, *other)
@@ -129,7 +138,8 @@ def test_the_inception_score_is_the_exponential_of_the_mean_divergence(impl, dra
         np.exp(np.mean([scipy.special.rel_entr(row, part.mean(0)).sum() for row in part]))
         for part in np.array_split(probs.numpy(), splits)
     ]
-    mean, deviation = (value.item() for value in impl.inception_score(probs, splits))
+    options = {"splits": splits} if splits > 1 else {}
+    mean, deviation = (value.item() for value in impl.inception_score(probs, **options))
     assert mean == pytest.approx(np.mean(expected), 1e-3), f"mean: {oracles.instead(mean, np.mean(expected))}"
     spread = np.std(expected)
     assert deviation == pytest.approx(spread, 1e-2, abs=1e-3), f"deviation: {oracles.instead(deviation, spread)}"
@@ -160,8 +170,9 @@ def test_few_true_copies_are_precise_and_recall_little(impl, draw):
 @given(drawn=clouds())
 def test_precision_and_recall_are_what_drawing_every_ball_gives(impl, drawn):
     real, fake, k = drawn
-    names = ("precision", "recall")
-    for name, found, points, cloud in zip(names, impl.precision_recall(real, fake, k), (fake, real), (real, fake)):
+    precision, recall = impl.precision_recall(real, fake, **({"k": k} if k != 3 else {}))
+    for name, found, points, cloud in (("precision", precision, fake, real), ("recall", recall, real, fake)):
+        assert found.shape == (), f"{name}: {oracles.shape(found, ())}"
         # Where a point lies on the edge of a ball but for rounding, inside and outside will both do.
         least, most = (share_in_balls(points, cloud, k, slack) for slack in (-1e-4, 1e-4))
         held = least - 1e-6 <= found.item() <= most + 1e-6

@@ -87,6 +87,7 @@ def test_each_row_gives_back_its_own_quota_of_its_most_suspicious_known_tokens(i
     after = impl.take_back(tokens, scores, quota, 99)
     assert tokens.equal(before), "the tokens that were passed in have changed"
     assert after.shape == before.shape, oracles.shape(after, before.shape)
+    assert after.dtype == before.dtype, oracles.dtype(after, before.dtype)
     for row in range(len(before)):
         known = (before[row] != 99).nonzero().flatten().tolist()
         taken = [place for place in known if after[row, place] == 99]

@@ -103,7 +103,10 @@ SIZES = {
 
 @pytest.mark.law("balance")
 @given(
-    draw=seeds, scale=st.sampled_from([0.0, 0.01, 1.0, 1e4]), rows=st.integers(1, 3), other=st.sampled_from([1.0, 0.0])
+    draw=seeds,
+    scale=st.sampled_from([0.0, 0.01, 1.0, 1e4]),
+    rows=st.integers(1, 3),
+    other=st.sampled_from([1.0, 0.003, 0.0]),  # where the other gradient is small, the 1e-4 counts
 )
 def test_the_weight_is_the_ratio_of_sizes_up_to_its_limit(impl, drawn, draw, scale, rows, other):
     rec, gan = torch.randn(2, rows, 2, 2, generator=generator(draw))

@@ -45,6 +45,7 @@ def test_the_curve_goes_through_its_points_and_runs_between_them_as_asked(impl, 
 def test_any_shape_will_do_and_each_value_stands_for_itself(impl, drawn, r):
     together = impl.graph(torch.tensor(r).view(3, 1, 2), 16)
     assert together.shape == (3, 1, 2), oracles.shape(together, (3, 1, 2))
+    assert together.dtype == torch.float32, oracles.dtype(together, torch.float32)
     alone = torch.stack([impl.graph(torch.tensor(one), 16) for one in r])
     assert torch.allclose(together.flatten(), alone, atol=1e-5), oracles.instead(together.flatten(), alone)
     order = torch.tensor(r).argsort()

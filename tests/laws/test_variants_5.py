@@ -3,6 +3,8 @@
 `drawn` is what the teacher's number drew (lessons/variants/lesson_5.py). Properties, wherever there is one.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import oracles
 import pytest
@@ -12,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from strategies import masks, schedule_names, seeds
-from tiny import FixedLogits, generator
+from tiny import FixedLogits, Telling, generator
 from unsaid import assert_is_the_reason
 
 from minimaskgit.decoding import mask_plan
 from minimaskgit.grading.variants import stubs
-from minimaskgit.schedules import SCHEDULES, linear
+from minimaskgit.schedules import SCHEDULES, linear, square_root
 
 LESSON = {
     "masks_left": (stubs(5), "lesson 5, 'How many stay masked'; each row by its own T (paper section 3.2, step 3)"),
@@ -103,6 +105,20 @@ def test_each_pass_shows_the_masks_of_the_plan_and_keeps_what_is_fixed(impl, dra
 
 
 @pytest.mark.law("decode_allowed")
+@few_runs
+@given(steps=step_counts, draw=seeds)
+def test_each_pass_fixes_what_the_model_says_of_the_canvas_that_it_is_shown(impl, drawn, steps, draw):
+    # Shown s tokens, the model likes code s best, then s + 1, and so on.
+    bad, ranks = is_forbidden(drawn, 7, K), (torch.arange(K) - torch.arange(8)[:, None]) % K  # (N + 1, K)
+    model, labels = Telling(-50.0 * ranks[:, None].expand(-1, 7, -1)), torch.tensor([0, 1])
+    decoded = impl.decode_allowed(model, labels, steps=steps, generator=generator(draw))
+    for step, (seen, after) in enumerate(pairwise([*model.seen, decoded])):
+        fixed = unknown(seen) & ~unknown(after)
+        best = ranks[(~unknown(seen)).sum(1)][:, None].masked_fill(bad, K).argmin(-1)  # (B, N)
+        assert after[fixed].equal(best[fixed]), f"pass {step} fixes: {oracles.instead(after[fixed], best[fixed])}"
+
+
+@pytest.mark.law("decode_allowed")
 def test_allowed_codes_come_as_often_as_the_model_says_of_them(impl, drawn, seed):
     bad = is_forbidden(drawn, 1, 7)[0]
     logits = torch.randn(7, generator=generator(seed)) + 2 * bad
@@ -130,6 +146,21 @@ def test_who_has_only_one_allowed_code_to_choose_is_sure_of_it(impl, drawn):
 
 
 @pytest.mark.law("decode_allowed")
+def test_the_choice_noise_of_each_pass_is_drawn_anew(impl, drawn, seed):
+    # Place 0 hesitates in the first pass and so stays open, with two of the eight others, chosen by noise alone. From
+    # then on all three are sure: noise alone chooses again. If it were the same noise, place 0 would nearly always win.
+    allowed = (~is_forbidden(drawn, 9, 16)).int().argmax(-1)  # (N,) a code for each place
+    logits = 50 * torch.eye(16)[allowed].repeat(10, 1, 1)
+    logits[0, 0] = 0
+    model = Telling(logits)
+    options = {"steps": 3, "schedule": square_root, "temperature": 0.1, "generator": generator(seed)}
+    impl.decode_allowed(model, torch.zeros(300, dtype=torch.long), **options)
+    left = (model.seen[2][:, 0] == model.mask_id).sum().item()
+    said = f"one of three is left by noise alone: in {left / 300:.2f} of the samples it is place 0, expected 0.33"
+    assert stats.binomtest(left, 300, 1 / 3).pvalue > 1e-6, said
+
+
+@pytest.mark.law("decode_allowed")
 def test_the_class_and_the_generator_decide(impl, drawn):
     labels = torch.arange(3)
     first, again, other = (impl.decode_allowed(MODEL, labels, generator=generator(s)) for s in (0, 0, 1))
@@ -139,6 +170,15 @@ def test_the_class_and_the_generator_decide(impl, drawn):
     wanted = torch.stack([torch.stack([codes[c] for codes in allowed]) for c in range(4)])  # (C + 1, N)
     decoded = impl.decode_allowed(FixedLogits(50 * torch.eye(K)[wanted]), labels, generator=generator(0))
     assert decoded.equal(wanted[labels]), f"classes {labels.tolist()}: {oracles.instead(decoded, wanted[labels])}"
+
+
+@pytest.mark.law("decode_allowed")
+def test_options_that_are_left_out_are_8_passes_the_cosine_and_a_temperature_of_4_5(impl, drawn):
+    labels = torch.arange(4)
+    model = FixedLogits(torch.randn(64, K, generator=generator(0)))
+    options = {"steps": 8, "schedule": SCHEDULES["cosine"], "temperature": 4.5}
+    given_, left_out = (impl.decode_allowed(model, labels, **these, generator=generator(1)) for these in (options, {}))
+    assert given_.equal(left_out), "with steps=8, schedule=cosine and temperature=4.5 the answer is another"
 
 
 # --- A step that was broken ---
@@ -161,6 +201,7 @@ def test_each_row_fixes_its_own_quota_of_its_surest_unknown_places_and_nothing_e
     before, codes, sure, quota = canvas
     after = impl.fix_best(before, codes, sure, quota, 99)
     assert after.shape == before.shape, oracles.shape(after, before.shape)
+    assert after.dtype == before.dtype, oracles.dtype(after, before.dtype)
     for row in range(len(before)):
         open_places = (before[row] == 99).nonzero().flatten().tolist()
         fixed = [place for place in open_places if after[row, place] != 99]

@@ -16,4 +16,4 @@ def tokens_per_second(batch_size, num_tokens, steps, seconds):
 def trapezoid(step, steps, warmup, cooldown):
     rise = np.interp(step + 1, [0, warmup], [0, 1]) if warmup else 1.0
     fall = np.interp(step, [steps - cooldown * steps, steps], [1, 0]) if cooldown * steps > 1 else float(step < steps)
-    return float(rise * fall)
+    return rise * fall

@@ -49,6 +49,7 @@ def wrong(drawn: dict) -> dict[str, tuple[str, dict]]:
         "the other end": (when, other("other_order", from_the_end=not drawn["from_the_end"])),
         "begun one late": (when, {"other_order": begun_late}),
         "the least suspicious": (quota, {"take_back": least}),
+        "floats": (quota, {"take_back": lambda *args: good["take_back"](*args).float()}),
         "the largest quota": (quota, {"take_back": flat}),
         "all are ranked": (quota, {"take_back": lambda t, s, q, m: decoding.remask(t, -s, q, m)}),
     }

@@ -59,6 +59,7 @@ def wrong(drawn: dict) -> dict[str, tuple[str, dict]]:
         "no lengths": (strong, {"layered_loss": lambda a, b: adversary.perceptual_loss(a, [x.detach() for x in b])}),
         "the package's weight": (ratio, {"balance": adversary.adaptive_weight}),
         "another norm": (ratio, other("balance", norm="largest" if drawn["norm"] == "sum" else "sum")),
+        "another epsilon": (ratio, {"balance": lambda rec, gan: good["balance"](1e4 * rec, 1e4 * gan)}),
         "no limit": (ratio, other("balance", limit=1e9)),
         "attached": (
             "test_the_weight_has_no_gradient",

@@ -54,6 +54,10 @@ def wrong(drawn: dict) -> dict[str, tuple[str, dict]]:
     return {
         "the other way between points": (curve, {"graph": other["graph"]}),
         "a little early": (curve, {"graph": early}),
+        "always in double precision": (
+            "test_any_shape_will_do_and_each_value_stands_for_itself",
+            {"graph": lambda r, n: good["graph"](r, n).double()},
+        ),
         "always flat": ("test_any_shape_will_do_and_each_value_stands_for_itself", {"graph": flat}),
         "the cosine's mean": (measured, {"mean_hidden": lambda: 2 / torch.pi}),
         "the other curve's mean": (measured, {"mean_hidden": other["mean_hidden"]}),

@@ -9,6 +9,21 @@ from test_variants_5 import is_forbidden
 from minimaskgit import decoding
 
 
+class OfTheFirst(torch.nn.Module):
+    """A model that says of every canvas what it said of the first."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.mask_id, self.num_tokens = model, model.mask_id, model.num_tokens
+        self.num_codes, self.num_classes = model.num_codes, model.num_classes
+        self.said = None
+
+    def forward(self, tokens, labels):
+        said = self.model(tokens, labels)
+        self.said = said if self.said is None else self.said
+        return self.said
+
+
 class Forbidding(torch.nn.Module):
     """A model that gives forbidden codes no probability."""
 
@@ -60,6 +75,10 @@ def wrong(drawn: dict) -> dict[str, tuple[str, dict]]:
         allowed = torch.stack([(~row).nonzero()[0, 0] for row in bad])
         return torch.where(bad[torch.arange(model.num_tokens), tokens], allowed, tokens)
 
+    def says_the_same(model, labels, **options):
+        blank = torch.full((len(labels), model.num_tokens), model.mask_id)
+        return decoding.decode(Forbidding(OfTheFirst(model), drawn), labels, blank, **options)
+
     def other_part(model, labels, **options):
         return right({**drawn, "part": (drawn["part"] + 1) % drawn["parts"]})["decode_allowed"](
             model, labels, **options
@@ -105,6 +124,19 @@ def wrong(drawn: dict) -> dict[str, tuple[str, dict]]:
             "test_who_has_only_one_allowed_code_to_choose_is_sure_of_it",
             {"decode_allowed": sure_of_the_model_s_own},
         ),
+        "the model's first word is its last": (
+            "test_each_pass_fixes_what_the_model_says_of_the_canvas_that_it_is_shown",
+            {"decode_allowed": says_the_same},
+        ),
+        "other defaults": (
+            "test_options_that_are_left_out_are_8_passes_the_cosine_and_a_temperature_of_4_5",
+            {"decode_allowed": lambda *args, **given: good["decode_allowed"](*args, **{"temperature": 1.0} | given)},
+        ),
+        "no choice noise": (
+            "test_the_choice_noise_of_each_pass_is_drawn_anew",
+            {"decode_allowed": lambda *args, **given: good["decode_allowed"](*args, **given | {"temperature": 0.0})},
+        ),
+        "floats": (quota, {"fix_best": lambda *args: good["fix_best"](*args).float()}),
         "the least sure": (quota, {"fix_best": least}),
         "one quota": (quota, {"fix_best": one_quota}),
         "another reason": ("test_the_reason_is_the_mistake_that_was_there", {"fix_best_reason": lambda: "elsewhere"}),

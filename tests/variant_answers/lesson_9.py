@@ -16,8 +16,8 @@ def right(drawn: dict) -> dict:
         return float(whole - narrow - head)
 
     return {
-        "graph_rate": lambda step, steps: float(np.interp(step / steps, x, y)),
-        "mean_rate": lambda: float(np.trapezoid(y, x)),
+        "graph_rate": lambda step, steps: np.interp(step / steps, x, y),
+        "mean_rate": lambda: np.trapezoid(y, x),
         "other_flops": other_flops,
     }
 
@@ -40,6 +40,7 @@ def wrong(drawn: dict) -> dict[str, tuple[str, dict]]:
         "mean of the points": (average, {"mean_rate": lambda: sum(heights) / len(heights) + 0.01}),
         "the package's": (counted, {"other_flops": training_flops}),
         "forward only": (counted, {"other_flops": forward}),
+        "a list": (counted, {"other_flops": lambda *args, **sizes: [good["other_flops"](*args, **sizes)]}),
         "the other MLP": (counted, other("other_flops", gated=not drawn["gated"])),
         "all tokens pass the head": (counted, other("other_flops", asked=1)),
         "keys of full width": (counted, other("other_flops", shrink=1)),
