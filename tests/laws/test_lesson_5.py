@@ -127,6 +127,13 @@ def test_a_step_keeps_the_floor_of_u_gamma_masked_but_always_fixes_one_and_leave
 
 
 @pytest.mark.law("num_to_mask")
+def test_before_the_last_step_one_token_stays_masked_where_two_are_unknown(impl):
+    start, now = torch.tensor([3, 3, 3]), torch.tensor([3, 2, 1])
+    found = impl.num_to_mask(start, now, 6, 8, linear).tolist()  # U gamma is 3/8
+    assert found == [1, 1, 0], f"of {now.tolist()} unknown tokens: returned {found}; expected [1, 1, 0]"
+
+
+@pytest.mark.law("num_to_mask")
 def test_where_u_gamma_is_a_whole_number_just_so_many_stay_masked(impl):
     start = torch.tensor([8, 80])
     found = [impl.num_to_mask(start, start, step, 4, linear).tolist() for step in range(4)]
