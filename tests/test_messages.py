@@ -139,6 +139,19 @@ def test_a_wrong_dtype_is_named():
     assert why == "returned float32; expected bool"
 
 
+@pytest.mark.parametrize(
+    ("name", "law"),
+    [
+        ("remask", "test_the_least_confident_tokens_are_masked_again_and_the_others_stay"),
+        ("decode", "test_known_tokens_never_change_and_no_mask_or_class_comes_out"),
+    ],
+)
+def test_tokens_that_come_back_as_floats_are_refused(name, law):
+    right = getattr(decoding, name)
+    why = message(5, law, **{name: lambda *args, **options: right(*args, **options).float()})[1]
+    assert why == "returned float32; expected int64"
+
+
 def soft_mask(*args) -> torch.Tensor:
     return masking.random_mask(*args).float()
 

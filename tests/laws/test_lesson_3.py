@@ -53,7 +53,7 @@ def gamma(impl, name: str, r: float | list[float], num_tokens: int = 256) -> tor
 
 @pytest.mark.parametrize("name", list(LESSON))
 def test_no_size_is_written_into_the_function(impl, name):
-    sizes = {f"N = {n}": partial(right_with, impl, name, n) for n in (5, 64, 256)}
+    sizes = {f"N = {n}": partial(right_with, impl, name, n) for n in (2, 5, 64, 256)}
     assert_no_size_is_written_in(sizes)
 
 

@@ -94,7 +94,7 @@ def test_confidence_is_log_probability_plus_noise_and_infinite_where_known(impl,
     expected = np.where(known.numpy(), np.inf, log_p + tau * noise.double().numpy())
     found = impl.confidence(logits, tokens, known, tau, noise)
     assert found.shape == tokens.shape, oracles.shape(found, tokens.shape)
-    fits = np.allclose(found.numpy(), expected, rtol=1e-5, atol=1e-5)
+    fits = np.allclose(found.numpy(), expected, rtol=1e-4, atol=1e-4)
     assert fits, oracles.instead(found, expected)
 
 
@@ -124,6 +124,13 @@ def test_a_step_keeps_the_floor_of_u_gamma_masked_but_always_fixes_one_and_leave
     least, most = (np.maximum(0, np.minimum(np.maximum(1, np.floor(exact + e)), now - 1)) for e in (-1e-4, 1e-4))
     fits = (least <= counts.numpy()) & (counts.numpy() <= most)
     assert fits.all(), f"returned {counts.tolist()}; expected {most.astype(int).tolist()}"
+
+
+@pytest.mark.law("num_to_mask")
+def test_before_the_last_step_one_token_stays_masked_where_two_are_unknown(impl):
+    start, now = torch.tensor([3, 3, 3]), torch.tensor([3, 2, 1])
+    found = impl.num_to_mask(start, now, 6, 8, linear).tolist()  # U gamma is 3/8
+    assert found == [1, 1, 0], f"of {now.tolist()} unknown tokens: returned {found}; expected [1, 1, 0]"
 
 
 @pytest.mark.law("num_to_mask")
@@ -285,14 +292,15 @@ def test_the_choice_temperature_falls_linearly_to_zero(impl, seed):
 def test_the_choice_noise_of_each_pass_is_drawn_anew(impl, seed):
     # Place 0 hesitates in the first pass and so stays open, with two of the eight others, chosen by noise alone. From
     # then on all three are sure: noise alone chooses again. If it were the same noise, place 0 would nearly always win.
-    samples, steps, place = 300, 3, torch.arange(9)
-    logits = 50 * torch.eye(16)[place].repeat(10, 1, 1)
-    logits[0, 0] = 0
+    # Whoever is left for the last pass, in which eight are shown, gets code 15.
+    samples, sure = 300, 50 * torch.eye(16)
+    logits = sure[:9].repeat(10, 1, 1)  # (N + 1, N, K)
+    logits[0, 0], logits[8] = 0, sure[15]
     model = Telling(logits)
-    options = {"steps": steps, "schedule": square_root, "temperature": 0.1, "generator": generator(seed)}
+    options = {"steps": 3, "schedule": square_root, "temperature": 0.1, "generator": generator(seed)}
     canvas = torch.full((samples, 9), model.mask_id)
-    impl.decode(model, torch.zeros(samples, dtype=torch.long), canvas, **options)
-    left = (model.seen[2][:, 0] == model.mask_id).sum().item()
+    decoded = impl.decode(model, torch.zeros(samples, dtype=torch.long), canvas, **options)
+    left = (decoded[:, 0] == 15).sum().item()
     said = f"one of three is left by noise alone: in {left / samples:.2f} of the samples it is place 0, expected 0.33"
     assert stats.binomtest(left, samples, 1 / 3).pvalue > 1e-6, said
 
@@ -334,7 +342,7 @@ def test_the_generator_alone_decides_and_another_sample_is_another_picture(impl,
 
 
 @pytest.mark.law("decode")
-def test_options_that_are_left_out_are_8_passes_the_cosine_and_a_temperature_of_4_5(impl):
+def test_options_that_are_left_out_have_the_exercise_s_defaults(impl):
     labels = torch.arange(4)
     model = FixedLogits(torch.randn(64, K, generator=generator(0)))
     options = {"steps": 8, "schedule": cosine, "temperature": 4.5}

@@ -173,7 +173,7 @@ def test_the_class_and_the_generator_decide(impl, drawn):
 
 
 @pytest.mark.law("decode_allowed")
-def test_options_that_are_left_out_are_8_passes_the_cosine_and_a_temperature_of_4_5(impl, drawn):
+def test_options_that_are_left_out_have_the_exercise_s_defaults(impl, drawn):
     labels = torch.arange(4)
     model = FixedLogits(torch.randn(64, K, generator=generator(0)))
     options = {"steps": 8, "schedule": SCHEDULES["cosine"], "temperature": 4.5}

@@ -129,7 +129,7 @@ def wrong(drawn: dict) -> dict[str, tuple[str, dict]]:
             {"decode_allowed": says_the_same},
         ),
         "other defaults": (
-            "test_options_that_are_left_out_are_8_passes_the_cosine_and_a_temperature_of_4_5",
+            "test_options_that_are_left_out_have_the_exercise_s_defaults",
             {"decode_allowed": lambda *args, **given: good["decode_allowed"](*args, **{"temperature": 1.0} | given)},
         ),
         "no choice noise": (

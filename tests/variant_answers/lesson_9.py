@@ -16,8 +16,8 @@ def right(drawn: dict) -> dict:
         return float(whole - narrow - head)
 
     return {
-        "graph_rate": lambda step, steps: np.interp(step / steps, x, y),
-        "mean_rate": lambda: np.trapezoid(y, x),
+        "graph_rate": lambda step, steps: float(np.interp(step / steps, x, y)),
+        "mean_rate": lambda: float(np.trapezoid(y, x)),
         "other_flops": other_flops,
     }
 
