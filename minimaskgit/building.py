@@ -23,9 +23,10 @@ from minimaskgit.grading.execution import execute
 from minimaskgit.grading.texts import read_answer
 from minimaskgit.runs.run import ROOT
 
-UNTAGGED = "  warning: it uses the notebook's variable {}; to be graded, its cell needs the tag answer too"
 EXERCISES, TESTS = ROOT / "lessons/exercises", ROOT / "tests"
-
+HERE = "this notebook"
+UNTAGGED = "  warning: it uses the notebook's variable {}; to be graded, its cell needs the tag answer too"
+# Kinds of values that grading also takes from cells without the tag.
 DEFINED = type | ModuleType | FunctionType | BuiltinFunctionType | int | float | str | tuple | None
 
 
@@ -48,7 +49,8 @@ def check(name: str) -> None:
         print(own.trouble)
     else:
         print(f"{name}, from {own.place}:")
-        print("\n".join([*_judged(name, lesson, own)[1], *map(UNTAGGED.format, _variables(own.functions[name]))]))
+        used = _variables(own.functions[name]) if own.place == HERE else []
+        print("\n".join([*_judged(name, lesson, own)[1], *map(UNTAGGED.format, used)]))
 
 
 def mine(answer: Callable) -> Callable:
@@ -102,7 +104,7 @@ def _own(name: str, lesson: int) -> Own | None:
     else:
         trouble = ""
     if name in here:
-        return Own("this notebook", there | here, _source_of(here[name]))
+        return Own(HERE, there | here, _source_of(here[name]))
     if name in there or trouble:
         return Own(_file(lesson), there, path, trouble)
     return None
