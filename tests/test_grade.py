@@ -364,7 +364,7 @@ def test_one_student_is_graded_anew_and_the_others_keep_their_grades(judge, tmp_
     judge.asked.clear()
     options = ["--only", "Ada", "--timeout", "90", "--csv", str(tmp_path / "grades.csv")]
     said = error_line(capsys, grade, str(folder), "--lesson", "1", "--work", str(tmp_path / "work"), *options)
-    assert "--csv would lack Ben, Kim Lee: " in said and not judge.asked
+    assert "--csv would lack Ben, Kim Lee, without a finished result" in said and not judge.asked
     assert (tmp_path / "grades.csv").read_bytes() == before
     said = error_line(capsys, grade, str(folder), "--lesson", "1", "--only", "Zoe", "--work", str(tmp_path / "work"))
     assert "'Zoe' is no student; expected one of Ada, Ben, Kim Lee" in said
