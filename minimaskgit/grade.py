@@ -145,8 +145,8 @@ def _check_no_tables(options: Options, left_out: list[str]) -> None:
     if asked := [f"--{name}" for name in OF_THE_CLASS if getattr(options, name)]:
         names = ", ".join(left_out[:5]) + ", ..." * (len(left_out) > 5)
         raise UserError(
-            f"{', '.join(asked)} would lack {names}, without a finished result for these options in {options.work}; grade"
-            f" once without --only, or leave out {' and '.join(asked)}"
+            f"{', '.join(asked)} would lack {names}, without a finished result for these options in {options.work};"
+            f" grade once without --only, or leave out {' and '.join(asked)}"
         )
 
 
