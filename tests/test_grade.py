@@ -245,7 +245,10 @@ def test_if_the_grader_itself_fails_nobody_gets_a_zero(linux, monkeypatch, tmp_p
     (tmp_path / "class").mkdir()
     (tmp_path / "class" / "Ada.py").write_text("a = 1", "utf-8")
     with pytest.raises(SystemExit) as stop:
-        run(tmp_path / "class", "--csv", str(tmp_path / "grades.csv"), "--resume")
+        files = ["--csv", str(tmp_path / "grades.csv"), "--json", str(tmp_path / "grades.json")]
+        run(tmp_path / "class", *files, "--resume")
+    (details,) = json.loads((tmp_path / "grades.json").read_text("utf-8"))["students"]
+    assert details["total"] is None and details["points"] is None
     assert stop.value.code == 3 and "NOT GRADED" in capsys.readouterr().out
     (row,) = read(tmp_path / "grades.csv")
     assert row["total"] == "" and "not graded" in row["remark"]

@@ -3,7 +3,7 @@
     a file     ──> all statements; an expression that fails, such as a print, is left out
     a notebook ──> those of its answers, like a file's; of the other cells, what defines a function or calls nothing
 
-A notebook is handed on in percent format: `# %% tags=["answer"]` above each answer, `# %%` above any other cell. This
+A notebook arrives in percent format: `# %% tags=["answer"]` above each answer, `# %%` above any other cell. This
 file imports nothing of the package, because students' processes have it too.
 """
 
@@ -11,7 +11,6 @@ import __future__
 
 import ast
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -89,6 +88,5 @@ def _future(statement: ast.stmt) -> int:
 
 def place(source: str, line: int) -> str:
     """A line of a text in words; of a notebook, within its cell."""
-    inside: Iterator[Cell] = (cell for cell in reversed(cells(source)) if cell.start < line)
-    start = next((cell.start for cell in inside), 0)
+    start = max((cell.start for cell in cells(source) if cell.start < line), default=0)
     return f"line {line - start} of its cell" if start else f"line {line}"

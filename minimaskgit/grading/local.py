@@ -16,7 +16,7 @@ from typing import Any
 
 from minimaskgit.grading import lent
 from minimaskgit.grading.confinement import DEVICES, SYSTEM
-from minimaskgit.grading.execution import cells, statements
+from minimaskgit.grading.execution import Cell, cells, statements
 from minimaskgit.grading.protocol import decode, encode
 
 PYTHON = tuple(os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, sys.exec_prefix, *SYSTEM))
@@ -74,16 +74,17 @@ class Watch:
 def refused(source: str, exercise: Path) -> Iterator[str]:
     """What a file imports that it does not have when it is graded: answers of the package, and files beside it."""
     parts = cells(source)
-    tree, answers = (
-        ast.Module([one for cell in some for one in statements(cell, "")], [])
-        for some in (parts, [cell for cell in parts if cell.is_answer])
-    )
+    tree, answers = _tree(parts), _tree([cell for cell in parts if cell.is_answer])
     for name in sorted(_not_lent(tree, answers, exercise)):
         yield f"it uses {name}, which the grader does not have"
     for name in sorted(_roots(tree) - {"minimaskgit"}):
         spec = importlib.util.find_spec(name)
         if spec and spec.has_location and not os.path.realpath(spec.origin).startswith(PYTHON):
             yield f"it imports {name}, but only this one file is graded"
+
+
+def _tree(parts: list[Cell]) -> ast.Module:
+    return ast.Module([one for cell in parts for one in statements(cell, "")], [])
 
 
 def _roots(tree: ast.Module) -> set[str]:
