@@ -239,7 +239,8 @@ def test_an_attack_earns_nothing_and_honest_exercises_in_the_same_file_keep_thei
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["os_exit", "infinite_loop", "memory_bomb", "fork_bomb", "daemon", "signals", "kills", "writes_files"]
+    "name",
+    ["os_exit", "infinite_loop", "memory_bomb", "fork_bomb", "daemon", "headless", "signals", "kills", "writes_files"],
 )
 def test_limits_and_the_watcher_hold_without_namespaces_too(name, unlocked, tmp_path):
     assert not unlocked.protection["namespaces"]

@@ -346,15 +346,13 @@ def keep_only(*descriptors: int) -> None:
 def kill_all(number: int) -> str:
     """Kill a student's process and all its descendants; returns how it ended, by itself or killed."""
     for _ in range(100):
-        more = list(confinement.descendants(os.getpid()))
-        for each in [number, *more]:
+        for each in [number, *confinement.descendants(os.getpid())]:
             with contextlib.suppress(OSError):
                 os.kill(each, signal.SIGKILL)
         with contextlib.suppress(OSError):
             os.killpg(number, signal.SIGKILL)
-        how = reap(number)
-        if not confinement.descendants(os.getpid()):
-            return how
+        if reap():
+            return ENDS.get(number, "")
         time.sleep(0.01)
     return "could not be killed"
 
@@ -362,13 +360,15 @@ def kill_all(number: int) -> str:
 ENDS: dict[int, str] = {}  # how processes ended, by pid
 
 
-def reap(number: int) -> str:
-    """Reap all dead children; returns how process `number` ended, or an empty string if it is alive."""
-    with contextlib.suppress(ChildProcessError):
+def reap() -> bool:
+    """Reap dead children; returns whether none is left, not even one of which some threads are still ending."""
+    try:
         while (done := os.waitpid(-1, os.WNOHANG))[0]:
             code = os.waitstatus_to_exitcode(done[1])
             ENDS[done[0]] = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-    return ENDS.get(number, "")
+    except ChildProcessError:
+        return True
+    return False
 
 
 def exceeded(limits: Limits, own: int) -> str:

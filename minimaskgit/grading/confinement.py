@@ -203,26 +203,37 @@ def adopt_orphans() -> None:
 
 
 def descendants(of: int) -> dict[int, int]:
-    """Resident memory in bytes of all descendants of a process, by pid; empty if the system has no /proc."""
+    """Resident memory in bytes of all living descendants of a process, by pid; empty if the system has no /proc."""
     found: dict[int, int] = {}
     waiting = [of]
     while waiting:
         for child in _children(waiting.pop()):
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                stat = Path(f"/proc/{child}/stat").read_text("latin-1")  # a process may use any bytes as its name
-                fields = stat.rpartition(")")[2].split()
-                if fields[0] != "Z" and child not in found:
-                    found[child] = int(fields[21]) * resource.getpagesize()
-                waiting.append(child)
+            states = [stat for stat in map(_stat, _threads(child)) if stat]
+            alive = [memory for state, memory in states if state != "Z"]  # the first thread may end before the others
+            if alive:
+                found[child] = max(alive)
+            waiting += [child] * bool(states)
     return found
 
 
-def _children(of: int) -> list[int]:
-    """Children of all threads of a process; any of them may end at any moment."""
-    children, threads = [], []
+def _threads(of: int) -> list[Path]:
+    """Folders of all threads of a process in /proc; any of them may end at any moment."""
     with contextlib.suppress(OSError):
-        threads = os.listdir(f"/proc/{of}/task")
-    for thread in threads:
+        return list(Path(f"/proc/{of}/task").iterdir())
+    return []
+
+
+def _stat(thread: Path) -> tuple[str, int] | None:
+    """State of a thread, "Z" if it has ended, and resident memory of its process in bytes; None if it is gone."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        fields = (thread / "stat").read_text("latin-1").rpartition(")")[2].split()  # its name may be any bytes
+        return fields[0], int(fields[21]) * resource.getpagesize()
+
+
+def _children(of: int) -> list[int]:
+    """Children of all threads of a process."""
+    children = []
+    for thread in _threads(of):
         with contextlib.suppress(OSError, ValueError):
-            children += map(int, Path(f"/proc/{of}/task/{thread}/children").read_text("utf-8").split())
+            children += map(int, (thread / "children").read_text("utf-8").split())
     return children
