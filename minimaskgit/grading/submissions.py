@@ -57,18 +57,14 @@ class Owner:
     id: str = ""
 
 
-def owner(entry: str) -> tuple[Owner, str] | None:
-    """The owner of a file or folder that a platform named, and its name without what the platform added."""
+def owner(entry: str) -> tuple[Owner, str, bool] | None:
+    """Of a file or folder that a platform named: its owner, its name without what was added, and whether it is late."""
     for platform, pattern in (("Moodle", MOODLE), ("Canvas", CANVAS)):
         if found := pattern.fullmatch(entry):
             name, number, rest = found["name"], found["id"], found["rest"]
-            return Owner(name, f"{platform} {number} {name}", platform, number), rest
+            is_late = bool(found.groupdict().get("late"))  # only Canvas says so
+            return Owner(name, f"{platform} {number} {name}", platform, number), rest, is_late
     return None
-
-
-def _is_late(entry: str) -> bool:
-    found = CANVAS.fullmatch(entry)
-    return bool(found and found["late"])
 
 
 NOBODY = Owner("", "")
@@ -195,8 +191,9 @@ def _whose(file: File) -> tuple[Owner, File]:
     top = file.path.parts[0]
     is_alone = len(file.path.parts) == 1 and not file.is_folder
     if found := owner(top):
-        inside = replace(file, path=PurePosixPath(found[1])) if is_alone else _below(file)
-        return found[0], replace(inside, is_late=_is_late(top))
+        whose, name, is_late = found
+        inside = replace(file, path=PurePosixPath(name)) if is_alone else _below(file)
+        return whose, replace(inside, is_late=is_late)
     if is_alone:
         return Owner(top[: len(top) - len(file.kind)], top), file
     return Owner(top, top), _below(file)
@@ -344,9 +341,8 @@ def _answers(files: list[File]) -> list[File]:
         for archive in (file for file in files if file.kind in ZIP + TAR):
             data = _decompressed(io.BytesIO(archive.read(left)), left)
             left -= len(data.getbuffer())
-            if archive.kind in TAR and re.search(
-                rb"\d{1000}", data.getbuffer()
-            ):  # in a header, tarfile takes hours for it
+            # In a header, tarfile takes hours for such a number.
+            if archive.kind in TAR and re.search(rb"\d{1000}", data.getbuffer()):
                 raise ValueError("not an ordinary tar; ask for a .zip")
             if data.getvalue().count(b"PK\1\2") > MEMBERS:  # zipfile makes an object for each
                 raise ValueError(f"more than {MEMBERS} files in an archive")
