@@ -1,4 +1,4 @@
-// The site's two controls: the search over SECTIONS ([address, heading, text], written by pages.py), and light or dark.
+// The site's controls: the search over SECTIONS ([address, heading, text], written by pages.py), light or dark, and animations.
 const root = document.documentElement, box = document.querySelector("#search"), found = document.querySelector("#found");
 
 document.querySelector("#theme").onclick = () => {
@@ -42,3 +42,15 @@ document.onkeydown = (event) => {
   }
   if (event.key === "/" && document.activeElement !== box) { event.preventDefault(); box.focus(); }
 };
+
+// An animation has a button to stop it on its last picture, where it also rests if the reader's system asks for less motion.
+for (const film of document.querySelectorAll("img[data-still]")) {
+  const moving = film.src, button = document.createElement("button");
+  const move = (on) => {
+    film.src = on ? moving : film.dataset.still;
+    button.textContent = on ? "Pause" : "Play";
+  };
+  button.onclick = () => move(button.textContent === "Play");
+  film.after(button);
+  move(!matchMedia("(prefers-reduced-motion: reduce)").matches);
+}

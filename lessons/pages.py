@@ -8,7 +8,9 @@ Links are relative and the search is a script, so the site works from a folder o
 and Markdown are installed for the lessons anyway, so the site needs no generator of its own and no other packages.
 """
 
+import base64
 import html
+import io
 import json
 import re
 import shutil
@@ -21,6 +23,7 @@ import nbformat
 from markdown import Markdown
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
+from PIL import Image
 from pygments.formatters import HtmlFormatter
 from way_in import LESSONS, anchor, repository  # beside this file
 
@@ -64,7 +67,7 @@ def main() -> int:
     names = {path: name_of(path) for path in bodies}
     index = []
     for number, (path, body) in enumerate(bodies.items()):
-        body = relinked(body, path, names)
+        body = with_stills(relinked(body, path, names), Path(names[path]).stem)
         title = html.unescape(re.sub(r"<[^>]*>", "", re.search(r"<h1.*?</h1>", body, re.DOTALL)[0])).strip("¶ \n")
         index += sections(body, names[path], title)
         footer = neighbours(notebooks, path, names)
@@ -141,6 +144,22 @@ def relinked(body: str, path: Path, names: dict[Path, str]) -> str:
         return f'title="in the project: {inside}"'
 
     return re.sub(r'\b(href|src)="([^"]*)"', moved, body)
+
+
+def with_stills(body: str, page: str) -> str:
+    """Give each animated GIF its last picture as well, which site.js shows while the GIF does not move."""
+
+    def stilled(found: re.Match) -> str:
+        name, _, data = found[1].partition("base64,")
+        film = io.BytesIO(base64.b64decode(data)) if data else OUT / name
+        still = f"pictures/{page}-{found.start()}.png"
+        (OUT / still).parent.mkdir(exist_ok=True)
+        with Image.open(film) as picture:
+            picture.seek(picture.n_frames - 1)
+            picture.save(OUT / still)
+        return f'{found[0]} data-still="{still}"'
+
+    return re.sub(r'\bsrc="(data:image/gif;base64,[^"]*|[^"]*\.gif)"', stilled, body)
 
 
 def navigation(names: dict[Path, str], here: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from PIL import Image
 
 pytest.importorskip("nbconvert", reason="the lessons extra is not installed: make lab")
 
@@ -59,6 +60,17 @@ def test_every_picture_says_what_it_shows(site):
         described = re.findall(r'<img\b[^>]*\balt="([^"]+)"', text)
         assert len(described) == len(re.findall(r"<img\b", text)), page
         assert not any("No description" in words for words in described), page
+
+
+def test_every_animation_can_rest_on_its_last_picture(site):
+    images = [image for text in texts(site).values() for image in re.findall(r"<img[^>]*>", text)]
+    films = [image for image in images if "data:image/gif" in image or '.gif"' in image]
+    stills = [re.search(r'data-still="([^"]*)"', film) for film in films]
+    assert len(films) >= 3 and all(stills)
+    assert all(Image.open(site / still[1]).format == "PNG" for still in stills)
+    race, still = Image.open(ROOT / "data/results/demo/race.gif"), next(s for s in stills if "results" in s[1])
+    race.seek(race.n_frames - 1)
+    assert Image.open(site / still[1]).convert("RGB").tobytes() == race.convert("RGB").tobytes()
 
 
 def test_the_search_knows_every_word_and_bug_by_its_place(site):
