@@ -274,6 +274,18 @@ def test_progress_bars_and_warnings_leave_no_trace_in_a_notebook():
     assert [output.data for output in notebook.cells[0].outputs] == [picture]
 
 
+def test_the_page_of_a_lesson_says_what_its_figures_show():
+    shown = runner.from_source("# %%\nx\n")
+    metadata = {"image/png": {"alt": "1 < 2", "width": 8}}
+    shown.cells[0].outputs = [
+        nbformat.v4.new_output("display_data", {"image/png": "iVBO"}, metadata=metadata),
+        nbformat.v4.new_output("display_data", {"image/jpeg": "/9j/"}),
+    ]
+    tags = re.findall(r"<img[^>]*>", runner.to_html(shown, "x"))
+    assert ['alt="1 &lt; 2"' in tag and "iVBO" in tag for tag in tags] == [True, False]
+    assert "No description" in tags[1]
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty folder of lessons."""
