@@ -163,11 +163,13 @@ def show(picture: Image.Image, alt: str = "", width: int | None = None, photo: b
 
     alt: what it shows, for readers who cannot see it; width: in pixels; photo: in all colours, as JPEG.
     """
-    data = io.BytesIO()
+    data, kind = io.BytesIO(), "jpeg" if photo else "png"
     if photo:
-        picture.convert("RGB").save(data, "JPEG", quality=75)
+        picture.convert("RGB").save(data, kind, quality=75)
     else:
-        picture.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
+        picture.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(data, kind, optimize=True)
+    if "JPY_SESSION_NAME" in os.environ:
+        return _tag(data.getvalue(), kind, alt, width)  # JupyterLab 4 does not read the alternative text of an Image
     return needed("IPython.display").Image(data.getvalue(), width=width, alt=alt)
 
 
@@ -175,8 +177,14 @@ def film(frames: Sequence[Image.Image], alt: str = "animation"):
     """Show frames of the same size as a looping animation that pauses on the last frame; alt: what it shows."""
     with tempfile.TemporaryDirectory() as folder:
         data = figures.animation(frames, Path(folder) / "film.gif", seconds_per_frame=0.15, hold_last=3).read_bytes()
-    picture = f'<img alt="{html.escape(alt)}" src="data:image/gif;base64,{base64.b64encode(data).decode()}">'
-    return needed("IPython.display").HTML(picture)  # an <img>, because nbconvert's pages do not show image/gif
+    return _tag(data, "gif", alt)  # because nbconvert's pages do not show image/gif
+
+
+def _tag(data: bytes, kind: str, alt: str, width: int | None = None):
+    """A picture as an <img>."""
+    size = f' width="{width}"' if width else ""
+    address = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return needed("IPython.display").HTML(f'<img alt="{html.escape(alt)}"{size} src="{address}">')
 
 
 def source(*functions: Callable) -> None:

@@ -193,12 +193,15 @@ def test_the_map_has_a_place_for_every_lesson_and_says_it_in_words(number):
     assert shown.alt.endswith(f" You are at {number}.") == (number > 0)
 
 
-def test_a_picture_hands_its_alternative_text_on():
+def test_a_picture_hands_its_alternative_text_on(monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     picture = Image.new("RGB", (4, 4))
     about = lambda *said, **how: notebook.show(picture, *said, **how)._repr_mimebundle_()[1]
     assert about("1 < 2", width=8) == {"image/png": {"width": 8, "alt": "1 < 2"}}
     assert about("1 < 2", photo=True) == {"image/jpeg": {"alt": "1 < 2"}} and not about()
     assert '<img alt="1 &lt; 2" src="data:image/gif' in notebook.film([picture, picture], "1 < 2").data
+    monkeypatch.setenv("JPY_SESSION_NAME", "3.ipynb")
+    assert '<img alt="1 &lt; 2" width="8" src="data:image/png' in notebook.show(picture, "1 < 2", width=8).data
 
 
 def test_a_page_without_sliders_says_which_values_its_picture_shows(monkeypatch, capsys):
