@@ -48,7 +48,7 @@ notebook.playground(run, label=names.index("umbrella"), seed=1)
 #
 # They learned from small pictures that the package draws itself: ten things in eight pairs of colours, each slightly
 # rotated, shifted and scaled. Training on them takes minutes on a laptop, and, as you will see, generated ones can be
-# *checked*.
+# *checked*. (In a cell, `alt` says what its picture shows, for readers who cannot see it. Predict before you read it.)
 
 # %%
 pictures, labels = glyphs(40, seed=3)
