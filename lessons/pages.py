@@ -15,14 +15,12 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
 import nbformat
 from markdown import Markdown
 from nbconvert import HTMLExporter
-from nbformat import NotebookNode
 from PIL import Image
 from pygments.formatters import HtmlFormatter
 from way_in import LESSONS, anchor, repository  # beside this file
@@ -102,24 +100,10 @@ def of_notebook(path: Path) -> str:
     shutil.copy(path, OUT)
     if not repository():  # with an address, the notebook has the link already
         notebook.cells[0].source += f" · [download]({path.name})"
-    describe_figures(notebook.cells)
     prompts = {"exclude_input_prompt": True, "exclude_output_prompt": True}
     body, _ = HTMLExporter(template_name="basic", **prompts).from_notebook_node(notebook)
     ours = lambda found: f'{found[1]}{anchor(unquote(found[2]))}"'  # nbconvert keeps capitals in the names of headings
     return re.sub(r'(<h\d id="|<a class="anchor-link" href="#)([^"]*)"', ours, body)
-
-
-def describe_figures(cells: Sequence[NotebookNode]) -> None:
-    """Give each figure an alternative text: its section, and what draws it."""
-    heading = ""
-    for cell in cells:
-        if cell.cell_type == "markdown":
-            heading = next(reversed(re.findall(r"^#+ (.*)", cell.source, re.MULTILINE)), heading)
-        for output in cell.get("outputs", ()):
-            for kind in output.get("data", ()):
-                if kind.startswith("image/"):
-                    text = f"Figure in the section {heading}, drawn by the code above it"
-                    output.metadata[kind] = {"alt": text} | output.metadata.get(kind, {})
 
 
 def relinked(body: str, path: Path, names: dict[Path, str]) -> str:

@@ -10,6 +10,7 @@ with all exercises solved, for teachers.
 """
 
 import argparse
+import html
 import re
 import shutil
 import sys
@@ -217,10 +218,22 @@ def is_bar(output: NotebookNode) -> bool:
 def to_html(notebook: NotebookNode, title: str) -> str:
     """Convert a notebook to a self-contained page; formulas stay plain text, so no script has to be downloaded."""
     page, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook, {"metadata": {"name": title}})
+    page = with_alternatives(page, notebook)
     page = page.replace("</head>", f"<style>{STYLE}</style>\n</head>", 1)
     page = re.sub(r'<script[^>]*src="https?://[^>]*>\s*</script>', "", page)
     page = re.sub(r'href="([\w./]+\.md\b)', r'href="../../lessons/\1', page)  # the page lies in runs/lessons
     return re.sub(r"<script[^>]*>(?:(?!</script>).)*https?://.*?</script>", "", page, flags=re.DOTALL)
+
+
+def with_alternatives(page: str, notebook: NotebookNode) -> str:
+    """Put the alternative texts of the figures into a page, because nbconvert's template "lab" leaves them out."""
+    said = {}
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
+        for kind, data in output.get("data", {}).items():
+            if alt := output.get("metadata", {}).get(kind, {}).get("alt"):
+                said[data] = f'<img alt="{html.escape(alt)}"'
+    tag = lambda found: said.get(found[3], found[1]) + found[2]
+    return re.sub(r'(<img alt="No description[^"]*")([^>]*;base64,([^"]*)")', tag, page)
 
 
 # --- Notebooks from plain text ---

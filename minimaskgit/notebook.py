@@ -1,7 +1,7 @@
 """Tools for the lessons' notebooks: a trained run, the map of the course, pictures and sliders.
 
     lessons/3_*.ipynb ──> trained_run(), learn(model, loss, ...), scores(images, labels, judge)
-                          road_map(3), show(picture), film(frames), source(function), knob(draw, T=[8])
+                          road_map(3), show(picture, alt), film(frames, alt), source(function), knob(draw, alt, T=[8])
                           playground(run, "race") ──> playground-glyphs.html beside the notebook, in a frame
 
 Only notebooks import this module, and no other module depends on Jupyter.
@@ -158,22 +158,33 @@ def learn(
 # --- What a notebook shows ---
 
 
-def show(picture: Image.Image, width: int | None = None, photo: bool = False):
-    """Show a picture in 128 colours, to keep the notebook small; photo: in all colours, as JPEG; width: in pixels."""
-    data = io.BytesIO()
+def show(picture: Image.Image, alt: str = "", width: int | None = None, photo: bool = False):
+    """Show a picture in 128 colours, to keep the notebook small.
+
+    alt: what it shows, for readers who cannot see it; width: in pixels; photo: in all colours, as JPEG.
+    """
+    data, kind = io.BytesIO(), "jpeg" if photo else "png"
     if photo:
-        picture.convert("RGB").save(data, "JPEG", quality=75)
+        picture.convert("RGB").save(data, kind, quality=75)
     else:
-        picture.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
-    return needed("IPython.display").Image(data.getvalue(), width=width)
+        picture.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(data, kind, optimize=True)
+    if "JPY_SESSION_NAME" in os.environ:
+        return _tag(data.getvalue(), kind, alt, width)  # JupyterLab 4 does not read the alternative text of an Image
+    return needed("IPython.display").Image(data.getvalue(), width=width, alt=alt)
 
 
-def film(frames: Sequence[Image.Image]):
-    """Show frames of the same size as a looping animation that pauses on the last frame."""
+def film(frames: Sequence[Image.Image], alt: str = "animation"):
+    """Show frames of the same size as a looping animation that pauses on the last frame; alt: what it shows."""
     with tempfile.TemporaryDirectory() as folder:
         data = figures.animation(frames, Path(folder) / "film.gif", seconds_per_frame=0.15, hold_last=3).read_bytes()
-    picture = f'<img alt="animation" src="data:image/gif;base64,{base64.b64encode(data).decode()}">'
-    return needed("IPython.display").HTML(picture)  # an <img>, because nbconvert's pages do not show image/gif
+    return _tag(data, "gif", alt)  # because nbconvert's pages do not show image/gif
+
+
+def _tag(data: bytes, kind: str, alt: str, width: int | None = None):
+    """A picture as an <img>."""
+    size = f' width="{width}"' if width else ""
+    address = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return needed("IPython.display").HTML(f'<img alt="{html.escape(alt)}"{size} src="{address}">')
 
 
 def source(*functions: Callable) -> None:
@@ -181,22 +192,22 @@ def source(*functions: Callable) -> None:
     print("\n\n".join(inspect.getsource(function).rstrip() for function in functions))
 
 
-def knob(draw: Callable[..., Image.Image], **values: Sequence):
+def knob(draw: Callable[..., Image.Image], alt: str = "", **values: Sequence):
     """Show a slider for each argument of `draw` in JupyterLab; elsewhere, the middle values and their picture.
 
-    values: the values that each argument may take, in order.
+    alt: what the pictures show; values: the values that each argument may take, in order.
     """
     middle = {name: list(choices)[len(choices) // 2] for name, choices in values.items()}
     if "JPY_SESSION_NAME" not in os.environ:  # set by Jupyter's server, where sliders work
         chosen = ", ".join(f"{name} = {value}" for name, value in middle.items())
         print(f"{chosen}; {'a slider' if len(middle) == 1 else 'sliders'} in JupyterLab")
-        return show(draw(**middle))
+        return show(draw(**middle), alt)
     widgets = needed("ipywidgets")
     sliders = {
         name: widgets.SelectionSlider(options=list(choices), value=middle[name], description=name)
         for name, choices in values.items()
     }
-    return widgets.interactive(lambda **chosen: show(draw(**chosen)), **sliders)
+    return widgets.interactive(lambda **chosen: show(draw(**chosen), alt), **sliders)
 
 
 def playground(run: Run, section: str = "", **settings: object):
@@ -244,7 +255,12 @@ def road_map(lesson: int):
             dx, dy = (0.38 * (x > x0), 0.32 * ((y > y0) - (y < y0)) * (x == x0))
             arrow = {"arrowstyle": "-|>", "color": figures.MUTED, "shrinkA": 0, "shrinkB": 0}
             axes.annotate("", (x - dx, y - dy), (x0 + dx, y0 + dy), arrowprops=arrow)
-    return show(figures.rendered(figure))
+    lessons = [
+        title.replace(" ·", "") + f" (after {' and '.join(map(str, before))})" * bool(before)
+        for title, _, _, before in drawn.values()
+    ]
+    here = f" You are at {lesson}." if lesson else ""
+    return show(figures.rendered(figure), f"Map of the lessons: {', '.join(lessons)}.{here}")
 
 
 def generator(seed: int) -> torch.Generator:

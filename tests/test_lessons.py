@@ -76,6 +76,22 @@ def is_call(statement: ast.stmt) -> bool:
 
 
 @each_lesson
+def test_every_figure_of_a_notebook_says_what_it_shows(source):
+    outputs = [output for cell in notebook_of(source).cells for output in cell.get("outputs", ())]
+    said = [alt for output in outputs for alt in alternatives(output)]
+    assert said and not [alt for alt in said if len(alt) < 20]
+    assert len(set(said)) == len(said)
+
+
+def alternatives(output: nbformat.NotebookNode) -> list[str]:
+    """The alternative texts of an output's pictures; "" for a picture without one."""
+    data = output.get("data", {})
+    images = [output.metadata.get(kind, {}).get("alt", "") for kind in data if kind.startswith("image/")]
+    tags = re.findall(r'<img\b(?: alt="([^"]*)")?', data.get("text/html", ""))
+    return images + tags
+
+
+@each_lesson
 def test_a_lesson_has_all_required_parts(source):
     text = source.read_text("utf-8")
     number = source.stem.split("_")[0]
@@ -171,15 +187,29 @@ def test_the_laws_name_headings_that_the_lesson_has(source):
 
 
 @pytest.mark.parametrize("number", range(11))
-def test_the_map_has_a_place_for_every_lesson(number):
-    assert len(notebook.road_map(number).data) > 1000
+def test_the_map_has_a_place_for_every_lesson_and_says_it_in_words(number):
+    shown = notebook.road_map(number)
+    assert len(shown.data) > 1000
+    assert shown.alt.endswith(f" You are at {number}.") == (number > 0)
+
+
+def test_a_picture_hands_its_alternative_text_on(monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    picture = Image.new("RGB", (4, 4))
+    about = lambda *said, **how: notebook.show(picture, *said, **how)._repr_mimebundle_()[1]
+    assert about("1 < 2", width=8) == {"image/png": {"width": 8, "alt": "1 < 2"}}
+    assert about("1 < 2", photo=True) == {"image/jpeg": {"alt": "1 < 2"}} and not about()
+    assert '<img alt="1 &lt; 2" src="data:image/gif' in notebook.film([picture, picture], "1 < 2").data
+    monkeypatch.setenv("JPY_SESSION_NAME", "3.ipynb")
+    assert '<img alt="1 &lt; 2" width="8" src="data:image/png' in notebook.show(picture, "1 < 2", width=8).data
 
 
 def test_a_page_without_sliders_says_which_values_its_picture_shows(monkeypatch, capsys):
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     drawn = []
     picture = Image.new("RGB", (4, 4))
-    assert notebook.knob(lambda **values: drawn.append(values) or picture, share=[0.1, 0.64, 1.0], T=[8]).data
+    draw = lambda **values: drawn.append(values) or picture
+    assert notebook.knob(draw, "A grey square", share=[0.1, 0.64, 1.0], T=[8]).alt == "A grey square"
     assert drawn == [{"share": 0.64, "T": 8}]
     assert capsys.readouterr().out == "share = 0.64, T = 8; sliders in JupyterLab\n"
 
@@ -245,6 +275,18 @@ def test_progress_bars_and_warnings_leave_no_trace_in_a_notebook():
     ]
     runner.tidy(notebook)
     assert [output.data for output in notebook.cells[0].outputs] == [picture]
+
+
+def test_the_page_of_a_lesson_says_what_its_figures_show():
+    shown = runner.from_source("# %%\nx\n")
+    metadata = {"image/png": {"alt": "1 < 2", "width": 8}}
+    shown.cells[0].outputs = [
+        nbformat.v4.new_output("display_data", {"image/png": "iVBO"}, metadata=metadata),
+        nbformat.v4.new_output("display_data", {"image/jpeg": "/9j/"}),
+    ]
+    tags = re.findall(r"<img[^>]*>", runner.to_html(shown, "x"))
+    assert ['alt="1 &lt; 2"' in tag and "iVBO" in tag for tag in tags] == [True, False]
+    assert "No description" in tags[1]
 
 
 @pytest.fixture

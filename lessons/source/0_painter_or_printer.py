@@ -48,12 +48,13 @@ notebook.playground(run, label=names.index("umbrella"), seed=1)
 #
 # They learned from small pictures that the package draws itself: ten things in eight pairs of colours, each slightly
 # rotated, shifted and scaled. Training on them takes minutes on a laptop, and, as you will see, generated ones can be
-# *checked*.
+# *checked*. (In a cell, `alt` says what its picture shows, for readers who cannot see it. Predict before you read it.)
 
 # %%
 pictures, labels = glyphs(40, seed=3)
 pictures = to_float(pictures)
-show(figures.grid(pictures[:20], columns=10, titles=[names[label] for label in labels[:20]]))
+alt = "Twenty small pictures of things such as a star, a knight and a telephone, each in one pair of colours."
+show(figures.grid(pictures[:20], columns=10, titles=[names[label] for label in labels[:20]]), alt)
 
 # %% [markdown]
 # ## The idea
@@ -68,7 +69,8 @@ with torch.no_grad():
     back = tokenizer.decode(tokens)
 print(f"{pictures[0].numel()} numbers of 0..255 became {tokens.numel()} of 0..{tokenizer.num_codes - 1}:")
 print("\n".join(" ".join(f"{token:3}" for token in row) for row in tokens.view(tokenizer.grid, -1).tolist()))
-show(figures.grid(torch.cat([pictures[:1], back]), columns=2, titles=["picture", "back from its tokens"]))
+alt = "A star and what comes back from its tokens: the same star with slightly rougher edges."
+show(figures.grid(torch.cat([pictures[:1], back]), columns=2, titles=["picture", "back from its tokens"]), alt)
 
 # %% [markdown]
 # Two transformers of the same size learned to choose tokens. They trained on the same pictures, for equally many steps.
@@ -98,13 +100,15 @@ def race(stride):
     return figures.race(left, masks[0], right, masks[1], tokenizer.grid, stride)
 
 
-notebook.film(race(stride=2))
+alt = "Film of a race: MaskGIT finishes its four pictures in 8 passes, the printer goes on row by row to pass 64."
+notebook.film(race(stride=2), alt)
 
 # %% [markdown]
 # If your reader does not show moving pictures, here is the moment when the painter has finished.
 
 # %%
-show(race(stride=8)[0])
+alt = "After 8 passes, MaskGIT's four pictures are finished, and the printer has only the top row of each."
+show(race(stride=8)[0], alt)
 
 # %% [markdown]
 # ## But is it faster?
@@ -140,7 +144,8 @@ rows = {
     f"{who}, {class_accuracy(judge, images, asked):.0%} of {len(asked)} as asked": images[::10]
     for who, images in {"MaskGIT": by_painter, "autoregressive": by_printer}.items()
 }
-show(figures.comparison(rows, columns=10))
+alt = "Twenty pictures each by MaskGIT and the printer: all can be recognised, some of MaskGIT's have stray spots."
+show(figures.comparison(rows, columns=10), alt)
 
 # %% [markdown]
 # ## Filling holes
@@ -162,7 +167,8 @@ for number, i in enumerate(chosen):
     kept = figures.masked_canvas(pictures[i][None], edited.region[:1], tokenizer.grid, scale=3)
     rows += [figures.masked_canvas(pictures[i][None], edited.region[:1] & False, tokenizer.grid, scale=3), kept]
     rows += figures.masked_canvas(edited.images, edited.region & False, tokenizer.grid, scale=3).split(1)
-show(figures.grid(torch.cat(rows), columns=12, titles=["before", "what it sees", *names] * 3), width=1000)
+alt = "The middle of three pictures is repainted as each of ten things, always in the picture's own colours."
+show(figures.grid(torch.cat(rows), columns=12, titles=["before", "what it sees", *names] * 3), alt, width=1000)
 
 # %% [markdown]
 # The first column is the picture, the second is all that the painter was shown of it, and the others are its ten
@@ -196,7 +202,8 @@ with torch.no_grad():
         who: composite(tokenizer, pictures[i].expand(6, -1, -1, -1), answer, upper[None])
         for who, answer in answers.items()
     }
-show(figures.labelled_rows(rows))
+alt = "The lower half of a heart and six upper halves by each: MaskGIT's fit, most of the printer's do not."
+show(figures.labelled_rows(rows), alt)
 
 # %% [markdown]
 # Each has six tries. The printer begins at the top, before it has read a single token of the given half. It has to
@@ -222,7 +229,8 @@ def cut(picture, left, top, side, thing):
     return figures.grid(torch.cat([before, shown, after]), columns=3, titles=titles, scale=1)
 
 
-notebook.knob(cut, picture=range(20), left=range(0, 9, 4), top=range(0, 9, 4), side=[8, 16, 24, 32], thing=names)
+alt = "A picture with a box on it, the same with the box hidden, and the picture after the box was repainted."
+notebook.knob(cut, alt, picture=range(20), left=range(0, 9, 4), top=range(0, 9, 4), side=[8, 16, 24, 32], thing=names)
 
 # %% [markdown]
 # ## Break it
@@ -239,7 +247,8 @@ for steps in (1, 2, 4, 8):
         images = tokenizer.decode(decode(painter, asked, steps=steps, temperature=2.0, generator=generator(0)))
     title = f"{steps} pass{'es' * (steps > 1)}\n{class_accuracy(judge, images, asked):.0%} as asked"
     rows[title] = images[::20]
-show(figures.labelled_rows(rows), width=900)
+alt = "Ten things painted in 1, 2, 4 and 8 passes: one pass gives noise, two give blots, eight give clear things."
+show(figures.labelled_rows(rows), alt, width=900)
 
 # %% [markdown]
 # With one pass, each token is likely but the tokens contradict each other: a single umbrella may mix several pairs of
@@ -260,7 +269,8 @@ asked = torch.tensor([photos.label_names.index(thing) for thing in things]).repe
 with torch.no_grad():
     tokens = decode(photos.transformer(), asked, steps=16, temperature=20.0, generator=generator(0))
     images = photos.tokenizer().decode(tokens)
-show(figures.grid(images, columns=5, titles=things * 2), photo=True)
+alt = "Ten generated photographs, such as pizza and seashore: right colours and textures, but hardly any shapes."
+show(figures.grid(images, columns=5, titles=things * 2), alt, photo=True)
 
 # %% [markdown]
 # Colours, textures and layouts come out. The shapes of animals and machines mostly do not. They take a larger model

@@ -59,7 +59,8 @@ def decoded(decoder, steps=8, labels=labels):
 
 
 first = decoded(PAPER)[-1].tokens
-show(figures.grid(tokenizer.decode(first[:20]), columns=10, heading="MaskGIT's stars, T = 8"))
+alt = "Twenty stars by MaskGIT: most are clean, some have a loose blob or a ragged arm."
+show(figures.grid(tokenizer.decode(first[:20]), columns=10, heading="MaskGIT's stars, T = 8"), alt)
 
 # %% [markdown]
 # Do you see a blob that floats where nothing belongs, or an arm that has come off? That is what happens when two tokens
@@ -150,7 +151,8 @@ def visited(k):
     return figures.grid(figures.masked_canvas(blue, masks, SIDE), 3, 1, list(ways))
 
 
-notebook.knob(visited, k=[1, 2, 3, 4, 8, 16, 24, 32, 48, 64])
+alt = "The first k positions of three orders: Halton's are spread evenly, random ones clump, row by row fills the top."
+notebook.knob(visited, alt, k=[1, 2, 3, 4, 8, 16, 24, 32, 48, 64])
 
 # %% [markdown]
 # **Predict before you run.** We compare five orders with the same counts; the fifth keeps neighbours, row by row. (Each
@@ -187,7 +189,8 @@ for name, way in ORDERS.items():
     rows[f"{name}\n{in_one[name]:.0%} in one piece"] = tokenizer.decode(steps[-1].tokens[shown])
     rows[f"{name}: when"] = (1 - when / 8).view(-1, 1, SIDE, SIDE).expand(-1, 3, -1, -1)
 outcome("10 order", max(in_one, key=in_one.get))
-show(figures.labelled_rows(rows), width=900)
+alt = "Pictures by five orders, and maps of when each token was kept: bands for row by row, speckles for the others."
+show(figures.labelled_rows(rows), alt, width=900)
 
 # %% [markdown]
 # Confidence and margin tend to work inwards from the border, where there is only background. The maps differ a lot. Do
@@ -218,7 +221,8 @@ for name, how_many in COUNTS.items():
     used = sum(step.masked.any(1).double().mean().item() for step in steps) + 1  # the step that leaves none counts, too
     curves[f"{name}: {used:.1f} steps, {whole(steps[-1].tokens):.0%} in one piece"] = list(enumerate(known))
 outcome("10 steps", used)  # of the last one, by entropy
-show(figures.curves(curves, "step", f"tokens known, of {N}"), width=700)
+alt = "Tokens known by step: the arcsine leaps in the last step; by entropy, the curve flattens and ends later."
+show(figures.curves(curves, "step", f"tokens known, of {N}"), alt, width=700)
 
 # %% [markdown]
 # With the entropy, each picture has its own number of steps: easy pictures finish early. That saves time when pictures
@@ -293,7 +297,8 @@ def remdm(steps, sigma, probability=my_remdm_probability):
 frames = list(remdm(8, sigma=0.3))
 images = torch.stack([tokenizer.decode(sampled[:1])[0] for sampled, _, _ in frames])
 captions = [f"step {i + 1}\n{back[0].sum()} taken back" for i, (_, _, back) in enumerate(frames)]
-show(figures.decoding_strip(images, torch.stack([hidden[0] for _, hidden, _ in frames]), SIDE, captions))
+alt = "Eight steps: tokens are kept and some taken back, while the guess turns from a blot to a star."
+show(figures.decoding_strip(images, torch.stack([hidden[0] for _, hidden, _ in frames]), SIDE, captions), alt)
 
 # %% [markdown]
 # **Predict before you run.** T is 16. With σ = 0, nothing is taken back and tokens are revealed at random; larger
@@ -398,7 +403,8 @@ for step in range(STEPS):
     optimizer.zero_grad()
     losses.append(loss.item())
 curve = [(step, sum(losses[step - 20 : step]) / 20) for step in range(20, STEPS + 1, 20)]
-show(figures.curves({"critic": curve}, "training step", "loss, nats per token"), width=600)
+alt = "The critic's loss over training: it falls fast at first and then slowly."
+show(figures.curves({"critic": curve}, "training step", "loss, nats per token"), alt, width=600)
 
 # %% [markdown]
 # How good is it? Take one wrong and one right token at random. How often does the wrong one get the higher score? That
@@ -449,7 +455,8 @@ few = torch.arange(8)
 heat = suspicions(exchanged[few], fresh_labels[few])["the critic"].sigmoid().view(-1, 1, SIDE, SIDE)
 rows = {"six exchanged": tokenizer.decode(exchanged[few]), "the critic:\nwhite is wrong": heat.expand(-1, 3, -1, -1)}
 rows["the truth"] = (exchanged != fresh)[few].float().view(-1, 1, SIDE, SIDE).expand(-1, 3, -1, -1)
-show(figures.labelled_rows(rows), width=800)
+alt = "Glyphs with six tokens exchanged, the critic's suspicion and the truth: most of the wrong ones stand out."
+show(figures.labelled_rows(rows), alt, width=800)
 
 # %% [markdown]
 # How far does the model's own probability, never trained for this, fall behind the critic, which was? A transformer
@@ -472,7 +479,8 @@ answers["MaskGIT, 16 passes"] = sixteen
 for name, suspicion in suspicions(first, labels).items():
     answers[f"8 + 2, {name}"] = second_look(first, suspicion)
 rows = {f"{name}\n{whole(answer):.0%} in one piece": tokenizer.decode(answer[:10]) for name, answer in answers.items()}
-show(figures.labelled_rows(rows), width=900)
+alt = "Ten stars painted in each of six ways; a few have loose blobs. Beside each row: the share in one piece."
+show(figures.labelled_rows(rows), alt, width=900)
 
 # %% [markdown]
 # Does it matter *whether* tokens are taken back, or *which*? Compare the row that takes four tokens back at random with

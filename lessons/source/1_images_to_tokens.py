@@ -50,7 +50,8 @@ as_grey = (tokens.view(-1, 1, grid, grid) / (K - 1)).expand(-1, 3, -1, -1)  # th
 rows = {"picture": pictures[:8], f"tokens\n{grid} x {grid} numbers": as_grey[:8], "back from\nthe tokens": back[:8]}
 bits = trained.num_tokens * math.log2(K)
 print(f"{pictures[0].numel() * 8} bits became {trained.num_tokens} tokens of {math.log2(K):.0f} bits: {bits:.0f}")
-show(figures.labelled_rows(rows))
+alt = "Eight glyphs, their tokens as 8 by 8 grey squares, and the glyphs restored from them, nearly unchanged."
+show(figures.labelled_rows(rows), alt)
 
 # %% [markdown]
 # **Predict before you run.** We change *one* token of a picture, the one in the middle, to another entry. How much of
@@ -70,7 +71,9 @@ pixels = (change > 0.02).double().sum((1, 2, 3)).mean().item()  # 0.02 are 5 of 
 print(f"{pixels:.0f} pixels per picture change by more than 0.02, and one patch has 16")
 outcome("1 token", min(16, 100, 1024, key=lambda count: abs(math.log(count / pixels))))
 difference = 3 * change.expand(-1, 3, -1, -1)
-show(figures.labelled_rows({"as it was": back[:8], "one token\nexchanged": other, "difference\n3 times": difference}))
+rows = {"as it was": back[:8], "one token\nexchanged": other, "difference\n3 times": difference}
+alt = "Eight glyphs before and after one token was exchanged: they differ near the middle, mostly in a few pixels."
+show(figures.labelled_rows(rows), alt)
 
 # %% [markdown]
 # A token is local, but not sealed: the decoder's convolutions look at the neighbours too. So a token does not mean a
@@ -115,7 +118,8 @@ print("the same as the slow way:", my_nearest_codes(z[0], codebook).equal(torch.
 centres = torch.tensor([[-2.0, -1.0], [-1.5, 1.5], [1.5, 1.2], [2.0, -1.5]])
 cloud = (centres[:, None] + 0.35 * torch.randn(4, 150, 2, generator=generator(0))).flatten(0, 1)  # (600, 2)
 start = torch.randn(6, 2, generator=generator(5))
-show(figures.planes({"a random codebook": (cloud, my_nearest_codes(cloud, start), start)}), width=500)
+alt = "Four clouds of points, coloured by the nearest of the crosses. The cross that is nearest to no point is grey."
+show(figures.planes({"a random codebook": (cloud, my_nearest_codes(cloud, start), start)}), alt, width=500)
 
 # %% [markdown]
 # ## A choice has no gradient
@@ -213,7 +217,8 @@ def learn(codebook, steps, revive_after=0):
 panels = {"at the start": learn(start, 0), "after 200 steps": learn(start, 200)}
 outcome("1 idle", 6 - len(panels["after 200 steps"][1].unique()))
 panels["the same, dead ones revived"] = learn(start, 200, revive_after=20)
-show(figures.planes(panels))
+alt = "After training, every cross but the grey one lies in a cloud. With revival, the grey one lies in one, too."
+show(figures.planes(panels), alt)
 
 # %% [markdown]
 # Look at the grey crosses. Entries learn only from vectors that chose them. An entry that no vector chooses gets no
@@ -316,7 +321,8 @@ for size in (2, 16, 128):
     model, sizes[size] = train(size)
     images, psnr, perplexity, *_ = measured(model)
     rows[f"K = {size}\n{psnr:.1f} dB, perplexity {perplexity:.0f}"] = images[:8]
-show(figures.labelled_rows(rows))
+alt = "Glyphs restored by small tokenizers with 2, 16 and 128 codes: all are blurred, but more codes show more shape."
+show(figures.labelled_rows(rows), alt)
 
 # %% [markdown]
 # (PSNR is −10 log<sub>10</sub> of the mean squared error, in decibels: 10 more is a tenth of the error. The trained
@@ -337,7 +343,9 @@ model, alone = train(128, revive_after=0)
 _, psnr, perplexity, *_ = measured(model)
 outcome("1 dead", perplexity)
 print(f"without revival: {psnr:.1f} dB, perplexity {perplexity:.0f} on unseen pictures")
-show(figures.curves({"dead codes revived": sizes[128], "not revived": alone}, "step", "perplexity, of 128"), width=600)
+curves = {"dead codes revived": sizes[128], "not revived": alone}
+alt = "Perplexity over training: with revival it soon rises to most of 128, without revival it ends far lower."
+show(figures.curves(curves, "step", "perplexity, of 128"), alt, width=600)
 
 # %% [markdown]
 # A good part of the codebook never wakes up. The pictures hardly show it: they are small, and the living codes make up
@@ -371,7 +379,8 @@ for beta in (0.25, 0.0):
         rows[f"beta {beta}\non the {side} side"] = images[:8]
         decibels[beta, side] = numbers[0]
 outcome("1 beta", "1 or more" if decibels[0.25, "right"] - decibels[0.25, "wrong"] >= 1 else "less than 1")
-show(figures.labelled_rows(rows))
+alt = "Restored glyphs: at β = 0.25 both sides look alike; at β = 0 the colours break up, but only on the right side."
+show(figures.labelled_rows(rows), alt)
 
 # %% [markdown]
 # Compare the first two rows: the bug costs hardly anything here, which is why it survives in public code. It does

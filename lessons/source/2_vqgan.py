@@ -56,7 +56,8 @@ for name, answer in {"the one": here, "the other": there, "their mean": mean}.it
     squared[name] = sum(l2) / 2
     rows[f"{name}\nL1 {sum(l1) / 2:.4f}, L2 {squared[name]:.4f}"] = answer
 outcome("2 hedge", min(squared, key=squared.get))
-show(figures.labelled_rows(rows))
+alt = "Eight glyphs, the same two pixels to the right, and the mean of both, whose edges are blurred."
+show(figures.labelled_rows(rows), alt)
 
 # %% [markdown]
 # L2 rewards the blur: it has half the error of a sharp guess. L1 does not distinguish between the three. With more
@@ -124,7 +125,8 @@ for ruler, values in {"L1": l1, "perceptual": unlike}.items():
     print(f"{ruler:10} from most to least: {', '.join(sorted(values, key=values.get, reverse=True))}")
 outcome("2 damage L1", max(l1, key=l1.get))
 outcome("2 damage", max(unlike, key=unlike.get))
-show(figures.labelled_rows(rows))
+alt = "Eight glyphs as they were, blurred, shifted, darker and noisy. L1 and perceptual loss stand beside each row."
+show(figures.labelled_rows(rows), alt)
 
 # %% [markdown]
 # Compare the two orders above. Neither is *right*: a network that was trained to name things cares about what tells
@@ -186,7 +188,8 @@ series = {
     "critic on a fake patch": [(s.item(), my_hinge_d_loss(sure, s).item()) for s in scores],
     "forger on its fake patch": [(s.item(), my_hinge_g_loss(s).item()) for s in scores],
 }
-show(figures.curves(series, "score", "loss"), width=600)
+alt = "The critic's loss is 0 above +1 for real patches and below −1 for fake ones; the forger's falls without end."
+show(figures.curves(series, "score", "loss"), alt, width=600)
 
 # %% [markdown]
 # ## Whose step is it
@@ -352,7 +355,8 @@ both, record = learn(start, STEPS, perceptual=PERCEPTUAL, gan=GAN)
 rows = {"real": pictures[:8]} | row("L1", more) | row("L1, perceptual", perceptual) | row("L1, both critics", both)
 outcome("2 L1", min(l1, key=l1.get))
 outcome("2 sharp", min(sharp, key=lambda name: abs(sharp[name] - 1)))
-show(figures.labelled_rows(rows))
+alt = "Real glyphs and three tokenizers': L1 gives clouds, the perceptual loss gives shapes, both critics hardly more."
+show(figures.labelled_rows(rows), alt)
 
 # %% [markdown]
 # Look at the pictures first, and then compare their numbers. Does the lowest L1 look best? The perceptual loss turns
@@ -363,7 +367,9 @@ show(figures.labelled_rows(rows))
 # Now look at the game itself, step by step.
 
 # %%
-show(figures.curves({f"{name} patches": record[name] for name in ("real", "fake")}, "step", "mean score"), width=600)
+curves = {f"{name} patches": record[name] for name in ("real", "fake")}
+alt = "Mean scores over training: those of real patches rise, those of fake patches fall, and the gap grows."
+show(figures.curves(curves, "step", "mean score"), alt, width=600)
 
 # %% [markdown]
 # In a good game the critic stays a little ahead: real patches score higher than fake ones, but not by much. Where the
@@ -374,7 +380,8 @@ show(figures.curves({f"{name} patches": record[name] for name in ("real", "fake"
 # Now look at the balance: by how much was the forger's loss multiplied so that both pulled equally?
 
 # %%
-show(figures.curves({"adaptive weight": record["weight"]}, "step", "λ"), width=600)
+alt = "The adaptive weight over training: it falls steeply in the first steps and then stays small."
+show(figures.curves({"adaptive weight": record["weight"]}, "step", "λ"), alt, width=600)
 
 # %% [markdown]
 # A surer critic has steeper scores, and so λ is smaller. Without λ, a winning critic would overwhelm the
@@ -396,7 +403,8 @@ leaking, leaks = learn(start, STEPS, perceptual=PERCEPTUAL, gan=GAN, detached=Fa
 rows = row("as it should be", both) | row("not detached", leaking)
 sharper = sharp["not detached"] - sharp["as it should be"]
 outcome("2 leak", "within 0.05 the same" if abs(sharper) <= 0.05 else "more" if sharper > 0 else "less")
-show(figures.labelled_rows(rows))
+alt = "Restored glyphs, fakes detached and not: the shapes are alike, but those of the second row have more specks."
+show(figures.labelled_rows(rows), alt)
 
 # %% [markdown]
 # It does not crash. The forger now helps the critic, because its loss falls when it is caught. Look for patterns that
@@ -429,7 +437,8 @@ calm, _ = learn(untrained, START, perceptual=PERCEPTUAL)
 early, _ = learn(untrained, START, perceptual=PERCEPTUAL, gan=GAN)
 rows = row("no discriminator", calm) | row("one from step 0", early)
 outcome("2 early", min("no discriminator", "one from step 0", key=l1.get))
-show(figures.labelled_rows(rows))
+alt = "Restored glyphs of two young tokenizers, without a discriminator and with one: both are blurred and mottled."
+show(figures.labelled_rows(rows), alt)
 
 # %% [markdown]
 # The two differ only in the critic. Compare their numbers and the colours of the backgrounds. How large is the damage?

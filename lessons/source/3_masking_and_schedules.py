@@ -59,7 +59,8 @@ def hidden(share: float):
     return figures.grid(figures.masked_canvas(tokenizer.decode(tokens), masks, 8), columns=8)
 
 
-notebook.knob(hidden, share=[0.05, 0.15, 0.3, 0.5, 0.64, 0.8, 0.9, 0.97, 1.0])
+alt = "Eight pictures, with the chosen share of their 8 by 8 tokens hidden behind grey squares."
+notebook.knob(hidden, alt, share=[0.05, 0.15, 0.3, 0.5, 0.64, 0.8, 0.9, 0.97, 1.0])
 
 # %% [markdown]
 # ## How much to hide
@@ -137,7 +138,8 @@ falling = {
     "logarithmic": mine(schedules.logarithmic),
 }
 my_cosine = falling["cosine"]
-show(figures.schedule_plot(falling, num_tokens=64, steps=8))
+alt = "Seven curves fall from 1 to 0. Concave ones fix few tokens at first and many at last, convex ones the reverse."
+show(figures.schedule_plot(falling, num_tokens=64, steps=8), alt)
 
 # %% [markdown]
 # The left plot shows the curves. The right plot reads them the other way, as lesson 5 will: when decoding takes 8
@@ -225,7 +227,8 @@ counts = my_mask_counts(r, 64, my_cosine)
 mask = my_random_mask(counts, 64, generator(2))
 print("hidden:", mask.sum(1).tolist())
 canvases = figures.masked_canvas(tokenizer.decode(tokens), mask, 8)
-show(figures.grid(canvases, columns=8, titles=[f"{n} of 64" for n in counts.tolist()]))
+alt = "Eight pictures, each with its own number of hidden tokens, from about a third to all 64."
+show(figures.grid(canvases, columns=8, titles=[f"{n} of 64" for n in counts.tolist()]), alt)
 
 # %% [markdown]
 # ## What the model is asked
@@ -315,7 +318,8 @@ models, curves = {}, {}
 for name, schedule in {"cosine": my_cosine, "BERT's 15 %": bert}.items():
     models[name], curves[name] = train(schedule)
 outcome("3 loss", min(curves, key=lambda name: curves[name][-1][1]))
-show(figures.curves(curves, "step", "training loss, nats per hidden token"), width=600)
+alt = "Both training losses fall, and BERT's is below the cosine's all the time."
+show(figures.curves(curves, "step", "training loss, nats per hidden token"), alt, width=600)
 
 # %% [markdown]
 # Question 1 is answered, but the answer is a trap: the two losses are means over *different questions*. Now both models
@@ -334,7 +338,8 @@ def loss_by_share(model):
 
 
 by_share = {name: loss_by_share(model) for name, model in models.items()}
-show(figures.curves(by_share, "hidden, % of the tokens", "loss on unseen pictures, nats"), width=600)
+alt = "With few tokens hidden, BERT's loss is slightly lower. With nearly all hidden, it is far above the cosine's."
+show(figures.curves(by_share, "hidden, % of the tokens", "loss on unseen pictures, nats"), alt, width=600)
 
 # %% [markdown]
 # Compare the two curves where few tokens are missing, and where most are. In training, BERT's model never saw a nearly
@@ -350,7 +355,8 @@ for name, model in models.items():
     right = accuracy[name] = class_accuracy(judge, painted, wanted)
     rows[f"{name}\n{right:.0%} right"] = painted[[0, 1, 2, 40, 41, 42, 80, 81, 82]]
 outcome("3 painter", max(accuracy, key=accuracy.get))
-show(figures.labelled_rows(rows, "Stars, hearts and umbrellas, from a blank canvas"))
+alt = "Painted from a blank canvas: the cosine's glyphs are mostly whole, BERT's are more broken and less varied."
+show(figures.labelled_rows(rows, "Stars, hearts and umbrellas, from a blank canvas"), alt)
 
 # %% [markdown]
 # The percentage comes from a classifier that was trained on real glyphs; it judged 120 pictures. Look at the pictures

@@ -257,7 +257,8 @@ for name, square in squares.items():
     print(f"{name}: answer i changes with token j in {share:.0%} of all pairs (i, j)")
     outcome(f"4 {name}", share)
 shades = torch.stack([square.sqrt().expand(3, N, N) for square in squares.values()])
-show(figures.grid(shades, columns=2, scale=5, titles=list(squares)))
+alt = "The painter's square is grey all over, its diagonal white. The printer's is black on and above the diagonal."
+show(figures.grid(shades, columns=2, scale=5, titles=list(squares)), alt)
 
 # %% [markdown]
 # The printer's answer i does not see token i or any after it, so its square is a triangle. That is why it can be
@@ -305,7 +306,8 @@ cell = torch.zeros(grid, grid, dtype=torch.bool)
 cell.view(-1)[place] = True
 cell = cell.repeat_interleave(4 * scale, 0).repeat_interleave(4 * scale, 1)
 canvases = [figures.masked_canvas(pictures[:1], hidden, grid, scale) for hidden in (mask, mask & False)]
-show(figures.grid(outlined(torch.cat(canvases), cell), columns=2, scale=1, titles=["painter", "printer"]))
+alt = "A picture with one token outlined: for the painter two thirds of it are hidden, for the printer nothing is."
+show(figures.grid(outlined(torch.cat(canvases), cell), columns=2, scale=1, titles=["painter", "printer"]), alt)
 
 
 # %%
@@ -319,7 +321,8 @@ rows = {
     f"block {layer}\npainter | printer": torch.cat([as_maps(left), gap, as_maps(right)])
     for layer, (left, right) in enumerate(zip(of_painter, of_printer), 1)
 }
-show(figures.labelled_rows(rows), width=900)
+alt = "Maps of attention, five blocks by four heads: the painter's reach all over, the printer's end at its own place."
+show(figures.labelled_rows(rows), alt, width=900)
 
 # %% [markdown]
 # The printer's maps are black from its own place on: it cannot see that part of the picture. The painter's heads differ
@@ -355,7 +358,8 @@ vectors = F.normalize(vectors - vectors.mean(0), dim=-1)
 chosen = [0, 3, 2 * grid + 2, 3 * grid + 4, 5 * grid + 6, N - 1]
 alike = (vectors @ vectors.T)[chosen].clamp(0, 1)  # (6, N), cosines
 maps = alike.view(-1, 1, grid, grid).expand(-1, 3, -1, -1)
-show(figures.grid(maps, columns=6, titles=[f"place {i}" for i in chosen]))
+alt = "Six maps: inner places are most like those around them, corners most like the whole border."
+show(figures.grid(maps, columns=6, titles=[f"place {i}" for i in chosen]), alt)
 
 # %% [markdown]
 # The inner places are most like their neighbours, above and below as well as left and right: the model has found out
@@ -392,7 +396,8 @@ for title, box in {"upper half hidden": (0, 0, 32, 16), "lower half hidden": (0,
 for case, share in palettes.items():
     print(f"{case}: {share:.0%} keep their palette")
 outcome("4 halves", min(palettes, key=palettes.get))
-show(figures.labelled_rows(rows))
+alt = "Completed halves: only where the printer paints the upper half, its colours do not match the given half."
+show(figures.labelled_rows(rows), alt)
 
 # %% [markdown]
 # With the lower half hidden, the task suits the printer: everything given comes before what it must choose. With the
@@ -417,7 +422,8 @@ for d in (1, 2, 4, 8, 16, 32, 64, 128, 256):
     for name, scaled in {"with the root": scores / d**0.5, "without": scores}.items():
         series[name].append((d, scaled.softmax(-1).amax(-1).mean().item()))
 outcome("4 root", series["without"][-1][1])
-show(figures.curves(series, "d, the width of a head", "largest of 64 weights, mean"), width=600)
+alt = "As d grows, the largest weight stays low with the root; without it, the weight climbs steeply towards 1."
+show(figures.curves(series, "d, the width of a head", "largest of 64 weights, mean"), alt, width=600)
 
 # %% [markdown]
 # ## Break it: a bag of tokens
@@ -453,7 +459,8 @@ for name, model in {"as it is": my_painter, **broken}.items():
     images, judged[name] = painted(model)
     rows[f"{name}\n{judged[name]:.0%} right"] = images[::10]
 outcome("4 broken", max(broken, key=judged.get).replace("\n", " "))
-show(figures.labelled_rows(rows), width=900)
+alt = "Glyphs painted as it is are clear, without the root somewhat broken; with places shuffled or zero, only specks."
+show(figures.labelled_rows(rows), alt, width=900)
 
 # %% [markdown]
 # That was not fair: the model had learned to rely on places. So train two small models from scratch on three of the
@@ -487,10 +494,12 @@ for name, places in {"with places": True, "without": False}.items():
     images, right = painted(model, three)
     rows[f"{name}\n{right:.0%} right"] = images[[0, 1, 2, 40, 41, 42, 80, 81, 82]]
 outcome("4 bag", SHARES[(right >= 0.2) + (right > 0.8)])
-show(figures.labelled_rows(rows, "Stars, hearts and umbrellas"))
+alt = "With places there are rough stars, hearts and umbrellas; without, only specks in fitting colours."
+show(figures.labelled_rows(rows, "Stars, hearts and umbrellas"), alt)
 
 # %%
-show(figures.curves(curves, "step", "training loss, nats per hidden token"), width=600)
+alt = "Training losses: with places the loss falls far; without, it soon stops falling and stays much higher."
+show(figures.curves(curves, "step", "training loss, nats per hidden token"), alt, width=600)
 
 # %% [markdown]
 # Without places the canvas is a *bag of tokens*. The colours can still agree, because a bag is enough for that. But the

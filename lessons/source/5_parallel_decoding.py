@@ -47,7 +47,8 @@ def strip(steps, sample=0):
 
 
 umbrella = torch.tensor([names.index("umbrella")])
-show(strip(list(decode_steps(model, umbrella, steps=8, temperature=2.0, generator=generator(1)))))
+alt = "Eight steps of decoding: the kept tokens spread over the canvas, and the guess turns from a blot to an umbrella."
+show(strip(list(decode_steps(model, umbrella, steps=8, temperature=2.0, generator=generator(1)))), alt)
 
 # %% [markdown]
 # ## One step by hand
@@ -69,7 +70,8 @@ sampled = sample_categorical(logits, generator(0))  # (B, N)
 print(f"logits {tuple(logits.shape)}: {N} positions, {K} codes")
 flawless = notebook.scores(tokenizer.decode(sampled), labels, judge).clean  # the share without spots or lost parts
 outcome("5 blind", "yes" if flawless > 0.5 else "no")
-show(figures.grid(tokenizer.decode(sampled), columns=6))
+alt = "Six answers with all tokens sampled at once: blots in mixed colours, hardly an umbrella among them."
+show(figures.grid(tokenizer.decode(sampled), columns=6), alt)
 
 # %% [markdown]
 # Each token is likely on its own, but the picture is not. Should the handle be on the left or on the right? Which of
@@ -112,7 +114,8 @@ p = my_confidence(logits, sampled, known, 0.0, noise).exp().view(6, 1, 8, 8)  # 
 in_corners = p[:, :, ::7, ::7].mean().item()
 print(f"mean p of the sampled tokens: {in_corners:.2f} in the four corners, {p.mean():.2f} everywhere")
 scaled = (p / p.amax()).sqrt().expand(-1, 3, -1, -1)
-show(figures.labelled_rows({"guess": tokenizer.decode(sampled), "how sure\nwhite: surest": scaled}))
+alt = "The six blots and how sure the model was of each token: light near the corners, dark in the middle, some white."
+show(figures.labelled_rows({"guess": tokenizer.decode(sampled), "how sure\nwhite: surest": scaled}), alt)
 
 # %% [markdown]
 # Compare the white squares of the pictures. The surest place need not lie in the background, and it may be the same in
@@ -189,7 +192,8 @@ check("remask")
 my_remask = mine(decoding.remask)
 counts = torch.tensor([0, 10, 30, 50, 60, 64])
 canvases = figures.masked_canvas(tokenizer.decode(sampled), my_remask(sampled, sure, counts, MASK) == MASK, 8)
-show(figures.grid(canvases, columns=6, titles=[f"{n} masked" for n in counts.tolist()]))
+alt = "Six blots with 0, 10, 30, 50, 60 and 64 tokens masked: the surest tokens are the last that remain."
+show(figures.grid(canvases, columns=6, titles=[f"{n} masked" for n in counts.tolist()]), alt)
 
 # %% [markdown]
 # ## The loop
@@ -220,7 +224,8 @@ check("decode")
 my_decode = mine(decoding.decode)
 ten = torch.arange(10)
 paintings = my_decode(model, ten, temperature=2.0, generator=generator(0))
-show(figures.grid(tokenizer.decode(paintings), columns=10, titles=names))
+alt = "Ten paintings, a star to a club: each can be recognised, a few have stray spots."
+show(figures.grid(tokenizer.decode(paintings), columns=10, titles=names), alt)
 
 # %% [markdown]
 # The package also has the algorithm as plainly as the paper states it, `reference_decode`. Two correct loops need not
@@ -286,7 +291,8 @@ rows, by_steps = {}, {}
 for steps in (1, 2, 4, 8, 16, 32):
     images, by_steps[steps] = painted(steps=steps, temperature=2.0)
     rows[f"T = {steps}\n{in_words(by_steps[steps])}"] = images[shown]
-show(figures.labelled_rows(rows), width=900)
+alt = "Ten things painted in 1 to 32 steps: blots at 1 and 2, recognisable with spots at 4 and 8, clean from 16 on."
+show(figures.labelled_rows(rows), alt, width=900)
 
 # %%
 lowest = min(by_steps, key=lambda steps: by_steps[steps].fd)
@@ -297,7 +303,8 @@ print(f"from T = 16 to 32: {by_steps[16].right:.1%} to {by_steps[32].right:.1%} 
 print(f"FD {by_steps[16].fd:.2f} to {by_steps[32].fd:.2f}")
 lines = {"of the asked class": "right", "without strays": "clean"}
 lines = {name: [(t, 100 * getattr(s, key)) for t, s in by_steps.items()] for name, key in lines.items()}
-show(figures.curves(lines, "decoding steps T", "pictures, %"), width=600)
+alt = "With more steps, the share of the asked class soon reaches its ceiling; that without strays rises later."
+show(figures.curves(lines, "decoding steps T", "pictures, %"), alt, width=600)
 
 # %% [markdown]
 # The judge's curve reaches its ceiling first and says nothing more. The curve without strays begins to rise later and
@@ -329,7 +336,8 @@ for name in ("exponential", "cosine", "linear", "square_root", "logarithmic"):
     by_schedule[name] = scores.fd
     rows[f"{name.replace('_', ' ')}\nfirst step fixes {first}\n{in_words(scores)}"] = images[shown]
 outcome("5 schedule", min(by_schedule, key=by_schedule.get))
-show(figures.labelled_rows(rows), width=900)
+alt = "Ten things by five schedules: exponential and cosine are clean, linear is spotty, the convex two give blots."
+show(figures.labelled_rows(rows), alt, width=900)
 
 # %% [markdown]
 # At the first step nothing is known. A schedule that fixes half of the canvas there fixes half of a mess.
@@ -397,7 +405,8 @@ def canvas(T, temperature):
     return figures.grid(tokenizer.decode(tokens), columns=10)
 
 
-notebook.knob(canvas, T=[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64], temperature=[0, 1, 2, 4.5, 10, 100])
+alt = "Ten glyphs, a star to a club, painted with the chosen number of steps and temperature."
+notebook.knob(canvas, alt, T=[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64], temperature=[0, 1, 2, 4.5, 10, 100])
 
 # %% [markdown]
 # ## The same on photographs
@@ -425,7 +434,8 @@ for temperature in detail:
 outcome("5 photographs", str(max(detail, key=detail.get)))
 print(f"neighbouring pixels differ by {detail[2]:.1%} at temperature 2, by {detail[20]:.1%} at 20")
 assert detail[20] > detail[2]
-show(figures.labelled_rows(rows), width=900, photo=True)
+alt = "Goldfish and seashores at two temperatures: smooth and plain at 2, full of detail at 20."
+show(figures.labelled_rows(rows), alt, width=900, photo=True)
 
 # %% [markdown]
 # With little noise, the surest tokens come first, and these are plain. What is fixed early decides what fits later, so
@@ -474,7 +484,8 @@ for name, (scores, different) in zip(list(broken)[1:], others):
     seen = [what for what, a, b in zip(("right", "without strays"), scores, right) if differ(a, b)]
     print(f"{' '.join(name.split())}: differs by more than chance: {', '.join(seen) or 'no share'};", end=" ")
     print(f"FD {right.fd:.2f} becomes {scores.fd:.2f}, diversity {at_first:.3f} becomes {different:.3f}")
-show(figures.labelled_rows(rows), width=900)
+alt = "Ten things as they should be; spotty and broken if the least sure are kept; as good with noise on the logits."
+show(figures.labelled_rows(rows), alt, width=900)
 
 # %% [markdown]
 # The first bug costs few points from the judge, which still recognises the class behind the spots. Strays and FD show

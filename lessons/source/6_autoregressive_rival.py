@@ -56,7 +56,8 @@ tokens = generate(causal, heart, generator=generator(3))  # (1, N)
 passes = torch.tensor([1, 5, 12, 20, 28, 36, 48, N])
 ahead = torch.arange(N) >= passes[:, None]  # (8, N), not made yet
 strip = figures.masked_canvas(tokenizer.decode(tokens).expand(8, -1, -1, -1), ahead, tokenizer.grid)
-show(figures.grid(strip, columns=8, titles=[f"pass {k} of {N}" for k in passes.tolist()]))
+alt = "A heart appears row by row from the top, one token in each pass, and is complete after all 64."
+show(figures.grid(strip, columns=8, titles=[f"pass {k} of {N}" for k in passes.tolist()]), alt)
 
 # %% [markdown]
 # ## What it reads: one to the right
@@ -112,7 +113,8 @@ def chart(matrix, size=4):
 
 charts = torch.stack([chart(influence(model, seen[0], labels[:1])) for model in (causal, masked)])
 titles = ["autoregressive\nrow i: columns j < i only", "MaskGIT\nall columns"]
-show(figures.grid(charts, columns=2, scale=1, titles=titles))
+alt = "Which answer depends on which token: a triangle below the diagonal for the rival, a full square for MaskGIT."
+show(figures.grid(charts, columns=2, scale=1, titles=titles), alt)
 
 # %% [markdown]
 # The lower triangle, without its diagonal: that is what "autoregressive" means. Keep this picture in mind; below, one
@@ -155,7 +157,8 @@ print("rows, from the top, nats per token:", [round(x, 2) for x in surprise.mean
 print(f"the first token of all: {surprise[0, 0]:.2f} · log 8, one of eight palettes: {math.log(8):.2f}")
 outcome("6 surprise", 1 + surprise.mean(1).argmax().item())
 picture = (1 - surprise / surprise.max()).expand(1, 3, -1, -1)
-show(figures.grid(picture, columns=1, scale=24, titles=["mean surprise: black is most"]))
+alt = "Mean surprise by place: black at the first token, dark in the top row and middle, pale at the right and below."
+show(figures.grid(picture, columns=1, scale=24, titles=["mean surprise: black is most"]), alt)
 
 # %% [markdown]
 # At the first token the model must guess the palette, so the first row costs most. From then on it knows the
@@ -205,7 +208,8 @@ def paint_without_cache(model, labels, generator=None):
 ten = torch.arange(10)
 with patch.object(transformer, "shift_right", my_shift_right):
     slowly = paint_without_cache(causal, ten, generator(1))
-show(figures.grid(tokenizer.decode(slowly), columns=10, titles=names), width=900)
+alt = "Ten glyphs drawn token by token, a star to a club, with clean edges and hardly a stray spot."
+show(figures.grid(tokenizer.decode(slowly), columns=10, titles=names), alt, width=900)
 
 # %% [markdown]
 # ## The cache
@@ -340,7 +344,8 @@ outcome("6 lead", batches[ahead.index(max(ahead))])
 lines = {name.replace(", ", ": "): list(zip(batches, values)) for name, values in speed.items()}
 labelled = {"MaskGIT": "MaskGIT", "autoregressive: cache": "autoregressive", "autoregressive: no cache": "no cache"}
 points = {label: lines[name] for name, label in labelled.items()}
-show(figures.curves(points, "pictures made at once", "pictures per second"), width=600)
+alt = "Pictures per second by batch: MaskGIT leads in small batches, the cached rival catches up, no cache is slowest."
+show(figures.curves(points, "pictures made at once", "pictures per second"), alt, width=600)
 
 # %% [markdown]
 # The smaller the batch and the more parallel the machine, the better for MaskGIT. The larger the batch, the more the
@@ -364,7 +369,8 @@ def after(k):
     return figures.race_frame(canvas, rival, (min(k, T), k), (T, N))
 
 
-notebook.knob(after, k=[1, 2, 4, T, 16, 32, N])
+alt = "Four canvases each after k passes: MaskGIT's are finished after a few, its rival's fill row by row."
+notebook.knob(after, alt, k=[1, 2, 4, T, 16, 32, N])
 
 # %% [markdown]
 # ## And who paints better?
@@ -404,7 +410,8 @@ print(
 )
 quick, _, rival = clean.values()
 outcome("6 better", "neither" if abs(quick - rival) < chance else "MaskGIT" if quick > rival else "autoregressive")
-show(figures.comparison(rows, columns=10), width=900)
+alt = "Ten glyphs each: MaskGIT's in 8 passes have some stray spots, MaskGIT's and the rival's in 64 hardly any."
+show(figures.comparison(rows, columns=10), alt, width=900)
 
 # %% [markdown]
 # Read the two measures, not the judge, which accepts almost every picture, whoever painted it. How much of the rival's
@@ -443,7 +450,8 @@ for name, leak in {"causal": False, "leaking": True}.items():
 sound, leaky = (points[-1][1] for points in curves.values())
 near = abs(leaky - sound) < 0.1 * sound
 outcome("6 leak", "at about the same height" if near else "lower" if leaky < sound else "higher")
-show(figures.curves(curves, "step", "training loss, nats per token"), width=600)
+alt = "Training losses: the causal one falls and levels off; the leaking one drops to almost zero."
+show(figures.curves(curves, "step", "training loss, nats per token"), alt, width=600)
 
 # %% [markdown]
 # What a curve! By its loss, this would be the best model ever trained on this data. Now let it paint.
@@ -454,7 +462,8 @@ for name, model in models.items():
     painted = tokenizer.decode(generate(model, three, cache=False, generator=generator(0)))
     right = class_accuracy(judge, painted, three)
     rows[f"{name}\n{right:.0%} right"] = painted[[0, 1, 2, 40, 41, 42, 80, 81, 82]]
-show(figures.labelled_rows(rows, "Stars, hearts and umbrellas"), width=900)
+alt = "Painted by the causal model: rough stars, hearts and umbrellas. By the leaking one: patterns like woven cloth."
+show(figures.labelled_rows(rows, "Stars, hearts and umbrellas"), alt, width=900)
 
 # %% [markdown]
 # It learned one thing: *look one place to the right and copy*. When it paints, there is nothing to the right yet. (The
@@ -465,7 +474,8 @@ show(figures.labelled_rows(rows, "Stars, hearts and umbrellas"), width=900)
 
 # %%
 charts = torch.stack([chart(influence(model, train_tokens[0], train_labels[:1])) for model in models.values()])
-show(figures.grid(charts, columns=2, scale=1, titles=list(models)))
+alt = "The causal chart is blue only below the diagonal. The leaking one is blue everywhere, and most on the diagonal."
+show(figures.grid(charts, columns=2, scale=1, titles=list(models)), alt)
 
 # %% [markdown]
 # The chart tells the two apart without a single sample, and would do so before any training: whatever is blue on or

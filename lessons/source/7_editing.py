@@ -78,7 +78,8 @@ result = edit(
 )
 none = torch.zeros(1, N, dtype=torch.bool)
 cells = torch.cat([framed(before, box), canvas(before, result.region[:1]), canvas(result.images, none)])
-show(figures.grid(cells, columns=7, titles=["before", "what it sees", *(names[t] for t in targets)]))
+alt = "An anchor, the same with all but its rim hidden, and five attempts at another thing in the same two colours."
+show(figures.grid(cells, columns=7, titles=["before", "what it sees", *(names[t] for t in targets)]), alt)
 
 # %% [markdown]
 # The old picture sets the palette, the colours of background and glyph. The new class asks for a shape. Which of the
@@ -114,7 +115,8 @@ small = (9, 6, 21, 15)
 grown = [my_box_to_token_mask(small, S, grid, dilate)[None] for dilate in (0, 1, 2)]
 cells = torch.cat([framed(before, small), *(canvas(before, region) for region in grown)])
 titles = ["the box", *(f"dilate {d}\n{region.sum()} tokens" for d, region in enumerate(grown))]
-show(figures.grid(cells, columns=4, titles=titles))
+alt = "A box on an anchor, and the tokens that it hides: those that it touches, then one and two more on every side."
+show(figures.grid(cells, columns=4, titles=titles), alt)
 
 # %% [markdown]
 # ## Decoding from the middle
@@ -183,7 +185,8 @@ alphas = torch.stack([soften(mask, radius) for radius in (0.0, 1.0, 2.5)])[:, No
 pasted = torch.cat([my_blend(image[:1], painted[:1], mask, radius) for radius in (0.0, 1.0, 2.5)])
 apart = (pasted - image[:1]).abs()
 rows = {"α\nwhite: generated": alphas, "blended": pasted, "change\nfrom before": apart}
-show(figures.labelled_rows(rows, "radius 0, 1 and 2.5"))
+alt = "With a larger radius, α's white square gets a softer edge; the blended pictures hardly differ."
+show(figures.labelled_rows(rows, "radius 0, 1 and 2.5"), alt)
 
 # %% [markdown]
 # ## Experiment: three edits, one loop
@@ -218,7 +221,8 @@ rows = {
     "without a class": inpaint(tokenizer, model, six, half, generator=generator(0), **how).images,
 }
 rows = {name: canvas(shown, none) if shown.is_floating_point() else shown for name, shown in rows.items()}
-show(figures.labelled_rows(rows), width=760)
+alt = "Right halves repainted: as the own class and without a class they fit; as a sun they mix both things."
+show(figures.labelled_rows(rows), alt, width=760)
 
 # %% [markdown]
 # When half an anchor is left and you ask for a sun, the model paints a compromise: the known tokens count as well as
@@ -256,7 +260,8 @@ for name, place in boxes.items():
     }
     for who, codes in made.items():
         rows[f"{who}\n{name}"] = canvas(composite(tokenizer, sky, codes, hole), none)
-show(figures.labelled_rows(rows), width=640)
+alt = "Clubs repainted as stars: only the rival that was given just the lowest row paints them in other colours."
+show(figures.labelled_rows(rows), alt, width=640)
 
 # %% [markdown]
 # It is easy to see what you want to see. So count: we edit 200 unseen pictures to another class each. A judge says
@@ -310,7 +315,8 @@ for side, x in {"left": 0, "right": 2 * S - S // 2}.items():
     same = palette_of(new) == palette_of(of_class("music"))
     print(f"on the {side}: {'its palette goes on' if same else 'another palette'}")
 strip = torch.cat([wide(states[i]) for i in chosen])
-show(figures.grid(strip, columns=3, titles=["at first", *(f"after step {i}" for i in chosen[1:])]))
+alt = "A note in the middle of a canvas twice as wide: the grey parts beside it fill up step by step."
+show(figures.grid(strip, columns=3, titles=["at first", *(f"after step {i}" for i in chosen[1:])]), alt)
 
 # %% [markdown]
 # The lines above the picture say on which side the palette goes on. Look for seams and for pieces of a second glyph. In
@@ -333,7 +339,8 @@ with torch.no_grad():
 middle = box_to_mask((12, 12, 52, 52), 64, 64)
 five = shore.expand(5, -1, -1, -1)
 made = edit(photo_tokenizer, painter, five, middle, asked, temperature=20.0, generator=generator(0))
-show(figures.grid(torch.cat([shore, made.images]), columns=6, titles=["before", *things]), photo=True)
+alt = "A seashore and its middle repainted as five things: all fit the light, few look like what was asked for."
+show(figures.grid(torch.cat([shore, made.images]), columns=6, titles=["before", *things]), alt, photo=True)
 
 # %% [markdown]
 # The light and the horizon fit, but few things are what was asked for. The rim has a vote too, and to this model a
@@ -365,7 +372,8 @@ for dilate in (0, 1, 2):
     )
 outcome("7 dilation", max(by_dilation, key=by_dilation.get))
 print("asked for:", ", ".join(names[new] for new in news[:8]))
-show(figures.labelled_rows(rows), width=900)
+alt = "A box repainted as another thing: with dilation 0 the old one remains, at 1 it is gone, at 2 so are the colours."
+show(figures.labelled_rows(rows), alt, width=900)
 
 # %% [markdown]
 # Without dilation, parts of the old glyph stay, and the new one has to fit around them. One more token makes room. With
@@ -414,7 +422,8 @@ for name, switches in {
     changed = (made != codes)[~hole].double().mean().item()
     rows[f"{name}\n{changed:.0%} of the known\ntokens changed"] = canvas(tokenizer.decode(made), none)
 outcome("7 background", changed)
-show(figures.labelled_rows(rows, "asked for: " + ", ".join(names[t] for t in new)), width=760)
+alt = "Where known tokens are not kept, blots replace the picture. Where they are only not sure, it still looks right."
+show(figures.labelled_rows(rows, "asked for: " + ", ".join(names[t] for t in new)), alt, width=760)
 
 # %% [markdown]
 # The loss counted only hidden tokens (lesson 3), so the model's answers at *known* places were never trained: they do

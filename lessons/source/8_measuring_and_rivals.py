@@ -79,7 +79,8 @@ axes = torch.linalg.eigh(feature_statistics(target)[1])[1][:, -2:].float()  # (D
 flat = {name: features[:600] @ axes for name, features in {"real": target, "others": real, "MaskGIT": fake}.items()}
 panels = {f"real and {name}": {"real": flat["real"], name: cloud} for name, cloud in list(flat.items())[1:]}
 print(f"{D} features per picture, shown in the plane in which the real ones vary most; the lumps are classes")
-show(figures.clouds(panels), width=800)
+alt = "The same lumps of points twice: other real pictures lie on the real ones, MaskGIT's a little beside them."
+show(figures.clouds(panels), alt, width=800)
 
 # %% [markdown]
 # ## Two clouds as two Gaussians: the Fréchet distance
@@ -225,7 +226,8 @@ panels["recall: real ones in fake balls"] = panels["precision: fakes in real bal
 circles = {title: (c, neighbour_distances(c, 3)) for title, c in zip(panels, (ring, blob))}
 precision, recall = my_precision_recall(ring, blob)
 print(f"of the picture: precision {precision:.2f}, recall {recall:.2f}")
-show(figures.clouds(panels, circles), width=800)
+alt = "Real points on a ring, fakes on half of it and inside. Balls lie around the real ones, then around the fakes."
+show(figures.clouds(panels, circles), alt, width=800)
 
 # %% [markdown]
 # The right plot shows the weakness of recall: where fakes are sparse, their balls are large, and a large ball may
@@ -259,7 +261,8 @@ sets = {  # pictures, and the classes that were asked for
     "wrong class": (held_out, swapped),
     "training set copied": (reference[:COUNT], look(judge, reference[:COUNT])[1].argmax(1)),
 }
-show(figures.labelled_rows({name: images[:8] for name, (images, _) in sets.items()}), width=760)
+alt = "Eight pictures from each of nine sets: to the eye, only the blurred and the mixed-up ones are wrong."
+show(figures.labelled_rows({name: images[:8] for name, (images, _) in sets.items()}), alt, width=760)
 
 # %% [markdown]
 # **Predict before you run.** We compute six numbers for each set: FD, IS, precision, recall, the share that the judge
@@ -332,7 +335,8 @@ for name, points in curves.items():
 in_turn = [[value for _, value in points] for points in curves.values()]
 falls, rises = (all(values == sorted(values, reverse=down) for values in in_turn) for down in (True, False))
 outcome("8 count", "fall" if falls else "rise" if rises else "scatter")
-show(figures.curves(curves, "1000 / number of pictures", "FD from the reference, mean of 5 draws"), width=600)
+alt = "FD against 1000 / number of pictures: the fewer the pictures, the larger it is, for MaskGIT and for real ones."
+show(figures.curves(curves, "1000 / number of pictures", "FD from the reference, mean of 5 draws"), alt, width=600)
 
 # %% [markdown]
 # Each point is the mean of five draws. With few points, the estimated covariance makes the distance too large, by an
@@ -389,7 +393,9 @@ outcome("8 race", "50 real pictures" if sum(rough) / 5 < painters else "1000 of 
 t = torch.linspace(0, 1, 9)
 x0 = (2 * held_out[3:4] - 1).expand(9, -1, -1, -1)
 noised = add_noise(x0, torch.randn(1, 3, *x0.shape[2:], generator=generator(0)).expand_as(x0), t)
-show(figures.grid(((noised + 1) / 2).clamp(0, 1), columns=9, titles=[f"t = {x:.2f}" for x in t.tolist()]), width=900)
+titles = [f"t = {x:.2f}" for x in t.tolist()]
+alt = "A picture at nine times: noise covers it more and more, until nothing else is left."
+show(figures.grid(((noised + 1) / 2).clamp(0, 1), columns=9, titles=titles), alt, width=900)
 
 # %% [markdown]
 # Masking tokens and adding noise are closely related. The share of masked tokens is to MaskGIT what t is to diffusion.
@@ -412,7 +418,8 @@ rows[f"autoregressive, passes: {model.num_tokens}"] = tokenizer.decode(
 for kind, sampler in samplers.items():
     rows[f"{kind}, passes: {sampler.passes}"] = sampler.draw(ten, generator(0))
 rows["real"] = torch.stack([held_out[true_labels == c][0] for c in range(10)])
-show(figures.comparison(rows, columns=10), width=900)
+alt = "Ten glyphs by each model of this run and ten real ones: all can be recognised, some of MaskGIT's have spots."
+show(figures.comparison(rows, columns=10), alt, width=900)
 
 # %% [markdown]
 # To compare all models in one table, with times and every metric of this lesson:

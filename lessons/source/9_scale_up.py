@@ -266,13 +266,15 @@ train(config, folder, ("tokenizer", "transformer"), device="cpu")
 # The tokenizer's reconstructions of pictures that it has not seen:
 
 # %%
-show(Image.open(folder / "tokenizer" / "reconstructions.png"), width=760)
+alt = "Pictures and what the tokenizer makes of them: colours and coarse shapes remain, thin parts are lost."
+show(Image.open(folder / "tokenizer" / "reconstructions.png"), alt, width=760)
 
 # %% [markdown]
 # The transformer's pictures, one column for each class:
 
 # %%
-show(Image.open(folder / "transformer" / "samples.png"), width=760)
+alt = "Samples, four of each class: blurred blots in fitting colours, in which hardly a thing can be recognised."
+show(Image.open(folder / "transformer" / "samples.png"), alt, width=760)
 
 # %% [markdown]
 # ## Reading the curves
@@ -302,7 +304,8 @@ usage, perplexity = metric(folder / "tokenizer", "usage"), metric(folder / "toke
 print(f"share of the codes in a batch: {usage[0][1]:.0%} at first, {usage[-1][1]:.0%} at last;", end=" ")
 print(f"as many as {perplexity[-1][1]:.0f} equally frequent ones")
 curves = {"loss": loss, "log K, knowing nothing": [(loss[0][0], log_k), (loss[-1][0], log_k)]}
-show(figures.curves(curves, "step", "masked loss, nats"), width=600)
+alt = "The loss begins near the flat line of log K, falls fast at first and then ever more slowly."
+show(figures.curves(curves, "step", "masked loss, nats"), alt, width=600)
 
 # %% [markdown]
 # Look for these things, in this order:
@@ -345,7 +348,8 @@ check("trapezoid")
 my_trapezoid = mine(optimizers.trapezoid)
 shown = {"trapezoid": my_trapezoid, "half a cosine": lambda step, steps, warmup, _: cosine_decay(step, steps, warmup)}
 lines = {name: [(s, curve(s, 500, 60, 0.4)) for s in range(500)] for name, curve in shown.items()}
-show(figures.curves(lines, "step, of 500", "learning rate, of its peak"), width=600)
+alt = "Both rates rise alike. The trapezoid then stays at the peak before it falls; half a cosine falls at once."
+show(figures.curves(lines, "step, of 500", "learning rate, of its peak"), alt, width=600)
 
 # %% [markdown]
 # ## Kill it, and go on
@@ -487,7 +491,8 @@ frequency = torch.bincount(train_tokens.flatten(), minlength=K) / train_tokens.n
 ignorant = -torch.special.xlogy(frequency, frequency).sum().item()
 print(f"{'frequencies only':20} {ignorant:.3f}")
 outcome("9 lost", sum(not points[-1][1] < ignorant - 0.1 for points in curves.values()))  # NaN is lost, too
-show(figures.curves(curves, "step", "masked loss, nats"), width=600)
+alt = "Four training losses: at the low rate both fall steadily; at the high rate both end on a plateau far above."
+show(figures.curves(curves, "step", "masked loss, nats"), alt, width=600)
 
 # %% [markdown]
 # A rate that is too high does not always make the loss explode. Often it moves the weights to a place from which
