@@ -167,7 +167,9 @@ def show(picture: Image.Image, alt: str = "", width: int | None = None, photo: b
     if photo:
         picture.convert("RGB").save(data, kind, quality=75)
     else:
-        picture.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(data, kind, optimize=True)
+        # Of Pillow's ways, the one that keeps small areas of one colour, such as the line that marks a model.
+        few = picture.quantize(128, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+        few.save(data, kind, optimize=True)
     if "JPY_SESSION_NAME" in os.environ:
         return _tag(data.getvalue(), kind, alt, width)  # JupyterLab 4 does not read the alternative text of an Image
     return needed("IPython.display").Image(data.getvalue(), width=width, alt=alt)

@@ -153,6 +153,15 @@ def test_wherever_the_search_goes_the_policy_can_decode_and_guides_only_late(x, 
     assert len(x) >= 6 or not any(policy.guidance)
 
 
+@given(own=st.floats(0, 2), change=st.floats(-5, 5))
+def test_the_search_can_raise_a_run_s_guidance_in_late_steps_and_lower_it_in_all(own, change):
+    x = torch.tensor([0.0] * 5 + [change])
+    guidance = policy_at(x, 4, DecodingConfig(guidance=own), 64).guidance
+    late = max(own + 0.5 * x[5].item(), 0.0)
+    early = late if change < 0 else own
+    assert guidance == pytest.approx((early, early, late, late))
+
+
 START = [Score(0.14, 0.70, 0.90)]
 WORSE = {"sure and dull": (0.25, 0.95, 0.55), "blurred, but near": (0.13, 0.50, 0.90), "all over": (0.3, 0.6, 0.97)}
 WORSE |= {"with strays": (0.14, 0.72, 0.90, 0.3)}
@@ -179,6 +188,7 @@ def test_the_evolution_strategy_approaches_the_optimum_in_spite_of_noise(seed):
 
 # --- The command ---
 
+BEGINNINGS = len(STARTS) - 1  # these runs have no guidance, of which less would be another
 FEW = ["--steps", "2", "--minutes", "1e-9", "--samples", "20", "--reference", "40"]
 POLICY = Policy((0.7, 0.0), choice=(1.0, 0.0), sampling=(0.9, 1.0), guidance=(0.0, 0.0))
 
@@ -208,7 +218,7 @@ def test_a_search_sees_training_images_only_and_its_seeds_are_its_own(copied, mo
     monkeypatch.setattr(measuring, "sample", lambda *given, **rest: drawn.append(given[3]) or sample(*given, **rest))
     search.main(["--run", str(copied), *FEW])
     assert set(splits) == {"train"}
-    assert len(drawn) == 2 * CHECKS + len(STARTS) + CANDIDATES and min(drawn) > 2**32
+    assert len(drawn) == 2 * CHECKS + BEGINNINGS + CANDIDATES and min(drawn) > 2**32
     assert len(set(drawn)) == CHECKS + 2 and sorted(drawn[:CHECKS]) == sorted(drawn[-CHECKS:])  # the start's, the end's
     assert "T = 2" in capsys.readouterr().out and (copied / "search/policies.png").exists()
 
@@ -228,7 +238,7 @@ def test_a_stopped_search_goes_on_where_it_was_and_ends_the_same(copied, monkeyp
     monkeypatch.setattr(measuring, "measure", lambda *given: done.append(given) or real(*given))
     search.main(["--run", str(copied), *FEW])
     resumed, count = capsys.readouterr().out, len(done)
-    assert count == 2 * CHECKS + len(STARTS) + CANDIDATES
+    assert count == 2 * CHECKS + BEGINNINGS + CANDIDATES
     (copied / "search/T2.json").unlink()
     (copied / "decoding.json").unlink(missing_ok=True)  # an earlier policy would be checked too
     search.main(["--run", str(copied), *FEW])
@@ -257,7 +267,7 @@ def test_a_search_resumed_on_a_slower_machine_keeps_its_plan_and_ends_with_the_s
         found()
     stop, clock.seconds = None, 3.0
     resumed = found()
-    assert len(done) == 2 * CHECKS + len(STARTS) + 3 * CANDIDATES  # what fits into 0.8 minutes at a second each
+    assert len(done) == 2 * CHECKS + BEGINNINGS + 3 * CANDIDATES  # what fits into 0.8 minutes at a second each
     assert found() == resumed and len(done) == 45  # the policy that was found is checked too, from scores that are kept
     shutil.rmtree(copied / "search")
     (copied / "decoding.json").unlink()

@@ -66,9 +66,9 @@ from minimaskgit.transformer import Transformer
 CANDIDATES = 10  # policies in a generation
 SPREAD, SHRINK = 0.6, 0.8  # standard deviation of x in the first generation, and its factor from one to the next
 GENERATIONS = 15  # at most: by then the spread is 4 % of the first
-# Where to start, as x of `policy_at`: the run's own settings; fewer tokens early and more noise in their choice; and
-# the same with all that makes decoding surer.
-STARTS = ((0.0,) * 7, (0.7, 2.0, *(0.0,) * 5), (0.7, 2.0, 0.0, 0.0, -1.0, 2.0, 1.0))
+# Where to start, as x of `policy_at`: the run's own settings; fewer tokens early and more noise in their choice; the
+# same with all that makes decoding surer; and the run's own settings with less guidance.
+STARTS = ((0.0,) * 7, (0.7, 2.0, *(0.0,) * 5), (0.7, 2.0, 0.0, 0.0, -1.0, 2.0, 1.0), (*(0.0,) * 5, -1.0, 0.0))
 CHECKS = 6  # seeds of the final comparison, the same for all policies and not used in the search
 
 
@@ -132,7 +132,7 @@ def policy_at(x: Tensor, steps: int, settings: DecodingConfig, num_tokens: int) 
     x[0]        gamma(r) becomes gamma(r^exp(0.6 x)): fewer tokens early where x > 0
     x[1], x[2]  choice temperature at r = 0 and r = 1
     x[3], x[4]  sampling temperature of the first and of the last step, exp(0.3 x)
-    x[5]        guidance in the second half of the steps, on top of the run's
+    x[5]        guidance: above 0, more in the second half of the steps; below 0, less in all that have some
     x[6]        the share of tokens that a critic may take back
     """
     later, first, last, drawn_first, drawn_last, guided, taken = (*x.tolist(), *[0.0] * 7)[:7]
@@ -148,7 +148,8 @@ def policy_at(x: Tensor, steps: int, settings: DecodingConfig, num_tokens: int) 
         sampling.append(
             settings.sampling_temperature * math.exp(0.3 * (drawn_first * (1 - along) + drawn_last * along))
         )
-        guidance.append(own(r) + (max(0.5 * guided, 0.0) if r > 0.5 else 0.0))
+        change = 0.5 * guided if guided < 0 or r > 0.5 else 0.0
+        guidance.append(max(own(r) + change, 0.0))
     steps_own = {"choice": tuple(choice), "sampling": tuple(sampling), "guidance": tuple(guidance)}
     return replace(paper, **steps_own, doubted=min(max(0.2 * taken, 0.0), 1.0))
 
