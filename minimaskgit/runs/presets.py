@@ -97,7 +97,8 @@ def photos() -> Config:
         transformer_training=replace(
             config.transformer_training, steps=2500, ema_decay=0.999, class_dropout=0.1, weight_decay=0.05
         ),
-        decoding=tiny_imagenet().decoding,
+        # Without guidance, which makes these twelve classes so typical that the FD rises (seen on training images).
+        decoding=replace(tiny_imagenet().decoding, guidance=0.0),
         report_every=50, picture_every=1000, fd_samples=240, save_every=250,
     )  # fmt: skip
 
