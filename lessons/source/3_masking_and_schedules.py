@@ -360,7 +360,8 @@ show(figures.labelled_rows(rows, "Stars, hearts and umbrellas, from a blank canv
 
 # %% [markdown]
 # The percentage comes from a classifier that was trained on real glyphs; it judged 120 pictures. Look at the pictures
-# before you believe it: a judge that can only say "star", "heart" and so on sees a star in many blots.
+# before you believe it: a judge that can only say "star", "heart" and so on sees a star in many blots. It is also blind
+# to variety. How many pairs of colours does each model use?
 #
 # ## Break it: the inverted mask
 #
