@@ -100,7 +100,7 @@ def race(stride):
     return figures.race(left, masks[0], right, masks[1], tokenizer.grid, stride)
 
 
-alt = "Film of a race: MaskGIT finishes its four pictures in 8 passes, the printer goes on row by row to pass 64."
+alt = "Film of a race: MaskGIT finishes its four pictures in 8 passes, the printer continues row by row to pass 64."
 notebook.film(race(stride=2), alt)
 
 # %% [markdown]
@@ -247,7 +247,7 @@ for steps in (1, 2, 4, 8):
         images = tokenizer.decode(decode(painter, asked, steps=steps, temperature=2.0, generator=generator(0)))
     title = f"{steps} pass{'es' * (steps > 1)}\n{class_accuracy(judge, images, asked):.0%} as asked"
     rows[title] = images[::20]
-alt = "Ten things painted in 1, 2, 4 and 8 passes: one pass gives noise, two give blots, eight give clear things."
+alt = "Ten things painted in 1, 2, 4 and 8 passes: one pass makes noise, two make blots, eight make clear things."
 show(figures.labelled_rows(rows), alt, width=900)
 
 # %% [markdown]

@@ -355,7 +355,7 @@ both, record = learn(start, STEPS, perceptual=PERCEPTUAL, gan=GAN)
 rows = {"real": pictures[:8]} | row("L1", more) | row("L1, perceptual", perceptual) | row("L1, both critics", both)
 outcome("2 L1", min(l1, key=l1.get))
 outcome("2 sharp", min(sharp, key=lambda name: abs(sharp[name] - 1)))
-alt = "Real glyphs and three tokenizers': L1 gives clouds, the perceptual loss gives shapes, both critics hardly more."
+alt = "Real glyphs and three tokenizers': L1 makes clouds, the perceptual loss shapes, and the critics add little."
 show(figures.labelled_rows(rows), alt)
 
 # %% [markdown]

@@ -459,7 +459,7 @@ for name, model in {"as it is": my_painter, **broken}.items():
     images, judged[name] = painted(model)
     rows[f"{name}\n{judged[name]:.0%} right"] = images[::10]
 outcome("4 broken", max(broken, key=judged.get).replace("\n", " "))
-alt = "Glyphs painted as it is are clear, without the root somewhat broken; with places shuffled or zero, only specks."
+alt = "Glyphs are clear as it is, somewhat broken without the root, and mere specks with places shuffled or zero."
 show(figures.labelled_rows(rows), alt, width=900)
 
 # %% [markdown]

@@ -336,7 +336,7 @@ for name in ("exponential", "cosine", "linear", "square_root", "logarithmic"):
     by_schedule[name] = scores.fd
     rows[f"{name.replace('_', ' ')}\nfirst step fixes {first}\n{in_words(scores)}"] = images[shown]
 outcome("5 schedule", min(by_schedule, key=by_schedule.get))
-alt = "Ten things by five schedules: exponential and cosine are clean, linear is spotty, the convex two give blots."
+alt = "Ten things by five schedules: exponential and cosine are clean, linear is spotty, the convex two make blots."
 show(figures.labelled_rows(rows), alt, width=900)
 
 # %% [markdown]

@@ -221,7 +221,7 @@ rows = {
     "without a class": inpaint(tokenizer, model, six, half, generator=generator(0), **how).images,
 }
 rows = {name: canvas(shown, none) if shown.is_floating_point() else shown for name, shown in rows.items()}
-alt = "Right halves repainted: as the own class and without a class they fit; as a sun they mix both things."
+alt = "Right halves repainted: as their own class and without a class they fit; as a sun they mix both things."
 show(figures.labelled_rows(rows), alt, width=760)
 
 # %% [markdown]
@@ -422,7 +422,7 @@ for name, switches in {
     changed = (made != codes)[~hole].double().mean().item()
     rows[f"{name}\n{changed:.0%} of the known\ntokens changed"] = canvas(tokenizer.decode(made), none)
 outcome("7 background", changed)
-alt = "Where known tokens are not kept, blots replace the picture. Where they are only not sure, it still looks right."
+alt = "If known tokens are not kept, blots replace the picture. If they are kept but not sure, it still looks right."
 show(figures.labelled_rows(rows, "asked for: " + ", ".join(names[t] for t in new)), alt, width=760)
 
 # %% [markdown]
